@@ -1,0 +1,26 @@
+# `make figure2` and `make test` work from a fresh clone with python3 (3.11 or newer); both are safe to repeat.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: figure2 test lint clean
+
+figure2: .venv/installed
+	$(BIN)/mtlbench run --pair det_attr --all-splits
+	$(BIN)/mtlbench plot figure2
+
+test: .venv/installed lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# Reinstalled only when pyproject.toml or the tested versions changed.
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mtlbench needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv

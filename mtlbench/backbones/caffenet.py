@@ -1,0 +1,111 @@
+"""CaffeNet, the AlexNet of the paper (Jia et al. 2014, after Krizhevsky et al. 2012), and a small-image variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from mtlbench.layers import LocalResponseNorm, RegionPool, SeededDropout
+from mtlbench.plugins import Stage
+
+CHANNELS = {"conv1": 96, "pool1": 96, "conv2": 256, "pool2": 256, "conv3": 384, "conv4": 384, "conv5": 256,
+            "pool5": 256, "fc6": 4096, "fc7": 4096}  # fmt: skip
+STITCHED = ("pool1", "pool2", "pool5", "fc6", "fc7")  # Section 5
+
+
+class Caffenet:
+    """conv1 .. fc7 with LRN and two groups; LRN and dropout open the next stage, so that units mix what precedes them.
+
+    Form `fcn`: FCN-32s (Long et al. 2015): conv1 padded by 100, fc6 and fc7 as convolutions. Form `roi`: Fast R-CNN
+    (Girshick 2015): conv1 padded by 5, pool1 and pool2 by 1, RoI pooling 6 x 6 at stride 16 in place of pool5.
+    `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width), `dropout` opens
+    fc7 and the heads. `small` (Ours, for images of about 64 pixels): conv1 5x5 at stride 2, "same" paddings, fc6 over
+    3 x 3 cells, so the last map has stride 16 (`fcn`) or RoI pooling stride 8 (`roi`). He start.
+    """
+
+    version = 1
+    forms = ("fcn", "roi")
+    mean = (102.98, 115.95, 122.77)  # of Caffe's ImageNet weights, which expect BGR 0-255
+    std = (1.0, 1.0, 1.0)
+    bgr = True
+
+    def __init__(
+        self, form: str, width: float = 1.0, fc: int = 0, small: bool = False, dropout: float = 0.5
+    ) -> None:
+        self.form, self.small, self.dropout = form, small, dropout
+        if small:
+            self.std = (64.0, 64.0, 64.0)  # a start from scratch wants inputs near unit size
+        wide = {s: fc if fc and s.startswith("fc") else max(2, round(c * width / 2) * 2) for s, c in CHANNELS.items()}
+        order = (*CHANNELS, "fc8")
+        self.stages = tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED, order) for s in CHANNELS)
+        self.channels = wide
+        self.geometry = self._geometry()
+
+    def build(self, stage: str) -> nn.Module:
+        """A fresh module, He start from torch's global generator."""
+        make: dict[str, Callable[[], nn.Module]] = {
+            "conv1": self._conv1, "pool1": self._pool, "conv2": lambda: self._conv("pool1", "conv2", 5, 2, norm=True),
+            "pool2": self._pool, "conv3": lambda: self._conv("pool2", "conv3", 3, 1, norm=True),
+            "conv4": lambda: self._conv("conv3", "conv4", 3, 2), "conv5": lambda: self._conv("conv4", "conv5", 3, 2),
+            "pool5": self._pool5, "fc6": self._fc6, "fc7": self._fc7,
+        }  # fmt: skip
+        return make[stage]()
+
+    @property
+    def _conv1_shape(self) -> tuple[int, int, int]:
+        """Kernel, stride, padding."""
+        if self.small:
+            return 5, 2, 2
+        return 11, 4, 100 if self.form == "fcn" else 5
+
+    @property
+    def _cells(self) -> int:
+        return 3 if self.small else 6
+
+    def _conv1(self) -> nn.Module:
+        kernel, stride, padding = self._conv1_shape
+        return nn.Sequential(_he(nn.Conv2d(3, self.channels["conv1"], kernel, stride, padding)), nn.ReLU(inplace=True))
+
+    def _conv(self, before: str, name: str, kernel: int, groups: int, norm: bool = False) -> nn.Module:
+        conv = nn.Conv2d(self.channels[before], self.channels[name], kernel, 1, kernel // 2, groups=groups)
+        return nn.Sequential(*([LocalResponseNorm()] if norm else []), _he(conv), nn.ReLU(inplace=True))
+
+    def _pool(self) -> nn.Module:
+        """Caffe rounds the size of pooled maps up."""
+        return nn.MaxPool2d(3, 2, padding=1 if self.form == "roi" or self.small else 0, ceil_mode=not self.small)
+
+    def _pool5(self) -> nn.Module:
+        if self.form == "roi":
+            return RegionPool(self._cells, 8 if self.small else 16)
+        return self._pool()
+
+    def _fc6(self) -> nn.Module:
+        inputs, outputs, cells = self.channels["pool5"], self.channels["fc6"], self._cells
+        if self.form == "roi":
+            return nn.Sequential(nn.Flatten(), _he(nn.Linear(inputs * cells * cells, outputs)), nn.ReLU(inplace=True))
+        conv = nn.Conv2d(inputs, outputs, cells, padding=1 if self.small else 0)
+        return nn.Sequential(_he(conv), nn.ReLU(inplace=True))
+
+    def _fc7(self) -> nn.Module:
+        inputs, outputs = self.channels["fc6"], self.channels["fc7"]
+        layer = nn.Linear(inputs, outputs) if self.form == "roi" else nn.Conv2d(inputs, outputs, 1)
+        return nn.Sequential(SeededDropout(self.dropout), _he(layer), nn.ReLU(inplace=True))
+
+    def _geometry(self) -> tuple[int, int]:
+        """Stride and first centre of the last map in pixels, by receptive-field arithmetic over (kernel, stride, pad)."""
+        padding = 1 if self.small else 0
+        pool = (3, 2, padding)
+        fc6 = (self._cells, 1, 1 if self.small else 0)
+        stride, centre = 1, 0.0
+        for kernel, step, pad in (self._conv1_shape, pool, pool, pool, fc6):
+            centre += ((kernel - 1) / 2 - pad) * stride
+            stride *= step
+        return stride, round(centre)
+
+
+def _he(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer

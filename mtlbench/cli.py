@@ -1,0 +1,148 @@
+"""The command line. Only click is imported here at first: `mtlbench --help` must not wait for torch or ray."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mtlbench.errors import UserError
+
+RESULTS = click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
+                       help="Folder of the results store.")  # fmt: skip
+PICK = [
+    click.option("--pair", help="Pair to show; default: that of the newest results."),
+    click.option("--dataset", help="Data set to show; default: that of the newest results."),
+    click.option("--recipe", help="Recipe to show; default: that of the newest results."),
+]
+
+
+def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
+    """A UserError is one line on standard error and exit status 2; a returned number is the exit status."""
+
+    @wraps(command)
+    def wrapped(**options: Any) -> None:
+        try:
+            status = command(**options)
+        except UserError as error:
+            click.echo(f"mtlbench: {error}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            click.echo("mtlbench: interrupted; finished trials are kept, the same command goes on", err=True)
+            sys.exit(130)
+        sys.exit(status or 0)
+
+    return wrapped
+
+
+def pick(command: Any) -> Any:
+    """The options that say which results to show."""
+    for option in reversed(PICK):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog="""
+    \b
+    Start with:
+      mtlbench run --pair det_attr --all-splits
+      mtlbench plot figure2
+    """)  # fmt: skip
+@click.version_option(package_name="mtlbench")
+def main() -> None:
+    """How much should these tasks share? Train every Split architecture of a pair of tasks beside one-task, ensemble,
+    MTL-shared and cross-stitch networks, and compare them."""
+
+
+@main.command()
+@click.option("--pair", default="", help="A built-in search space (det_attr, semseg_sn) or a file with a SPACE.")
+@click.option("--space", default="", help="The same as --pair.")
+@click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
+@click.option("--recipe", default="", help="smoke (seconds), quick (minutes), short (real data, minutes), paper (a GPU).")
+@click.option("--all-splits", is_flag=True, help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"
+              " without it the space's short list: one-task, three Splits, cross-stitch.")  # fmt: skip
+@click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
+@click.option("--scheme", "schemes", multiple=True, metavar="FILE.py:Class", help="Add an arm with your sharing scheme"
+              " (repeatable).")  # fmt: skip
+@click.option("--seeds", default="0-2", show_default=True, help="For example 0-2 or 0,3,7; more can be added later.")
+@click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
+              help="Ray Tune, or one trial after the other in this process.")  # fmt: skip
+@click.option("--gpus-per-trial", type=click.FloatRange(0, 1), default=None, help="May be a fraction; default: 1 where"
+              " there is a GPU, else 0.")  # fmt: skip
+@click.option("--address", default="", help="Of a running Ray cluster; default: a private one on this machine.")
+@click.option("--dry-run", is_flag=True, help="Only list the trials: size, FLOPs, cached or what they wait for.")
+@RESULTS
+@one_line_errors
+def run(**options: Any) -> int:
+    """Train what is missing of a study; finished trials are never trained again.
+
+    \b
+    mtlbench run --pair det_attr --all-splits
+    mtlbench run --pair semseg_sn --arm 'split-*' --seeds 0-4
+    mtlbench run --pair det_attr --dataset voc2008 --data-root ~/voc2008
+    """
+    from mtlbench.study import run_study
+
+    return run_study(**options)
+
+
+@main.command()
+@click.argument("figure")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; default: FIGURE.png and FIGURE.svg in the"
+              " results folder.")  # fmt: skip
+@click.option("--paper", is_flag=True, help="Add the published values where they are comparable.")
+@pick
+@RESULTS
+@one_line_errors
+def plot(figure: str, out: Path | None, paper: bool, results: Path, **chosen: str | None) -> None:
+    """Draw a figure (figure2) from the results store."""
+    from mtlbench.plugins import create
+    from mtlbench.store import Store
+
+    drawer = create("figure", figure)
+    loaded = Store(results).load()
+    data = drawer.data(loaded, paper=paper, **chosen)
+    _report(loaded.problems)
+    from matplotlib.figure import Figure
+
+    canvas = Figure()
+    drawer.draw(data, canvas)
+    paths = [out] if out else [results / f"{figure}.png", results / f"{figure}.svg"]
+    for path in paths:
+        try:
+            canvas.savefig(path, dpi=200)
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot write {path}: {error}") from error
+    click.echo(" ".join(str(path) for path in paths))
+    for text in data["caption"]["text"]:
+        click.echo(text)
+
+
+@main.command()
+@click.option("--format", "format_", type=click.Choice(["text", "csv", "markdown"]), default="text", show_default=True)
+@pick
+@RESULTS
+@one_line_errors
+def table(format_: str, results: Path, **chosen: str | None) -> None:
+    """Print all arms of a study: means, changes against one-task with intervals, size and time."""
+    from mtlbench.store import Store
+    from mtlbench.tables import results_table
+
+    loaded = Store(results).load()
+    text = results_table(loaded.frame, format_, failures=loaded.failures, **chosen)
+    _report(loaded.problems)
+    click.echo(text, nl=False)
+
+
+def _report(problems: list[str]) -> None:
+    for problem in problems:
+        click.echo(f"mtlbench: skipped: {problem}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""How a run shows where it stands: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from mtlbench.schedule import Queue
+from mtlbench.spec import Trial
+
+LINE_SECONDS = 15.0  # between two plain progress lines
+
+
+class Display:
+    """A Watcher that prints; use it as a context."""
+
+    def __init__(self, queue: Queue, cost: Callable[[Trial], float], console: Console) -> None:
+        self.queue, self.cost, self.console = queue, cost, console
+        self.start = self.spoken = time.monotonic()
+        self.total = sum(cost(t) for k, t in queue.trials.items() if k not in queue.done)
+        self.cached = len(queue.done & set(queue.trials))
+        self.fractions: dict[str, float] = {}
+        self.labels: dict[str, str] = {}
+        self.worked = 0.0
+        self.bars = Progress(TextColumn("  {task.description:<34}"), BarColumn(30), TextColumn("{task.percentage:3.0f} %"),
+                             console=console)  # fmt: skip
+        self.ids: dict[str, object] = {}
+        self.live = Live(get_renderable=self._view, console=console, refresh_per_second=2, transient=True) \
+            if console.is_terminal else None  # fmt: skip
+
+    def __enter__(self) -> Display:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def started(self, trial: Trial) -> None:
+        """A trial was handed to a worker."""
+        self.fractions[trial.key] = 0.0
+        self.labels[trial.key] = trial.label
+        self.ids[trial.key] = self.bars.add_task(trial.label, total=1.0)
+
+    def progressed(self, trial: Trial, fraction: float) -> None:
+        """A trial went on."""
+        self.fractions[trial.key] = fraction
+        self.bars.update(self.ids[trial.key], completed=fraction)  # type: ignore[arg-type]
+        if not self.live and time.monotonic() - self.spoken > LINE_SECONDS:
+            self._say(self.state())
+
+    def ended(self, trial: Trial, error: str) -> None:
+        """A trial finished or failed."""
+        self.fractions.pop(trial.key, None)
+        self.worked += self.cost(trial)
+        if trial.key in self.ids:
+            self.bars.remove_task(self.ids.pop(trial.key))  # type: ignore[arg-type]
+        if error:
+            self._say(f"failed: {trial.label} ({trial.key}): {error}", "red")
+        elif not self.live and time.monotonic() - self.spoken > LINE_SECONDS:
+            self._say(self.state())
+
+    def state(self) -> str:
+        """`12 of 54 trials done, 2 running, 40 waiting, about 6 min left`."""
+        queue = self.queue
+        done = len(queue.done & set(queue.trials))
+        waiting = len(queue.trials) - done - len(queue.running) - len(queue.failed)
+        parts = [f"{done} of {len(queue.trials)} trials done", f"{len(queue.running)} running", f"{waiting} waiting"]
+        if queue.failed:
+            parts.append(f"{len(queue.failed)} failed")
+        worked = self.worked + sum(f * self.cost(queue.trials[k]) for k, f in self.fractions.items())
+        if worked > 0.02 * self.total:
+            left = (time.monotonic() - self.start) * (self.total - worked) / worked
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
+
+    def _view(self) -> Group:
+        return Group(Text(self.state()), self.bars)
+
+    def _say(self, line: str, style: str = "") -> None:
+        self.spoken = time.monotonic()
+        self.console.print(line, style=style or None, highlight=False, markup=False, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """`12 min` or `45 s`."""
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{max(1, round(seconds))} s"

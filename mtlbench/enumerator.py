@@ -1,0 +1,150 @@
+"""Arms, and how a search space becomes trials."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from mtlbench.errors import UserError
+from mtlbench.plugins import find, unknown
+from mtlbench.spec import Arm, Pair, Plugin, Recipe, Trial, derive_seed, identity_of, short_hash
+
+BASELINE = "one-task"
+MEMBER = "ensemble-member"  # trained for the ensemble only, hidden from tables and figures
+SPLIT_POINTS = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")  # Section 1.1, Figure 2
+
+
+def one_task() -> Arm:
+    """One network a task: the baseline and the parent of cross-stitch (Section 6.1)."""
+    return Arm(BASELINE, joint=False)
+
+
+def one_task_longer() -> Arm:
+    """The one-task network trained on for the iterations that cross-stitch spends after its parents (Ours): the
+    control that shows whether a gain is mere extra training."""
+    return Arm("one-task-longer", joint=False, parents=(BASELINE,))
+
+
+def ensemble() -> tuple[Arm, Arm]:
+    """Two one-task networks of the same task, outputs averaged (Section 6.1), and its second member."""
+    member = Arm(MEMBER, joint=False, member="ensemble")
+    return member, Arm("ensemble", joint=False, parents=(BASELINE, MEMBER), average=True)
+
+
+def every_split(points: Sequence[str] = SPLIT_POINTS) -> tuple[Arm, ...]:
+    """Every Split architecture, from nearly separate to fully shared (Figure 2)."""
+    return tuple(Arm(f"split-{point}", "split", {"at": point}) for point in points)
+
+
+def mtl_shared(width: float = 0.25) -> Arm:
+    """Two columns with a common latent layer, trained jointly from the start (Section 6.1)."""
+    return Arm("mtl-shared", "mtl_shared", {"width": width})
+
+
+def cross_stitch(per_channel: bool) -> Arm:
+    """Cross-stitch units between two finished one-task networks (Sections 3 to 5)."""
+    return Arm("cross-stitch", "cross_stitch", {"per_channel": per_channel}, parents=(BASELINE,))
+
+
+def custom(spec: str) -> Arm:
+    """An arm for a user's scheme `FILE.py:Class`, trained jointly from the start."""
+    cls = find("scheme", spec)
+    name = "".join(("-" + c.lower()) if c.isupper() else c for c in cls.__name__).strip("-")
+    path = Path(spec.partition(".py")[0] + ".py").expanduser().resolve()
+    return Arm(name, f"{path}:{cls.__name__}")
+
+
+def standard_arms(per_channel: bool) -> tuple[Arm, ...]:
+    """All arms that every pair is compared on."""
+    return (one_task(), *ensemble(), one_task_longer(), mtl_shared(), *every_split(), cross_stitch(per_channel))
+
+
+def select(arms: Iterable[Arm], globs: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms that match any of the globs, with their parents before them. Raises UserError where none matches."""
+    by_name = {arm.name: arm for arm in arms}
+    chosen: dict[str, Arm] = {}
+
+    def take(name: str) -> None:
+        for parent in by_name[name].parents:
+            take(parent)
+        chosen.setdefault(name, by_name[name])
+
+    for glob in globs:
+        hits = [name for name in by_name if fnmatchcase(name, glob)]
+        if not hits:
+            raise unknown("arm", glob, [name for name in by_name if name != MEMBER])
+        for name in hits:
+            take(name)
+    return tuple(chosen.values())
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0-2`, `0,3,5` or `0-2,7`. Raises UserError."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            low, dash, high = part.partition("-")
+            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"--seeds {text!r} is not a list of different seeds; write for example 0-2 or 0,3,7")
+    return tuple(seeds)
+
+
+def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
+    """A plug-in with the version that its class states now; a user's file is named by its class."""
+    version = find(kind, name).version
+    if ".py:" in name:
+        return Plugin(name.rpartition(":")[2], options, version, name)
+    return Plugin(name, options, version)
+
+
+def expand(
+    pair: Pair, arms: Sequence[Arm], seeds: Sequence[int], dataset: Plugin, data_root: str, fingerprint: str,
+    backbone: Plugin, recipe: Recipe,
+) -> list[Trial]:  # fmt: skip
+    """All trials of the arms and seeds, parents first, everything resolved."""
+    setting = short_hash([dataclasses.asdict(dataset), fingerprint, dataclasses.asdict(backbone),
+                          {**dataclasses.asdict(recipe), "backbone_options": {}}])  # fmt: skip
+    trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
+    for seed in seeds:
+        for arm in arms:
+            scheme = plugin("scheme", arm.scheme, arm.options)
+            for tasks in [pair.tasks] if arm.joint else [(task,) for task in pair.tasks]:
+                parents = [
+                    trials[parent, seed, task] for parent in arm.parents for task in tasks
+                ]  # only per-task arms are parents
+                trials[arm.name, seed, "" if arm.joint else tasks[0]] = Trial(
+                    pair=pair.name, arm=arm.name, seed=seed, recipe_name=recipe.name, tasks=tasks,
+                    task_versions={task: find("task", task).version for task in tasks}, form=pair.form,
+                    dataset=dataset, data_root=data_root, fingerprint=fingerprint, backbone=backbone, scheme=scheme,
+                    recipe=identity_of(recipe), iterations=_iterations(arm, tasks, recipe),
+                    first=0 if arm.average else max((p.first + p.iterations for p in parents), default=0),
+                    net_seed=derive_seed(seed, arm.member) if arm.member else seed, average=arm.average,
+                    parents=tuple(p.key for p in parents), setting=setting,
+                )  # fmt: skip
+    return list(trials.values())
+
+
+def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe) -> int:
+    if arm.average:
+        return 0
+    return recipe.extra_iterations if arm.parents else max(recipe.iterations[task] for task in tasks)
+
+
+def check_arms(arms: Sequence[Arm]) -> None:
+    """Every name once, every parent a per-task arm that stands before its child. Raises UserError."""
+    seen: dict[str, Arm] = {}
+    for arm in arms:
+        if arm.name in seen:
+            raise UserError(f"two arms are called {arm.name!r}; give one of them another name")
+        for parent in arm.parents:
+            if parent not in seen or seen[parent].joint:
+                raise UserError(f"arm {arm.name}: its parent {parent!r} is not a per-task arm that stands before it")
+        seen[arm.name] = arm
+
+

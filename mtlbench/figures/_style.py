@@ -1,0 +1,34 @@
+"""Colours, markers and sizes that figures share; colours from Okabe and Ito (2008), apart in grey as well."""
+
+from __future__ import annotations
+
+INK = "#1A1A1A"
+FAINT = "#8A8A8A"
+DOTS = "#5A5A5A"
+SHARED = "#D9D9D9"  # weights that several tasks share
+BAND = "#ECECEC"
+TASK_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # blue, orange, green, purple: dark to light in grey
+
+SMALL = 6.5  # points
+NORMAL = 7.5
+LARGE = 8.5
+
+MARKERS = {  # arms outside the Split family have a marker each
+    "one-task": "s",
+    "one-task-longer": "P",
+    "ensemble": "^",
+    "mtl-shared": "v",
+    "cross-stitch": "X",
+}
+SPLIT_MARKER = "o"
+CUSTOM_MARKER = "D"
+
+
+def task_colour(place: int) -> str:
+    """The colour of the task at a place of its pair."""
+    return TASK_COLOURS[place % len(TASK_COLOURS)]
+
+
+def marker(arm: str) -> str:
+    """The marker of an arm's mean."""
+    return SPLIT_MARKER if arm.startswith("split-") else MARKERS.get(arm, CUSTOM_MARKER)

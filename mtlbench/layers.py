@@ -1,0 +1,70 @@
+"""Layers that torch does not have in the way that backbones need them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from mtlbench.spec import derive_seed
+
+
+class LocalResponseNorm(nn.Module):
+    """x / (1 + alpha / size * sum of x^2 over `size` neighbouring channels) ** 0.75 (Krizhevsky et al. 2012).
+
+    The same numbers as torch's within rounding, as one banded matrix product over channels, which is faster.
+    """
+
+    def __init__(self, size: int = 5, alpha: float = 1e-4) -> None:
+        super().__init__()
+        self.size, self.scale = size, alpha / size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`B C H W` -> `B C H W`."""
+        band = _band(x.shape[1], self.size, x.dtype, x.device)
+        energy = torch.matmul(band, (x * x).flatten(2)).view_as(x)
+        root = (energy * self.scale + 1).sqrt()
+        return x / (root * root.sqrt())
+
+
+@cache
+def _band(channels: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    index = torch.arange(channels, device=device)
+    return ((index[:, None] - index[None, :]).abs() <= size // 2).to(dtype)
+
+
+class SeededDropout(nn.Module):
+    """Dropout whose mask is a function of (seed, iteration, name), not of a global generator.
+
+    So neither another arm nor a resumed run changes the masks (Ours). The network names it and tells it the iteration.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+        self.name = ""
+        self.seed = 0
+        self.iteration = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape; scaled by 1 / (1 - p) in training, the identity in evaluation."""
+        if not self.training or self.p == 0:
+            return x
+        generator = torch.Generator(x.device).manual_seed(derive_seed(self.seed, "dropout", self.iteration, self.name))
+        return x * torch.empty_like(x).bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
+
+
+class RegionPool(nn.Module):
+    """RoI max pooling (Girshick 2015, Section 2.1) from a map of the given stride to `size` x `size`."""
+
+    def __init__(self, size: int, stride: int) -> None:
+        super().__init__()
+        self.size, self.stride = size, stride
+
+    def forward(self, x: Tensor, regions: Tensor) -> Tensor:
+        """`B C H W`, `R 5` (image index, x1 y1 x2 y2, continuous edges) -> `R C size size`."""
+        # The operator counts the last pixel in; our boxes end at its far edge.
+        inclusive = regions - regions.new_tensor([0.0, 0.0, 0.0, 1.0, 1.0])
+        return torchvision.ops.roi_pool(x, inclusive, self.size, 1 / self.stride)

@@ -1,0 +1,172 @@
+"""One network for any scheme, backbone and tasks: it walks the stages and asks the scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtlbench.errors import UserError
+from mtlbench.layers import RegionPool, SeededDropout
+from mtlbench.plugins import Backbone, Scheme, Stage, Task
+from mtlbench.spec import derive_seed
+
+
+class MultiTaskNet(nn.Module):
+    """Columns of a backbone, shared and mixed as a scheme says, with one head a task.
+
+    Parameters are named `trunk.<stage>.<tasks joined by +>.*`, `units.<stage>.*`, `heads.<task>.*`. The start of a
+    stage depends on (seed, stage) alone, so all columns of all arms start alike. Raises UserError for a scheme whose
+    groups are no partition of the tasks or merge columns again, or whose unit changes the width of an inner stage.
+    """
+
+    def __init__(self, tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, seed: int) -> None:
+        super().__init__()
+        self.tasks, self.form, self.seed = tuple(tasks), form, seed
+        self.mean, self.std, self.bgr = backbone.mean, backbone.std, backbone.bgr
+        self.stages, self.geometry = backbone.stages, backbone.geometry
+        self.groups = plan(scheme, backbone.stages, self.tasks)
+        self.trunk, self.units, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        channels = backbone.stages[-1].channels
+        for stage in backbone.stages:
+            columns = nn.ModuleDict()
+            for group in self.groups[stage.name]:
+                with seeded(seed, "init", stage.name):
+                    columns["+".join(group)] = backbone.build(stage.name)
+            self.trunk[stage.name] = columns
+            with seeded(seed, "init", "units", stage.name):
+                unit = scheme.unit(stage, self.tasks)
+            if unit is not None:
+                self.units[stage.name] = unit
+                channels = getattr(unit, "channels", channels)
+                if stage is not backbone.stages[-1] and hasattr(unit, "channels"):
+                    raise UserError(f"scheme {type(scheme).__name__}: only the unit after the last stage may set channels")
+        dropout = getattr(backbone, "dropout", 0.0)
+        for name, task in tasks.items():
+            with seeded(seed, "init", "fc8", name):
+                self.heads[name] = nn.Sequential(SeededDropout(dropout), task.head(channels))
+        for path, module in self.named_modules():
+            if isinstance(module, SeededDropout):
+                module.seed, module.name = seed, path
+
+    def begin(self, iteration: int) -> None:
+        """Fix the dropout masks of the step that follows."""
+        for module in self.modules():
+            if isinstance(module, SeededDropout):
+                module.iteration = iteration
+
+    def forward(self, images: Tensor, regions: Tensor | None = None) -> dict[str, Tensor]:
+        """`B 3 H W` (and `R 5`) -> {task: `B K H W` at full resolution in form `fcn`, `R K` in form `roi`}."""
+        xs = dict.fromkeys(self.tasks, images)
+        for stage in self.stages:
+            xs = self._stage(stage, xs, regions)
+        outputs = {task: self.heads[task](xs[task]) for task in self.tasks}
+        if self.form == "fcn":
+            outputs = {task: upsample(x, images.shape[-2:], self.geometry) for task, x in outputs.items()}
+        return outputs
+
+    def _stage(self, stage: Stage, xs: dict[str, Tensor], regions: Tensor | None) -> dict[str, Tensor]:
+        after: dict[str, Tensor] = {}
+        for group in self.groups[stage.name]:
+            module, x = self.trunk[stage.name]["+".join(group)], xs[group[0]]
+            if any(xs[task] is not x for task in group):
+                raise UserError(f"{stage.name} is shared by {'+'.join(group)}, but a unit before it told them apart")
+            y = module(x, regions) if isinstance(module, RegionPool) else module(x)
+            after.update(dict.fromkeys(group, y))
+        if stage.name in self.units:
+            mixed = self.units[stage.name](after)
+            if set(mixed) != set(self.tasks):
+                raise UserError(f"the unit after {stage.name} returned tasks {sorted(mixed)}, not {sorted(self.tasks)}")
+            return mixed
+        return after
+
+    def architecture(self) -> list[dict[str, Any]]:
+        """For figures: per stage its name, groups and whether a unit follows."""
+        return [
+            {"stage": s.name, "groups": [list(g) for g in self.groups[s.name]], "unit": s.name in self.units}
+            for s in self.stages
+        ]
+
+    def alphas(self) -> dict[str, Tensor]:
+        """{stage: `T T C` receiver, giver, channel} of the units that have alphas."""
+        return {name: unit.alphas() for name, unit in self.units.items() if hasattr(unit, "alphas")}
+
+    def load_columns(self, states: list[dict[str, Tensor]]) -> None:
+        """Start from finished networks: their names match ours one to one; only units may be missing.
+
+        Raises UserError with the names that do not fit.
+        """
+        merged = {name: value for state in states for name, value in state.items()}
+        result = self.load_state_dict(merged, strict=False)
+        missing = [name for name in result.missing_keys if not name.startswith("units.")]
+        if missing or result.unexpected_keys:
+            raise UserError(
+                f"the parents' weights do not fit: missing {missing[:3]}, left over {result.unexpected_keys[:3]}"
+            )
+
+
+def plan(scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...]) -> dict[str, list[tuple[str, ...]]]:
+    """The groups of every stage, checked: partitions of the tasks that only ever split on the way."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    previous: list[tuple[str, ...]] = [tasks]
+    for stage in stages:
+        here = [tuple(group) for group in scheme.groups(stage, tasks)]
+        if sorted(task for group in here for task in group) != sorted(tasks) or not all(here):
+            raise UserError(
+                f"scheme {type(scheme).__name__}: groups at {stage.name} are {here}, not a partition of {list(tasks)}"
+            )
+        for group in here:
+            if not any(set(group) <= set(old) for old in previous):
+                raise UserError(
+                    f"scheme {type(scheme).__name__}: {stage.name} merges columns again ({'+'.join(group)});"
+                    " groups may only split on the way"
+                )
+        groups[stage.name] = previous = here
+    return groups
+
+
+@contextmanager
+def seeded(seed: int, *labels: str) -> Iterator[None]:
+    """Torch's global generator as a function of (seed, labels) inside, untouched outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, *labels))
+        yield
+
+
+def upsample(scores: Tensor, size: tuple[int, int] | torch.Size, geometry: tuple[int, int]) -> Tensor:
+    """Bilinear upsampling `B K h w` -> `B K H W` as two small matrix products.
+
+    Equals the fixed bilinear deconvolution of Long et al. 2015 and its crop; ours: pixels beyond the outer cells'
+    centres take the outer cell's score (never with padding 100).
+    """
+    rows = _interpolation(size[0], scores.shape[-2], geometry, scores.dtype, scores.device)
+    columns = _interpolation(size[1], scores.shape[-1], geometry, scores.dtype, scores.device)
+    return rows @ scores @ columns.T
+
+
+@cache
+def _interpolation(
+    pixels: int, cells: int, geometry: tuple[int, int], dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    stride, centre = geometry
+    position = ((torch.arange(pixels, dtype=torch.float64) - centre) / stride).clamp(0, cells - 1)
+    distance = (position[:, None] - torch.arange(cells, dtype=torch.float64)[None, :]).abs()
+    return (1 - distance).clamp(min=0).to(dtype).to(device)
+
+
+def cost(tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, size: tuple[int, int], regions: int
+         ) -> tuple[int, int]:  # fmt: skip
+    """Parameters, and floating-point operations of one image forward (torch's own counter; multiply and add = 2)."""
+    with torch.device("meta"):
+        net = MultiTaskNet(tasks, backbone, scheme, form, 0).eval()
+        images = torch.zeros(1, 3, *size)
+        boxes = torch.zeros(regions, 5) if form == "roi" else None
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net(images, boxes)
+    return sum(p.numel() for p in net.parameters()), counter.get_total_flops()
+

@@ -1,0 +1,264 @@
+"""The contracts of everything that can be added with one file, and how a file is found.
+
+A plug-in is a class in a file of its own; the file's name is the plug-in's name and the class is called the same in
+CamelCase (``sharing/cross_stitch.py`` holds ``CrossStitch``). Contracts name what the rest of the code relies on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from mtlbench.errors import UserError
+
+if TYPE_CHECKING:  # `mtlbench --help` must not import torch
+    import pandas as pd
+    from matplotlib.figure import Figure as Canvas
+    from torch import Tensor, nn
+
+PACKAGES = {"task": "tasks", "backbone": "backbones", "scheme": "sharing", "dataset": "data", "figure": "figures"}
+
+
+# ---------------------------------------------------------------------------------------------------- data
+@dataclass(frozen=True)
+class Sample:
+    """One image with its annotations; a task absent from `labels` is not labelled on this image.
+
+    Form `fcn`: a label is an array `H W ...` (classes uint8, 255 ignored; normals float32, zero where invalid).
+    Form `roi`: a label has one row per box; `boxes` are `N 4` float32 x1 y1 x2 y2 in pixels, continuous edges
+    (a box over pixel 0 alone is 0 0 1 1), and `proposals` are `P 4` boxes made without looking at annotations.
+    """
+
+    image: np.ndarray  # H W 3 uint8, RGB
+    labels: dict[str, np.ndarray]
+    boxes: np.ndarray | None = None
+    difficult: np.ndarray | None = None  # N bool: counts neither way in detection
+    proposals: np.ndarray | None = None
+
+
+class Subset(Protocol):
+    """The samples of train, val or test."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Dataset(Protocol):
+    """Images with labels for some tasks. The constructor takes `root` (a folder or None) and options by keyword."""
+
+    version: int  # raised whenever its numbers change
+    tasks: tuple[str, ...]  # the tasks that it has labels for
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Make every cache that the subsets need, once, safely under concurrent calls; `say` takes progress lines."""
+
+    def fingerprint(self) -> str:
+        """Short hash of everything that training and evaluation will see (after `prepare`)."""
+
+    def subset(self, name: str) -> Subset:
+        """`train`, `val` or `test`, disjoint."""
+
+    def categories(self, task: str) -> tuple[str, ...]:
+        """Names of the task's classes or attributes, in label order; empty for a task without categories."""
+
+    def counts(self, task: str) -> tuple[int, ...]:
+        """How often each category is labelled in `train` (pixels, objects or positive attributes)."""
+
+
+# ---------------------------------------------------------------------------------------------------- tasks
+@dataclass
+class Batch:
+    """What a step or an evaluation works on. R regions stand in the order of their images.
+
+    Form `fcn`: labels `B H W ...`, masks `B` bool. Form `roi`: labels `R ...` (the matched object's row; zeros for
+    background), masks `R` bool (labelled for that task), regions `R 5` (image index, x1 y1 x2 y2), `foreground` `R`
+    bool, `targets` `R 4` (box offsets to the matched object). In evaluation the regions of an image are its proposals
+    followed by its annotated boxes; `samples` are the originals, in the scale of `images`.
+    """
+
+    images: Tensor  # B 3 H W float32, scaled as the backbone asks
+    labels: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    samples: list[Sample] = field(default_factory=list)
+    regions: Tensor | None = None
+    foreground: Tensor | None = None
+    targets: Tensor | None = None
+
+
+class Metric(NamedTuple):
+    """Unit and direction of a metric."""
+
+    unit: str
+    higher_is_better: bool
+
+
+class Score(NamedTuple):
+    """One number of an evaluation; `category` is empty for the mean over categories or for the whole task."""
+
+    metric: str
+    category: str
+    value: float
+
+
+class Meter(Protocol):
+    """Collects the predictions of one evaluation."""
+
+    def add(self, prediction: dict[str, Tensor], batch: Batch) -> None: ...
+    def scores(self) -> list[Score]: ...
+    def chance(self) -> list[Score]:
+        """The same metrics for predictions that know nothing; each task's docstring says which."""
+
+
+class Task(Protocol):
+    """A kind of label: head, loss, prediction, metrics. Built from its categories and what `fit` found in train."""
+
+    version: int
+    form: str  # `fcn` or `roi`
+    weight: float  # of its loss in the sum
+    metrics: dict[str, Metric]
+    headline: str  # the metric that figures plot
+
+    def __init__(self, categories: tuple[str, ...], facts: dict[str, Any]) -> None: ...
+
+    @staticmethod
+    def fit(categories: tuple[str, ...], train: Subset) -> dict[str, Any]:
+        """What the task takes from the train subset (a codebook, target means), as plain JSON data."""
+
+    @staticmethod
+    def mirror(label: np.ndarray) -> np.ndarray:
+        """The label of the image mirrored left to right."""
+
+    def head(self, channels: int) -> nn.Module:
+        """The last layer (fc8): `B C H W` -> `B K H W` in form `fcn`, `R C` -> `R K` in form `roi`."""
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Scalar, unweighted; 0 (with gradient) where nothing is labelled. `fcn` outputs come at full resolution."""
+
+    def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """What an ensemble averages: probabilities and the like."""
+
+    def meter(self) -> Meter: ...
+
+
+# ---------------------------------------------------------------------------------------------------- networks
+@dataclass(frozen=True)
+class Stage:
+    """A named slice of a backbone, as schemes see it."""
+
+    name: str
+    channels: int  # of its output
+    has_parameters: bool
+    stitched: bool  # a default place for units
+    order: tuple[str, ...]  # all stages of the trunk, then `fc8`
+
+    def before(self, other: str) -> bool:
+        """Whether this stage comes before the one named `other`."""
+        return self.order.index(self.name) < self.order.index(other)
+
+
+class Backbone(Protocol):
+    """A trunk as a list of stages. The constructor takes `form` and options by keyword."""
+
+    version: int
+    forms: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    mean: tuple[float, float, float]  # of the input, in the channel order and 0-255 range that the weights expect
+    std: tuple[float, float, float]
+    bgr: bool
+    geometry: tuple[int, int]  # stride of the last map in pixels, centre of its first cell (0 = centre of pixel 0)
+
+    def build(self, stage: str) -> nn.Module:
+        """A fresh module for one stage; a `RegionPool` module is called with (x, regions), all others with x."""
+
+
+class Scheme(Protocol):
+    """Who shares what, and what mixes. The constructor takes the scheme's options by keyword."""
+
+    version: int
+
+    def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """A partition of the tasks: one copy of the stage's weights per group; groups may split on the way, not merge."""
+
+    def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
+        """Mixes activations after a stage, {task: x} -> {task: x}; None = nothing.
+
+        A unit may have `lr_multiplier` (its rate over the base rate), `alphas()` -> `T T C` (receiver, giver, channel)
+        and, after the last stage only, `channels` (a new width).
+        """
+
+
+class Figure(Protocol):
+    """A picture made from results alone."""
+
+    def data(self, results: Any, **options: Any) -> dict[str, pd.DataFrame]: ...
+    def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None: ...
+
+
+# ---------------------------------------------------------------------------------------------------- finding
+def names(kind: str) -> list[str]:
+    """Names of all plug-ins of a kind (a key of PACKAGES): the files in its folder."""
+    folder = Path(__file__).parent / PACKAGES[kind]
+    return sorted(path.stem for path in folder.glob("[a-z]*.py"))
+
+
+def class_name(name: str) -> str:
+    """`cross_stitch` -> `CrossStitch`."""
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def unknown(what: str, name: str, valid: Iterable[str]) -> UserError:
+    """The error for a wrong name: the nearest right one and the full list."""
+    valid = list(valid)
+    near = difflib.get_close_matches(name, valid, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return UserError(f"no {what} called {name!r}.{hint} There are: {', '.join(valid) or '(none)'}")
+
+
+def find(kind: str, name: str) -> Any:
+    """The class of a plug-in: a built-in name, or `FILE.py:Class` for a user's own. Raises UserError."""
+    if ".py:" in name or name.endswith(".py"):
+        return from_file(kind, name)
+    if name not in names(kind):
+        raise unknown(kind, name, names(kind))
+    return getattr(importlib.import_module(f"mtlbench.{PACKAGES[kind]}.{name}"), class_name(name))
+
+
+def from_file(kind: str, spec: str) -> Any:
+    """The class `FILE.py:Class` (`FILE.py` alone: the CamelCase of the file name). Raises UserError."""
+    path_text, _, cls = spec.partition(".py:")
+    path = Path(path_text.removesuffix(".py") + ".py").expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    module_name = f"mtlbench_user_{path.stem}"
+    module_spec = importlib.util.spec_from_file_location(module_name, path)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[module_name] = module  # dataclasses and pickle look their module up by name
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+    cls = cls or class_name(path.stem)
+    if not inspect.isclass(getattr(module, cls, None)):
+        own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module_name]
+        raise unknown(f"class in {path.name}", cls, own)
+    return getattr(module, cls)
+
+
+def create(kind: str, name: str, **options: Any) -> Any:
+    """An instance of a plug-in; wrong options are a UserError that names the right ones."""
+    cls = find(kind, name)
+    known: Sequence[str] = [p for p in inspect.signature(cls).parameters]
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {kind} {name}", option, known)
+    return cls(**options)

@@ -1,0 +1,69 @@
+"""Cross-stitch units (Section 3, equation 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.errors import UserError
+from mtlbench.plugins import Stage
+
+
+class CrossStitch:
+    """Separate columns whose activations are mixed linearly after some stages.
+
+    `per_channel`: one unit per channel (Section 5; SemSeg + SN), else one per layer (Section 6; Det + Attr).
+    `own` is the start of alpha_s; the other tasks share 1 - own, a convex start that is not enforced later
+    (Section 5.1, Table 1: 0.9 / 0.1 is best of four). `lr` multiplies the base rate (Section 5.2, Table 2).
+    `after` names the stages; none = the pooling and fully connected ones that the backbone declares (Section 5).
+    """
+
+    version = 1
+
+    def __init__(
+        self, per_channel: bool = True, own: float = 0.9, lr: float = 100.0, after: tuple[str, ...] = ()
+    ) -> None:
+        self.per_channel, self.own, self.lr, self.after = per_channel, own, lr, tuple(after)
+
+    def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """Every task for itself."""
+        return [(task,) for task in tasks]
+
+    def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
+        """A CrossStitchUnit after the stages of `after`."""
+        for name in self.after:
+            if name not in stage.order[:-1]:
+                raise UserError(f"cross-stitch after {name!r}: the stages are {', '.join(stage.order[:-1])}")
+        wanted = stage.name in self.after if self.after else stage.stitched
+        if not wanted:
+            return None
+        return CrossStitchUnit(tasks, stage.channels if self.per_channel else 1, self.own, self.lr)
+
+
+class CrossStitchUnit(nn.Module):
+    """x~_t = sum over u of alpha[t, u] * x_u for every task t (equation 1, for any number of tasks).
+
+    `alpha` is `T T C`: receiver, giver, channel (C = 1 for one unit per layer).
+    """
+
+    def __init__(self, tasks: tuple[str, ...], channels: int, own: float, lr_multiplier: float) -> None:
+        super().__init__()
+        self.tasks, self.lr_multiplier = tasks, lr_multiplier
+        count = len(tasks)
+        start = torch.full((count, count), (1 - own) / max(count - 1, 1)).fill_diagonal_(own if count > 1 else 1.0)
+        self.alpha = nn.Parameter(start[:, :, None].repeat(1, 1, channels))
+
+    def alphas(self) -> Tensor:
+        """`T T C`: receiver, giver, channel."""
+        return self.alpha.detach()
+
+    def forward(self, xs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """{task: `B C H W` or `R C`} -> the same shapes."""
+        first = next(iter(xs.values()))
+        alpha = self.alpha.view(*self.alpha.shape, *(1,) * (first.dim() - 2))
+        mixed = {}
+        for receiver, task in enumerate(self.tasks):
+            mixed[task] = alpha[receiver, 0] * xs[self.tasks[0]]
+            for giver in range(1, len(self.tasks)):
+                mixed[task] = torch.addcmul(mixed[task], alpha[receiver, giver], xs[self.tasks[giver]])
+        return mixed

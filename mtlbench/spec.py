@@ -1,0 +1,202 @@
+"""What is run, as plain data: pairs, recipes, arms, trials, search spaces; and what makes two trials the same.
+
+Everything here turns into JSON and back. A trial's key is a hash of all that can change its numbers and of nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from mtlbench.errors import UserError
+
+FORMAT = 1  # of trials, keys and the results store
+Options = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two or more tasks that are compared together, in one form of the backbones (`fcn` or `roi`)."""
+
+    name: str
+    tasks: tuple[str, ...]
+    form: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained and evaluated; every field is part of a trial's identity except the name.
+
+    `iterations` of a task's own network (joint networks take the longest), `extra_iterations` of arms that go on from
+    finished ones. `decay` = "cosine" or "step" (a tenth of the rate after `step_at` of the iterations). `short_side`
+    and `long_side` bound the image in pixels (0 = as it is). Biases learn at `bias_lr` times the rate and without
+    weight decay (Caffe's habit, Girshick 2015, Long et al. 2015).
+    """
+
+    name: str
+    iterations: dict[str, int]
+    extra_iterations: int
+    images: int  # per iteration
+    lr: float
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    bias_lr: float = 2.0
+    warmup: int = 0
+    decay: str = "cosine"
+    step_at: float = 0.75
+    clip: float = 0.0  # largest gradient norm per column group, 0 = unbounded
+    short_side: int = 0
+    long_side: int = 0
+    mirror: bool = True
+    colour: float = 0.0  # largest relative change of brightness, contrast and saturation
+    regions: int = 64  # form roi: per training image
+    frozen: tuple[str, ...] = ()  # stages that are not trained
+    loss_weight: dict[str, float] = field(default_factory=dict)  # of tasks; absent = the task's own
+    curve_points: int = 8
+    curve_images: int = 64  # of val, for the curve; the final evaluation takes all
+    threads: int = 1
+    precision: str = "fp32"
+    backbone: str = "caffenet"
+    backbone_options: Options = field(default_factory=dict)
+    dataset_options: Options = field(default_factory=dict)
+    needs_gpu: bool = False
+    hours_on_a_gpu: float = 0.0  # rough, for the warning only
+
+    def __post_init__(self) -> None:
+        if self.decay not in ("cosine", "step"):
+            raise UserError(f"recipe {self.name}: decay is {self.decay!r}, must be cosine or step")
+        if self.precision != "fp32":
+            raise UserError(f"recipe {self.name}: precision is {self.precision!r}, only fp32 is supported")
+
+
+# The last ones stand in the trial itself.
+NOT_IDENTITY = ("name", "needs_gpu", "hours_on_a_gpu", "iterations", "extra_iterations", "backbone",
+                "backbone_options", "dataset_options")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """A plug-in with its options and its version; `source` (a user's file) is where to find it, never identity."""
+
+    name: str
+    options: Options = field(default_factory=dict)
+    version: int = 1
+    source: str = ""
+
+    @property
+    def label(self) -> str:
+        """`caffenet` or `caffenet(small=True,width=0.25)`."""
+        inside = ",".join(f"{k}={v}" for k, v in sorted(self.options.items()))
+        return f"{self.name}({inside})" if inside else self.name
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A named competitor.
+
+    `joint`: one trial over all tasks, else one a task. `parents`: arms whose finished networks this one starts from
+    (those of the same task, or of every task for a joint arm). `average`: no training, the parents' predictions are
+    averaged. `member`: another network of the same kind, with seeds of its own (second member of the ensemble).
+    """
+
+    name: str
+    scheme: str = "separate"
+    options: Options = field(default_factory=dict)
+    joint: bool = True
+    parents: tuple[str, ...] = ()
+    average: bool = False
+    member: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One network to train, or predictions to average: all that a worker is told."""
+
+    pair: str
+    arm: str
+    seed: int
+    recipe_name: str
+    tasks: tuple[str, ...]
+    task_versions: dict[str, int]
+    form: str
+    dataset: Plugin
+    data_root: str
+    fingerprint: str
+    backbone: Plugin
+    scheme: Plugin
+    recipe: Options  # the fields of Recipe that are identity
+    iterations: int
+    first: int  # index of the first batch
+    net_seed: int
+    average: bool
+    parents: tuple[str, ...]  # keys
+    setting: str = ""  # hash of data, backbone and the whole recipe: what is compared must share it
+
+    def identity(self) -> Options:
+        """All that can change this trial's numbers; names, paths and devices are absent."""
+        plugin = {k: {"name": p.name, "options": p.options, "version": p.version} for k, p in
+                  (("dataset", self.dataset), ("backbone", self.backbone), ("scheme", self.scheme))}
+        return {
+            "format": FORMAT, "tasks": list(self.tasks), "task_versions": self.task_versions, "form": self.form,
+            **plugin, "fingerprint": self.fingerprint, "recipe": self.recipe, "iterations": self.iterations,
+            "first": self.first, "seed": self.net_seed, "average": self.average, "parents": list(self.parents),
+        }  # fmt: skip
+
+    @property
+    def key(self) -> str:
+        """Twelve hexadecimal digits."""
+        return short_hash(self.identity())
+
+    @property
+    def label(self) -> str:
+        """`split-conv4 seed 0` or `one-task normals seed 0`, for people."""
+        task = f" {self.tasks[0]}" if len(self.tasks) == 1 else ""
+        return f"{self.arm}{task} seed {self.seed}"
+
+    def to_json(self) -> Options:
+        """Plain data; `from_json` gives the trial back."""
+        return json.loads(canonical(dataclasses.asdict(self)))
+
+    @staticmethod
+    def from_json(data: Options) -> Trial:
+        """The trial that `to_json` described."""
+        data = dict(data)
+        for kind in ("dataset", "backbone", "scheme"):
+            data[kind] = Plugin(**data[kind])
+        for name in ("tasks", "parents"):
+            data[name] = tuple(data[name])
+        return Trial(**data)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """An experiment: a pair, the data sets it can run on, its recipes, its arms and the short list of them."""
+
+    pair: Pair
+    datasets: dict[str, str]  # name -> default recipe; the first is the default data set
+    recipes: tuple[Recipe, ...]
+    arms: tuple[Arm, ...]
+    short_list: tuple[str, ...]  # run without --all-splits
+
+
+def canonical(data: Any) -> str:
+    """JSON with sorted keys and no spaces; refuses NaN."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def short_hash(data: Any) -> str:
+    """Twelve hexadecimal digits of the SHA-256 of the canonical JSON."""
+    return hashlib.sha256(canonical(data).encode()).hexdigest()[:12]
+
+
+def derive_seed(seed: int, *labels: str | int) -> int:
+    """A seed for one purpose, the same on every machine: 31 bits of a hash of the seed and the labels (Ours)."""
+    return int(hashlib.sha256(canonical([seed, *labels]).encode()).hexdigest()[:8], 16) >> 1
+
+
+def identity_of(recipe: Recipe) -> Options:
+    """The recipe's fields that go into a trial's key; iterations stand in the trial itself."""
+    return {k: v for k, v in json.loads(canonical(dataclasses.asdict(recipe))).items() if k not in NOT_IDENTITY}

@@ -1,0 +1,164 @@
+"""What `mtlbench run` does: from options to trials to a finished, reported run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mtlbench.display import Display, duration
+from mtlbench.enumerator import MEMBER, check_arms, custom, expand, parse_seeds, plugin, select
+from mtlbench.errors import UserError
+from mtlbench.plugins import unknown
+from mtlbench.schedule import Queue, run_local
+from mtlbench.spaces import load, recipe_of
+from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial
+from mtlbench.store import Store
+
+
+def run_study(
+    pair: str, space: str, dataset: str, data_root: Path | None, recipe: str, all_splits: bool, arms: Sequence[str],
+    schemes: Sequence[str], seeds: str, executor: str, gpus_per_trial: float | None, address: str, dry_run: bool,
+    results: Path,
+) -> int:  # fmt: skip
+    """Run a study and return the exit status: 0, or 1 where trials failed. Raises UserError."""
+    if pair and space and pair != space:
+        raise UserError("--pair and --space mean the same: give one of them")
+    if not (pair or space):
+        raise UserError("say what to study, for example --pair det_attr")
+    console = Console(width=None if Console().is_terminal else 120)
+    study = load(pair or space)
+    dataset = dataset or next(iter(study.datasets))
+    if dataset not in study.datasets and ".py" not in dataset:
+        raise unknown(f"data set for {study.pair.name}", dataset, study.datasets)
+    chosen = recipe_of(study, recipe or study.datasets.get(dataset, "short"))
+    wanted = chosen_arms(study, all_splits, arms, schemes)
+    numbers = parse_seeds(seeds)
+    gpus = have_gpus(gpus_per_trial, chosen, recipe)
+    store = Store(results, create=not dry_run)
+    data, fingerprint, root = prepared(dataset, chosen, data_root, console)
+    backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
+    trials = expand(study.pair, wanted, numbers, data, root, fingerprint, backbone, chosen)
+    costs = Costs(trials)
+    done = {trial.key for trial in trials if store.done(trial)}
+    if dry_run:
+        console.print(listing(trials, done, costs))
+        return 0
+    for trial in trials:
+        if trial.key in done:
+            store.name(trial)
+    queue = Queue(unique(trials), done, costs.work)
+    missing = [trial for trial in queue.trials.values() if trial.key not in done]
+    console.print(
+        f"{study.pair.name} on {data.name}, recipe {chosen.name}, {backbone.label}: "
+        f"{len({a.name for a in wanted} - {MEMBER})} arms, {len(numbers)} seeds, {len(queue.trials)} trials, "
+        f"{len(done)} of them done; results in {store.root}", highlight=False, markup=False, soft_wrap=True,
+    )  # fmt: skip
+    if not missing:
+        console.print("nothing to do; mtlbench table and mtlbench plot figure2 show the results", highlight=False)
+        return 0
+    start = time.monotonic()
+    with Display(queue, costs.work, console) as display:
+        if executor == "local":
+            run_local(queue, store, display)
+        else:
+            from mtlbench.ray_executor import run_ray
+
+            run_ray(queue, store, display, gpus, address)
+    return conclude(queue, store, console, time.monotonic() - start)
+
+
+def chosen_arms(space: SearchSpace, all_splits: bool, globs: Sequence[str], schemes: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms that the options ask for, parents included."""
+    own = tuple(custom(scheme) for scheme in schemes)
+    everything = (*space.arms, *own)
+    check_arms(everything)
+    names = list(globs) or ["*"] if all_splits or globs else list(space.short_list)
+    return select(everything, [*names, *(arm.name for arm in own)])
+
+
+def have_gpus(asked: float | None, recipe: Recipe, named: str) -> float:
+    """GPUs a trial takes. Raises UserError for the recipe `paper` without a GPU unless it was named."""
+    import torch
+
+    present = torch.cuda.is_available()
+    if recipe.needs_gpu and not present and named != recipe.name:
+        raise UserError(f"recipe {recipe.name} needs a GPU and there is none; to run it all the same: --recipe {recipe.name}")
+    return asked if asked is not None else float(present)
+
+
+def prepared(name: str, recipe: Recipe, data_root: Path | None, console: Console) -> tuple[Plugin, str, str]:
+    """The data set with its caches made, its fingerprint, and its folder as absolute text."""
+    from mtlbench.trial import open_dataset
+
+    known = recipe.dataset_options if name == "rooms" or recipe.name in ("short", "paper") else {}
+    data = plugin("dataset", name, dict(known))
+    root = str(data_root.expanduser().resolve()) if data_root else ""
+    dataset = open_dataset(data, root)
+    dataset.prepare(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+    return data, dataset.fingerprint(), root
+
+
+class Costs:
+    """Parameters and FLOPs of trials, each network counted once."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self.by_key: dict[str, tuple[int, int]] = {}
+        known: dict[tuple[object, ...], tuple[int, int]] = {}
+        for trial in trials:
+            same = (trial.tasks, trial.scheme.label, trial.scheme.source, len(trial.parents) if trial.average else 0)
+            if same not in known:
+                known[same] = self._count(trial)
+            self.by_key[trial.key] = known[same]
+
+    @staticmethod
+    def _count(trial: Trial) -> tuple[int, int]:
+        from mtlbench.trial import Context
+
+        return Context(trial).cost()
+
+    def work(self, trial: Trial) -> float:
+        """Floating-point operations of training (forward and backward = 3 forward) and of about 400 evaluations."""
+        visits = trial.iterations * trial.recipe["images"]
+        return self.by_key[trial.key][1] * (3.0 * visits + 400.0)
+
+
+def unique(trials: Sequence[Trial]) -> list[Trial]:
+    """Every network once, under its first name."""
+    return list({trial.key: trial for trial in reversed(trials)}.values())[::-1]
+
+
+def listing(trials: Sequence[Trial], done: set[str], costs: Costs) -> Table:
+    """The table of --dry-run."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("arm", "task", "seed", "key"):
+        table.add_column(column)
+    for column in ("iterations", "parameters", "FLOPs"):
+        table.add_column(column, justify="right")
+    table.add_column("state")
+    from mtlbench.tables import short
+
+    names = {trial.key: trial for trial in trials}
+    for trial in trials:
+        parameters, flops = costs.by_key[trial.key]
+        waits = [names[p].label for p in trial.parents if p not in done]
+        state = "cached" if trial.key in done else f"waits for {' and '.join(waits)}" if waits else "ready"
+        task = trial.tasks[0] if len(trial.tasks) == 1 else "all"
+        table.add_row(trial.arm, task, str(trial.seed), trial.key, str(trial.iterations), short(parameters),
+                      short(flops), state)  # fmt: skip
+    return table
+
+
+def conclude(queue: Queue, store: Store, console: Console, seconds: float) -> int:
+    """Say how the run ended; 1 where something failed or is blocked."""
+    say: Callable[[str], None] = lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)  # noqa: E731
+    for key, reason in queue.failed.items():
+        say(f"failed: {queue.trials[key].label}: {reason}  ({store.folder(queue.trials[key]) / 'error.txt'})")
+    for blocked in queue.blocked():
+        say(f"blocked: {blocked.trial.label} waits for {blocked.because_of.label}, which failed")
+    done = len(queue.done & set(queue.trials))
+    say(f"{done} of {len(queue.trials)} trials done, {duration(seconds)}; see mtlbench table and mtlbench plot figure2")
+    return 1 if queue.failed or done < len(queue.trials) else 0

@@ -1,0 +1,263 @@
+"""The table of arms against metrics and costs, as text, Markdown or CSV."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from mtlbench.plugins import unknown
+from mtlbench.stats import (
+    BASELINE,
+    FEWEST_SEEDS,
+    HIDDEN_ARMS,
+    arm_order,
+    best_split,
+    intervals,
+    newest,
+    relative_change,
+    whole_task,
+)
+
+FORMATS = ("text", "csv", "markdown")
+COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an arm's trials, mean over seeds
+    "parameters": "parameters",
+    "flops": "FLOPs",
+    "iterations": "iterations",
+    "image_visits": "image visits",
+    "seconds": "seconds",
+    "seconds_with_parents": "with parents",
+}
+NOTHING = "-"
+CHANCE = "chance"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a table shows, as numbers: `means` arm x (task, metric), `changes` of the headlines, `costs` arm x metric."""
+
+    arms: list[str]
+    seeds: pd.DataFrame  # how many, arm x task
+    headlines: dict[str, str]  # task -> metric
+    units: dict[tuple[str, str], str]
+    means: pd.DataFrame
+    changes: pd.DataFrame  # as `stats.intervals`, indexed by (task, arm)
+    costs: pd.DataFrame
+    chance: pd.Series  # indexed by (task, metric)
+    chosen: pd.DataFrame  # as `stats.best_split`
+
+
+def results_table(
+    frame: pd.DataFrame,
+    format: str = "text",
+    *,
+    pair: str | None = None,
+    dataset: str | None = None,
+    recipe: str | None = None,
+    backbone: str | None = None,
+    failures: Sequence[Mapping[str, Any]] = (),
+    confidence: float = 0.95,
+    width: int = 150,
+) -> str:
+    """Arms x whole-task metrics on test (mean over seeds), headline change against one-task with interval, and costs.
+
+    Shows the newest results or those asked for (`stats.newest`). `failures` are mappings with arm, seed, task, status and
+    reason. Text is broken into blocks (a task or the costs each) to fit `width` characters. Raises UserError for an unknown
+    format, or where there are no results.
+    """
+    if format not in FORMATS:
+        raise unknown("table format", format, FORMATS)
+    rows, note = newest(frame, pair, dataset, recipe, backbone)
+    evidence = gather(rows, [str(failure["arm"]) for failure in failures], confidence)
+    if format == "csv":
+        return _numbers(evidence, failures).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    blocks = _blocks(evidence)
+    feet = _feet(evidence, failures, confidence)
+    if format == "markdown":
+        parts = [note, _markdown(_beside(blocks)), "\n".join(f"- {foot}" for foot in feet)]
+    else:
+        parts = [note, *(_aligned(block) for block in _merged(blocks, width)), "\n".join(textwrap.fill(foot, width, subsequent_indent="  ") for foot in feet)]
+    return "\n\n".join(parts) + "\n"
+
+
+def gather(rows: pd.DataFrame, failed_arms: Sequence[str] = (), confidence: float = 0.95) -> Evidence:
+    """The numbers of a table from the rows of one pair, dataset, backbone and recipe."""
+    test = whole_task(rows, "test")
+    cell = ["task", "metric"]
+    means = test.groupby(["arm", *cell], sort=False)["value"].mean().unstack(cell)
+    seeds = test.groupby(["arm", "task"], sort=False)["seed"].nunique(dropna=False).unstack("task")
+    order = [*dict.fromkeys(zip(test["task"], test["metric"], strict=True))]
+    headlines = dict(test.loc[test["headline"].astype(bool), cell].drop_duplicates().itertuples(index=False))
+    order.sort(key=lambda column: (list(headlines).index(column[0]), column[1] != headlines[column[0]]))
+    arms = arm_order(arm for arm in [*test["arm"], *failed_arms] if arm not in HIDDEN_ARMS)
+    changes = intervals(relative_change(rows), confidence).set_index(["task", "arm"])
+    units = {(task, metric): unit for task, metric, unit in test[[*cell, "unit"]].drop_duplicates().itertuples(index=False)}
+    return Evidence(
+        arms=arms,
+        seeds=seeds.reindex(index=arms, columns=list(headlines)).fillna(0).astype(int),
+        headlines=headlines,
+        units=units,
+        means=means.reindex(index=arms, columns=pd.MultiIndex.from_tuples(order)),
+        changes=changes,
+        costs=pair_costs(rows).reindex(index=arms),
+        chance=whole_task(rows, "chance").groupby(cell, sort=False)["value"].mean(),
+        chosen=best_split(rows),
+    )
+
+
+def pair_costs(rows: pd.DataFrame) -> pd.DataFrame:
+    """Costs per pair, arm x metric: summed over the trials of an arm and seed, mean over the seeds with all trials."""
+    costs = rows[(rows["subset"] == "cost") & ~rows["arm"].isin(HIDDEN_ARMS)]
+    sums = costs.groupby(["arm", "metric", "seed"], dropna=False)["value"].agg(["sum", "count"]).reset_index()
+    complete = sums[sums["count"] == sums.groupby(["arm", "metric"])["count"].transform("max")]
+    return complete.groupby(["arm", "metric"])["sum"].mean().unstack("metric").reindex(columns=list(COSTS))
+
+
+def short(value: float) -> str:
+    """A large number with three digits and an SI letter: 1234567 -> `1.23 M`."""
+    if pd.isna(value):
+        return NOTHING
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * limit:
+            scaled = value / limit
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {letter}"
+    return f"{value:.0f}"
+
+
+def _number(value: float, unit: str) -> str:
+    """One decimal for measured units (%, degrees), none for counts (no unit)."""
+    return NOTHING if pd.isna(value) else f"{value:.1f}" if unit else f"{value:.0f}"
+
+
+def _change(changes: pd.DataFrame, task: str, arm: str) -> str:
+    """`+1.2 [-0.3, +2.7]`, without the interval where there is none."""
+    if (task, arm) not in changes.index or arm == BASELINE:
+        return NOTHING
+    row = changes.loc[(task, arm)]
+    mean, low, high = (f"{round(row[name], 1) + 0.0:+.1f}" for name in ("mean", "low", "high"))  # + 0.0: no -0.0
+    return mean if pd.isna(row["low"]) else f"{mean} [{low}, {high}]"
+
+
+def _seeds(evidence: Evidence, arm: str) -> str:
+    """The number of seeds; one number a task (`3/2`) where tasks differ."""
+    counts = [str(count) for count in evidence.seeds.loc[arm]]
+    return counts[0] if len(set(counts)) == 1 else "/".join(counts)
+
+
+def _blocks(evidence: Evidence) -> list[pd.DataFrame]:
+    """Strings: arm and n, then one frame per task, then the costs; the chance row stands last in all of them."""
+    pair_choice = evidence.chosen.loc[evidence.chosen["scope"] == "pair", "arm"].tolist()
+    by_task = dict(evidence.chosen.loc[evidence.chosen["scope"] == "task", ["task", "arm"]].itertuples(index=False))
+    names = pd.DataFrame({
+        "arm": [arm + (" +" if arm in pair_choice else "") for arm in evidence.arms] + [CHANCE],
+        "n": [_seeds(evidence, arm) for arm in evidence.arms] + [NOTHING],
+    })  # fmt: skip
+    blocks = [names]
+    for task, headline in evidence.headlines.items():
+        block: dict[str, list[str]] = {}
+        for metric in [metric for name, metric in evidence.means.columns if name == task]:
+            unit = evidence.units[task, metric]
+            values = [_number(evidence.means.loc[arm, (task, metric)], unit) for arm in evidence.arms]
+            if metric == headline:
+                values = [v + (" *" if by_task.get(task) == arm else "") for v, arm in zip(values, evidence.arms, strict=True)]
+            heading = f"{task} {metric}" if metric == headline else metric
+            block[heading] = [*values, _number(evidence.chance.get((task, metric), float("nan")), unit)]
+            if metric == headline:
+                block["vs one-task, %"] = [_change(evidence.changes, task, arm) for arm in evidence.arms] + [NOTHING]
+        blocks.append(pd.DataFrame(block))
+    blocks.append(pd.DataFrame({COSTS[name]: [*map(short, evidence.costs[name]), NOTHING] for name in COSTS}))
+    return blocks
+
+
+def _beside(blocks: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Blocks side by side (headings may repeat)."""
+    return pd.concat(blocks, axis=1)
+
+
+def _merged(blocks: Sequence[pd.DataFrame], width: int) -> list[pd.DataFrame]:
+    """As few tables as fit the width, each starting with the first block."""
+    names, *rest = blocks
+    tables: list[list[pd.DataFrame]] = []
+    for block in rest:
+        if tables and len(_aligned(_beside([names, *tables[-1], block])).split("\n")[0]) <= width:
+            tables[-1].append(block)
+        else:
+            tables.append([block])
+    whole = [_beside([names, *table]) for table in tables]
+    return [table if (table.iloc[-1, 1:] != NOTHING).any() else table.iloc[:-1] for table in whole]  # no empty chance row
+
+
+def _aligned(table: pd.DataFrame) -> str:
+    """Plain text: the first column to the left, headings and numbers to the right, ` *` kept out of the alignment."""
+    columns = []
+    for place, heading in enumerate(table.columns):
+        cells = table.iloc[:, place].tolist()
+        if any(cell.endswith(" *") for cell in cells):
+            cells = [cell if cell.endswith(" *") else cell + "  " for cell in cells]
+            heading += "  "
+        size = max(map(len, [heading, *cells]))
+        columns.append([cell.ljust(size) if place == 0 else cell.rjust(size) for cell in [heading, *cells]])
+    lines = ["  ".join(cells) for cells in zip(*columns, strict=True)]
+    rule = "-" * len(lines[0])
+    body = [*lines[1:-1], rule, lines[-1]] if table.iloc[-1, 0] == CHANCE else lines[1:]
+    return "\n".join(line.rstrip() for line in [lines[0], rule, *body])
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    rows = [list(table.columns), ["---"] + ["---:"] * (table.shape[1] - 1), *table.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(cell.replace("*", "\\*") for cell in row) + " |" for row in rows)
+
+
+def _feet(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence: float) -> list[str]:
+    """What the marks and numbers mean, other know-nothing scores, and every failed or blocked trial."""
+    feet = [
+        "Means on test over n seeds. vs one-task: change of the headline metric in %, up is better, paired by seed, with"
+        f" the {100 * confidence:g} % interval (from {FEWEST_SEEDS} seeds on; residual of the arm + seed model pooled over"
+        " arms). Costs are per pair: the sum over an arm's networks, training seconds without and with parents."
+    ]
+    if evidence.changes.empty:
+        feet.append(f"No changes: the results hold no {BASELINE} for these seeds.")
+    if len(evidence.chosen):
+        said = [
+            f"{row.task or 'the pair'} {row.arm} (val {row.val_change:+.1f} %, test {row.test_change:+.1f} %)"
+            for row in evidence.chosen.itertuples()
+        ]
+        feet.append(f"Split chosen on val, * per task and + for the pair: {', '.join(said)}.")
+    else:
+        feet.append("No Split is chosen: there are no Splits with val numbers.")
+    extra = [f"{task} {metric} {value:.1f}" for (task, metric), value in evidence.chance.items()
+             if (task, metric) not in evidence.means.columns]  # fmt: skip
+    if extra:
+        feet.append(f"Know-nothing scores besides: {', '.join(extra)}.")
+    for failure in failures:
+        task = f", {failure['task']}" if failure["task"] else ""
+        feet.append(f"{failure['status']}: {failure['arm']}, seed {failure['seed']}{task}: {failure['reason']}")
+    return feet
+
+
+def _numbers(evidence: Evidence, failures: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row an arm (chance last) with unrounded numbers, for CSV."""
+    table = pd.DataFrame({"arm": evidence.arms})
+    for task, headline in evidence.headlines.items():
+        of_task = evidence.changes.xs(task, level="task").reindex(evidence.arms)
+        table[f"{task} n"] = evidence.seeds[task].to_numpy()
+        for metric in [metric for name, metric in evidence.means.columns if name == task]:
+            table[f"{task} {metric}"] = evidence.means[task, metric].to_numpy()
+            if metric == headline:
+                for column in ("mean", "low", "high", "low_single", "high_single"):
+                    name = "change" if column == "mean" else f"change {column}"
+                    table[f"{task} {metric} {name} %"] = of_task[column].to_numpy()
+        choice = evidence.chosen.loc[evidence.chosen["task"] == task, "arm"].tolist()
+        table[f"{task} chosen on val"] = table["arm"].isin(choice)
+    table["pair chosen on val"] = table["arm"].isin(evidence.chosen.loc[evidence.chosen["scope"] == "pair", "arm"])
+    for name in COSTS:
+        table[name] = evidence.costs[name].to_numpy()
+    table["failures"] = [
+        "; ".join(f"{f['status']} seed {f['seed']} {f['task']}".strip() for f in failures if f["arm"] == arm)
+        for arm in evidence.arms
+    ]
+    chance = {"arm": CHANCE} | {f"{task} {metric}": value for (task, metric), value in evidence.chance.items()}
+    return pd.concat([table, pd.DataFrame([chance]).reindex(columns=table.columns)], ignore_index=True)

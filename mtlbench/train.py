@@ -1,0 +1,196 @@
+"""The one training loop and the one evaluation."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.batches import Scaled, View, evaluation_batch
+from mtlbench.network import MultiTaskNet
+from mtlbench.plugins import Batch, Sample, Score, Task
+from mtlbench.spec import Options
+
+EVALUATION_IMAGES = 16  # per batch
+ALPHA_POINTS = 20
+Row = dict[str, Any]
+
+
+class Diverged(Exception):
+    """The loss is no longer a number."""
+
+
+@dataclass
+class Record:
+    """What training leaves besides weights; seconds are CPU seconds of this process inside steps and evaluation."""
+
+    curve: list[Row] = field(default_factory=list)
+    alphas: list[Row] = field(default_factory=list)
+    step_seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def clock(self, what: str) -> Iterator[None]:
+        """Add the CPU time spent inside to `step_seconds` or `evaluation_seconds`."""
+        start = time.process_time()
+        yield
+        setattr(self, what, getattr(self, what) + time.process_time() - start)
+
+
+def rate(recipe: Options, i: int, iterations: int) -> float:
+    """The factor on every group's base rate at step i of a run: warm-up, then cosine or one step down."""
+    if i < recipe["warmup"]:
+        return (i + 1) / (recipe["warmup"] + 1)
+    if recipe["decay"] == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * i / iterations))
+    return 0.1 if i >= recipe["step_at"] * iterations else 1.0
+
+
+def optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
+    """SGD with Caffe's groups: weights; biases at `bias_lr` times the rate, without decay; units at their own
+    multiplier, without decay (Ours). Each group keeps its factor in `scale`, and the schedule multiplies it, so that
+    the ratio of rates holds at every step."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for stage in recipe["frozen"]:
+        net.trunk[stage].requires_grad_(False)
+    for name, parameter in net.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        scale, decay = 1.0, recipe["weight_decay"]
+        if name.startswith("units."):
+            multiplier = getattr(net.units[name.split(".")[1]], "lr_multiplier", None)
+            scale, decay = (multiplier, 0.0) if multiplier is not None else (scale, decay)
+        elif name.endswith("bias"):
+            scale, decay = recipe["bias_lr"], 0.0
+        groups.setdefault((scale, decay), []).append(parameter)
+    return torch.optim.SGD(
+        [{"params": p, "scale": scale, "weight_decay": decay} for (scale, decay), p in groups.items()],
+        lr=recipe["lr"], momentum=recipe["momentum"], fused=True,
+    )  # fmt: skip
+
+
+def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch, weights: Options) -> dict[str, Tensor]:
+    """Each task's weighted loss; a joint network minimises the sum."""
+    return {name: weights.get(name, task.weight) * task.loss(outputs[name], batch) for name, task in tasks.items()}
+
+
+def train(
+    net: MultiTaskNet, tasks: dict[str, Task], batch_at: Callable[[int], Batch], recipe: Options, iterations: int,
+    first: int, record: Record, evaluate_curve: Callable[[], dict[str, float]],
+) -> Iterator[float]:  # fmt: skip
+    """Train in place, yielding the finished fraction after every step. Raises Diverged.
+
+    `batch_at(i)` gives the batch of data index i; steps use first .. first + iterations - 1.
+    """
+    sgd = optimiser(net, recipe)
+    trained = [p for p in net.parameters() if p.requires_grad]
+    curve_at = {round(iterations * (k + 1) / recipe["curve_points"]) - 1 for k in range(recipe["curve_points"])}
+    alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
+    device = next(net.parameters()).device
+    sums, steps = dict.fromkeys(tasks, torch.zeros((), device=device)), 0
+    net.train()
+    for i in range(iterations):
+        batch = to_device(batch_at(first + i), device)
+        if i in alphas_at:
+            record.alphas += alpha_rows(net, i)
+        with record.clock("step_seconds"):
+            factor = rate(recipe, i, iterations)
+            for group in sgd.param_groups:
+                group["lr"] = recipe["lr"] * group["scale"] * factor
+            net.begin(first + i)
+            losses = total_loss(tasks, net(batch.images, batch.regions), batch, recipe["loss_weight"])
+            sgd.zero_grad(set_to_none=True)
+            torch.stack(list(losses.values())).sum().backward()
+            if recipe["clip"]:
+                nn.utils.clip_grad_norm_(trained, recipe["clip"])
+            sgd.step()
+            for name, loss in losses.items():
+                sums[name] = sums[name] + loss.detach()
+            steps += 1
+        if i in curve_at:
+            means = {name: float(total) / steps for name, total in sums.items()}
+            if not all(math.isfinite(mean) for mean in means.values()):
+                raise Diverged(f"the loss is {means} at iteration {i + 1}; alphas {mean_alphas(net)}")
+            with record.clock("evaluation_seconds"):
+                headline = evaluate_curve()
+            net.train()
+            for name in tasks:
+                record.curve.append(
+                    {"iteration": i + 1, "task": name, "train_loss": means[name], "val_headline": headline[name]}
+                )
+            sums, steps = dict.fromkeys(tasks, torch.zeros((), device=device)), 0
+        yield (i + 1) / iterations
+    record.alphas += alpha_rows(net, iterations)
+
+
+def mean_alphas(net: MultiTaskNet) -> dict[str, list[list[float]]]:
+    """{stage: T x T means over channels}."""
+    return {stage: [[round(float(a.mean()), 4) for a in row] for row in alpha] for stage, alpha in net.alphas().items()}
+
+
+def alpha_rows(net: MultiTaskNet, iteration: int) -> list[Row]:
+    """Means over channels, one row per stage, receiver and giver; `channel` -1."""
+    return [
+        {"iteration": iteration, "stage": stage, "receiver": net.tasks[r], "giver": net.tasks[g],
+         "channel": -1, "alpha": float(alpha[r, g].mean())}
+        for stage, alpha in net.alphas().items() for r in range(len(alpha)) for g in range(len(alpha))
+    ]  # fmt: skip
+
+
+def final_alpha_rows(net: MultiTaskNet, iteration: int) -> list[Row]:
+    """Every unit of a finished network."""
+    return [
+        {"iteration": iteration, "stage": stage, "receiver": net.tasks[r], "giver": net.tasks[g],
+         "channel": c, "alpha": value}
+        for stage, alpha in net.alphas().items() for r in range(len(alpha)) for g in range(len(alpha))
+        for c, value in enumerate(alpha[r, g].tolist())
+    ]  # fmt: skip
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    """The batch's tensors on the device (the same batch on the CPU)."""
+    if device.type == "cpu":
+        return batch
+    move = lambda x: None if x is None else x.to(device, non_blocking=True)  # noqa: E731
+    return Batch(
+        move(batch.images), {k: move(v) for k, v in batch.labels.items()}, {k: move(v) for k, v in batch.masks.items()},
+        batch.samples, move(batch.regions), move(batch.foreground), move(batch.targets),
+    )  # fmt: skip
+
+
+def average(predictions: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The ensemble's prediction: the mean of its members'."""
+    return {name: torch.stack([p[name] for p in predictions]).mean(0) for name in predictions[0]}
+
+
+@torch.inference_mode()
+def evaluate(
+    nets: list[MultiTaskNet], tasks: dict[str, Task], subset: Scaled, view: View, count: int, chance: bool = False
+) -> Iterator[dict[str, list[Score]] | None]:
+    """Scores of each task over the first `count` samples, of one network or of an ensemble.
+
+    Yields None after every batch and last {task: scores} (with `chance`, also {"chance " + task: scores}).
+    """
+    for net in nets:
+        net.eval()
+    device = next(nets[0].parameters()).device
+    meters = {name: task.meter() for name, task in tasks.items()}
+    for start in range(0, count, EVALUATION_IMAGES):
+        samples: list[Sample] = [subset[i] for i in range(start, min(count, start + EVALUATION_IMAGES))]
+        batch = evaluation_batch(samples, view)
+        on_device = to_device(batch, device)
+        outputs = [net(on_device.images, on_device.regions) for net in nets]
+        for name, task in tasks.items():
+            prediction = average([task.predict(output[name], on_device) for output in outputs])
+            meters[name].add({k: v.cpu() for k, v in prediction.items()}, batch)
+        yield None
+    scores = {name: meter.scores() for name, meter in meters.items()}
+    if chance:
+        scores |= {f"chance {name}": meter.chance() for name, meter in meters.items()}
+    yield scores

@@ -1,0 +1,215 @@
+"""Running one trial: data, network, parents' weights, training, evaluation, files. All that executors call."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtlbench import network
+from mtlbench.batches import Scaled, View, evaluation_batch, training_batch
+from mtlbench.network import MultiTaskNet
+from mtlbench.plugins import Batch, Dataset, Score, Task, create, find
+from mtlbench.spec import FORMAT, Options, Plugin, Trial, canonical
+from mtlbench.store import replacing, write, write_csv
+from mtlbench.train import Record, evaluate, final_alpha_rows, train
+
+SHOWN = 8  # test images whose predictions are kept
+
+
+def open_dataset(plugin: Plugin, data_root: str) -> Dataset:
+    """The data set of a trial. Raises UserError."""
+    root = Path(data_root) if data_root else None
+    return create("dataset", plugin.source or plugin.name, root=root, **plugin.options)
+
+
+@lru_cache(maxsize=2)
+def _subsets(plugin: str, data_root: str, short_side: int, long_side: int) -> tuple[Dataset, dict[str, Scaled]]:
+    """Kept between the trials of one process: opening and decoding are paid once."""
+    dataset = open_dataset(Plugin(**json.loads(plugin)), data_root)
+    dataset.prepare(lambda line: None)
+    return dataset, {n: Scaled(dataset.subset(n), short_side, long_side) for n in ("train", "val", "test")}
+
+
+@lru_cache(maxsize=16)
+def _facts(task: str, plugin: str, data_root: str) -> Options:
+    dataset = open_dataset(Plugin(**json.loads(plugin)), data_root)
+    dataset.prepare(lambda line: None)
+    return find("task", task).fit(dataset.categories(task), dataset.subset("train"))
+
+
+class Context:
+    """A trial's data, tasks and networks, opened."""
+
+    def __init__(self, trial: Trial) -> None:
+        self.trial = trial
+        data = canonical({"name": trial.dataset.name, "options": trial.dataset.options,
+                          "version": trial.dataset.version, "source": trial.dataset.source})  # fmt: skip
+        recipe = trial.recipe
+        self.dataset, self.subsets = _subsets(data, trial.data_root, recipe["short_side"], recipe["long_side"])
+        self.tasks: dict[str, Task] = {
+            name: find("task", name)(self.dataset.categories(name), _facts(name, data, trial.data_root))
+            for name in trial.tasks
+        }
+        backbone = self.backbone()
+        self.view = View(trial.form, trial.tasks, recipe["short_side"], recipe["long_side"], recipe["mirror"],
+                         recipe["colour"], recipe["regions"], backbone.mean, backbone.std, backbone.bgr)  # fmt: skip
+
+    def backbone(self) -> Any:
+        """A fresh backbone."""
+        plugin = self.trial.backbone
+        return create("backbone", plugin.source or plugin.name, form=self.trial.form, **plugin.options)
+
+    def scheme(self) -> Any:
+        """A fresh scheme."""
+        plugin = self.trial.scheme
+        return create("scheme", plugin.source or plugin.name, **plugin.options)
+
+    def network(self) -> MultiTaskNet:
+        """A fresh network in its start from scratch."""
+        return MultiTaskNet(self.tasks, self.backbone(), self.scheme(), self.trial.form, self.trial.net_seed)
+
+    def batch(self, iteration: int) -> Batch:
+        """The training batch of data index `iteration`."""
+        return training_batch(
+            self.subsets["train"], self.tasks, self.view, self.trial.net_seed, iteration, self.trial.recipe["images"]
+        )
+
+    def cost(self) -> tuple[int, int]:
+        """Parameters, and FLOPs of one training-size image forward; of both members for an ensemble."""
+        size = self.subsets["train"][0].image.shape[:2]
+        parameters, flops = network.cost(
+            self.tasks, self.backbone(), self.scheme(), self.trial.form, size, self.trial.recipe["regions"]
+        )
+        members = len(self.trial.parents) if self.trial.average else 1
+        return parameters * members, flops * members
+
+
+def run_trial(
+    trial: Trial, folder: Path, parents: Mapping[str, Path], device: torch.device, seconds_of_parents: float = 0.0
+) -> Iterator[float]:
+    """Run to the end, yielding the finished fraction often; result.json is renamed into `folder` last.
+
+    `parents` maps keys to folders with weights.pt. Raises whatever goes wrong.
+    """
+    start = time.perf_counter()
+    torch.set_num_threads(trial.recipe["threads"])
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    context, record = Context(trial), Record()
+    states = [torch.load(parents[key] / "weights.pt", map_location="cpu", weights_only=True) for key in trial.parents]
+    files: list[str] = []
+    if trial.average:
+        nets = [context.network() for _ in states]
+        for net, state in zip(nets, states, strict=True):
+            net.load_state_dict(state)
+            net.to(device)
+    else:
+        nets = [context.network()]
+        if states:
+            nets[0].load_columns(states)
+        nets[0].to(device)
+        for fraction in train(
+            nets[0], context.tasks, context.batch, trial.recipe, trial.iterations, trial.first, record,
+            lambda: _headlines(context, nets),
+        ):  # fmt: skip
+            yield 0.9 * fraction
+        if len(trial.tasks) == 1 and not trial.parents:  # a possible parent
+            with replacing(folder / "weights.pt") as path:
+                torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, path)
+            files.append("weights.pt")
+    scores: list[tuple[str, str, str, str, float]] = []
+    is_baseline = len(trial.tasks) == 1 and not trial.parents
+    for subset in ("val", "test"):
+        samples = context.subsets[subset]
+        found: dict[str, list[Score]] | None = {}
+        steps = evaluate(nets, context.tasks, samples, context.view, len(samples), is_baseline and subset == "test")
+        while len(samples):
+            with record.clock("evaluation_seconds"):
+                found = next(steps)
+            if found is not None:
+                break
+            yield 0.9
+        for name, values in (found or {}).items():
+            label = "chance" if name.startswith("chance ") else subset
+            scores += [(name.removeprefix("chance "), label, *score) for score in values]
+    write_csv(folder / "curve.csv", record.curve)
+    write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
+    _keep_predictions(context, nets, folder / "predictions.npz")
+    parameters, flops = context.cost()
+    seconds = time.perf_counter() - start
+    result = {
+        "format": FORMAT, "key": trial.key, "backbone": trial.backbone.label, "files": files,
+        "architecture": nets[0].architecture(),
+        "scores": [s for s in scores if np.isfinite(s[-1])],
+        "metrics": {
+            name: {m: {"unit": about.unit, "higher_is_better": about.higher_is_better, "headline": m == task.headline}
+                   for m, about in task.metrics.items()}
+            for name, task in context.tasks.items()
+        },
+        "counts": {
+            name: dict(zip(context.dataset.categories(name), map(int, context.dataset.counts(name)), strict=True))
+            for name in trial.tasks
+        },
+        "cost": {
+            "parameters": parameters, "flops": flops, "seconds": seconds,
+            "seconds_with_parents": seconds + seconds_of_parents,
+            "image_visits": trial.iterations * trial.recipe["images"], "iterations": trial.iterations,
+            "step_seconds": record.step_seconds, "evaluation_seconds": record.evaluation_seconds,
+        },
+        "environment": {"python": platform.python_version(), "torch": torch.__version__, "device": str(device),
+                        "processor": platform.processor() or platform.machine()},
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+    }  # fmt: skip
+    write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    yield 1.0
+
+
+def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:
+    """Each task's headline on the first images of val, for the curve."""
+    samples = context.subsets["val"]
+    count = min(len(samples), context.trial.recipe["curve_images"])
+    if not count:
+        return dict.fromkeys(context.tasks, float("nan"))
+    scores = last(evaluate(nets, context.tasks, samples, context.view, count))
+    assert scores is not None
+    return {
+        name: next(s.value for s in scores[name] if s.metric == task.headline and not s.category)
+        for name, task in context.tasks.items()
+    }
+
+
+def last(items: Iterator[Any]) -> Any:
+    """The last item."""
+    item = None
+    for item in items:  # noqa: B007
+        pass
+    return item
+
+
+@torch.inference_mode()
+def _keep_predictions(context: Context, nets: list[MultiTaskNet], path: Path) -> None:
+    """Small predictions on the first test images: the likeliest class a pixel, or half-precision region scores."""
+    samples = [context.subsets["test"][i] for i in range(min(SHOWN, len(context.subsets["test"])))]
+    arrays: dict[str, np.ndarray] = {}
+    for net in nets[:1]:
+        net.eval()
+        device = next(net.parameters()).device
+        for number, sample in enumerate(samples):
+            batch = evaluation_batch([sample], context.view)
+            output = net(batch.images.to(device), None if batch.regions is None else batch.regions.to(device))
+            for name, task in context.tasks.items():
+                for what, value in task.predict(output[name], batch).items():
+                    small = value.argmax(1).byte() if context.trial.form == "fcn" else value.half()
+                    arrays[f"{name}.{what}.{number}"] = small.cpu().numpy()
+            if batch.regions is not None:
+                arrays[f"regions.{number}"] = batch.regions[:, 1:].numpy()
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
