@@ -108,8 +108,8 @@ def expand(
     backbone: Plugin, recipe: Recipe,
 ) -> list[Trial]:  # fmt: skip
     """All trials of the arms and seeds, parents first, everything resolved."""
-    setting = short_hash([dataclasses.asdict(dataset), fingerprint, dataclasses.asdict(backbone),
-                          {**dataclasses.asdict(recipe), "backbone_options": {}}])  # fmt: skip
+    setting = short_hash([dataset.label, dataset.version, fingerprint, backbone.label, backbone.version,
+                          dataclasses.asdict(recipe)])  # fmt: skip
     trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
     for seed in seeds:
         for arm in arms:

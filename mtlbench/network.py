@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mtlbench.errors import UserError
 from mtlbench.layers import RegionPool, SeededDropout
-from mtlbench.plugins import Backbone, Scheme, Stage, Task
+from mtlbench.plugins import Backbone, Geometry, Scheme, Stage, Task
 from mtlbench.spec import derive_seed
 
 
@@ -138,11 +138,11 @@ def seeded(seed: int, *labels: str) -> Iterator[None]:
         yield
 
 
-def upsample(scores: Tensor, size: tuple[int, int] | torch.Size, geometry: tuple[int, int]) -> Tensor:
+def upsample(scores: Tensor, size: tuple[int, int] | torch.Size, geometry: Geometry) -> Tensor:
     """Bilinear upsampling `B K h w` -> `B K H W` as two small matrix products.
 
-    Equals the fixed bilinear deconvolution of Long et al. 2015 and its crop; ours: pixels beyond the outer cells'
-    centres take the outer cell's score (never with padding 100).
+    Equals the fixed bilinear deconvolution of Long et al. 2015 and its crop; with `hold` (ours, for unpadded small
+    images) pixels beyond the outer cells' centres take the outer cell's score.
     """
     rows = _interpolation(size[0], scores.shape[-2], geometry, scores.dtype, scores.device)
     columns = _interpolation(size[1], scores.shape[-1], geometry, scores.dtype, scores.device)
@@ -151,10 +151,11 @@ def upsample(scores: Tensor, size: tuple[int, int] | torch.Size, geometry: tuple
 
 @cache
 def _interpolation(
-    pixels: int, cells: int, geometry: tuple[int, int], dtype: torch.dtype, device: torch.device
+    pixels: int, cells: int, geometry: Geometry, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    stride, centre = geometry
-    position = ((torch.arange(pixels, dtype=torch.float64) - centre) / stride).clamp(0, cells - 1)
+    position = (torch.arange(pixels, dtype=torch.float64) - geometry.centre) / geometry.stride
+    if geometry.hold:
+        position = position.clamp(0, cells - 1)
     distance = (position[:, None] - torch.arange(cells, dtype=torch.float64)[None, :]).abs()
     return (1 - distance).clamp(min=0).to(dtype).to(device)
 

@@ -165,6 +165,15 @@ class Stage:
         return self.order.index(self.name) < self.order.index(other)
 
 
+class Geometry(NamedTuple):
+    """Where the cells of the last map lie: stride in pixels, centre of the first cell (0 = centre of pixel 0), and
+    whether pixels beyond the outer centres hold the outer cell's score (else it fades to 0 as a deconvolution's)."""
+
+    stride: int
+    centre: int
+    hold: bool
+
+
 class Backbone(Protocol):
     """A trunk as a list of stages. The constructor takes `form` and options by keyword."""
 
@@ -174,7 +183,7 @@ class Backbone(Protocol):
     mean: tuple[float, float, float]  # of the input, in the channel order and 0-255 range that the weights expect
     std: tuple[float, float, float]
     bgr: bool
-    geometry: tuple[int, int]  # stride of the last map in pixels, centre of its first cell (0 = centre of pixel 0)
+    geometry: Geometry
 
     def build(self, stage: str) -> nn.Module:
         """A fresh module for one stage; a `RegionPool` module is called with (x, regions), all others with x."""

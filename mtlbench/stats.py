@@ -1,14 +1,15 @@
-"""Statistics on the results frame: what to compare, relative changes paired by seed, intervals, the Split that val chooses.
+"""Statistics on the results frame: what to compare, changes paired by seed, intervals, the Split that val chooses.
 
-Every function takes frames and returns frames, reads no files (but `published`) and draws nothing. The frame is long: one
-row a number, with the columns that `mtlbench.load_results` documents.
+Every function takes frames and returns frames; only `published` reads a file. The frame is long: one row a number, with
+the columns that `mtlbench.load_results` documents.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ def is_split(arm: str) -> bool:
 
 
 def arm_order(arms: Iterable[str]) -> list[str]:
-    """The arms in table order: one-task, ensemble, one-task-longer, mtl-shared, Splits early to late, cross-stitch, others."""
+    """The arms in table order: baseline and controls, mtl-shared, Splits from early to late, cross-stitch, others."""
 
     def position(arm: str) -> tuple[int, int, str]:
         if arm in _LEADING:
@@ -52,8 +53,9 @@ def newest(
 ) -> tuple[pd.DataFrame, str]:
     """The rows of one pair, dataset, backbone and recipe, and a sentence that says which and what was left out.
 
-    What is not given is taken from the row that finished last. Where an arm, seed and task were trained more than once
-    (say, under an older version), only the trial that finished last stays. Raises UserError if nothing is left.
+    What is not given is taken from the row that finished last; so is the setting (versions and options of data,
+    backbone and recipe). Where an arm, seed and task were trained more than once in it (under an older version of the
+    scheme, say), only the trial that finished last stays. Raises UserError if nothing is left.
     """
     if frame.empty:
         raise UserError("there are no results yet; type: mtlbench run --pair det_attr")
@@ -65,25 +67,36 @@ def newest(
             if name not in valid:
                 raise unknown(f"{column} with results", name, valid)
             candidates = candidates[candidates[column] == name]
-    last = candidates.loc[candidates["finished"].astype(str).idxmax(), IDENTITY]
-    chosen = candidates[(candidates[IDENTITY] == last).all(axis=1)]
+    last = records(candidates[candidates["finished"] == max(candidates["finished"])])[0]
+    chosen = candidates[(candidates[IDENTITY] == [last[column] for column in IDENTITY]).all(axis=1)]
     note = _sentence(last) + (" (the newest results)" if None in asked.values() else "")
     others = candidates.drop(chosen.index)[IDENTITY].drop_duplicates()
     if len(others):
-        note += "; left out: " + " / ".join(_sentence(row) for _, row in others.iterrows())
-    current = _last_trials(chosen)
+        note += "; left out: " + " / ".join(_sentence(other) for other in records(others))
+    current = _last_trials(chosen[chosen["setting"] == last["setting"]])
     stale = chosen["key"].nunique() - current["key"].nunique()
     if stale:
-        note += f"; {stale} older trial{'s' if stale > 1 else ''} of the same arm and seed left out"
+        note += f"; left out: {stale} older trial{'s' if stale > 1 else ''} of other versions or options"
     return current.reset_index(drop=True), note + "."
 
 
-def _sentence(identity: pd.Series) -> str:
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries."""
+    return [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
+
+
+def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The failures that belong to the frame's pair, dataset, backbone and recipe, as far as they tell."""
+    own = records(frame.head(1)[IDENTITY])[0]
+    return [failure for failure in failures if all(failure.get(name, own[name]) == own[name] for name in IDENTITY)]
+
+
+def _sentence(identity: Mapping[str, Any]) -> str:
     return f"{identity['pair']} on {identity['dataset']}, backbone {identity['backbone']}, recipe {identity['recipe']}"
 
 
 def _last_trials(frame: pd.DataFrame) -> pd.DataFrame:
-    """Per arm, seed and task the numbers of the trial that finished last; a trial that has none left loses its costs."""
+    """Per arm, seed and task the numbers of the trial that finished last; a trial with none left loses its costs."""
     measured = frame[frame["subset"] != "cost"].sort_values("finished", kind="stable")
     last = measured.groupby(["arm", "seed", "task"], dropna=False, sort=False)["key"].transform("last")
     outdated = measured[measured["key"] != last]
@@ -105,8 +118,8 @@ def relative_change(
 ) -> pd.DataFrame:
     """Change of a metric (None = each task's headline) against the baseline with the same seed, in %, up is better.
 
-    change = 100 * sign * (value - base) / |base|, sign = -1 where lower is better; NaN where base is 0. One row per arm,
-    seed, task and metric; the baseline's own rows are in it, identically 0. Seeds that the baseline lacks are dropped.
+    change = 100 * sign * (value - base) / |base|, sign = -1 where lower is better; NaN where base is 0. One row per
+    arm, seed, task and metric; the baseline's own rows are in it, identically 0. Seeds that the baseline lacks go.
     Definition of the paper's Figure 2(b), "performance relative to the task-specific network".
     """
     rows = whole_task(frame, subset)
@@ -145,7 +158,7 @@ def intervals(changes: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     Columns mean, n (seeds), low, high, low_single, high_single, noise (s), freedom (of the pooled interval).
     Pooled (low, high): mean -+ t(freedom) * s * sqrt(2 / n), with s of `pooled_residual`: one noise level for all arms.
     Single: mean -+ t(n - 1) * sd(changes of the arm) / sqrt(n), the paired t interval, as a check of that assumption.
-    NaN below 3 seeds and for the baseline itself (or an arm that equals it exactly). No correction for many comparisons.
+    NaN below 3 seeds and for the baseline itself (or an arm that equals it exactly). Uncorrected for many comparisons.
     """
     rows = []
     upper = (1 + confidence) / 2
@@ -185,8 +198,8 @@ def best_split(frame: pd.DataFrame) -> pd.DataFrame:
     """The Split that val chooses, per task and for the pair, and what it gives on test.
 
     Columns scope ("task" or "pair"), task ("" for the pair), arm, val_change, test_change (mean headline change in %;
-    for the pair the mean over its tasks, over Splits that have all of them). Empty without val numbers. The paper picks
-    on the reported numbers (Sections 1.1, 6.1; per task as in Table 6, per pair as in Table 5); choosing on val is ours.
+    for the pair the mean over its tasks, over Splits that have all of them). Empty without val numbers. The
+    paper picks on the reported numbers (Sections 1.1, 6.1; per task in Table 6, per pair in Table 5); val is ours.
     """
     means = {}
     for subset in ("val", "test"):

@@ -16,8 +16,10 @@ from mtlbench.stats import (
     HIDDEN_ARMS,
     arm_order,
     best_split,
+    failures_of,
     intervals,
     newest,
+    records,
     relative_change,
     whole_task,
 )
@@ -37,17 +39,25 @@ CHANCE = "chance"
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a table shows, as numbers: `means` arm x (task, metric), `changes` of the headlines, `costs` arm x metric."""
+    """What a table shows, as numbers: `means` are arm x (task, metric), `costs` arm x metric."""
 
     arms: list[str]
     seeds: pd.DataFrame  # how many, arm x task
     headlines: dict[str, str]  # task -> metric
-    units: dict[tuple[str, str], str]
+    units: dict[tuple[str, str], str]  # (task, metric) -> unit
     means: pd.DataFrame
-    changes: pd.DataFrame  # as `stats.intervals`, indexed by (task, arm)
+    changes: dict[tuple[str, str], dict[str, Any]]  # (task, arm) -> a row of `stats.intervals`
     costs: pd.DataFrame
-    chance: pd.Series  # indexed by (task, metric)
-    chosen: pd.DataFrame  # as `stats.best_split`
+    chance: dict[tuple[str, str], float]  # (task, metric) -> value
+    chosen: list[dict[str, Any]]  # rows of `stats.best_split`
+
+    def metrics(self, task: str) -> list[str]:
+        """The metrics of a task, the headline first."""
+        return [metric for name, metric in self.units if name == task]
+
+    def choice(self, task: str) -> str:
+        """The Split that val chooses for a task ("" = the pair); "" if none."""
+        return next((row["arm"] for row in self.chosen if row["task"] == task), "")
 
 
 def results_table(
@@ -64,13 +74,14 @@ def results_table(
 ) -> str:
     """Arms x whole-task metrics on test (mean over seeds), headline change against one-task with interval, and costs.
 
-    Shows the newest results or those asked for (`stats.newest`). `failures` are mappings with arm, seed, task, status and
-    reason. Text is broken into blocks (a task or the costs each) to fit `width` characters. Raises UserError for an unknown
-    format, or where there are no results.
+    Shows the newest results or those asked for (`stats.newest`). `failures` are mappings with arm, seed, task, status
+    and reason. Text is broken into blocks (a task or the costs each) to fit `width` characters. Raises UserError for an
+    unknown format, or where there are no results.
     """
     if format not in FORMATS:
         raise unknown("table format", format, FORMATS)
     rows, note = newest(frame, pair, dataset, recipe, backbone)
+    failures = failures_of(rows, failures)
     evidence = gather(rows, [str(failure["arm"]) for failure in failures], confidence)
     if format == "csv":
         return _numbers(evidence, failures).to_csv(index=False, float_format="%.6g", lineterminator="\n")
@@ -79,33 +90,34 @@ def results_table(
     if format == "markdown":
         parts = [note, _markdown(_beside(blocks)), "\n".join(f"- {foot}" for foot in feet)]
     else:
-        parts = [note, *(_aligned(block) for block in _merged(blocks, width)), "\n".join(textwrap.fill(foot, width, subsequent_indent="  ") for foot in feet)]
+        wrapped = [textwrap.fill(foot, width, subsequent_indent="  ") for foot in feet]
+        parts = [note, *map(_aligned, _merged(blocks, width)), "\n".join(wrapped)]
     return "\n\n".join(parts) + "\n"
 
 
 def gather(rows: pd.DataFrame, failed_arms: Sequence[str] = (), confidence: float = 0.95) -> Evidence:
     """The numbers of a table from the rows of one pair, dataset, backbone and recipe."""
-    test = whole_task(rows, "test")
+    test, chance = whole_task(rows, "test"), whole_task(rows, "chance")
+    test = test[test["task"].isin(test.loc[test["headline"], "task"])]  # a diverged task may lack its headline
     cell = ["task", "metric"]
-    means = test.groupby(["arm", *cell], sort=False)["value"].mean().unstack(cell)
-    seeds = test.groupby(["arm", "task"], sort=False)["seed"].nunique(dropna=False).unstack("task")
-    order = [*dict.fromkeys(zip(test["task"], test["metric"], strict=True))]
-    headlines = dict(test.loc[test["headline"].astype(bool), cell].drop_duplicates().itertuples(index=False))
-    order.sort(key=lambda column: (list(headlines).index(column[0]), column[1] != headlines[column[0]]))
+    metrics = records(test[[*cell, "unit", "headline"]].drop_duplicates())
+    headlines: dict[str, str] = {row["task"]: row["metric"] for row in metrics if row["headline"]}
+    metrics.sort(key=lambda row: (list(headlines).index(row["task"]), not row["headline"]))
     arms = arm_order(arm for arm in [*test["arm"], *failed_arms] if arm not in HIDDEN_ARMS)
-    changes = intervals(relative_change(rows), confidence).set_index(["task", "arm"])
-    units = {(task, metric): unit for task, metric, unit in test[[*cell, "unit"]].drop_duplicates().itertuples(index=False)}
+    means = test.groupby(["arm", *cell])["value"].mean().unstack(cell)
+    seeds = test.groupby(["arm", "task"])["seed"].nunique(dropna=False).unstack("task")
     return Evidence(
         arms=arms,
         seeds=seeds.reindex(index=arms, columns=list(headlines)).fillna(0).astype(int),
         headlines=headlines,
-        units=units,
-        means=means.reindex(index=arms, columns=pd.MultiIndex.from_tuples(order)),
-        changes=changes,
+        units={(row["task"], row["metric"]): row["unit"] for row in metrics},
+        means=means.reindex(index=arms),
+        changes={(row["task"], row["arm"]): row for row in records(intervals(relative_change(rows), confidence))},
         costs=pair_costs(rows).reindex(index=arms),
-        chance=whole_task(rows, "chance").groupby(cell, sort=False)["value"].mean(),
-        chosen=best_split(rows),
-    )
+        chance={(row["task"], row["metric"]): row["value"]
+                for row in records(chance.groupby(cell, sort=False)["value"].mean().reset_index())},
+        chosen=records(best_split(rows)),
+    )  # fmt: skip
 
 
 def pair_costs(rows: pd.DataFrame) -> pd.DataFrame:
@@ -132,11 +144,11 @@ def _number(value: float, unit: str) -> str:
     return NOTHING if pd.isna(value) else f"{value:.1f}" if unit else f"{value:.0f}"
 
 
-def _change(changes: pd.DataFrame, task: str, arm: str) -> str:
+def _change(evidence: Evidence, task: str, arm: str) -> str:
     """`+1.2 [-0.3, +2.7]`, without the interval where there is none."""
-    if (task, arm) not in changes.index or arm == BASELINE:
+    row = evidence.changes.get((task, arm))
+    if row is None or arm == BASELINE:
         return NOTHING
-    row = changes.loc[(task, arm)]
     mean, low, high = (f"{round(row[name], 1) + 0.0:+.1f}" for name in ("mean", "low", "high"))  # + 0.0: no -0.0
     return mean if pd.isna(row["low"]) else f"{mean} [{low}, {high}]"
 
@@ -149,24 +161,22 @@ def _seeds(evidence: Evidence, arm: str) -> str:
 
 def _blocks(evidence: Evidence) -> list[pd.DataFrame]:
     """Strings: arm and n, then one frame per task, then the costs; the chance row stands last in all of them."""
-    pair_choice = evidence.chosen.loc[evidence.chosen["scope"] == "pair", "arm"].tolist()
-    by_task = dict(evidence.chosen.loc[evidence.chosen["scope"] == "task", ["task", "arm"]].itertuples(index=False))
-    names = pd.DataFrame({
-        "arm": [arm + (" +" if arm in pair_choice else "") for arm in evidence.arms] + [CHANCE],
-        "n": [_seeds(evidence, arm) for arm in evidence.arms] + [NOTHING],
-    })  # fmt: skip
-    blocks = [names]
+    arms = evidence.arms
+    names = [arm + (" +" if arm == evidence.choice("") else "") for arm in arms]
+    blocks = [pd.DataFrame({"arm": [*names, CHANCE], "n": [*(_seeds(evidence, arm) for arm in arms), NOTHING]})]
     for task, headline in evidence.headlines.items():
         block: dict[str, list[str]] = {}
-        for metric in [metric for name, metric in evidence.means.columns if name == task]:
+        for metric in evidence.metrics(task):
             unit = evidence.units[task, metric]
-            values = [_number(evidence.means.loc[arm, (task, metric)], unit) for arm in evidence.arms]
+            values = [_number(value, unit) for value in evidence.means[task, metric]]
+            chance = _number(evidence.chance.get((task, metric), float("nan")), unit)
             if metric == headline:
-                values = [v + (" *" if by_task.get(task) == arm else "") for v, arm in zip(values, evidence.arms, strict=True)]
-            heading = f"{task} {metric}" if metric == headline else metric
-            block[heading] = [*values, _number(evidence.chance.get((task, metric), float("nan")), unit)]
-            if metric == headline:
-                block["vs one-task, %"] = [_change(evidence.changes, task, arm) for arm in evidence.arms] + [NOTHING]
+                marks = [" *" if arm == evidence.choice(task) else "" for arm in arms]
+                values = [value + mark for value, mark in zip(values, marks, strict=True)]
+                block[f"{task} {metric}"] = [*values, chance]
+                block["vs one-task, %"] = [*(_change(evidence, task, arm) for arm in arms), NOTHING]
+            else:
+                block[metric] = [*values, chance]
         blocks.append(pd.DataFrame(block))
     blocks.append(pd.DataFrame({COSTS[name]: [*map(short, evidence.costs[name]), NOTHING] for name in COSTS}))
     return blocks
@@ -187,7 +197,8 @@ def _merged(blocks: Sequence[pd.DataFrame], width: int) -> list[pd.DataFrame]:
         else:
             tables.append([block])
     whole = [_beside([names, *table]) for table in tables]
-    return [table if (table.iloc[-1, 1:] != NOTHING).any() else table.iloc[:-1] for table in whole]  # no empty chance row
+    has_chance = [(table.iloc[-1, 1:] != NOTHING).any() for table in whole]
+    return [table if chance else table.iloc[:-1] for table, chance in zip(whole, has_chance, strict=True)]
 
 
 def _aligned(table: pd.DataFrame) -> str:
@@ -214,24 +225,25 @@ def _markdown(table: pd.DataFrame) -> str:
 def _feet(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence: float) -> list[str]:
     """What the marks and numbers mean, other know-nothing scores, and every failed or blocked trial."""
     feet = [
-        "Means on test over n seeds. vs one-task: change of the headline metric in %, up is better, paired by seed, with"
-        f" the {100 * confidence:g} % interval (from {FEWEST_SEEDS} seeds on; residual of the arm + seed model pooled over"
-        " arms). Costs are per pair: the sum over an arm's networks, training seconds without and with parents."
+        "Means on test over n seeds. vs one-task: change of the headline metric in %, up is better, paired by seed,"
+        f" with the {100 * confidence:g} % interval (from {FEWEST_SEEDS} seeds on; residual of the arm + seed model"
+        " pooled over arms). Costs are per pair: the sum over an arm's networks; seconds without and with parents."
     ]
-    if evidence.changes.empty:
+    if not evidence.changes:
         feet.append(f"No changes: the results hold no {BASELINE} for these seeds.")
-    if len(evidence.chosen):
+    if evidence.chosen:
         said = [
-            f"{row.task or 'the pair'} {row.arm} (val {row.val_change:+.1f} %, test {row.test_change:+.1f} %)"
-            for row in evidence.chosen.itertuples()
+            "{} {} (val {:+.1f} %, test {:+.1f} %)".format(
+                row["task"] or "the pair", row["arm"], row["val_change"], row["test_change"]
+            )
+            for row in evidence.chosen
         ]
         feet.append(f"Split chosen on val, * per task and + for the pair: {', '.join(said)}.")
     else:
         feet.append("No Split is chosen: there are no Splits with val numbers.")
-    extra = [f"{task} {metric} {value:.1f}" for (task, metric), value in evidence.chance.items()
-             if (task, metric) not in evidence.means.columns]  # fmt: skip
-    if extra:
-        feet.append(f"Know-nothing scores besides: {', '.join(extra)}.")
+    others = [f"{' '.join(cell)} {value:.1f}" for cell, value in evidence.chance.items() if cell not in evidence.units]
+    if others:
+        feet.append(f"Know-nothing scores besides: {', '.join(others)}.")
     for failure in failures:
         task = f", {failure['task']}" if failure["task"] else ""
         feet.append(f"{failure['status']}: {failure['arm']}, seed {failure['seed']}{task}: {failure['reason']}")
@@ -240,24 +252,23 @@ def _feet(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence:
 
 def _numbers(evidence: Evidence, failures: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """One row an arm (chance last) with unrounded numbers, for CSV."""
-    table = pd.DataFrame({"arm": evidence.arms})
+    arms = evidence.arms
+    columns: dict[str, list[Any]] = {"arm": arms}
     for task, headline in evidence.headlines.items():
-        of_task = evidence.changes.xs(task, level="task").reindex(evidence.arms)
-        table[f"{task} n"] = evidence.seeds[task].to_numpy()
-        for metric in [metric for name, metric in evidence.means.columns if name == task]:
-            table[f"{task} {metric}"] = evidence.means[task, metric].to_numpy()
+        columns[f"{task} n"] = evidence.seeds[task].tolist()
+        for metric in evidence.metrics(task):
+            columns[f"{task} {metric}"] = evidence.means[task, metric].tolist()
             if metric == headline:
-                for column in ("mean", "low", "high", "low_single", "high_single"):
-                    name = "change" if column == "mean" else f"change {column}"
-                    table[f"{task} {metric} {name} %"] = of_task[column].to_numpy()
-        choice = evidence.chosen.loc[evidence.chosen["task"] == task, "arm"].tolist()
-        table[f"{task} chosen on val"] = table["arm"].isin(choice)
-    table["pair chosen on val"] = table["arm"].isin(evidence.chosen.loc[evidence.chosen["scope"] == "pair", "arm"])
-    for name in COSTS:
-        table[name] = evidence.costs[name].to_numpy()
-    table["failures"] = [
+                for name in ("mean", "low", "high", "low_single", "high_single"):
+                    heading = f"{task} {metric} change{'' if name == 'mean' else ' ' + name} %"
+                    columns[heading] = [evidence.changes.get((task, arm), {}).get(name) for arm in arms]
+        columns[f"{task} chosen on val"] = [arm == evidence.choice(task) for arm in arms]
+    columns["pair chosen on val"] = [arm == evidence.choice("") for arm in arms]
+    columns |= {name: evidence.costs[name].tolist() for name in COSTS}
+    columns["failures"] = [
         "; ".join(f"{f['status']} seed {f['seed']} {f['task']}".strip() for f in failures if f["arm"] == arm)
-        for arm in evidence.arms
+        for arm in arms
     ]
-    chance = {"arm": CHANCE} | {f"{task} {metric}": value for (task, metric), value in evidence.chance.items()}
-    return pd.concat([table, pd.DataFrame([chance]).reindex(columns=table.columns)], ignore_index=True)
+    chance = {f"{task} {metric}": value for (task, metric), value in evidence.chance.items()}
+    last = {name: [chance.get(name)] for name in columns} | {"arm": [CHANCE]}
+    return pd.DataFrame({name: [*values, *last[name]] for name, values in columns.items()})

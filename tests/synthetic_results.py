@@ -39,8 +39,9 @@ def results_frame(
     backbone: str = "caffenet",
     recipe: str = "quick",
     finished: str = "2026-01-02T03:04:05",
+    setting: str = "a1",
 ) -> pd.DataFrame:
-    """One row a number: one-task * (1 + (effect + noise + noise of the seed) %), worse for smaller where lower is better."""
+    """One row a number: one-task * (1 +- (effect + the seed's noise + noise) %), minus where lower is better."""
     rows: list[tuple[Any, ...]] = []
     for arm in (*arms, "ensemble-member"):
         for seed in seeds:
@@ -59,17 +60,19 @@ def results_frame(
                             value = mean * (1 + (percent if higher else -percent) / 100)
                             if subset == "chance":
                                 value = mean / 4 if higher else mean * 2
-                            rows.append((*head, task, subset, metric, place == 0, "", value, unit, higher, finished))
+                            rows.append(
+                                (*head, task, subset, metric, place == 0, "", value, unit, higher, finished, setting)
+                            )
                     if unit == "%":
-                        rows.append((*head, task, "test", "AP", False, "chair", 33.0, "%", True, finished))
+                        rows.append((*head, task, "test", "AP", False, "chair", 33.0, "%", True, finished, setting))
                 copies = len(tasks) * (2 if arm == "ensemble" else 1)
                 costs = {"parameters": 1.5e6 * copies, "flops": 2.5e8 * copies, "seconds": 20.0 + seed,
                          "seconds_with_parents": 40.0 + seed, "image_visits": 2.4e4, "iterations": 1500}  # fmt: skip
                 task = tasks[0] if len(tasks) == 1 else ""
                 for metric, value in costs.items():
-                    rows.append((*head, task, "cost", metric, False, "", value, "", False, finished))
+                    rows.append((*head, task, "cost", metric, False, "", value, "", False, finished, setting))
     columns = ("pair dataset backbone recipe arm seed key task subset metric headline category value unit"
-               " higher_is_better finished").split()  # fmt: skip
+               " higher_is_better finished setting").split()  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
 
 

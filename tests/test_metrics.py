@@ -34,7 +34,8 @@ def test_segmentation_metrics_agree_with_other_libraries() -> None:
     guess = np.where(rng.random(3000) < 0.6, truth, rng.integers(0, 5, 3000))
     confusion = np.bincount(truth * 5 + guess, minlength=25).reshape(5, 5)
     assert metrics.pixel_accuracy(confusion) == pytest.approx(100 * sklearn.accuracy_score(truth, guess))
-    np.testing.assert_allclose(metrics.iou_per_class(confusion), 100 * sklearn.jaccard_score(truth, guess, average=None))
+    each = 100 * sklearn.jaccard_score(truth, guess, average=None)
+    np.testing.assert_allclose(metrics.iou_per_class(confusion), each)
     weighted = 100 * sklearn.jaccard_score(truth, guess, average="weighted")
     assert metrics.frequency_weighted_iou(confusion) == pytest.approx(weighted)
     macro = classification.MulticlassJaccardIndex(5, average="macro")
@@ -102,7 +103,8 @@ def slow_average_precision(scores: list[float], positives: list[bool], total: in
 def test_average_precision_worked_by_hand() -> None:
     scores = np.array([0.9, 0.8, 0.7])
     # precision 1 up to recall .5 (6 points), 2/3 from there on (5 points)
-    assert metrics.average_precision_11point(scores, np.array([True, False, True])) == pytest.approx(100 * (6 + 10 / 3) / 11)
+    expected = 100 * (6 + 5 * 2 / 3) / 11
+    assert metrics.average_precision_11point(scores, np.array([True, False, True])) == pytest.approx(expected)
     assert metrics.average_precision_11point(scores, np.array([True, True, True])) == pytest.approx(100)
     assert metrics.average_precision_11point(scores, np.array([False] * 3), total=4) == 0
     assert np.isnan(metrics.average_precision_11point(scores, np.array([False] * 3)))

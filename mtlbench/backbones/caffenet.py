@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from mtlbench.layers import LocalResponseNorm, RegionPool, SeededDropout
-from mtlbench.plugins import Stage
+from mtlbench.plugins import Geometry, Stage
 
 CHANNELS = {"conv1": 96, "pool1": 96, "conv2": 256, "pool2": 256, "conv3": 384, "conv4": 384, "conv5": 256,
             "pool5": 256, "fc6": 4096, "fc7": 4096}  # fmt: skip
@@ -92,7 +92,7 @@ class Caffenet:
         layer = nn.Linear(inputs, outputs) if self.form == "roi" else nn.Conv2d(inputs, outputs, 1)
         return nn.Sequential(SeededDropout(self.dropout), _he(layer), nn.ReLU(inplace=True))
 
-    def _geometry(self) -> tuple[int, int]:
+    def _geometry(self) -> Geometry:
         """Stride and first centre of the last map in pixels, by receptive-field arithmetic over (kernel, stride, pad)."""
         padding = 1 if self.small else 0
         pool = (3, 2, padding)
@@ -101,7 +101,7 @@ class Caffenet:
         for kernel, step, pad in (self._conv1_shape, pool, pool, pool, fc6):
             centre += ((kernel - 1) / 2 - pad) * stride
             stride *= step
-        return stride, round(centre)
+        return Geometry(stride, round(centre), hold=self.small)
 
 
 def _he(layer: nn.Conv2d | nn.Linear) -> nn.Module:

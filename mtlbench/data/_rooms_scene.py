@@ -32,7 +32,7 @@ from mtlbench.data._rooms_objects import (
 SURFACES = ("wall", "floor", "ceiling", "window", "door", "picture", "rug")
 WALL, FLOOR, CEILING, WINDOW, DOOR, PICTURE, RUG = range(7)
 LABELS = SURFACES + CLASSES
-HALF_VIEW = math.radians(33.0)  # half the camera's horizontal (and vertical) field of view
+HALF_VIEW = math.radians(31.0)  # half the camera's horizontal (and vertical) field of view
 STACKABLE = {"box": 0.25, "ball": 0.16, "plant": 0.3}  # how often such an object is put on top of another, if it can be
 AT_WALL = {"cabinet": 0.8, "bed": 0.7, "table": 0.15, "plant": 0.3, "lamp": 0.3, "chair": 0.12}
 
@@ -128,7 +128,9 @@ def _add_room(scene: Scene, dice: Dice, half_x: float, half_z: float, height: fl
     tint = ("white", "tan", "grey", "green", "blue", "yellow")[dice.pick((0.34, 0.2, 0.16, 0.1, 0.1, 0.1))]
     pale = dice.between(0.45, 0.75)
     red, green, blue = (pale * 0.86 + (1 - pale) * level for level in dice.colour(tint))
-    wall = Material(STRIPES if dice.chance(0.2) else PLAIN, (red, green, blue), (red * 0.86, green * 0.87, blue * 0.9), 0.5)
+    wall = Material(
+        STRIPES if dice.chance(0.2) else PLAIN, (red, green, blue), (red * 0.86, green * 0.87, blue * 0.9), 0.5
+    )
     kind = dice.pick((0.5, 0.2, 0.3))
     base = dice.colour(("tan", "grey", "grey")[kind]) if kind else (0.58, 0.41, 0.25)
     second = (base[0] * 0.78, base[1] * 0.76, base[2] * 0.74)
@@ -178,8 +180,15 @@ def _cover_wall(scene: Scene, dice: Dice, wall: Wall, height: float) -> None:
             parts = [
                 Part(BOX, (along, half_h, 0.02), (half_w + 0.07, half_h + 0.06, 0.02), frame),
                 Part(BOX, (along, half_h, 0.04), (half_w, half_h, 0.02), Material(PLAIN, leaf, leaf)),
-                Part(BOX, (along, half_h * 1.45, 0.05), (half_w * 0.65, half_h * 0.35, 0.02), Material(PLAIN, panel, panel)),
-                Part(BOX, (along, half_h * 0.5, 0.05), (half_w * 0.65, half_h * 0.3, 0.02), Material(PLAIN, panel, panel)),
+                Part(
+                    BOX,
+                    (along, half_h * 1.45, 0.05),
+                    (half_w * 0.65, half_h * 0.35, 0.02),
+                    Material(PLAIN, panel, panel),
+                ),
+                Part(
+                    BOX, (along, half_h * 0.5, 0.05), (half_w * 0.65, half_h * 0.3, 0.02), Material(PLAIN, panel, panel)
+                ),
                 Part(ELLIPSOID, (along + half_w * 0.82, half_h, 0.1), (0.05, 0.05, 0.05), knob),
             ]
         else:
@@ -207,7 +216,7 @@ def _add_rug(scene: Scene, dice: Dice, x: float, z: float) -> None:
 def _furnish(scene: Scene, dice: Dice, walls: tuple[Wall, ...], floor: _Floor) -> None:
     """Puts 3 to 6 objects where the camera looks, freely, at a wall or on another object."""
     tops: list[tuple[float, float, float]] = []  # free tops: x, height, z
-    for _ in range(3 + dice.pick((0.2, 0.3, 0.3, 0.2))):
+    for _ in range(3 + dice.pick((0.1, 0.25, 0.35, 0.3))):
         kind = dice.pick(CLASS_WEIGHTS)
         name = CLASSES[kind]
         model = FACTORIES[kind](dice)
@@ -233,8 +242,8 @@ def _find_spot(
     """A free place in view: x, z, yaw, whether it stands against a wall; None after 25 tries."""
     radius = 0.9 * max(model.half_x, model.half_z)
     for attempt in range(25):
-        away = dice.between(1.35, 4.0)
-        angle = scene.yaw + HALF_VIEW * dice.between(-0.95, 0.95)
+        away = dice.between(1.35, 3.6)
+        angle = scene.yaw + HALF_VIEW * dice.between(-0.9, 0.9)
         x, z = scene.camera[0] - away * math.sin(angle), scene.camera[2] - away * math.cos(angle)
         yaw = scene.yaw + dice.between(-1.5, 1.5)
         if at_wall and attempt < 15:

@@ -19,8 +19,8 @@ CLASSES = (  # Gupta et al. 2013, spelt as in classMapping40.mat
     "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
     "picture", "counter", "blinds", "desk", "shelves", "curtain", "dresser", "pillow", "mirror", "floor mat",
     "clothes", "ceiling", "books", "refridgerator", "television", "paper", "towel", "shower curtain", "box",
-    "whiteboard", "person", "night stand", "toilet", "sink", "lamp", "bathtub", "bag", "otherstructure", "otherfurniture",
-    "otherprop",
+    "whiteboard", "person", "night stand", "toilet", "sink", "lamp", "bathtub", "bag",
+    "otherstructure", "otherfurniture", "otherprop",
 )  # fmt: skip
 FLOOR = CLASSES.index("floor")
 IGNORED = 255
