@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -96,8 +97,12 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         self.queue.end(trial.key, reason)
         self.watcher.ended(trial, reason)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: the store is the truth, Ray's own state is scratch."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the store is the truth, Ray's state is scratch."""
+        """Nothing."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing."""
@@ -111,6 +116,7 @@ def run_ray(queue: Queue, store: Store, watcher: Watcher, gpus_per_trial: float,
     scratch = tempfile.mkdtemp(prefix="mtl")
     try:
         _start(address, scratch)
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the watcher, once
         slots = _slots(gpus_per_trial)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
         common = {"store": str(store.root), "gpus": gpus_per_trial, "cwd": os.getcwd()}
@@ -122,6 +128,7 @@ def run_ray(queue: Queue, store: Store, watcher: Watcher, gpus_per_trial: float,
             ),
             run_config=tune.RunConfig(
                 name="run", storage_path=scratch, verbose=0, failure_config=tune.FailureConfig(fail_fast=False),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             ),
         )  # fmt: skip
         tuner.fit()

@@ -188,14 +188,10 @@ class Results:
         frame = pd.DataFrame(rows, columns=COLUMNS)
         return frame.astype({"headline": bool, "higher_is_better": bool, "value": float})
 
-    @cached_property
-    def architectures(self) -> dict[str, list[Options]]:
-        """{arm: per stage its name, groups and whether a unit follows}, of joint networks and one-task ones."""
-        found: dict[str, list[Options]] = {}
-        for folder, _, result in self._finished:
-            for name in names_of(folder):
-                found.setdefault(name["arm"], result["architecture"])
-        return found
+    def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
+        """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
+        by_key = {folder.name: result["architecture"] for folder, _, result in self._finished}
+        return {arm: by_key[key] for arm, key in zip(frame["arm"], frame["key"], strict=True) if key in by_key}
 
     @cached_property
     def failures(self) -> list[Options]:
@@ -208,8 +204,8 @@ class Results:
             task = trial.tasks[0] if len(trial.tasks) == 1 else ""
             lines = path.read_text().strip().splitlines() or ["(no message)"]
             found.append({"pair": trial.pair, "dataset": trial.dataset.name, "recipe": trial.recipe_name,
-                          "arm": trial.arm, "seed": trial.seed, "task": task, "status": "failed",
-                          "reason": lines[-1]})  # fmt: skip
+                          "backbone": trial.backbone.label, "arm": trial.arm, "seed": trial.seed, "task": task,
+                          "status": "failed", "reason": lines[-1]})  # fmt: skip
         return found
 
 

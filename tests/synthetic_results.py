@@ -98,6 +98,9 @@ class FakeResults:
     architectures: dict[str, list[dict[str, Any]]]
     failures: list[dict[str, Any]] = field(default_factory=list)
 
+    def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+        return self.architectures
+
 
 def fake_results(pair: str = "det_attr", tasks: Sequence[str] | None = None, **options: Any) -> FakeResults:
     """`results_frame` with the architectures of its arms."""

@@ -49,10 +49,9 @@ def render(scenes: list[Scene], noise_seeds: list[int], size: int) -> list[Rende
     side = (np.arange(grid, dtype=np.float32) + np.float32(0.5)) / np.float32(RAYS) - np.float32(MARGIN + size / 2)
     slope = -side / np.float32(focal(size))  # camera x of column, camera y of row
     depth, part = _cast_room(table, slope)
-    outline = np.zeros(int(first_thing[-1]) * grid * grid, bool)
-    _cast_parts(table, slope, depth, part, outline)
+    outline = np.zeros((int(first_thing[-1]), grid, grid), bool)
+    _cast_parts(table, slope, depth, part, outline.reshape(-1))
     inner = slice(MARGIN * RAYS, grid - MARGIN * RAYS)
-    outline = outline.reshape(-1, grid, grid)
     depth = np.ascontiguousarray(depth.reshape(-1, grid, grid)[:, inner, inner])
     part = np.ascontiguousarray(part.reshape(-1, grid, grid)[:, inner, inner])
     thing = table.thing[part]
@@ -73,9 +72,8 @@ def _cast_room(table: Table, slope: Array) -> tuple[Array, Array]:
     exits = []
     for axis in range(3):
         towards, origin = table.direction[axis][:, first], table.origin[axis][first]
-        speed = (towards[0][:, None] * slope)[:, None, :] + (towards[1][:, None] * slope - towards[2][:, None])[
-            :, :, None
-        ]
+        by_column, by_row = towards[0][:, None] * slope, towards[1][:, None] * slope - towards[2][:, None]
+        speed = by_column[:, None, :] + by_row[:, :, None]
         with np.errstate(divide="ignore"):
             one = np.float32(1) / speed
         exits.append(np.abs(one) - origin[:, None, None] * one)

@@ -1,4 +1,4 @@
-"""The parts of many scenes as one table of columns in camera axes, with each part's rectangle on the screen ("Ours")."""
+"""The parts of many scenes as one table of columns in camera axes, and their rectangles on the screen ("Ours")."""
 
 from __future__ import annotations
 
@@ -31,19 +31,21 @@ class Table(NamedTuple):
 
 
 def focal(size: int) -> float:
+    """Focal length in pixels."""
     return size / 2 / math.tan(HALF_VIEW)
 
 
 def tabulate(scenes: list[Scene], first_thing: Array, size: int) -> Table:
+    """All parts of the scenes; `first_thing` is where each scene's things start in the batch."""
     rows, owners = [], []
     for index, scene in enumerate(scenes):
         cos_p, sin_p = math.cos(scene.pitch), math.sin(scene.pitch)
-        for thing, part, centre, yaw in scene.parts:
+        for thing, part, place, yaw in scene.parts:
             mat = part.material
             turn = yaw - scene.yaw
             cos, sin = math.cos(turn), math.sin(turn)
             rows.append((
-                centre[0] - scene.camera[0], centre[1] - scene.camera[1], centre[2] - scene.camera[2],
+                place[0] - scene.camera[0], place[1] - scene.camera[1], place[2] - scene.camera[2],
                 math.cos(scene.yaw), math.sin(scene.yaw), cos_p, sin_p, cos, sin, *part.half, part.taper, part.lying,
                 *mat.first, *mat.second, mat.period, mat.gloss, mat.glow, mat.pattern,
             ))  # fmt: skip
@@ -64,15 +66,22 @@ def tabulate(scenes: list[Scene], first_thing: Array, size: int) -> Table:
     half = data[9:12]
     widest = np.maximum(data[12], 1.0)  # a CAN may be wider at its top
     span = np.stack([half[0] * widest, half[1], half[2] * widest])
-    reach = np.stack([sum(sign * span[axis] * axes[axis] for axis, sign in enumerate(corner)) for corner in _CORNERS])
-    rect = _rectangles(centre + reach, size)
+    reach = span[:, None] * axes  # 3 3 P: from the centre along each own axis
+    corners = np.stack([centre + a * reach[0] + b * reach[1] + c * reach[2] for a, b, c in _CORNERS])
     direction = axes / half[:, None]
     origin = -(direction * centre).sum(1)
     return Table(
-        scene_of, thing_of, shape, axes.astype(np.float32), half.astype(np.float32), direction.astype(np.float32),
-        origin.astype(np.float32), data[12].astype(np.float32),
-        data[14:].astype(np.float32), rect,
-    )  # fmt: skip
+        scene=scene_of,
+        thing=thing_of,
+        shape=shape,
+        axes=axes.astype(np.float32),
+        half=half.astype(np.float32),
+        direction=direction.astype(np.float32),
+        origin=origin.astype(np.float32),
+        taper=data[12].astype(np.float32),
+        surface=data[14:].astype(np.float32),
+        rect=_rectangles(corners, size),
+    )
 
 
 _CORNERS = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]

@@ -100,6 +100,8 @@ def prepare(images: list[Path], folder: Path, size: int, say: Callable[[str], No
         raise UserError(f"cannot write to the cache {folder}: {error}; set MTLBENCH_CACHE=FOLDER") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when the process dies
+        for left_over in folder.glob("*.tmp"):  # of processes that were killed: we hold the lock
+            left_over.unlink()
         missing = [path for path in images if not (folder / f"{digest(path.read_bytes())}.npy").exists()]
         if len(missing) <= FEW:
             for path in missing:

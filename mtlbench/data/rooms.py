@@ -124,10 +124,16 @@ class Rooms:
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
     def verify(self) -> list[str]:
-        """Names of cached files whose content is not what was written (all are read)."""
+        """Read every cached file and make the cache anew if one is not what was written; the names of such files."""
         self.prepare()
-        listed = json.loads((self.folder / "files.json").read_text())
-        return [name for name, entry in sorted(listed.items()) if _checksum(self.folder / name) != entry["sha256"]]
+        wrong = _changed(self.folder)
+        if wrong:
+            build_once(
+                self.folder,
+                lambda folder: self._build(folder, lambda line: None),
+                lambda folder: _intact(folder) and not _changed(folder),
+            )
+        return wrong
 
     def subset(self, name: str) -> RoomsSubset:
         """`train`, `val` or `test`. Raises UserError for another name."""
@@ -174,7 +180,13 @@ class Rooms:
         call = "import json, sys; from mtlbench.data.rooms import render_share; render_share(**json.loads(sys.argv[1]))"
         package = str(Path(__file__).resolve().parents[2])
         paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        share = {"folder": str(folder), "size": self.size, "lengths": self.lengths, "of": processes}
+        share = {
+            "folder": str(folder),
+            "size": self.size,
+            "lengths": self.lengths,
+            "of": processes,
+            "parent": os.getpid(),
+        }
         helpers = [
             subprocess.Popen(
                 [sys.executable, "-c", call, json.dumps(share | {"which": which})],
@@ -233,13 +245,19 @@ def render_share(
     of: int,
     which: int,
     report: Callable[[], None] = lambda: None,
+    parent: int | None = None,
 ) -> None:
-    """Renders every `of`-th chunk, from chunk `which` on, that has not been rendered, into the arrays in `folder`."""
+    """Renders every `of`-th chunk, from chunk `which` on, that has not been rendered, into the arrays in `folder`.
+
+    Stops when the process `parent` is no longer this one's parent: nobody is left to use what is made.
+    """
     spoken = time.monotonic()
     for name, start in list(_chunks(lengths))[which::of]:
         target = Path(folder) / f"{name}-{start}.npz"
         if target.exists():
             continue
+        if parent is not None and os.getppid() != parent:
+            return
         stop = min(start + CHUNK, lengths[name])
         made = list(scenes(name, start, stop, size))
         for part in FRAMES:
@@ -248,8 +266,9 @@ def render_share(
             array.flush()
         objects = {part: np.concatenate([getattr(rendered, part) for rendered in made]) for part in OBJECTS}
         scratch = target.with_suffix(".part")
+        objects["numbers"] = np.array([len(rendered.boxes) for rendered in made])
         with open(scratch, "wb") as file:
-            np.savez(file, numbers=np.array([len(rendered.boxes) for rendered in made]), **objects)
+            np.savez(file, allow_pickle=False, **objects)
         os.replace(scratch, target)
         if time.monotonic() - spoken > 2:
             spoken = time.monotonic()
@@ -310,6 +329,12 @@ def _save(path: Path, array: np.ndarray) -> None:
 def _checksum(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _changed(folder: Path) -> list[str]:
+    """Names of files whose content is not what was written."""
+    listed = json.loads((folder / "files.json").read_text())
+    return [name for name, entry in sorted(listed.items()) if _checksum(folder / name) != entry["sha256"]]
 
 
 def _intact(folder: Path) -> bool:

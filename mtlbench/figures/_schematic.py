@@ -50,7 +50,7 @@ def row_tops(architectures: pd.DataFrame) -> np.ndarray:
 def draw_architectures(axes: Axes, architectures: pd.DataFrame, tasks: list[str], scale: float) -> None:
     """A small network per arm, input on top: grey = shared by several tasks, coloured = a task's own, x = unit.
 
-    `architectures` as `architecture_rows` gives them; y in inches, x in columns, of which a schematic takes 0.78 * scale.
+    `architectures` as `architecture_rows` gives them; y in inches, x in columns; a schematic is 0.78 * scale wide.
     """
     rows, tops = stage_names(architectures), row_tops(architectures)
     axes.set(ylim=(max(float(tops[-1]), 0.01), 0), yticks=[])

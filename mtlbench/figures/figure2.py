@@ -60,7 +60,7 @@ class Figure2:
     ) -> dict[str, pd.DataFrame]:
         """Everything that is drawn, as frames: arms, points, means, band, architectures, published, caption.
 
-        `results` has frame, architectures and failures; the newest pair, dataset, backbone and recipe are taken, or
+        `results` has frame, architectures_of and failures; the newest pair, dataset, backbone and recipe are taken, or
         those asked for. arms: arm, label, x. points: task, arm, seed, x, change (%). means: `stats.intervals` with x,
         chosen_task and chosen_pair. band: `stats.noise_band`. architectures: arm, x, stage, row, task, place, group,
         unit, copies. published: task, arm, x, value, change (empty unless `paper` and comparable). caption: text, one
@@ -85,7 +85,7 @@ class Figure2:
             "points": changes.merge(arms[["arm", "x"]])[["task", "metric", "arm", "seed", "x", "value", "change"]],
             "means": means,
             "band": noise_band(frame).merge(changes[["task", "unit", "higher_is_better"]].drop_duplicates()),
-            "architectures": architecture_rows(results.architectures, arms, tasks),
+            "architectures": architecture_rows(results.architectures_of(frame), arms, tasks),
             "published": overlay,
             "caption": pd.DataFrame({"text": [text]}),
         }

@@ -1,0 +1,124 @@
+"""The results table: golden text, costs, and what happens to missing and failed arms."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_results import results_frame
+
+from mtlbench.errors import UserError
+from mtlbench.tables import pair_costs, results_table, short
+
+FAILED = {"pair": "det_attr", "dataset": "rooms", "recipe": "quick", "arm": "tree", "seed": 1, "task": "",
+          "status": "failed", "reason": "FloatingPointError: loss is nan"}  # fmt: skip
+
+GOLDEN = """\
+det_attr on rooms, backbone caffenet, recipe quick (the newest results).
+
+arm            n  detection mAP       vs one-task, %  classes  attributes mAP       vs one-task, %  attributes
+--------------------------------------------------------------------------------------------------------------
+one-task       3           42.2                    -       10            51.0                    -          17
+split-conv4 +  3           41.3    -2.0 [-3.2, -0.8]       10            52.7 *  +3.2 [+2.3, +4.2]          17
+split-fc8      3           43.1 *  +2.2 [+0.9, +3.4]       10            49.2    -3.5 [-4.5, -2.6]          17
+cross-stitch   3           41.0    -2.8 [-4.0, -1.6]       10            52.8    +3.5 [+2.6, +4.5]          17
+tree           0              -                    -        -               -                    -           -
+--------------------------------------------------------------------------------------------------------------
+chance         -           10.5                    -        2            12.8                    -           4
+
+arm            n  parameters  FLOPs  iterations  image visits  seconds  with parents
+------------------------------------------------------------------------------------
+one-task       3      3.00 M  500 M      3.00 k        48.0 k       42            82
+split-conv4 +  3      3.00 M  500 M      1.50 k        24.0 k       21            41
+split-fc8      3      3.00 M  500 M      1.50 k        24.0 k       21            41
+cross-stitch   3      3.00 M  500 M      1.50 k        24.0 k       21            41
+tree           0           -      -           -             -        -             -
+
+Means on test over n seeds. vs one-task: change of the headline metric in %, up is better, paired by seed, with the
+  95 % interval (from 3 seeds on; residual of the arm + seed model pooled over arms). Costs are per pair: the sum
+  over an arm's networks; seconds without and with parents.
+Split chosen on val, * per task and + for the pair: detection split-fc8 (val +2.9 %, test +2.2 %), attributes
+  split-conv4 (val +2.5 %, test +3.2 %), the pair split-conv4 (val +0.2 %, test +0.6 %).
+failed: tree, seed 1: FloatingPointError: loss is nan
+"""
+
+
+def test_text_table_is_the_golden_one() -> None:
+    frame = results_frame(arms=("one-task", "split-conv4", "split-fc8", "cross-stitch"), noise=0.5)
+    text = results_table(frame, failures=[FAILED, {**FAILED, "pair": "semseg_sn"}], width=115)
+    assert text == GOLDEN
+    assert max(map(len, text.splitlines())) <= 115
+
+
+def test_costs_are_sums_over_the_trials_of_an_arm() -> None:
+    costs = pair_costs(results_frame())
+    assert costs.loc["one-task", "parameters"] == costs.loc["split-fc8", "parameters"] == 3.0e6
+    assert costs.loc["ensemble", "parameters"] == 6.0e6  # four networks per pair
+    assert costs.loc["one-task", "seconds"] == pytest.approx(2 * np.mean([20, 21, 22]))
+    assert "ensemble-member" not in costs.index
+
+
+def test_a_seed_with_a_missing_trial_does_not_lower_the_costs() -> None:
+    frame = results_frame()
+    lost = (frame["arm"] == "one-task") & (frame["seed"] == 2) & frame["key"].str.contains("attributes")
+    assert pair_costs(frame[~lost]).loc["one-task", "parameters"] == 3.0e6
+
+
+def test_tables_break_between_tasks_to_fit_the_width() -> None:
+    def headers(width: int) -> list[str]:
+        text = results_table(results_frame("semseg_sn"), width=width)
+        return [line for line in text.splitlines() if line.startswith("arm ")]
+
+    assert len(headers(300)) == 1 and len(headers(150)) == 2 and len(headers(100)) == 3
+    assert ["mIoU" in line for line in headers(100)] == [False, True, False]
+
+
+def test_one_seed_shows_changes_without_intervals() -> None:
+    text = results_table(results_frame(seeds=(0,)))
+    assert "[" not in text and "split-conv4" in text
+
+
+def test_without_one_task_the_table_still_stands() -> None:
+    text = results_table(results_frame(arms=("split-conv4",)))
+    assert "No changes: the results hold no one-task" in text and "No Split is chosen" in text
+
+
+def test_a_headline_that_is_missing_everywhere_drops_the_task_only() -> None:
+    frame = results_frame()
+    diverged = (frame["task"] == "detection") & frame["headline"]
+    text = results_table(frame[~diverged])
+    assert "attributes mAP" in text and "detection mAP" not in text
+
+
+def test_csv_has_numbers_of_full_precision() -> None:
+    frame = results_frame()
+    table = pd.read_csv(io.StringIO(results_table(frame, "csv", failures=[FAILED]))).set_index("arm")
+    expected = frame.query("arm == 'split-conv4' and task == 'detection' and subset == 'test' and headline")
+    assert table.loc["split-conv4", "detection mAP"] == pytest.approx(expected["value"].mean(), rel=1e-5)
+    low, high = table.loc["split-conv4", ["detection mAP change low %", "detection mAP change high %"]]
+    assert low < table.loc["split-conv4", "detection mAP change %"] < high
+    assert table.loc["tree", "failures"] == "failed seed 1"
+    assert table.loc["chance", "attributes mAP"] == 12.75
+    assert table["pair chosen on val"].eq("True").sum() + table["pair chosen on val"].eq(True).sum() == 1
+
+
+def test_markdown_is_one_table_with_as_many_cells_in_every_row() -> None:
+    lines = [line for line in results_table(results_frame(), "markdown").splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 12 + 1
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_an_unknown_format_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match="text, csv, markdown"):
+        results_table(results_frame(), "markdwn")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(999.0, "999"), (1234567.0, "1.23 M"), (56.8e6, "56.8 M"), (999.9e3, "1.00 M"), (7.2e11, "720 G"),
+     (float("nan"), "-"), (0.0, "0")],
+)  # fmt: skip
+def test_large_numbers_have_three_digits(value: float, text: str) -> None:
+    assert short(value) == text
