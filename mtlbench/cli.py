@@ -63,7 +63,7 @@ def main() -> None:
 @click.option("--space", default="", help="The same as --pair.")
 @click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
-@click.option("--recipe", default="", help="smoke (seconds), quick (minutes), short (real data, minutes), paper (a GPU).")
+@click.option("--recipe", default="", help="smoke (seconds), quick (minutes), short (real data), paper (a GPU).")
 @click.option("--all-splits", is_flag=True, help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"
               " without it the space's short list: one-task, three Splits, cross-stitch.")  # fmt: skip
 @click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
@@ -134,7 +134,10 @@ def table(format_: str, results: Path, **chosen: str | None) -> None:
     from mtlbench.tables import results_table
 
     loaded = Store(results).load()
-    text = results_table(loaded.frame, format_, failures=loaded.failures, **chosen)
+    text = results_table(
+        loaded.frame, format_, pair=chosen["pair"], dataset=chosen["dataset"], recipe=chosen["recipe"],
+        failures=loaded.failures,
+    )  # fmt: skip
     _report(loaded.problems)
     click.echo(text, nl=False)
 

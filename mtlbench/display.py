@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from mtlbench.schedule import Queue
@@ -23,13 +23,12 @@ class Display:
         self.queue, self.cost, self.console = queue, cost, console
         self.start = self.spoken = time.monotonic()
         self.total = sum(cost(t) for k, t in queue.trials.items() if k not in queue.done)
-        self.cached = len(queue.done & set(queue.trials))
         self.fractions: dict[str, float] = {}
         self.labels: dict[str, str] = {}
         self.worked = 0.0
-        self.bars = Progress(TextColumn("  {task.description:<34}"), BarColumn(30), TextColumn("{task.percentage:3.0f} %"),
-                             console=console)  # fmt: skip
-        self.ids: dict[str, object] = {}
+        columns = (TextColumn("  {task.description:<34}"), BarColumn(30), TextColumn("{task.percentage:3.0f} %"))
+        self.bars = Progress(*columns, console=console)
+        self.ids: dict[str, TaskID] = {}
         self.live = Live(get_renderable=self._view, console=console, refresh_per_second=2, transient=True) \
             if console.is_terminal else None  # fmt: skip
 
@@ -51,7 +50,7 @@ class Display:
     def progressed(self, trial: Trial, fraction: float) -> None:
         """A trial went on."""
         self.fractions[trial.key] = fraction
-        self.bars.update(self.ids[trial.key], completed=fraction)  # type: ignore[arg-type]
+        self.bars.update(self.ids[trial.key], completed=fraction)
         if not self.live and time.monotonic() - self.spoken > LINE_SECONDS:
             self._say(self.state())
 
@@ -60,7 +59,7 @@ class Display:
         self.fractions.pop(trial.key, None)
         self.worked += self.cost(trial)
         if trial.key in self.ids:
-            self.bars.remove_task(self.ids.pop(trial.key))  # type: ignore[arg-type]
+            self.bars.remove_task(self.ids.pop(trial.key))
         if error:
             self._say(f"failed: {trial.label} ({trial.key}): {error}", "red")
         elif not self.live and time.monotonic() - self.spoken > LINE_SECONDS:

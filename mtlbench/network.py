@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,14 @@ from mtlbench.errors import UserError
 from mtlbench.layers import RegionPool, SeededDropout
 from mtlbench.plugins import Backbone, Geometry, Scheme, Stage, Task
 from mtlbench.spec import derive_seed
+
+
+@runtime_checkable
+class HasAlphas(Protocol):
+    """A unit that can tell how much each task receives from each."""
+
+    def alphas(self) -> Tensor:
+        """`T T C`: receiver, giver, channel."""
 
 
 class MultiTaskNet(nn.Module):
@@ -45,7 +53,9 @@ class MultiTaskNet(nn.Module):
                 self.units[stage.name] = unit
                 channels = getattr(unit, "channels", channels)
                 if stage is not backbone.stages[-1] and hasattr(unit, "channels"):
-                    raise UserError(f"scheme {type(scheme).__name__}: only the unit after the last stage may set channels")
+                    raise UserError(
+                        f"scheme {type(scheme).__name__}: only the unit after the last stage may set channels"
+                    )
         dropout = getattr(backbone, "dropout", 0.0)
         for name, task in tasks.items():
             with seeded(seed, "init", "fc8", name):
@@ -73,7 +83,7 @@ class MultiTaskNet(nn.Module):
     def _stage(self, stage: Stage, xs: dict[str, Tensor], regions: Tensor | None) -> dict[str, Tensor]:
         after: dict[str, Tensor] = {}
         for group in self.groups[stage.name]:
-            module, x = self.trunk[stage.name]["+".join(group)], xs[group[0]]
+            module, x = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"), xs[group[0]]
             if any(xs[task] is not x for task in group):
                 raise UserError(f"{stage.name} is shared by {'+'.join(group)}, but a unit before it told them apart")
             y = module(x, regions) if isinstance(module, RegionPool) else module(x)
@@ -94,7 +104,7 @@ class MultiTaskNet(nn.Module):
 
     def alphas(self) -> dict[str, Tensor]:
         """{stage: `T T C` receiver, giver, channel} of the units that have alphas."""
-        return {name: unit.alphas() for name, unit in self.units.items() if hasattr(unit, "alphas")}
+        return {name: unit.alphas() for name, unit in self.units.items() if isinstance(unit, HasAlphas)}
 
     def load_columns(self, states: list[dict[str, Tensor]]) -> None:
         """Start from finished networks: their names match ours one to one; only units may be missing.

@@ -195,7 +195,7 @@ class Scheme(Protocol):
     version: int
 
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """A partition of the tasks: one copy of the stage's weights per group; groups may split on the way, not merge."""
+        """A partition of the tasks: one copy of the stage's weights per group; groups may split, not merge."""
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """Mixes activations after a stage, {task: x} -> {task: x}; None = nothing.

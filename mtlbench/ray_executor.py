@@ -138,11 +138,13 @@ def run_ray(queue: Queue, store: Store, watcher: Watcher, gpus_per_trial: float,
 
 
 def _start(address: str, scratch: str) -> None:
-    ray.init(
-        address=address or "local", include_dashboard=False, log_to_driver=False, logging_level="ERROR",
-        configure_logging=True,
-        **({} if address else {"_temp_dir": scratch, "object_store_memory": OBJECT_STORE_BYTES}),
-    )  # fmt: skip
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address:
+        ray.init(address=address, **quiet)
+    else:
+        ray.init(
+            address="local", include_dashboard=False, _temp_dir=scratch, object_store_memory=OBJECT_STORE_BYTES, **quiet
+        )
 
 
 def _slots(gpus_per_trial: float) -> int:

@@ -1,6 +1,6 @@
 """What is run, as plain data: pairs, recipes, arms, trials, search spaces; and what makes two trials the same.
 
-Everything here turns into JSON and back. A trial's key is a hash of all that can change its numbers and of nothing else.
+Everything here turns into JSON and back. A trial's key is a hash of all that can change its numbers, of nothing else.
 """
 
 from __future__ import annotations
@@ -61,9 +61,8 @@ class Recipe:
     precision: str = "fp32"
     backbone: str = "caffenet"
     backbone_options: Options = field(default_factory=dict)
-    dataset_options: Options = field(default_factory=dict)
-    needs_gpu: bool = False
-    hours_on_a_gpu: float = 0.0  # rough, for the warning only
+    dataset_options: dict[str, Options] = field(default_factory=dict)  # by data set
+    gpu_hours: float = 0.0  # of all arms of one seed, rough; above 0 the recipe is refused without a GPU unless named
 
     def __post_init__(self) -> None:
         if self.decay not in ("cosine", "step"):
@@ -73,7 +72,7 @@ class Recipe:
 
 
 # The last ones stand in the trial itself.
-NOT_IDENTITY = ("name", "needs_gpu", "hours_on_a_gpu", "iterations", "extra_iterations", "backbone",
+NOT_IDENTITY = ("name", "gpu_hours", "iterations", "extra_iterations", "backbone",
                 "backbone_options", "dataset_options")  # fmt: skip
 
 

@@ -73,7 +73,7 @@ class Store:
         except OSError as error:
             raise UserError(f"{self.root} cannot be used as a results folder: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{stamp} is damaged; write {{\"format\": {FORMAT}}} into it or use another --results") from error
+            raise UserError(f"{stamp} is damaged; remove it, or use another folder with --results") from error
         if found > FORMAT:
             raise UserError(
                 f"{self.root} was written in format {found}, this mtlbench reads up to {FORMAT}: upgrade mtlbench"

@@ -37,7 +37,7 @@ def run_study(
     chosen = recipe_of(study, recipe or study.datasets.get(dataset, "short"))
     wanted = chosen_arms(study, all_splits, arms, schemes)
     numbers = parse_seeds(seeds)
-    gpus = have_gpus(gpus_per_trial, chosen, recipe)
+    gpus = have_gpus(gpus_per_trial, chosen, recipe, console)
     store = Store(results, create=not dry_run)
     data, fingerprint, root = prepared(dataset, chosen, data_root, console)
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
@@ -80,13 +80,18 @@ def chosen_arms(space: SearchSpace, all_splits: bool, globs: Sequence[str], sche
     return select(everything, [*names, *(arm.name for arm in own)])
 
 
-def have_gpus(asked: float | None, recipe: Recipe, named: str) -> float:
-    """GPUs a trial takes. Raises UserError for the recipe `paper` without a GPU unless it was named."""
+def have_gpus(asked: float | None, recipe: Recipe, named: str, console: Console) -> float:
+    """GPUs a trial takes. Raises UserError where a recipe that needs a GPU finds none, unless it was named."""
     import torch
 
     present = torch.cuda.is_available()
-    if recipe.needs_gpu and not present and named != recipe.name:
-        raise UserError(f"recipe {recipe.name} needs a GPU and there is none; to run it all the same: --recipe {recipe.name}")
+    if recipe.gpu_hours:
+        needs = f"recipe {recipe.name} takes about {recipe.gpu_hours:.0f} hours of a GPU for all arms of one seed"
+        if not present and named != recipe.name:
+            raise UserError(
+                f"{needs}, and there is none here; type --recipe short for minutes, --recipe {recipe.name} to insist"
+            )
+        console.print(needs if present else f"{needs}; without one, some 50 times that", highlight=False)
     return asked if asked is not None else float(present)
 
 
@@ -94,8 +99,7 @@ def prepared(name: str, recipe: Recipe, data_root: Path | None, console: Console
     """The data set with its caches made, its fingerprint, and its folder as absolute text."""
     from mtlbench.trial import open_dataset
 
-    known = recipe.dataset_options if name == "rooms" or recipe.name in ("short", "paper") else {}
-    data = plugin("dataset", name, dict(known))
+    data = plugin("dataset", name, recipe.dataset_options.get(name, {}))
     root = str(data_root.expanduser().resolve()) if data_root else ""
     dataset = open_dataset(data, root)
     dataset.prepare(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -157,11 +158,15 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     """The batch's tensors on the device (the same batch on the CPU)."""
     if device.type == "cpu":
         return batch
-    move = lambda x: None if x is None else x.to(device, non_blocking=True)  # noqa: E731
-    return Batch(
-        move(batch.images), {k: move(v) for k, v in batch.labels.items()}, {k: move(v) for k, v in batch.masks.items()},
-        batch.samples, move(batch.regions), move(batch.foreground), move(batch.targets),
-    )  # fmt: skip
+    moved: dict[str, Any] = {}
+    for field_ in dataclasses.fields(batch):
+        value = getattr(batch, field_.name)
+        if isinstance(value, Tensor):
+            value = value.to(device, non_blocking=True)
+        elif isinstance(value, dict):
+            value = {name: tensor.to(device, non_blocking=True) for name, tensor in value.items()}
+        moved[field_.name] = value
+    return Batch(**moved)
 
 
 def average(predictions: list[dict[str, Tensor]]) -> dict[str, Tensor]:

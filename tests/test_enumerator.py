@@ -63,7 +63,8 @@ def test_joint_arms_train_as_long_as_the_longest_one_task() -> None:
 
 def test_units_per_layer_for_detection_and_attributes_per_channel_for_the_other_pair() -> None:
     """Sections 5 and 6."""
-    options = {name: {a.name: a for a in spaces.load(name).arms}["cross-stitch"].options for name in ("det_attr", "semseg_sn")}
+    pairs = ("det_attr", "semseg_sn")
+    options = {pair: {a.name: a for a in spaces.load(pair).arms}["cross-stitch"].options for pair in pairs}
     assert options == {"det_attr": {"per_channel": False}, "semseg_sn": {"per_channel": True}}
 
 
@@ -115,7 +116,8 @@ def test_a_scheme_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("class HalfAndHalf:\n    version = 3\n")
     arm = custom(f"{file}:HalfAndHalf")
-    assert (arm.name, plugin("scheme", arm.scheme, {})) == ("half-and-half", Plugin("HalfAndHalf", {}, 3, f"{file}:HalfAndHalf"))
+    assert arm.name == "half-and-half"
+    assert plugin("scheme", arm.scheme, {}) == Plugin("HalfAndHalf", {}, 3, f"{file}:HalfAndHalf")
     with pytest.raises(UserError, match="no class in mine.py called 'Half'"):
         custom(f"{file}:Half")
     file.write_text("import nothing_like_this")

@@ -126,7 +126,8 @@ def test_gradients_against_equations_2_and_3_by_hand(channels: int) -> None:
 
 def test_number_of_units_is_the_channels_at_the_five_stitch_points() -> None:
     """Section 5: after pool1, pool2, pool5, fc6, fc7; "for pool1 we have 96 cross-stitch units"; 8800 in all, or 5."""
-    for scheme, expected in ((CrossStitch(per_channel=True), [96, 256, 256, 4096, 4096]), (CrossStitch(per_channel=False), [1] * 5)):
+    for per_channel, expected in ((True, [96, 256, 256, 4096, 4096]), (False, [1] * 5)):
+        scheme = CrossStitch(per_channel=per_channel)
         with torch.device("meta"):
             net = net_of("fcn", scheme, small=False, width=1.0, fc=0)
         assert list(net.units) == ["pool1", "pool2", "pool5", "fc6", "fc7"]
@@ -150,7 +151,8 @@ def test_split_at_the_ends(form: str) -> None:
 def test_split_parameters_by_formula(form: str, at: str) -> None:
     """All layers before `at` once, `at` and everything after it once a task (Section 1.1)."""
     net = net_of(form, Split(at))
-    one = {name: sum(p.numel() for p in columns.parameters()) for name, columns in net_of(form, Separate(), only="a").trunk.items()}
+    alone = net_of(form, Separate(), only="a").trunk
+    one = {name: sum(p.numel() for p in columns.parameters()) for name, columns in alone.items()}
     heads = sum(p.numel() for p in net.heads.parameters())
     before = True
     expected = heads
@@ -185,7 +187,9 @@ def test_mtl_shared_classifiers_are_combinations_of_one_latent_matrix() -> None:
 
 
 @FORMS
-@pytest.mark.parametrize("scheme", [Separate(), Split("conv4"), Split("fc8"), CrossStitch(), CrossStitch(per_channel=False), MtlShared()])
+@pytest.mark.parametrize(
+    "scheme", [Separate(), Split("conv4"), Split("fc8"), CrossStitch(), CrossStitch(per_channel=False), MtlShared()]
+)
 def test_every_parameter_gets_a_gradient_and_declared_channels_hold(form: str, scheme: Scheme) -> None:
     net = net_of(form, scheme, dropout=0.0)
     seen = {}
@@ -324,7 +328,7 @@ def test_dropout_masks_depend_on_seed_iteration_and_place_only() -> None:
 
 
 def test_cost_counts_flops_by_torch_and_by_hand() -> None:
-    """Split fc8 costs one trunk, two heads; its FLOPs are those of its convolutions and products, 2 per multiply-add."""
+    """Split fc8 costs one trunk and two heads: its convolutions and products, 2 per multiply-add."""
     tasks = tasks_of("fcn")
     backbone = Caffenet("fcn", **SMALL)
     parameters, flops = cost(tasks, backbone, Split("fc8"), "fcn", (64, 64), 0)

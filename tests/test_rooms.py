@@ -259,7 +259,7 @@ def test_number_of_processes_changes_nothing(cache: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv("MTLBENCH_CACHE", str(cache / str(cores)))
         data.prepare(lines.append)
         prints.append(data.fingerprint())
-        assert counting.calls == cores - 1  # helpers beside this process
+        assert counting.calls == cores - 1  # children beside this process
     assert prints[0] == prints[1]
 
 

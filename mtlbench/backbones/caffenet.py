@@ -21,7 +21,8 @@ class Caffenet:
     (Girshick 2015): conv1 padded by 5, pool1 and pool2 by 1, RoI pooling 6 x 6 at stride 16 in place of pool5.
     `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width), `dropout` opens
     fc7 and the heads. `small` (Ours, for images of about 64 pixels): conv1 5x5 at stride 2, "same" paddings, fc6 over
-    3 x 3 cells, so the last map has stride 16 (`fcn`) or RoI pooling stride 8 (`roi`). He start.
+    3 x 3 cells; the last map has stride 16 (`fcn`), or RoI pooling works at stride 4 (`roi`: pool2 at stride 1). He
+    start.
     """
 
     version = 1
@@ -46,7 +47,7 @@ class Caffenet:
         """A fresh module, He start from torch's global generator."""
         make: dict[str, Callable[[], nn.Module]] = {
             "conv1": self._conv1, "pool1": self._pool, "conv2": lambda: self._conv("pool1", "conv2", 5, 2, norm=True),
-            "pool2": self._pool, "conv3": lambda: self._conv("pool2", "conv3", 3, 1, norm=True),
+            "pool2": self._pool2, "conv3": lambda: self._conv("pool2", "conv3", 3, 1, norm=True),
             "conv4": lambda: self._conv("conv3", "conv4", 3, 2), "conv5": lambda: self._conv("conv4", "conv5", 3, 2),
             "pool5": self._pool5, "fc6": self._fc6, "fc7": self._fc7,
         }  # fmt: skip
@@ -75,9 +76,13 @@ class Caffenet:
         """Caffe rounds the size of pooled maps up."""
         return nn.MaxPool2d(3, 2, padding=1 if self.form == "roi" or self.small else 0, ceil_mode=not self.small)
 
+    def _pool2(self) -> nn.Module:
+        # At 64 pixels regions span two or three cells at stride 8, too few to tell where a box ends.
+        return nn.MaxPool2d(3, 1, padding=1) if self.small and self.form == "roi" else self._pool()
+
     def _pool5(self) -> nn.Module:
         if self.form == "roi":
-            return RegionPool(self._cells, 8 if self.small else 16)
+            return RegionPool(self._cells, 4 if self.small else 16)
         return self._pool()
 
     def _fc6(self) -> nn.Module:
@@ -93,7 +98,7 @@ class Caffenet:
         return nn.Sequential(SeededDropout(self.dropout), _he(layer), nn.ReLU(inplace=True))
 
     def _geometry(self) -> Geometry:
-        """Stride and first centre of the last map in pixels, by receptive-field arithmetic over (kernel, stride, pad)."""
+        """By receptive-field arithmetic over (kernel, stride, padding)."""
         padding = 1 if self.small else 0
         pool = (3, 2, padding)
         fc6 = (self._cells, 1, 1 if self.small else 0)

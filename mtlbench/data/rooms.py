@@ -172,7 +172,7 @@ class Rooms:
     def _render_everything(self, folder: Path, say: Callable[[str], None]) -> None:
         """Renders with one process per core; each writes its own chunks, this one too.
 
-        The helpers are plain child processes: `multiprocessing` would run the user's main script again, and that would
+        The children are plain child processes: `multiprocessing` would run the user's main script again, and that would
         wait for the lock that we hold.
         """
         chunks = list(_chunks(self.lengths))
@@ -187,7 +187,7 @@ class Rooms:
             "of": processes,
             "parent": os.getpid(),
         }
-        helpers = [
+        children = [
             subprocess.Popen(
                 [sys.executable, "-c", call, json.dumps(share | {"which": which})],
                 env=os.environ | {"PYTHONPATH": paths},
@@ -204,13 +204,13 @@ class Rooms:
 
         try:
             render_share(str(folder), self.size, self.lengths, processes, 0, report)
-            for which, helper in enumerate(helpers, 1):
-                if helper.wait() != 0:  # the chunks that it had no time or memory for
+            for which, child in enumerate(children, 1):
+                if child.wait() != 0:  # the chunks that it had no time or memory for
                     render_share(str(folder), self.size, self.lengths, processes, which, report)
         finally:
-            for helper in helpers:
-                helper.kill()
-                helper.wait()
+            for child in children:
+                child.kill()
+                child.wait()
 
     @staticmethod
     def _join_objects(folder: Path, name: str, length: int) -> None:

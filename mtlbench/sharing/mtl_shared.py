@@ -44,7 +44,9 @@ class Latent(nn.Module):
 
     def forward(self, xs: dict[str, Tensor]) -> dict[str, Tensor]:
         """{task: `B C H W` or `R C`} -> the same with `channels` channels."""
-        return {
-            task: functional.conv2d(x, self.weight[:, :, None, None]) if x.dim() == 4 else functional.linear(x, self.weight)
-            for task, x in xs.items()
-        }
+        return {task: self._product(x) for task, x in xs.items()}
+
+    def _product(self, x: Tensor) -> Tensor:
+        if x.dim() == 4:
+            return functional.conv2d(x, self.weight[:, :, None, None])
+        return functional.linear(x, self.weight)
