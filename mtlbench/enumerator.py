@@ -122,7 +122,7 @@ def expand(
                     pair=pair.name, arm=arm.name, seed=seed, recipe_name=recipe.name, tasks=tasks,
                     task_versions={task: find("task", task).version for task in tasks}, form=pair.form,
                     dataset=dataset, data_root=data_root, fingerprint=fingerprint, backbone=backbone, scheme=scheme,
-                    recipe=identity_of(recipe), iterations=_iterations(arm, tasks, recipe),
+                    recipe=identity_of(recipe, goes_on=bool(arm.parents)), iterations=_iterations(arm, tasks, recipe),
                     first=0 if arm.average else max((p.first + p.iterations for p in parents), default=0),
                     net_seed=derive_seed(seed, arm.member) if arm.member else seed, average=arm.average,
                     parents=tuple(p.key for p in parents), setting=setting,

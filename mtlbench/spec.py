@@ -41,6 +41,7 @@ class Recipe:
     extra_iterations: int
     images: int  # per iteration
     lr: float
+    extra_lr: float = 0.0  # of arms that go on from finished networks; 0 = lr
     momentum: float = 0.9
     weight_decay: float = 5e-4
     bias_lr: float = 2.0
@@ -72,8 +73,8 @@ class Recipe:
 
 
 # The last ones stand in the trial itself.
-NOT_IDENTITY = ("name", "gpu_hours", "iterations", "extra_iterations", "backbone",
-                "backbone_options", "dataset_options")  # fmt: skip
+NOT_IDENTITY = ("name", "gpu_hours", "iterations", "extra_iterations", "extra_lr",
+                "backbone", "backbone_options", "dataset_options")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -196,6 +197,7 @@ def derive_seed(seed: int, *labels: str | int) -> int:
     return int(hashlib.sha256(canonical([seed, *labels]).encode()).hexdigest()[:8], 16) >> 1
 
 
-def identity_of(recipe: Recipe) -> Options:
-    """The recipe's fields that go into a trial's key; iterations stand in the trial itself."""
-    return {k: v for k, v in json.loads(canonical(dataclasses.asdict(recipe))).items() if k not in NOT_IDENTITY}
+def identity_of(recipe: Recipe, goes_on: bool = False) -> Options:
+    """The recipe's fields that go into a trial's key, for an arm from the start or one that goes on from parents."""
+    fields = {k: v for k, v in json.loads(canonical(dataclasses.asdict(recipe))).items() if k not in NOT_IDENTITY}
+    return {**fields, "lr": recipe.extra_lr or recipe.lr} if goes_on else fields

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import json
 import os
 import shutil
@@ -26,6 +27,7 @@ from mtlbench.spec import FORMAT, Options, Trial
 
 COLUMNS = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "task", "subset", "metric", "headline",
            "category", "value", "unit", "higher_is_better", "finished", "setting"]  # fmt: skip
+RESULT = ("format", "files", "scores", "metrics", "cost", "backbone", "architecture", "finished")
 UNITS = {"parameters": "", "flops": "", "seconds": "s", "seconds_with_parents": "s", "image_visits": "",
          "iterations": "", "step_seconds": "s", "evaluation_seconds": "s"}  # fmt: skip
 
@@ -69,7 +71,9 @@ class Store:
             if create and not stamp.exists():
                 self.root.mkdir(parents=True, exist_ok=True)
                 write(stamp, json.dumps({"format": FORMAT}) + "\n")
-            found = json.loads(stamp.read_text())["format"] if stamp.exists() else FORMAT
+            found = int(json.loads(stamp.read_text())["format"]) if stamp.exists() else FORMAT
+            if create and not os.access(self.root, os.W_OK):
+                raise PermissionError(errno.EACCES, "it cannot be written")
         except OSError as error:
             raise UserError(f"{self.root} cannot be used as a results folder: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -84,10 +88,10 @@ class Store:
         return self.root / trial.pair / trial.dataset.name / trial.key
 
     def result(self, trial: Trial) -> Options | None:
-        """The finished result, or None where there is none that can be read."""
+        """The finished result, or None where there is none that can be read. Raises UserError for a newer one."""
         try:
             return read_result(self.folder(trial) / "result.json")
-        except (OSError, UserError):
+        except (OSError, Damaged):
             return None
 
     def done(self, trial: Trial) -> bool:
@@ -96,12 +100,15 @@ class Store:
         return result is not None and all((self.folder(trial) / name).exists() for name in result["files"])
 
     def begin(self, trial: Trial) -> Path:
-        """A clean folder for the trial, with trial.json; what an earlier attempt left is removed."""
+        """A clean folder for the trial, with trial.json; what an earlier attempt left is removed, but not its names."""
         folder = self.folder(trial)
         try:
-            if folder.exists():
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            for left_over in folder.iterdir():
+                if left_over.is_dir() and not left_over.is_symlink():
+                    shutil.rmtree(left_over)
+                elif left_over.name != "names.json":
+                    left_over.unlink()
             write(folder / "trial.json", json.dumps(trial.to_json(), indent=1, sort_keys=True) + "\n")
         except OSError as error:
             raise UserError(f"cannot write to {folder}: {error.strerror}") from error
@@ -113,7 +120,10 @@ class Store:
         own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
         known = names_of(path.parent)
         if own not in known:
-            write(path, json.dumps([*known, own]) + "\n")
+            try:
+                write(path, json.dumps([*known, own]) + "\n")
+            except OSError as error:
+                raise UserError(f"cannot write to {path.parent}: {error.strerror}") from error
 
     def fail(self, trial: Trial, traceback: str) -> None:
         """Keep why a trial failed."""
@@ -124,25 +134,40 @@ class Store:
         return Results(self.root)
 
 
+class Damaged(UserError):
+    """A file of the store that cannot be understood; training the trial anew replaces it."""
+
+
 def read_result(path: Path) -> Options:
-    """A parsed result.json. Raises UserError for a damaged or newer one."""
+    """A parsed result.json. Raises Damaged for one that cannot be read, UserError for a newer one."""
     try:
         result = json.loads(path.read_text())
         newer = result["format"] > FORMAT
-        result["scores"], result["cost"], result["files"]  # noqa: B018
+        if not newer and (lost := [name for name in RESULT if name not in result]):
+            raise KeyError(*lost)
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged; run the same command again to train it anew") from error
+        raise Damaged(f"{path} is damaged; run the same command again to train it anew") from error
     if newer:
         raise UserError(f"{path} was written in format {result['format']}: upgrade mtlbench")
     return result
 
 
+def read_trial(folder: Path) -> Trial:
+    """The trial that a folder belongs to. Raises Damaged."""
+    try:
+        return Trial.from_json(json.loads((folder / "trial.json").read_text()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{folder} has no readable trial.json; run the same command again") from error
+
+
 def names_of(folder: Path) -> list[Options]:
-    """The names that a trial goes by: its own first."""
-    trial = json.loads((folder / "trial.json").read_text())
-    names = [{"arm": trial["arm"], "seed": trial["seed"], "recipe": trial["recipe_name"], "setting": trial["setting"]}]
-    with contextlib.suppress(OSError, ValueError):
-        names = json.loads((folder / "names.json").read_text())
+    """The names that a trial goes by: its own first. Raises Damaged."""
+    trial = read_trial(folder)
+    own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
+    names = [own]
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        names += [name for name in json.loads((folder / "names.json").read_text())
+                  if isinstance(name, dict) and name.keys() == own.keys() and name != own]  # fmt: skip
     return names
 
 
@@ -156,16 +181,13 @@ class Results:
         self.problems: list[str] = []
 
     @cached_property
-    def _finished(self) -> list[tuple[Path, Options, Options]]:
+    def _finished(self) -> list[tuple[Path, Trial, Options]]:
         found = []
         for path in sorted(self.root.glob("*/*/*/result.json")):
             try:
-                trial = json.loads((path.parent / "trial.json").read_text())
-                found.append((path.parent, trial, read_result(path)))
+                found.append((path.parent, read_trial(path.parent), read_result(path)))
             except UserError as error:
                 self.problems.append(str(error))
-            except (OSError, ValueError):
-                self.problems.append(f"{path.parent} has no readable trial.json; run the same command again")
         return found
 
     @cached_property
@@ -175,13 +197,12 @@ class Results:
         for folder, trial, result in self._finished:
             backbone = result["backbone"]
             for name in names_of(folder):
-                head = (trial["pair"], trial["dataset"]["name"], backbone, name["recipe"], name["arm"], name["seed"],
-                        folder.name)  # fmt: skip
+                head = (trial.pair, trial.dataset.name, backbone, name["recipe"], name["arm"], name["seed"], folder.name)
                 for task, subset, metric, category, value in result["scores"]:
                     about = result["metrics"][task][metric]
                     rows.append((*head, task, subset, metric, about["headline"], category, value, about["unit"],
                                  about["higher_is_better"], result["finished"], name["setting"]))  # fmt: skip
-                task = trial["tasks"][0] if len(trial["tasks"]) == 1 else ""
+                task = trial.tasks[0] if len(trial.tasks) == 1 else ""
                 for metric, value in result["cost"].items():
                     rows.append((*head, task, "cost", metric, False, "", value, UNITS[metric], False,
                                  result["finished"], name["setting"]))  # fmt: skip
@@ -198,9 +219,13 @@ class Results:
         """Trials that left an error.txt and no result."""
         found = []
         for path in sorted(self.root.glob("*/*/*/error.txt")):
-            if (path.parent / "result.json").exists() or not (path.parent / "trial.json").exists():
+            if (path.parent / "result.json").exists():
                 continue
-            trial = Trial.from_json(json.loads((path.parent / "trial.json").read_text()))
+            try:
+                trial = read_trial(path.parent)
+            except Damaged as error:
+                self.problems.append(str(error))
+                continue
             task = trial.tasks[0] if len(trial.tasks) == 1 else ""
             lines = path.read_text().strip().splitlines() or ["(no message)"]
             found.append({"pair": trial.pair, "dataset": trial.dataset.name, "recipe": trial.recipe_name,

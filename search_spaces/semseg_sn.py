@@ -13,15 +13,15 @@ SMOKE = Recipe(
 )  # fmt: skip
 # Rate and mini-batch chosen on val with a small grid over the one-task networks (Ours).
 QUICK = Recipe(
-    "quick", dict.fromkeys(TASKS, 1200), 400, images=4, lr=0.05, warmup=20, clip=5.0, curve_images=16,
+    "quick", dict.fromkeys(TASKS, 1200), 400, images=4, lr=0.05, extra_lr=0.01, warmup=20, clip=5.0, curve_images=16,
     backbone_options=SMALL,
 )  # fmt: skip
 SHORT = Recipe(
-    "short", dict.fromkeys(TASKS, 200), 80, images=4, lr=0.01, warmup=20, clip=5.0, curve_images=8,
+    "short", dict.fromkeys(TASKS, 200), 80, images=4, lr=0.02, extra_lr=0.01, warmup=20, clip=5.0, curve_images=8,
     short_side=120, long_side=160, backbone_options={"width": 0.25, "fc": 512},
 )  # fmt: skip
-# Section 5: 25k and 15k iterations, mini-batches of 20, 10k after the parents; rate of Long et al. 2015. gpu_hours: FLOPs of all
-# arms at 10 TFLOP/s.
+# Section 5: 25k and 15k iterations, mini-batches of 20, 10k after the parents; rate of Long et al. 2015.
+# gpu_hours: FLOPs of all arms at 10 TFLOP/s.
 PAPER = Recipe(
     "paper", {"semseg": 25_000, "normals": 15_000}, 10_000, images=20, lr=1e-3, decay="step", step_at=1.0,
     colour=0.1, curve_points=20, curve_images=80, gpu_hours=39.0,

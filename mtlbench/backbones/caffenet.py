@@ -27,16 +27,14 @@ class Caffenet:
 
     version = 1
     forms = ("fcn", "roi")
-    mean = (102.98, 115.95, 122.77)  # of Caffe's ImageNet weights, which expect BGR 0-255
-    std = (1.0, 1.0, 1.0)
+    mean = (102.98, 115.95, 122.77)  # Caffe's, in BGR order
+    std = (64.0, 64.0, 64.0)  # a start from scratch wants inputs near unit size (Ours)
     bgr = True
 
     def __init__(
         self, form: str, width: float = 1.0, fc: int = 0, small: bool = False, dropout: float = 0.5
     ) -> None:
         self.form, self.small, self.dropout = form, small, dropout
-        if small:
-            self.std = (64.0, 64.0, 64.0)  # a start from scratch wants inputs near unit size
         wide = {s: fc if fc and s.startswith("fc") else max(2, round(c * width / 2) * 2) for s, c in CHANNELS.items()}
         order = (*CHANNELS, "fc8")
         self.stages = tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED, order) for s in CHANNELS)
