@@ -12,8 +12,8 @@ import click
 
 from mtlbench.errors import UserError
 
-RESULTS = click.option("--results", type=click.Path(path_type=Path), default=Path("results"), show_default=True,
-                       help="Folder of the results store.")  # fmt: skip
+RESULTS = click.option("--results", type=click.Path(path_type=Path, readable=False), default=Path("results"),
+                       show_default=True, help="Folder of the results store.")  # fmt: skip
 PICK = [
     click.option("--pair", help="Pair to show; default: that of the newest results."),
     click.option("--dataset", help="Data set to show; default: that of the newest results."),

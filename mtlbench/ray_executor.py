@@ -70,9 +70,10 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
 class QueueSearcher(Searcher):  # type: ignore[misc]
     """Tune asks the Queue what to run; trials are known to Tune by ids of its own."""
 
-    def __init__(self, queue: Queue, watcher: Watcher, common: dict[str, Any]) -> None:
+    def __init__(self, queue: Queue, store: Store, watcher: Watcher, common: dict[str, Any]) -> None:
         super().__init__()
-        self.queue, self.watcher, self.common = queue, watcher, common
+        self.queue, self.store, self.watcher = queue, store, watcher
+        self.common = {"store": str(store.root), **common}
         self.running: dict[str, Trial] = {}
 
     def suggest(self, trial_id: str) -> Any:
@@ -94,6 +95,8 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         """The end of a trial; without a result its process died."""
         trial = self.running.pop(trial_id)
         reason = "the worker process died" if error or result is None else result["error"]
+        if reason and self.store.done(trial):  # the store is the truth
+            reason = ""
         self.queue.end(trial.key, reason)
         self.watcher.ended(trial, reason)
 
@@ -119,11 +122,11 @@ def run_ray(queue: Queue, store: Store, watcher: Watcher, gpus_per_trial: float,
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the watcher, once
         slots = _slots(gpus_per_trial)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
-        common = {"store": str(store.root), "gpus": gpus_per_trial, "cwd": os.getcwd()}
+        common = {"gpus": gpus_per_trial, "cwd": os.getcwd()}
         tuner = tune.Tuner(
             tune.with_resources(TrialActor, {"cpu": 1, "gpu": gpus_per_trial}),
             tune_config=tune.TuneConfig(
-                search_alg=QueueSearcher(queue, watcher, common), num_samples=-1, reuse_actors=True,
+                search_alg=QueueSearcher(queue, store, watcher, common), num_samples=-1, reuse_actors=True,
                 max_concurrent_trials=slots,
             ),
             run_config=tune.RunConfig(

@@ -48,7 +48,7 @@ class Recipe:
     warmup: int = 0
     decay: str = "cosine"
     step_at: float = 0.75
-    clip: float = 0.0  # largest gradient norm per column group, 0 = unbounded
+    clip: float = 0.0  # largest gradient norm of each task's own and of the shared layers, 0 = unbounded
     short_side: int = 0
     long_side: int = 0
     mirror: bool = True

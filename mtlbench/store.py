@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import json
 import os
 import shutil
@@ -73,7 +72,7 @@ class Store:
                 write(stamp, json.dumps({"format": FORMAT}) + "\n")
             found = int(json.loads(stamp.read_text())["format"]) if stamp.exists() else FORMAT
             if create and not os.access(self.root, os.W_OK):
-                raise PermissionError(errno.EACCES, "it cannot be written")
+                raise UserError(f"{self.root} cannot be written; use another folder with --results")
         except OSError as error:
             raise UserError(f"{self.root} cannot be used as a results folder: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -104,7 +103,7 @@ class Store:
         folder = self.folder(trial)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for left_over in folder.iterdir():
+            for left_over in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):  # "done" goes first
                 if left_over.is_dir() and not left_over.is_symlink():
                     shutil.rmtree(left_over)
                 elif left_over.name != "names.json":
@@ -195,9 +194,9 @@ class Results:
         """One row a number; columns as in COLUMNS."""
         rows: list[tuple[Any, ...]] = []
         for folder, trial, result in self._finished:
-            backbone = result["backbone"]
+            where = (trial.pair, trial.dataset.name, result["backbone"])
             for name in names_of(folder):
-                head = (trial.pair, trial.dataset.name, backbone, name["recipe"], name["arm"], name["seed"], folder.name)
+                head = (*where, name["recipe"], name["arm"], name["seed"], folder.name)
                 for task, subset, metric, category, value in result["scores"]:
                     about = result["metrics"][task][metric]
                     rows.append((*head, task, subset, metric, about["headline"], category, value, about["unit"],

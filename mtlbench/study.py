@@ -12,7 +12,7 @@ from rich.table import Table
 from mtlbench.display import Display, duration
 from mtlbench.enumerator import MEMBER, check_arms, custom, expand, parse_seeds, plugin, select
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import find, unknown
 from mtlbench.schedule import Queue, run_local
 from mtlbench.spaces import load, recipe_of
 from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial
@@ -29,7 +29,7 @@ def run_study(
         raise UserError("--pair and --space mean the same: give one of them")
     if not (pair or space):
         raise UserError("say what to study, for example --pair det_attr")
-    console = Console(width=None if Console().is_terminal else 120)
+    console = Console(width=None if Console().is_terminal else 200)
     study = load(pair or space)
     dataset = dataset or next(iter(study.datasets))
     if dataset not in study.datasets and ".py" not in dataset:
@@ -42,25 +42,27 @@ def run_study(
     data, fingerprint, root = prepared(dataset, chosen, data_root, console)
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
     trials = expand(study.pair, wanted, numbers, data, root, fingerprint, backbone, chosen)
-    costs = Costs(trials)
+    costs = Costs()
     done = {trial.key for trial in trials if store.done(trial)}
     if dry_run:
         console.print(listing(trials, done, costs))
         return 0
-    for trial in trials:
-        if trial.key in done:
-            store.name(trial)
-    queue = Queue(unique(trials), done, costs.work)
-    missing = [trial for trial in queue.trials.values() if trial.key not in done]
+    note_names(trials, store, done)
+    distinct = unique(trials)
+    complete = done >= {trial.key for trial in distinct}
+    if not complete:
+        for trial in distinct:
+            costs.of(trial)  # a scheme that makes no network is refused before anything is said
     console.print(
         f"{study.pair.name} on {data.name}, recipe {chosen.name}, {backbone.label}: "
-        f"{len({a.name for a in wanted} - {MEMBER})} arms, {len(numbers)} seeds, {len(queue.trials)} trials, "
+        f"{len({a.name for a in wanted} - {MEMBER})} arms, {len(numbers)} seeds, {len(distinct)} trials, "
         f"{len(done)} of them done; results in {store.root}", highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
-    if not missing:
+    if complete:
         console.print("nothing to do; mtlbench table and mtlbench plot figure2 show the results", highlight=False)
         return 0
     start = time.monotonic()
+    queue = Queue(distinct, done, costs.work)
     with Display(queue, costs.work, console) as display:
         if executor == "local":
             run_local(queue, store, display)
@@ -68,11 +70,16 @@ def run_study(
             from mtlbench.ray_executor import run_ray
 
             run_ray(queue, store, display, gpus, address)
+    note_names(trials, store, queue.done)
     return conclude(queue, store, console, time.monotonic() - start)
 
 
 def chosen_arms(space: SearchSpace, all_splits: bool, globs: Sequence[str], schemes: Sequence[str]) -> tuple[Arm, ...]:
     """The arms that the options ask for, parents included."""
+    for scheme in schemes:
+        missing = [name for name in ("version", "groups", "unit") if not hasattr(find("scheme", scheme), name)]
+        if missing:
+            raise UserError(f"--scheme {scheme}: the class has no {' and no '.join(missing)}; see Scheme in plugins.py")
     own = tuple(custom(scheme) for scheme in schemes)
     everything = (*space.arms, *own)
     check_arms(everything)
@@ -107,27 +114,41 @@ def prepared(name: str, recipe: Recipe, data_root: Path | None, console: Console
 
 
 class Costs:
-    """Parameters and FLOPs of trials, each network counted once."""
+    """Parameters and FLOPs of trials, each network counted once; 0 where a network cannot be built."""
 
-    def __init__(self, trials: Sequence[Trial]) -> None:
-        self.by_key: dict[str, tuple[int, int]] = {}
-        known: dict[tuple[object, ...], tuple[int, int]] = {}
-        for trial in trials:
-            same = (trial.tasks, trial.scheme.label, trial.scheme.source, len(trial.parents) if trial.average else 0)
-            if same not in known:
-                known[same] = self._count(trial)
-            self.by_key[trial.key] = known[same]
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], tuple[int, int]] = {}
+
+    def of(self, trial: Trial) -> tuple[int, int]:
+        """Parameters, and FLOPs of one image forward."""
+        same = (trial.tasks, trial.scheme.label, trial.scheme.source, len(trial.parents) if trial.average else 0)
+        if same not in self._known:
+            self._known[same] = self._count(trial)
+        return self._known[same]
 
     @staticmethod
     def _count(trial: Trial) -> tuple[int, int]:
         from mtlbench.trial import Context
 
-        return Context(trial).cost()
+        context = Context(trial)
+        try:
+            return context.cost()
+        except UserError:
+            raise
+        except Exception:  # a user's scheme: its trials fail, with a traceback each, and the others go on
+            return 0, 0
 
     def work(self, trial: Trial) -> float:
         """Floating-point operations of training (forward and backward = 3 forward) and of about 400 evaluations."""
         visits = trial.iterations * trial.recipe["images"]
-        return self.by_key[trial.key][1] * (3.0 * visits + 400.0)
+        return self.of(trial)[1] * (3.0 * visits + 400.0)
+
+
+def note_names(trials: Sequence[Trial], store: Store, done: set[str]) -> None:
+    """Finished trials go by every name that they were asked for under."""
+    for trial in trials:
+        if trial.key in done:
+            store.name(trial)
 
 
 def unique(trials: Sequence[Trial]) -> list[Trial]:
@@ -147,7 +168,7 @@ def listing(trials: Sequence[Trial], done: set[str], costs: Costs) -> Table:
 
     names = {trial.key: trial for trial in trials}
     for trial in trials:
-        parameters, flops = costs.by_key[trial.key]
+        parameters, flops = costs.of(trial)
         waits = [names[p].label for p in trial.parents if p not in done]
         state = "cached" if trial.key in done else f"waits for {' and '.join(waits)}" if waits else "ready"
         task = trial.tasks[0] if len(trial.tasks) == 1 else "all"

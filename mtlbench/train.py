@@ -76,6 +76,20 @@ def optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
     )  # fmt: skip
 
 
+def by_owner(net: MultiTaskNet) -> list[list[nn.Parameter]]:
+    """Trained parameters grouped by the tasks whose columns and heads they are; units are a group of their own.
+
+    Gradients are clipped group by group, so that a column that shares nothing trains as it would alone (Ours).
+    """
+    groups: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        part, first, second, *_ = name.split(".")
+        owner = {"trunk": second, "heads": first}.get(part, part)
+        if parameter.requires_grad:
+            groups.setdefault(owner, []).append(parameter)
+    return list(groups.values())
+
+
 def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch, weights: Options) -> dict[str, Tensor]:
     """Each task's weighted loss; a joint network minimises the sum."""
     return {name: weights.get(name, task.weight) * task.loss(outputs[name], batch) for name, task in tasks.items()}
@@ -90,7 +104,7 @@ def train(
     `batch_at(i)` gives the batch of data index i; steps use first .. first + iterations - 1.
     """
     sgd = optimiser(net, recipe)
-    trained = [p for p in net.parameters() if p.requires_grad]
+    owners = by_owner(net)
     curve_at = {round(iterations * (k + 1) / recipe["curve_points"]) - 1 for k in range(recipe["curve_points"])}
     alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
     device = next(net.parameters()).device
@@ -109,7 +123,8 @@ def train(
             sgd.zero_grad(set_to_none=True)
             torch.stack(list(losses.values())).sum().backward()
             if recipe["clip"]:
-                nn.utils.clip_grad_norm_(trained, recipe["clip"])
+                for parameters in owners:
+                    nn.utils.clip_grad_norm_(parameters, recipe["clip"])
             sgd.step()
             for name, loss in losses.items():
                 sums[name] = sums[name] + loss.detach()

@@ -20,7 +20,7 @@ from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch, Dataset, Score, Task, create, find
 from mtlbench.spec import FORMAT, Options, Plugin, Trial, canonical
 from mtlbench.store import replacing, write, write_csv
-from mtlbench.train import Record, evaluate, final_alpha_rows, train
+from mtlbench.train import Record, average, evaluate, final_alpha_rows, to_device, train
 
 SHOWN = 8  # test images whose predictions are kept
 
@@ -199,17 +199,15 @@ def _keep_predictions(context: Context, nets: list[MultiTaskNet], path: Path) ->
     """Small predictions on the first test images: the likeliest class a pixel, or half-precision region scores."""
     samples = [context.subsets["test"][i] for i in range(min(SHOWN, len(context.subsets["test"])))]
     arrays: dict[str, np.ndarray] = {}
-    for net in nets[:1]:
-        net.eval()
-        device = next(net.parameters()).device
-        for number, sample in enumerate(samples):
-            batch = evaluation_batch([sample], context.view)
-            output = net(batch.images.to(device), None if batch.regions is None else batch.regions.to(device))
-            for name, task in context.tasks.items():
-                for what, value in task.predict(output[name], batch).items():
-                    small = value.argmax(1).byte() if context.trial.form == "fcn" else value.half()
-                    arrays[f"{name}.{what}.{number}"] = small.cpu().numpy()
-            if batch.regions is not None:
-                arrays[f"regions.{number}"] = batch.regions[:, 1:].numpy()
+    device = next(nets[0].parameters()).device
+    for number, sample in enumerate(samples):
+        batch = to_device(evaluation_batch([sample], context.view), device)
+        outputs = [net.eval()(batch.images, batch.regions) for net in nets]
+        for name, task in context.tasks.items():
+            for what, value in average([task.predict(output[name], batch) for output in outputs]).items():
+                small = value.argmax(1).byte() if context.trial.form == "fcn" else value.half()
+                arrays[f"{name}.{what}.{number}"] = small.cpu().numpy()
+        if batch.regions is not None:
+            arrays[f"regions.{number}"] = batch.regions[:, 1:].cpu().numpy()
     with replacing(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

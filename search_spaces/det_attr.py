@@ -14,7 +14,7 @@ SMOKE = Recipe(
 # Rate and mini-batch chosen on val with a small grid over the one-task networks (Ours).
 QUICK = Recipe(
     "quick", dict.fromkeys(TASKS, 900), 300, images=4, lr=0.05, extra_lr=0.002, warmup=20, clip=5.0, regions=32,
-    curve_images=24, backbone_options=SMALL,
+    curve_images=16, backbone_options=SMALL, dataset_options={"rooms": {"val": 300}},
 )  # fmt: skip
 SHORT = Recipe(
     "short", dict.fromkeys(TASKS, 600), 200, images=2, lr=0.02, extra_lr=0.002, warmup=20, clip=5.0, regions=64,

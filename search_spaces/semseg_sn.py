@@ -14,11 +14,11 @@ SMOKE = Recipe(
 # Rate and mini-batch chosen on val with a small grid over the one-task networks (Ours).
 QUICK = Recipe(
     "quick", dict.fromkeys(TASKS, 1200), 400, images=4, lr=0.05, extra_lr=0.01, warmup=20, clip=5.0, curve_images=16,
-    backbone_options=SMALL,
+    backbone_options=SMALL, dataset_options={"rooms": {"val": 300}},
 )  # fmt: skip
 SHORT = Recipe(
-    "short", dict.fromkeys(TASKS, 200), 80, images=4, lr=0.02, extra_lr=0.01, warmup=20, clip=5.0, curve_images=8,
-    short_side=120, long_side=160, backbone_options={"width": 0.25, "fc": 512},
+    "short", dict.fromkeys(TASKS, 600), 200, images=4, lr=0.05, extra_lr=0.01, warmup=20, clip=5.0, curve_images=8,
+    short_side=120, long_side=160, backbone_options=SMALL,
 )  # fmt: skip
 # Section 5: 25k and 15k iterations, mini-batches of 20, 10k after the parents; rate of Long et al. 2015.
 # gpu_hours: FLOPs of all arms at 10 TFLOP/s.
