@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from mtlbench.errors import UserError
-from mtlbench.plugins import find, unknown
+from mtlbench.plugins import file_of, find, is_file, unknown
 from mtlbench.spec import Arm, Pair, Plugin, Recipe, Trial, derive_seed, identity_of, short_hash
 
 BASELINE = "one-task"
@@ -50,11 +49,10 @@ def cross_stitch(per_channel: bool) -> Arm:
 
 
 def custom(spec: str) -> Arm:
-    """An arm for a user's scheme `FILE.py:Class`, trained jointly from the start."""
+    """An arm for a user's scheme `FILE.py:Class` (or a built-in one by name), trained jointly from the start."""
     cls = find("scheme", spec)
     name = "".join(("-" + c.lower()) if c.isupper() else c for c in cls.__name__).strip("-")
-    path = Path(spec.partition(".py")[0] + ".py").expanduser().resolve()
-    return Arm(name, f"{path}:{cls.__name__}")
+    return Arm(name, f"{file_of(spec)}:{cls.__name__}" if is_file(spec) else spec)
 
 
 def standard_arms(per_channel: bool) -> tuple[Arm, ...]:
@@ -98,7 +96,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
     """A plug-in with the version that its class states now; a user's file is named by its class."""
     version = find(kind, name).version
-    if ".py:" in name:
+    if is_file(name):
         return Plugin(name.rpartition(":")[2], options, version, name)
     return Plugin(name, options, version)
 

@@ -234,17 +234,27 @@ def unknown(what: str, name: str, valid: Iterable[str]) -> UserError:
 
 def find(kind: str, name: str) -> Any:
     """The class of a plug-in: a built-in name, or `FILE.py:Class` for a user's own. Raises UserError."""
-    if ".py:" in name or name.endswith(".py"):
-        return from_file(kind, name)
+    if is_file(name):
+        return from_file(name)
     if name not in names(kind):
         raise unknown(kind, name, names(kind))
     return getattr(importlib.import_module(f"mtlbench.{PACKAGES[kind]}.{name}"), class_name(name))
 
 
-def from_file(kind: str, spec: str) -> Any:
+def is_file(spec: str) -> bool:
+    """Whether a plug-in is named as `FILE.py` or `FILE.py:Class`."""
+    return spec.endswith(".py") or ".py:" in spec
+
+
+def file_of(spec: str) -> Path:
+    """The absolute path in `FILE.py:Class`."""
+    return Path(spec.rpartition(":")[0] if ".py:" in spec else spec).expanduser().resolve()
+
+
+def from_file(spec: str) -> Any:
     """The class `FILE.py:Class` (`FILE.py` alone: the CamelCase of the file name). Raises UserError."""
-    path_text, _, cls = spec.partition(".py:")
-    path = Path(path_text.removesuffix(".py") + ".py").expanduser().resolve()
+    path = file_of(spec)
+    cls = spec.rpartition(":")[2] if ".py:" in spec else class_name(path.stem)
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     module_name = f"mtlbench_user_{path.stem}"
@@ -256,7 +266,6 @@ def from_file(kind: str, spec: str) -> Any:
         module_spec.loader.exec_module(module)
     except Exception as error:
         raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    cls = cls or class_name(path.stem)
     if not inspect.isclass(getattr(module, cls, None)):
         own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module_name]
         raise unknown(f"class in {path.name}", cls, own)

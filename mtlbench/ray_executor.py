@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 from pathlib import Path
@@ -143,6 +144,11 @@ def run_ray(queue: Queue, store: Store, watcher: Watcher, gpus_per_trial: float,
 def _start(address: str, scratch: str) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+        except (OSError, ValueError) as error:
+            raise UserError(f"--address {address}: no Ray cluster answers there ({error}); write HOST:PORT") from error
         ray.init(address=address, **quiet)
     else:
         ray.init(
