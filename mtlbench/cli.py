@@ -70,6 +70,7 @@ def main() -> None:
 @click.option("--scheme", "schemes", multiple=True, metavar="FILE.py:Class", help="Add an arm with your sharing scheme"
               " (repeatable).")  # fmt: skip
 @click.option("--seeds", default="0-2", show_default=True, help="For example 0-2 or 0,3,7; more can be added later.")
+@click.option("--force", default="", metavar="GLOB", help="Train these arms again even where they are finished.")
 @click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
               help="Ray Tune, or one trial after the other in this process.")  # fmt: skip
 @click.option("--gpus-per-trial", type=click.FloatRange(0, 1), default=None, help="May be a fraction; default: 1 where"

@@ -71,12 +71,18 @@ def select(arms: Iterable[Arm], globs: Sequence[str]) -> tuple[Arm, ...]:
         chosen.setdefault(name, by_name[name])
 
     for glob in globs:
-        hits = [name for name in by_name if fnmatchcase(name, glob)]
-        if not hits:
-            raise unknown("arm", glob, [name for name in by_name if name != MEMBER])
-        for name in hits:
+        for name in matching(by_name, glob):
             take(name)
     return tuple(chosen.values())
+
+
+def matching(names: Iterable[str], glob: str) -> list[str]:
+    """The names of arms that match. Raises UserError where none does."""
+    names = list(names)
+    hits = [name for name in names if fnmatchcase(name, glob)]
+    if not hits:
+        raise unknown("arm", glob, [name for name in names if name != MEMBER])
+    return hits
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -81,6 +82,23 @@ class Store:
             raise UserError(
                 f"{self.root} was written in format {found}, this mtlbench reads up to {FORMAT}: upgrade mtlbench"
             )
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """One run at a time works in a store. Raises UserError while another one does; a dead run holds nothing."""
+        with open(self.root / ".lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.seek(0)
+                raise UserError(
+                    f"another run (process {file.read().strip() or '?'}) is working in {self.root}; "
+                    "wait for it, or use another folder with --results"
+                ) from error
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
 
     def folder(self, trial: Trial) -> Path:
         """Where a trial's files are."""

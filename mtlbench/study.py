@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mtlbench.display import Display, duration
-from mtlbench.enumerator import MEMBER, check_arms, custom, expand, parse_seeds, plugin, select
+from mtlbench.enumerator import MEMBER, check_arms, custom, expand, matching, parse_seeds, plugin, select
 from mtlbench.errors import UserError
 from mtlbench.plugins import find, unknown
 from mtlbench.schedule import Queue, run_local
@@ -22,7 +24,7 @@ from mtlbench.store import Store
 def run_study(
     pair: str, space: str, dataset: str, data_root: Path | None, recipe: str, all_splits: bool, arms: Sequence[str],
     schemes: Sequence[str], seeds: str, executor: str, gpus_per_trial: float | None, address: str, dry_run: bool,
-    results: Path,
+    force: str, results: Path,
 ) -> int:  # fmt: skip
     """Run a study and return the exit status: 0, or 1 where trials failed. Raises UserError."""
     if pair and space and pair != space:
@@ -44,6 +46,9 @@ def run_study(
     trials = expand(study.pair, wanted, numbers, data, root, fingerprint, backbone, chosen)
     costs = Costs()
     done = {trial.key for trial in trials if store.done(trial)}
+    if force:
+        again = matching([arm.name for arm in wanted], force)
+        done -= {trial.key for trial in trials if trial.arm in again}
     if dry_run:
         console.print(listing(trials, done, costs))
         return 0
@@ -63,13 +68,17 @@ def run_study(
         return 0
     start = time.monotonic()
     queue = Queue(distinct, done, costs.work)
-    with Display(queue, costs.work, console) as display:
+    # Batch systems end a job with SIGTERM: the same as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
+    with store.lock(), Display(queue, costs.work, console) as display:
         if executor == "local":
             run_local(queue, store, display)
         else:
             from mtlbench.ray_executor import run_ray
 
             run_ray(queue, store, display, gpus, address)
+    if queue.running:  # Tune returns quietly after an interrupt
+        raise KeyboardInterrupt
     note_names(trials, store, queue.done)
     return conclude(queue, store, console, time.monotonic() - start)
 

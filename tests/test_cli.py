@@ -49,7 +49,7 @@ class Versionless:
     def groups(self, stage, tasks):
         return [tasks]
 '''
-OPTIONS = ["--address", "--all-splits", "--arm", "--data-root", "--dataset", "--dry-run", "--executor",
+OPTIONS = ["--address", "--all-splits", "--arm", "--data-root", "--dataset", "--dry-run", "--executor", "--force",
            "--gpus-per-trial", "--pair", "--recipe", "--results", "--scheme", "--seeds", "--space"]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def snapshot(results: Path) -> dict[str, tuple[bytes, int]]:
     return {
         str(path.relative_to(results)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(results.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != ".lock"
     }
 
 
@@ -138,6 +138,23 @@ def test_only_what_is_missing_is_trained(study: Path) -> None:
     after = snapshot(study)
     assert after.keys() == before.keys()
     assert all(before[name] == after[name] for name in before if missing.name not in name)
+
+
+def test_force_trains_the_named_arms_again_with_the_same_numbers(study: Path) -> None:
+    before, values = snapshot(study), numbers(study)
+    assert "3 trials, 2 of them done" in works(*LOCAL, *SHORT, "--results", study, "--force", "cross*")
+    after = snapshot(study)
+    again = folders(study)["cross-stitch detection attributes"].name
+    assert {name for name in before if before[name] != after[name]} == {n for n in before if again in n}
+    pd.testing.assert_frame_equal(values, numbers(study))
+
+
+def test_a_second_run_on_the_same_store_is_refused_while_the_first_works(study: Path) -> None:
+    with Store(study).lock():
+        result = cli(*LOCAL, "--arm", "split-conv2", "--results", study)
+    assert result.exit_code == 2 and f"another run (process {os.getpid()})" in result.stderr
+    with Store(study).lock():
+        pass
 
 
 def test_dry_run_lists_trials_and_writes_nothing(study: Path, tmp_path: Path) -> None:
@@ -427,7 +444,10 @@ def test_ray_gives_the_numbers_of_local_without_noise_and_leaves_nothing_running
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills by session")
-def test_a_killed_run_is_completed_by_the_same_command(finished: Path, tmp_path: Path, mark: str) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_is_completed_by_the_same_command(
+    finished: Path, tmp_path: Path, mark: str, how: signal.Signals
+) -> None:
     results = tmp_path / "results"
     driver = start(mark, *LOCAL, *SHORT, "--results", results)
     until = time.monotonic() + 40
@@ -435,9 +455,12 @@ def test_a_killed_run_is_completed_by_the_same_command(finished: Path, tmp_path:
         if len(list(results.glob("*/*/*/result.json"))) < len(list(results.glob("*/*/*/trial.json"))) > 1:
             break
         time.sleep(0.002)
-    os.killpg(driver.pid, signal.SIGKILL)
-    driver.communicate()
-    assert driver.returncode == -signal.SIGKILL
+    os.killpg(driver.pid, how)
+    said = driver.communicate()[1]
+    if how == signal.SIGTERM:  # batch systems: as Ctrl-C
+        assert driver.returncode == 130 and said.splitlines()[-1].startswith("mtlbench: interrupted; finished trials")
+    else:
+        assert driver.returncode == -how
     done = {path: path.stat().st_mtime_ns for path in results.glob("*/*/*/result.json")}
     assert 1 <= len(done) < 3
     said = works(*LOCAL, *SHORT, "--results", results)
