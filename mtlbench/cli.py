@@ -63,6 +63,8 @@ def main() -> None:
 @click.option("--space", default="", help="The same as --pair.")
 @click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
+@click.option("--val-fraction", type=click.FloatRange(0, 0.9), help="Share of the official train list that is kept for"
+              " val (real data); 0 trains on all of it and chooses nothing.")  # fmt: skip
 @click.option("--recipe", default="", help="smoke (seconds), quick (minutes), short (real data), paper (a GPU).")
 @click.option("--all-splits", is_flag=True, help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"
               " without it the space's short list: one-task, three Splits, cross-stitch.")  # fmt: skip

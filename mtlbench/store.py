@@ -205,7 +205,7 @@ class Results:
                 found.append((path.parent, read_trial(path.parent), read_result(path)))
             except UserError as error:
                 self.problems.append(str(error))
-        return found
+        return sorted(found, key=lambda item: -len(item[1].tasks))  # joint trials know the order of the tasks
 
     @cached_property
     def frame(self) -> pd.DataFrame:

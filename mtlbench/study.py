@@ -22,9 +22,9 @@ from mtlbench.store import Store
 
 
 def run_study(
-    pair: str, space: str, dataset: str, data_root: Path | None, recipe: str, all_splits: bool, arms: Sequence[str],
-    schemes: Sequence[str], seeds: str, executor: str, gpus_per_trial: float | None, address: str, dry_run: bool,
-    force: str, results: Path,
+    pair: str, space: str, dataset: str, data_root: Path | None, val_fraction: float | None, recipe: str,
+    all_splits: bool, arms: Sequence[str], schemes: Sequence[str], seeds: str, executor: str,
+    gpus_per_trial: float | None, address: str, dry_run: bool, force: str, results: Path,
 ) -> int:  # fmt: skip
     """Run a study and return the exit status: 0, or 1 where trials failed. Raises UserError."""
     if pair and space and pair != space:
@@ -41,7 +41,7 @@ def run_study(
     numbers = parse_seeds(seeds)
     gpus = have_gpus(gpus_per_trial, chosen, recipe, console)
     store = Store(results, create=not dry_run)
-    data, fingerprint, root = prepared(dataset, chosen, data_root, console)
+    data, fingerprint, root = prepared(dataset, chosen, data_root, val_fraction, console)
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
     trials = expand(study.pair, wanted, numbers, data, root, fingerprint, backbone, chosen)
     costs = Costs()
@@ -111,11 +111,16 @@ def have_gpus(asked: float | None, recipe: Recipe, named: str, console: Console)
     return asked if asked is not None else float(present)
 
 
-def prepared(name: str, recipe: Recipe, data_root: Path | None, console: Console) -> tuple[Plugin, str, str]:
+def prepared(
+    name: str, recipe: Recipe, data_root: Path | None, val_fraction: float | None, console: Console
+) -> tuple[Plugin, str, str]:
     """The data set with its caches made, its fingerprint, and its folder as absolute text."""
     from mtlbench.trial import open_dataset
 
-    data = plugin("dataset", name, recipe.dataset_options.get(name, {}))
+    options = dict(recipe.dataset_options.get(name, {}))
+    if val_fraction is not None:
+        options["val_fraction"] = val_fraction
+    data = plugin("dataset", name, options)
     root = str(data_root.expanduser().resolve()) if data_root else ""
     dataset = open_dataset(data, root)
     dataset.prepare(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))

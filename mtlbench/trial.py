@@ -143,11 +143,21 @@ def run_trial(
     write_csv(folder / "curve.csv", record.curve)
     write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
     _keep_predictions(context, nets, folder / "predictions.npz")
+    result = _result(context, nets[0], record, scores, files, time.perf_counter() - start, seconds_of_parents)
+    write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    yield 1.0
+
+
+def _result(
+    context: Context, net: MultiTaskNet, record: Record, scores: list[tuple[str, str, str, str, float]],
+    files: list[str], seconds: float, seconds_of_parents: float,
+) -> Options:  # fmt: skip
+    """What result.json holds; `files` are those that the trial's children need."""
+    trial = context.trial
     parameters, flops = context.cost()
-    seconds = time.perf_counter() - start
-    result = {
+    return {
         "format": FORMAT, "key": trial.key, "backbone": trial.backbone.label, "files": files,
-        "architecture": nets[0].architecture(),
+        "architecture": net.architecture(),
         "scores": [s for s in scores if np.isfinite(s[-1])],
         "metrics": {
             name: {m: {"unit": about.unit, "higher_is_better": about.higher_is_better, "headline": m == task.headline}
@@ -164,12 +174,12 @@ def run_trial(
             "image_visits": trial.iterations * trial.recipe["images"], "iterations": trial.iterations,
             "step_seconds": record.step_seconds, "evaluation_seconds": record.evaluation_seconds,
         },
-        "environment": {"python": platform.python_version(), "torch": torch.__version__, "device": str(device),
-                        "processor": platform.processor() or platform.machine()},
+        "environment": {
+            "python": platform.python_version(), "torch": torch.__version__,
+            "device": str(next(net.parameters()).device), "processor": platform.processor() or platform.machine(),
+        },
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
     }  # fmt: skip
-    write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
-    yield 1.0
 
 
 def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:

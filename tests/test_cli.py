@@ -50,7 +50,8 @@ class Versionless:
         return [tasks]
 '''
 OPTIONS = ["--address", "--all-splits", "--arm", "--data-root", "--dataset", "--dry-run", "--executor", "--force",
-           "--gpus-per-trial", "--pair", "--recipe", "--results", "--scheme", "--seeds", "--space"]  # fmt: skip
+           "--gpus-per-trial", "--pair", "--recipe", "--results", "--scheme", "--seeds", "--space",
+           "--val-fraction"]  # fmt: skip
 
 
 def cli(*args: object) -> Result:
