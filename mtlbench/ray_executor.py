@@ -27,7 +27,7 @@ from ray import tune  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from mtlbench.errors import UserError  # noqa: E402
-from mtlbench.schedule import Answer, Queue, Watcher, attempt  # noqa: E402
+from mtlbench.schedule import Answer, Queue, Watcher, attempt, interrupt_on_term  # noqa: E402
 from mtlbench.spec import Trial  # noqa: E402
 from mtlbench.store import Store  # noqa: E402
 
@@ -120,6 +120,7 @@ def run_ray(queue: Queue, store: Store, watcher: Watcher, gpus_per_trial: float,
     scratch = tempfile.mkdtemp(prefix="mtl")
     try:
         _start(address, scratch)
+        interrupt_on_term()  # Ray has set a handler of its own, which aborts
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the watcher, once
         slots = _slots(gpus_per_trial)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -114,10 +116,16 @@ def seconds_of_parents(parents: dict[str, Path]) -> float:
     return sum(read_result(folder / "result.json")["cost"]["seconds_with_parents"] for folder in parents.values())
 
 
+def interrupt_on_term() -> None:
+    """Batch systems end a job with SIGTERM: the same as Ctrl-C from here on."""
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
+
+
 def run_local(queue: Queue, store: Store, watcher: Watcher) -> None:
     """Run all trials of the queue one after the other in this process, without Ray."""
     import torch
 
+    interrupt_on_term()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     while isinstance(trial := queue.next(), Trial):
         watcher.started(trial)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,8 +66,6 @@ def run_study(
         return 0
     start = time.monotonic()
     queue = Queue(distinct, done, costs.work)
-    # Batch systems end a job with SIGTERM: the same as Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
     with store.lock(), Display(queue, costs.work, console) as display:
         if executor == "local":
             run_local(queue, store, display)
