@@ -137,6 +137,12 @@ def table(format_: str, results: Path, **chosen: str | None) -> None:
     from mtlbench.tables import results_table
 
     loaded = Store(results).load()
+    if loaded.frame.empty and loaded.failures:
+        first = loaded.failures[0]
+        raise UserError(
+            f"nothing is finished in {results} and {len(loaded.failures)} trials failed;"
+            f" the first, {first['arm']} seed {first['seed']}: {first['reason']}"
+        )
     text = results_table(
         loaded.frame, format_, pair=chosen["pair"], dataset=chosen["dataset"], recipe=chosen["recipe"],
         failures=loaded.failures,

@@ -245,6 +245,10 @@ def test_a_scheme_that_raises_is_a_named_failure_and_the_others_go_on(schemes: P
     assert error.startswith("Traceback") and 'raise RuntimeError("no such plan")' in error
     table = works("table", "--results", results)
     assert "broken" in table and "RuntimeError: no such plan" in table
+    alone = Path(shutil.copytree(results, tmp_path / "alone"))
+    for folder in folders(alone).values():
+        (folder / "result.json").unlink(missing_ok=True)
+    assert "1 trials failed; the first, broken seed 0: RuntimeError" in refused("table", "--results", alone)
     schemes_fixed = schemes.with_name("fixed.py")
     schemes_fixed.write_text(SCHEMES.replace('raise RuntimeError("no such plan")', "return [tasks]"))
     said = works(*LOCAL, "--arm", "one-task", "--scheme", f"{schemes_fixed}:Broken", "--results", results)
