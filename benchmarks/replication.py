@@ -26,7 +26,7 @@ def main() -> None:
     both = [change[["mean", "low", "high"]] for change in changes]
     table = pd.concat(both, axis=1, keys=sets).drop(index="one-task", level="arm")
     sides = [(table[seeds]["low"] > 0).astype(int) - (table[seeds]["high"] < 0).astype(int) for seeds in sets]
-    table["replicates"] = (sides[0] == sides[1]) & (sides[0] != 0)
+    table["replicates", ""] = (sides[0] == sides[1]) & (sides[0] != 0)
     print(note)
     print(table.round(1).to_string())
     print(rank_correlation(first, fresh).round(2).to_string(index=False))
