@@ -17,7 +17,7 @@ QUICK = Recipe(
     curve_images=16, backbone_options=SMALL, dataset_options={"rooms": {"val": 300}},
 )  # fmt: skip
 SHORT = Recipe(
-    "short", dict.fromkeys(TASKS, 600), 200, images=2, lr=0.02, extra_lr=0.002, warmup=20, clip=5.0, regions=64,
+    "short", dict.fromkeys(TASKS, 600), 200, images=2, lr=0.02, extra_lr=0.0005, warmup=20, clip=5.0, regions=64,
     curve_images=16,
     short_side=160, long_side=240, backbone_options={"width": 0.25, "fc": 512},
     dataset_options={"voc2008": {"proposals": 128}},
