@@ -31,8 +31,9 @@ class LocalResponseNorm(nn.Module):
 
 @cache
 def _band(channels: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    index = torch.arange(channels, device=device)
-    return ((index[:, None] - index[None, :]).abs() <= size // 2).to(dtype)
+    with torch.inference_mode(False):  # made in an evaluation, it must serve training too
+        index = torch.arange(channels, device=device)
+        return ((index[:, None] - index[None, :]).abs() <= size // 2).to(dtype)
 
 
 class SeededDropout(nn.Module):

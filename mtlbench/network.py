@@ -163,11 +163,12 @@ def upsample(scores: Tensor, size: tuple[int, int] | torch.Size, geometry: Geome
 def _interpolation(
     pixels: int, cells: int, geometry: Geometry, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    position = (torch.arange(pixels, dtype=torch.float64) - geometry.centre) / geometry.stride
-    if geometry.hold:
-        position = position.clamp(0, cells - 1)
-    distance = (position[:, None] - torch.arange(cells, dtype=torch.float64)[None, :]).abs()
-    return (1 - distance).clamp(min=0).to(dtype).to(device)
+    with torch.inference_mode(False):  # made in an evaluation, it must serve training too
+        position = (torch.arange(pixels, dtype=torch.float64) - geometry.centre) / geometry.stride
+        if geometry.hold:
+            position = position.clamp(0, cells - 1)
+        distance = (position[:, None] - torch.arange(cells, dtype=torch.float64)[None, :]).abs()
+        return (1 - distance).clamp(min=0).to(dtype).to(device)
 
 
 def cost(tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, size: tuple[int, int], regions: int

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
-from mtlbench.layers import LocalResponseNorm, SeededDropout
-from mtlbench.network import MultiTaskNet, cost, plan, upsample
+from mtlbench.layers import LocalResponseNorm, SeededDropout, _band
+from mtlbench.network import MultiTaskNet, _interpolation, cost, plan, upsample
 from mtlbench.plugins import Geometry, Scheme, Stage, create, names
 from mtlbench.sharing.cross_stitch import CrossStitch, CrossStitchUnit
 from mtlbench.sharing.mtl_shared import MtlShared
@@ -312,6 +312,17 @@ def test_crop_offset_of_fcn_alexnet_with_a_shifted_impulse() -> None:
 def test_banded_response_normalisation_equals_torch() -> None:
     x = torch.randn(2, 12, 5, 5) * 30
     torch.testing.assert_close(LocalResponseNorm()(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)(x))
+
+
+@FORMS
+def test_a_process_that_evaluates_first_can_train_afterwards(form: str) -> None:
+    """An ensemble may be the first trial of a process; what it leaves in caches must serve training too."""
+    _band.cache_clear()
+    _interpolation.cache_clear()
+    net = net_of(form, Separate())
+    with torch.inference_mode():
+        net(*inputs(form))
+    sum(x.sum() for x in net(*inputs(form)).values()).backward()
 
 
 def test_dropout_masks_depend_on_seed_iteration_and_place_only() -> None:
