@@ -453,15 +453,17 @@ def test_ray_gives_the_numbers_of_local_without_noise_and_leaves_nothing_running
 def test_a_killed_run_is_completed_by_the_same_command(
     finished: Path, tmp_path: Path, mark: str, how: signal.Signals
 ) -> None:
-    results = tmp_path / "results"
-    driver = start(mark, *LOCAL, *SHORT, "--results", results)
-    until = time.monotonic() + 40
-    while time.monotonic() < until and driver.poll() is None:  # one trial is finished, the next one has begun
-        if len(list(results.glob("*/*/*/result.json"))) < len(list(results.glob("*/*/*/trial.json"))) > 1:
+    for attempt in range(5):  # on a busy machine the run may end before it is looked at
+        results = tmp_path / str(attempt)
+        driver = start(mark, *LOCAL, *SHORT, "--results", results)
+        while driver.poll() is None:  # one trial is finished, the next one has begun
+            if len(list(results.glob("*/*/*/result.json"))) < len(list(results.glob("*/*/*/trial.json"))) > 1:
+                os.killpg(driver.pid, how)
+                break
+            time.sleep(0.002)
+        said = driver.communicate()[1]
+        if driver.returncode != 0:
             break
-        time.sleep(0.002)
-    os.killpg(driver.pid, how)
-    said = driver.communicate()[1]
     if how == signal.SIGTERM:  # batch systems: as Ctrl-C
         assert driver.returncode == 130 and said.splitlines()[-1].startswith("mtlbench: interrupted; finished trials")
     else:
