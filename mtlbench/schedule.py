@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 from mtlbench.spec import Trial
@@ -117,8 +117,13 @@ def seconds_of_parents(parents: dict[str, Path]) -> float:
 
 
 def interrupt_on_term() -> None:
-    """Batch systems end a job with SIGTERM: the same as Ctrl-C from here on."""
-    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(os.getpid(), signal.SIGINT))
+    """Batch systems end a job with SIGTERM: the same as Ctrl-C from here on, also where a shell has Ctrl-C ignored."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        own = signal.getsignal(signal.SIGINT)
+        (own if callable(own) else signal.default_int_handler)(number, frame)
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def run_local(queue: Queue, store: Store, watcher: Watcher) -> None:
