@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figure2 test lint clean
+.PHONY: figure2 test lint torture clean
 
 figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
@@ -14,6 +14,10 @@ test: .venv/installed lint
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# 30 runs killed at random moments; make torture ARGS='--driver 2 --worker 1 --seed 7' for fewer or the same again.
+torture: .venv/installed
+	$(BIN)/python tests/torture.py $(ARGS)
 
 # Reinstalled only when pyproject.toml or the tested versions changed.
 .venv/installed: pyproject.toml constraints.txt

@@ -75,9 +75,12 @@ def main() -> None:
 @click.option("--force", default="", metavar="GLOB", help="Train these arms again even where they are finished.")
 @click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
               help="Ray Tune, or one trial after the other in this process.")  # fmt: skip
-@click.option("--gpus-per-trial", type=click.FloatRange(0, 1), default=None, help="May be a fraction; default: 1 where"
-              " there is a GPU, else 0.")  # fmt: skip
-@click.option("--address", default="", help="Of a running Ray cluster; default: a private one on this machine.")
+@click.option("--gpus-per-trial", type=click.FloatRange(0, 1), default=None, help="May be a fraction; default: chosen"
+              " from a measured step where there are GPUs, else 0.")  # fmt: skip
+@click.option("--resume-every", type=click.FloatRange(0), default=10.0, show_default=True, metavar="MINUTES",
+              help="Longer trials keep a resume file this often, and go on from it after an interrupt.")  # fmt: skip
+@click.option("--address", default="", help="HOST:PORT of a running Ray cluster, or auto; default: a private one"
+              " on this machine.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Only list the trials: size, FLOPs, cached or what they wait for.")
 @RESULTS
 @one_line_errors
@@ -89,6 +92,9 @@ def run(**options: Any) -> int:
     mtlbench run --pair semseg_sn --arm 'split-*' --seeds 0-4
     mtlbench run --pair det_attr --dataset voc2008 --data-root ~/voc2008
     """
+    from mtlbench.schedule import interrupts
+
+    interrupts.begin()  # before torch is imported, which takes seconds
     from mtlbench.study import run_study
 
     return run_study(**options)
@@ -137,10 +143,11 @@ def table(format_: str, results: Path, **chosen: str | None) -> None:
     from mtlbench.tables import results_table
 
     loaded = Store(results).load()
-    if loaded.frame.empty and loaded.failures:
-        first = loaded.failures[0]
+    failed = [failure for failure in loaded.failures if failure["status"] == "failed"]
+    if loaded.frame.empty and failed:
+        first = failed[0]
         raise UserError(
-            f"nothing is finished in {results} and {len(loaded.failures)} trials failed;"
+            f"nothing is finished in {results} and {len(failed)} trials failed;"
             f" the first, {first['arm']} seed {first['seed']}: {first['reason']}"
         )
     text = results_table(
@@ -149,6 +156,28 @@ def table(format_: str, results: Path, **chosen: str | None) -> None:
     )  # fmt: skip
     _report(loaded.problems)
     click.echo(text, nl=False)
+
+
+@main.command()
+@click.option("--failed", is_flag=True, help="Only the failed trials, each with its traceback.")
+@RESULTS
+@one_line_errors
+def status(failed: bool, results: Path) -> None:
+    """Show by pair and arm what is done, running, waiting, failed or blocked, and the space on disk."""
+    from mtlbench.status import show_status
+
+    show_status(results, failed)
+
+
+@main.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@RESULTS
+@one_line_errors
+def clean(yes: bool, results: Path) -> None:
+    """Remove resume files, interrupted and old trials and dead runs' scratch; lists them and asks first."""
+    from mtlbench.clean import clean as clean_results
+
+    clean_results(results, yes)
 
 
 def _report(problems: list[str]) -> None:

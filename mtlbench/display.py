@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
+from mtlbench.board import Board
 from mtlbench.schedule import Queue
 from mtlbench.spec import Trial
 
@@ -17,12 +17,12 @@ LINE_SECONDS = 15.0  # between two plain progress lines
 
 
 class Display:
-    """A Watcher that prints; use it as a context."""
+    """A Watcher that prints, and keeps the store's board up to date; use it as a context."""
 
-    def __init__(self, queue: Queue, cost: Callable[[Trial], float], console: Console) -> None:
-        self.queue, self.cost, self.console = queue, cost, console
+    def __init__(self, queue: Queue, board: Board, console: Console) -> None:
+        self.queue, self.cost, self.board, self.console = queue, queue.cost, board, console
         self.start = self.spoken = time.monotonic()
-        self.total = sum(cost(t) for k, t in queue.trials.items() if k not in queue.done)
+        self.total = sum(self.cost(t) for k, t in queue.trials.items() if k not in queue.done)
         self.fractions: dict[str, float] = {}
         self.labels: dict[str, str] = {}
         self.worked = 0.0
@@ -46,24 +46,41 @@ class Display:
         self.fractions[trial.key] = 0.0
         self.labels[trial.key] = trial.label
         self.ids[trial.key] = self.bars.add_task(trial.label, total=1.0)
+        self._note()
 
     def progressed(self, trial: Trial, fraction: float) -> None:
         """A trial went on."""
         self.fractions[trial.key] = fraction
         self.bars.update(self.ids[trial.key], completed=fraction)
-        if not self.live and time.monotonic() - self.spoken > LINE_SECONDS:
-            self._say(self.state())
+        self._note()
 
     def ended(self, trial: Trial, error: str) -> None:
         """A trial finished or failed."""
-        self.fractions.pop(trial.key, None)
         self.worked += self.cost(trial)
+        if error:
+            self.say(f"failed: {trial.label} ({trial.key}): {error}", "red")
+        self._off(trial)
+
+    def again(self, trial: Trial, why: str) -> None:
+        """A trial was lost and is tried again."""
+        self.say(f"again: {trial.label} ({trial.key}): {why}", "yellow")
+        self._off(trial)
+
+    def say(self, line: str, style: str = "") -> None:
+        """Print a line."""
+        self.spoken = time.monotonic()
+        self.console.print(line, style=style or None, highlight=False, markup=False, soft_wrap=True)
+
+    def _off(self, trial: Trial) -> None:
+        self.fractions.pop(trial.key, None)
         if trial.key in self.ids:
             self.bars.remove_task(self.ids.pop(trial.key))
-        if error:
-            self._say(f"failed: {trial.label} ({trial.key}): {error}", "red")
-        elif not self.live and time.monotonic() - self.spoken > LINE_SECONDS:
-            self._say(self.state())
+        self._note()
+
+    def _note(self) -> None:
+        self.board.note(self.fractions, self.seconds_left())
+        if not self.live and time.monotonic() - self.spoken > LINE_SECONDS:
+            self.say(self.state())
 
     def state(self) -> str:
         """`12 of 54 trials done, 2 running, 40 waiting, about 6 min left`."""
@@ -73,18 +90,19 @@ class Display:
         parts = [f"{done} of {len(queue.trials)} trials done", f"{len(queue.running)} running", f"{waiting} waiting"]
         if queue.failed:
             parts.append(f"{len(queue.failed)} failed")
-        worked = self.worked + sum(f * self.cost(queue.trials[k]) for k, f in self.fractions.items())
-        if worked > 0.02 * self.total:
-            left = (time.monotonic() - self.start) * (self.total - worked) / worked
+        if (left := self.seconds_left()) is not None:
             parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
+    def seconds_left(self) -> float | None:
+        """At the rate of work so far; None at the very beginning."""
+        worked = self.worked + sum(f * self.cost(self.queue.trials[k]) for k, f in self.fractions.items())
+        if worked <= 0.02 * self.total:
+            return None
+        return (time.monotonic() - self.start) * (self.total - worked) / worked
+
     def _view(self) -> Group:
         return Group(Text(self.state()), self.bars)
-
-    def _say(self, line: str, style: str = "") -> None:
-        self.spoken = time.monotonic()
-        self.console.print(line, style=style or None, highlight=False, markup=False, soft_wrap=True)
 
 
 def duration(seconds: float) -> str:

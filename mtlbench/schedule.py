@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from mtlbench.files import StoreBroken
+from mtlbench.folders import read_result
 from mtlbench.spec import Trial
 from mtlbench.store import Store
+
+if TYPE_CHECKING:
+    from mtlbench.trial import Errand
 
 
 class Answer(Enum):
@@ -28,6 +33,8 @@ class Watcher(Protocol):
     def started(self, trial: Trial) -> None: ...
     def progressed(self, trial: Trial, fraction: float) -> None: ...
     def ended(self, trial: Trial, error: str) -> None: ...
+    def again(self, trial: Trial, why: str) -> None: ...
+    def say(self, line: str) -> None: ...
 
 
 @dataclass
@@ -47,7 +54,9 @@ class Queue:
     def __init__(self, trials: Iterable[Trial], done: Iterable[str], cost: Callable[[Trial], float]) -> None:
         self.done = set(done)
         self.trials = {trial.key: trial for trial in trials}
+        self.cost = cost
         self.running: set[str] = set()
+        self.attempts: dict[str, int] = {}
         self.failed: dict[str, str] = {}
         self._waiting = [key for key in self.trials if key not in self.done]
         self._behind = self._critical_path(cost)
@@ -67,6 +76,7 @@ class Queue:
             if all(parent in self.done for parent in self.trials[key].parents):
                 self._waiting.remove(key)
                 self.running.add(key)
+                self.attempts[key] = self.attempts.get(key, 0) + 1
                 return self.trials[key]
         return Answer.WAIT if self.running else Answer.FINISHED
 
@@ -77,6 +87,11 @@ class Queue:
             self.failed[key] = error
         else:
             self.done.add(key)
+
+    def again(self, key: str) -> None:
+        """A running trial was lost through no fault of its own, and is the next one to be handed out."""
+        self.running.discard(key)
+        self._waiting.insert(0, key)
 
     def blocked(self) -> list[Blocked]:
         """Trials behind a failed one, each with the first failed ancestor."""
@@ -96,49 +111,97 @@ class Queue:
         return None
 
 
-def attempt(trial: Trial, store: Store, device: Any) -> Iterator[float]:
-    """Run a trial in its folder of the store; a failure is kept there and raised again."""
+def attempt(trial: Trial, store: Store, errand: Errand, fresh: bool = False) -> Iterator[float]:
+    """Run a trial in its folder of the store; a failure is kept there and raised again.
+
+    With `fresh` a resume file is not gone on from. Raises StoreBroken where the run cannot go on at all.
+    """
     from mtlbench.trial import run_trial  # torch is slow to import
 
-    folder = store.begin(trial)
-    parents = {key: folder.parent / key for key in trial.parents}
+    folder = store.begin(trial, fresh)
     try:
-        yield from run_trial(trial, folder, parents, device, seconds_of_parents(parents))
+        yield from run_trial(trial, folder, {key: folder.parent / key for key in trial.parents}, errand)
+    except StoreBroken:
+        raise
     except Exception:
         store.fail(trial, traceback.format_exc())
         raise
 
 
-def seconds_of_parents(parents: dict[str, Path]) -> float:
+def seconds_of_parents(trial: Trial, store: Store) -> float:
     """What the parents took, with theirs."""
-    from mtlbench.store import read_result
-
-    return sum(read_result(folder / "result.json")["cost"]["seconds_with_parents"] for folder in parents.values())
-
-
-def interrupt_on_term() -> None:
-    """Batch systems end a job with SIGTERM: the same as Ctrl-C from here on, also where a shell has Ctrl-C ignored."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        own = signal.getsignal(signal.SIGINT)
-        (own if callable(own) else signal.default_int_handler)(number, frame)
-
-    signal.signal(signal.SIGTERM, interrupt)
+    folder = store.folder(trial).parent
+    return sum(read_result(folder / key / "result.json")["cost"]["seconds_with_parents"] for key in trial.parents)
 
 
-def run_local(queue: Queue, store: Store, watcher: Watcher) -> None:
-    """Run all trials of the queue one after the other in this process, without Ray."""
+class Interrupts:
+    """Ctrl-C, SIGTERM (batch systems end a job with it) and SIGUSR1 (they announce the end with it) end a run alike.
+
+    A KeyboardInterrupt may get lost where others call back into Python, so that `asked` is looked at as well.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def begin(self) -> None:
+        """A run begins."""
+        self.asked = False
+        self.listen()
+
+    def listen(self) -> None:
+        """Put our handlers in place, again where others put theirs. A Ctrl-C that the shell has ignored stays so."""
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            if number != signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._interrupt)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+        signal.alarm(0)  # a failure handler of Ray's may have set one that aborts
+        others = signal.getsignal(signal.SIGINT)  # Tune's, while it runs: it stops in an orderly way
+        if callable(others) and others not in (self._interrupt, signal.default_int_handler):
+            others(number, frame)
+        else:
+            raise KeyboardInterrupt
+
+
+interrupts = Interrupts()
+
+
+@dataclass
+class Resources:
+    """What a trial may take: None = chosen from a measured step where there are GPUs."""
+
+    gpus: float | None = None
+    resume_every: float = 600.0  # seconds between two resume files
+
+
+def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources, fresh: Collection[str] = ()) -> None:
+    """Run all trials of the queue one after the other in this process, without Ray; those of `fresh` from the start.
+
+    Raises StoreBroken.
+    """
     import torch
 
-    interrupt_on_term()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    from mtlbench.trial import Errand
+
+    device = torch.device("cuda" if torch.cuda.is_available() and resources.gpus != 0 else "cpu")
     while isinstance(trial := queue.next(), Trial):
         watcher.started(trial)
         error = ""
         try:
-            for fraction in attempt(trial, store, device):
+            errand = Errand(device, cores(), seconds_of_parents(trial, store), resources.resume_every)
+            for fraction in attempt(trial, store, errand, trial.key in fresh):
                 watcher.progressed(trial, fraction)
+                if interrupts.asked:
+                    raise KeyboardInterrupt
+        except StoreBroken:
+            raise
         except Exception as exception:
             error = f"{type(exception).__name__}: {exception}"
         queue.end(trial.key, error)
         watcher.ended(trial, error)
+
+
+def cores() -> int:
+    """Cores of the processor that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,64 +1,48 @@
 """The results store: one folder a trial, plain files, and a status that is derived from them.
 
     <root>/format.json                     the store's format
-    <root>/<pair>/<dataset>/<key>/         trial.json, curve.csv, alphas.csv, predictions.npz, weights.pt, error.txt,
-                                           result.json (renamed in last: its presence is what "done" means)
+    <root>/<pair>/<dataset>/               .lock (held by the run that works there), .running.json (how far it is)
+    <root>/<pair>/<dataset>/<key>/         trial.json, curve.csv, alphas.csv, predictions.npz, weights.pt, resume.pt,
+                                           error.txt, result.json (renamed in last: its presence is what "done" means)
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import fcntl
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
+from mtlbench.board import Board, locked
 from mtlbench.errors import UserError
+from mtlbench.files import UNSOUND, write, writing
+from mtlbench.folders import (
+    Damaged,
+    Outdated,
+    State,
+    check_words,
+    damaged,
+    groups,
+    lost_files,
+    names_of,
+    read_result,
+    read_trial,
+    states_of,
+    trial_folders,
+)
 from mtlbench.spec import FORMAT, Options, Trial
+
+if TYPE_CHECKING:  # the process that brings results to the store has no need of pandas
+    import pandas as pd
 
 COLUMNS = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "task", "subset", "metric", "headline",
            "category", "value", "unit", "higher_is_better", "finished", "setting"]  # fmt: skip
-RESULT = ("format", "files", "scores", "metrics", "cost", "backbone", "architecture", "finished")
-UNITS = {"parameters": "", "flops": "", "seconds": "s", "seconds_with_parents": "s", "image_visits": "",
-         "iterations": "", "step_seconds": "s", "evaluation_seconds": "s"}  # fmt: skip
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file that is either there whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_text(text)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def write_csv(path: Path, rows: Sequence[Options]) -> None:
-    """Rows with equal columns; nothing is written for none."""
-    if not rows:
-        return
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+UNITS = {"seconds": "s", "seconds_with_parents": "s", "step_seconds": "s", "evaluation_seconds": "s"}
 
 
 class Store:
@@ -74,6 +58,8 @@ class Store:
             found = int(json.loads(stamp.read_text())["format"]) if stamp.exists() else FORMAT
             if create and not os.access(self.root, os.W_OK):
                 raise UserError(f"{self.root} cannot be written; use another folder with --results")
+            if create and found < FORMAT:
+                write(stamp, json.dumps({"format": FORMAT}) + "\n")
         except OSError as error:
             raise UserError(f"{self.root} cannot be used as a results folder: {error.strerror}") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -84,21 +70,28 @@ class Store:
             )
 
     @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """One run at a time works in a store. Raises UserError while another one does; a dead run holds nothing."""
-        with open(self.root / ".lock", "a+") as file:
+    def open(self, pair: str, dataset: str) -> Iterator[Board]:
+        """One run at a time works on a pair and a data set. Raises UserError while another one does; a dead run holds
+        nothing. Raises StoreBroken."""
+        folder = self._group(pair, dataset)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder) as file:
+            board = Board(folder)
+            with writing(folder):
+                file.truncate(0)
+                file.write((json.dumps(board.run) + "\n").encode())
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                file.seek(0)
-                raise UserError(
-                    f"another run (process {file.read().strip() or '?'}) is working in {self.root}; "
-                    "wait for it, or use another folder with --results"
-                ) from error
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            yield
+                yield board
+            finally:
+                board.path.unlink(missing_ok=True)
+
+    def _group(self, pair: str, dataset: str) -> Path:
+        folder = self.root / pair / dataset
+        for part in (folder.parent, folder):
+            if part.is_symlink():
+                raise UserError(f"{part} is a symbolic link; to have results elsewhere, use --results")
+        return folder
 
     def folder(self, trial: Trial) -> Path:
         """Where a trial's files are."""
@@ -108,84 +101,70 @@ class Store:
         """The finished result, or None where there is none that can be read. Raises UserError for a newer one."""
         try:
             return read_result(self.folder(trial) / "result.json")
-        except (OSError, Damaged):
+        except (Damaged, Outdated):
             return None
 
     def done(self, trial: Trial) -> bool:
-        """Whether the trial is finished, readable and has the weights that its children need."""
+        """Whether the trial is finished, readable and has the files that its children need, in their sizes."""
         result = self.result(trial)
-        return result is not None and all((self.folder(trial) / name).exists() for name in result["files"])
+        return result is not None and not lost_files(self.folder(trial), result)
 
-    def begin(self, trial: Trial) -> Path:
-        """A clean folder for the trial, with trial.json; what an earlier attempt left is removed, but not its names."""
-        folder = self.folder(trial)
-        try:
+    def plan(self, trials: Iterable[Trial]) -> None:
+        """Note the trials that will run, for `mtlbench status` and tables. Raises StoreBroken."""
+        for trial in trials:
+            folder = self.folder(trial)
+            try:
+                read_trial(folder)
+            except Damaged:
+                with writing(folder):
+                    folder.mkdir(parents=True, exist_ok=True)
+                    _write_trial(folder, trial)
+
+    def begin(self, trial: Trial, again: bool = False) -> Path:
+        """A clean folder for the trial, with trial.json; of what an earlier attempt left its names stay, and the file
+        that it goes on from, unless it finished or is trained `again`. Raises StoreBroken."""
+        folder = self._group(trial.pair, trial.dataset.name) / trial.key
+        with writing(folder):
+            if folder.is_symlink():
+                folder.unlink()
             folder.mkdir(parents=True, exist_ok=True)
+            keep = {"names.json"} | (set() if again or (folder / "result.json").exists() else {"resume.pt"})
             for left_over in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):  # "done" goes first
                 if left_over.is_dir() and not left_over.is_symlink():
                     shutil.rmtree(left_over)
-                elif left_over.name != "names.json":
+                elif left_over.name not in keep:
                     left_over.unlink()
-            write(folder / "trial.json", json.dumps(trial.to_json(), indent=1, sort_keys=True) + "\n")
-        except OSError as error:
-            raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+            _write_trial(folder, trial)
         return folder
 
     def name(self, trial: Trial) -> None:
-        """Note the trial's arm, seed and recipe beside a finished result that was trained under another name."""
+        """Note the trial's arm, seed and recipe beside a finished result that was trained under another name.
+
+        Raises StoreBroken."""
         path = self.folder(trial) / "names.json"
         own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
-        known = names_of(path.parent)
+        try:
+            known = names_of(path.parent)
+        except Damaged:  # the key in the folder's name says that this is the trial
+            with writing(path.parent):
+                _write_trial(path.parent, trial)
+            known = names_of(path.parent)
         if own not in known:
-            try:
+            with writing(path.parent):
                 write(path, json.dumps([*known, own]) + "\n")
-            except OSError as error:
-                raise UserError(f"cannot write to {path.parent}: {error.strerror}") from error
 
     def fail(self, trial: Trial, traceback: str) -> None:
-        """Keep why a trial failed."""
-        write(self.folder(trial) / "error.txt", traceback)
+        """Keep why a trial failed; where that cannot be written, the failure itself is what has to be seen."""
+        with contextlib.suppress(OSError):
+            write(self.folder(trial) / "error.txt", traceback.encode(errors="backslashreplace").decode())
 
     def load(self) -> Results:
         """All that the store holds."""
         return Results(self.root)
 
 
-class Damaged(UserError):
-    """A file of the store that cannot be understood; training the trial anew replaces it."""
-
-
-def read_result(path: Path) -> Options:
-    """A parsed result.json. Raises Damaged for one that cannot be read, UserError for a newer one."""
-    try:
-        result = json.loads(path.read_text())
-        newer = result["format"] > FORMAT
-        if not newer and (lost := [name for name in RESULT if name not in result]):
-            raise KeyError(*lost)
-    except (ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{path} is damaged; run the same command again to train it anew") from error
-    if newer:
-        raise UserError(f"{path} was written in format {result['format']}: upgrade mtlbench")
-    return result
-
-
-def read_trial(folder: Path) -> Trial:
-    """The trial that a folder belongs to. Raises Damaged."""
-    try:
-        return Trial.from_json(json.loads((folder / "trial.json").read_text()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Damaged(f"{folder} has no readable trial.json; run the same command again") from error
-
-
-def names_of(folder: Path) -> list[Options]:
-    """The names that a trial goes by: its own first. Raises Damaged."""
-    trial = read_trial(folder)
-    own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
-    names = [own]
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        names += [name for name in json.loads((folder / "names.json").read_text())
-                  if isinstance(name, dict) and name.keys() == own.keys() and name != own]  # fmt: skip
-    return names
+def _write_trial(folder: Path, trial: Trial) -> None:
+    write(folder / "trial.json", json.dumps(trial.to_json(), indent=1, sort_keys=True) + "\n")
 
 
 @dataclass
@@ -199,30 +178,34 @@ class Results:
 
     @cached_property
     def _finished(self) -> list[tuple[Path, Trial, Options]]:
-        found = []
-        for path in sorted(self.root.glob("*/*/*/result.json")):
+        found, outdated = [], 0
+        for folder in (folder for group in groups(self.root) for folder in trial_folders(group)):
+            if not (folder / "result.json").exists():
+                continue
             try:
-                found.append((path.parent, read_trial(path.parent), read_result(path)))
+                found.append((folder, read_trial(folder), read_result(folder / "result.json")))
+            except Outdated:
+                outdated += 1
             except UserError as error:
                 self.problems.append(str(error))
+        if outdated:
+            self.problems.append(
+                f"{outdated} trial{'s' * (outdated > 1)} of an older format; this mtlbench trains them anew; "
+                "mtlbench clean removes them"
+            )
         return sorted(found, key=lambda item: -len(item[1].tasks))  # joint trials know the order of the tasks
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """One row a number; columns as in COLUMNS."""
+        import pandas as pd
+
         rows: list[tuple[Any, ...]] = []
         for folder, trial, result in self._finished:
-            where = (trial.pair, trial.dataset.name, result["backbone"])
-            for name in names_of(folder):
-                head = (*where, name["recipe"], name["arm"], name["seed"], folder.name)
-                for task, subset, metric, category, value in result["scores"]:
-                    about = result["metrics"][task][metric]
-                    rows.append((*head, task, subset, metric, about["headline"], category, value, about["unit"],
-                                 about["higher_is_better"], result["finished"], name["setting"]))  # fmt: skip
-                task = trial.tasks[0] if len(trial.tasks) == 1 else ""
-                for metric, value in result["cost"].items():
-                    rows.append((*head, task, "cost", metric, False, "", value, UNITS[metric], False,
-                                 result["finished"], name["setting"]))  # fmt: skip
+            try:
+                rows += _rows(folder, trial, result)
+            except UNSOUND:
+                self.problems.append(str(damaged(folder / "result.json")))
         frame = pd.DataFrame(rows, columns=COLUMNS)
         return frame.astype({"headline": bool, "higher_is_better": bool, "value": float})
 
@@ -232,23 +215,47 @@ class Results:
         return {arm: by_key[key] for arm, key in zip(frame["arm"], frame["key"], strict=True) if key in by_key}
 
     @cached_property
+    def states(self) -> list[State]:
+        """Where every trial of the store stands, now."""
+        return states_of(self.root)
+
+    @cached_property
     def failures(self) -> list[Options]:
-        """Trials that left an error.txt and no result."""
+        """Trials that left an error.txt and no result, and those that wait for one of them."""
         found = []
-        for path in sorted(self.root.glob("*/*/*/error.txt")):
-            if (path.parent / "result.json").exists():
+        for state in sorted(self.states, key=lambda state: state.state != "failed"):
+            if state.state not in ("failed", "blocked"):
                 continue
-            try:
-                trial = read_trial(path.parent)
-            except Damaged as error:
-                self.problems.append(str(error))
+            if (trial := state.trial) is None:
+                self.problems.append(f"{state.folder} has no readable trial.json; run the same command again")
                 continue
             task = trial.tasks[0] if len(trial.tasks) == 1 else ""
-            lines = path.read_text().strip().splitlines() or ["(no message)"]
+            blocked = state.state == "blocked"
+            status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", state.reason)
             found.append({"pair": trial.pair, "dataset": trial.dataset.name, "recipe": trial.recipe_name,
                           "backbone": trial.backbone.label, "arm": trial.arm, "seed": trial.seed, "task": task,
-                          "status": "failed", "reason": lines[-1]})  # fmt: skip
+                          "status": status, "reason": reason})  # fmt: skip
         return found
+
+
+def _rows(folder: Path, trial: Trial, result: Options) -> list[tuple[Any, ...]]:
+    """A trial's rows of the frame. Raises one of UNSOUND for a result that makes no sense."""
+    rows: list[tuple[Any, ...]] = []
+    where = (trial.pair, trial.dataset.name, result["backbone"])
+    for name in names_of(folder):
+        head = (*where, name["recipe"], name["arm"], name["seed"], folder.name)
+        last = (result["finished"], name["setting"])
+        for task, subset, metric, category, value in result["scores"]:
+            about = result["metrics"][task][metric]
+            check_words(task, subset, metric, category, about["unit"], *last)
+            rows.append((*head, task, subset, metric, bool(about["headline"]), category, float(value), about["unit"],
+                         bool(about["higher_is_better"]), *last))  # fmt: skip
+        task = trial.tasks[0] if len(trial.tasks) == 1 else ""
+        for metric, value in result["cost"].items():
+            check_words(metric, result["backbone"])
+            unit = UNITS.get(metric, "")
+            rows.append((*head, task, "cost", metric, False, "", float(value), unit, False, *last))
+    return rows
 
 
 def load_results(root: str | Path = "results") -> pd.DataFrame:

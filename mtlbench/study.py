@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,16 +14,19 @@ from mtlbench.display import Display, duration
 from mtlbench.enumerator import MEMBER, check_arms, custom, expand, matching, parse_seeds, plugin, select
 from mtlbench.errors import UserError
 from mtlbench.plugins import find, unknown
-from mtlbench.schedule import Queue, run_local
+from mtlbench.schedule import Queue, Resources, interrupts, run_local
 from mtlbench.spaces import load, recipe_of
 from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial
+from mtlbench.status import bytes_text
 from mtlbench.store import Store
+
+SMALL_FILES = 1 << 20  # bytes a trial: result, curve, alphas, predictions
 
 
 def run_study(
     pair: str, space: str, dataset: str, data_root: Path | None, val_fraction: float | None, recipe: str,
     all_splits: bool, arms: Sequence[str], schemes: Sequence[str], seeds: str, executor: str,
-    gpus_per_trial: float | None, address: str, dry_run: bool, force: str, results: Path,
+    gpus_per_trial: float | None, resume_every: float, address: str, dry_run: bool, force: str, results: Path,
 ) -> int:  # fmt: skip
     """Run a study and return the exit status: 0, or 1 where trials failed. Raises UserError."""
     if pair and space and pair != space:
@@ -37,46 +41,61 @@ def run_study(
     chosen = recipe_of(study, recipe or study.datasets.get(dataset, "short"))
     wanted = chosen_arms(study, all_splits, arms, schemes)
     numbers = parse_seeds(seeds)
-    gpus = have_gpus(gpus_per_trial, chosen, recipe, console)
+    check_gpu(chosen, recipe, address, console)
     store = Store(results, create=not dry_run)
     data, fingerprint, root = prepared(dataset, chosen, data_root, val_fraction, console)
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
     trials = expand(study.pair, wanted, numbers, data, root, fingerprint, backbone, chosen)
     costs = Costs()
     done = {trial.key for trial in trials if store.done(trial)}
-    if force:
-        again = matching([arm.name for arm in wanted], force)
-        done -= {trial.key for trial in trials if trial.arm in again}
+    forced = matching([arm.name for arm in wanted], force) if force else []
+    fresh = {trial.key for trial in trials if trial.arm in forced}
+    done -= fresh
     if dry_run:
         console.print(listing(trials, done, costs))
         return 0
     note_names(trials, store, done)
     distinct = unique(trials)
-    complete = done >= {trial.key for trial in distinct}
-    if not complete:
-        for trial in distinct:
-            costs.of(trial)  # a scheme that makes no network is refused before anything is said
+    missing = [trial for trial in distinct if trial.key not in done]
+    for trial in missing:
+        costs.of(trial)  # a scheme that makes no network is refused before anything is said
     console.print(
         f"{study.pair.name} on {data.name}, recipe {chosen.name}, {backbone.label}: "
         f"{len({a.name for a in wanted} - {MEMBER})} arms, {len(numbers)} seeds, {len(distinct)} trials, "
         f"{len(done)} of them done; results in {store.root}", highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
-    if complete:
+    if not missing:
         console.print("nothing to do; mtlbench table and mtlbench plot figure2 show the results", highlight=False)
         return 0
     start = time.monotonic()
     queue = Queue(distinct, done, costs.work)
-    with store.lock(), Display(queue, costs.work, console) as display:
+    resources = Resources(gpus_per_trial, 60.0 * resume_every)
+    with store.open(study.pair.name, data.name) as board, Display(queue, board, console) as display:
+        if any(store.done(trial) for trial in missing if trial.key not in fresh):
+            raise UserError("another run has just finished some of these trials; type the same command again")
+        check_disk(missing, costs, store)
+        store.plan(missing)
         if executor == "local":
-            run_local(queue, store, display)
+            run_local(queue, store, display, resources, fresh)
         else:
             from mtlbench.ray_executor import run_ray
 
-            run_ray(queue, store, display, gpus, address)
-    if queue.running:  # Tune returns quietly after an interrupt
+            run_ray(queue, store, display, resources, address, fresh)
+    if queue.running or interrupts.asked:  # Tune returns quietly after an interrupt
         raise KeyboardInterrupt
     note_names(trials, store, queue.done)
     return conclude(queue, store, console, time.monotonic() - start)
+
+
+def check_disk(missing: Sequence[Trial], costs: Costs, store: Store) -> None:
+    """Raises UserError where the disk of the store cannot hold what the trials will write."""
+    needed = sum(costs.bytes_of(trial) for trial in missing)
+    free = shutil.disk_usage(store.root).free
+    if needed > free:
+        raise UserError(
+            f"{len(missing)} trials write about {bytes_text(needed)}, and {bytes_text(free)} are free on the disk of "
+            f"{store.root}; make room, or use another folder with --results"
+        )
 
 
 def chosen_arms(space: SearchSpace, all_splits: bool, globs: Sequence[str], schemes: Sequence[str]) -> tuple[Arm, ...]:
@@ -92,19 +111,19 @@ def chosen_arms(space: SearchSpace, all_splits: bool, globs: Sequence[str], sche
     return select(everything, [*names, *(arm.name for arm in own)])
 
 
-def have_gpus(asked: float | None, recipe: Recipe, named: str, console: Console) -> float:
-    """GPUs a trial takes. Raises UserError where a recipe that needs a GPU finds none, unless it was named."""
+def check_gpu(recipe: Recipe, named: str, address: str, console: Console) -> None:
+    """Raises UserError where a recipe that needs a GPU finds none on this machine, unless it was named."""
     import torch
 
+    if not recipe.gpu_hours or address:
+        return
     present = torch.cuda.is_available()
-    if recipe.gpu_hours:
-        needs = f"recipe {recipe.name} takes about {recipe.gpu_hours:.0f} hours of a GPU for all arms of one seed"
-        if not present and named != recipe.name:
-            raise UserError(
-                f"{needs}, and there is none here; type --recipe short for minutes, --recipe {recipe.name} to insist"
-            )
-        console.print(needs if present else f"{needs}; without one, some 50 times that", highlight=False)
-    return asked if asked is not None else float(present)
+    needs = f"recipe {recipe.name} takes about {recipe.gpu_hours:.0f} hours of a GPU for all arms of one seed"
+    if not present and named != recipe.name:
+        raise UserError(
+            f"{needs}, and there is none here; type --recipe short for minutes, --recipe {recipe.name} to insist"
+        )
+    console.print(needs if present else f"{needs}; without one, some 50 times that", highlight=False)
 
 
 def prepared(
@@ -147,6 +166,10 @@ class Costs:
             raise
         except Exception:  # a user's scheme: its trials fail, with a traceback each, and the others go on
             return 0, 0
+
+    def bytes_of(self, trial: Trial) -> int:
+        """What a trial's folder holds in the end, roughly: weights where others may start from them, small files."""
+        return SMALL_FILES + (4 * self.of(trial)[0] if len(trial.tasks) == 1 and not trial.parents else 0)
 
     def work(self, trial: Trial) -> float:
         """Floating-point operations of training (forward and backward = 3 forward) and of about 400 evaluations."""

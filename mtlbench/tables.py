@@ -246,8 +246,15 @@ def _feet(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence:
         feet.append(f"Know-nothing scores besides: {', '.join(others)}.")
     for failure in failures:
         task = f", {failure['task']}" if failure["task"] else ""
-        feet.append(f"{failure['status']}: {failure['arm']}, seed {failure['seed']}{task}: {failure['reason']}")
+        reason = f": {failure['reason']}" if failure["reason"] else ""
+        feet.append(f"{failure['status']}: {failure['arm']}, seed {failure['seed']}{task}{reason}")
     return feet
+
+
+def _failure(failure: Mapping[str, Any]) -> str:
+    """`failed seed 1 detection` or `seed 1 blocked by one-task detection seed 1`."""
+    which = f"seed {failure['seed']} {failure['task']}".strip()
+    return f"failed {which}" if failure["status"] == "failed" else f"{which} {failure['status']}"
 
 
 def _numbers(evidence: Evidence, failures: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
@@ -266,7 +273,7 @@ def _numbers(evidence: Evidence, failures: Sequence[Mapping[str, Any]]) -> pd.Da
     columns["pair chosen on val"] = [arm == evidence.choice("") for arm in arms]
     columns |= {name: evidence.costs[name].tolist() for name in COSTS}
     columns["failures"] = [
-        "; ".join(f"{f['status']} seed {f['seed']} {f['task']}".strip() for f in failures if f["arm"] == arm)
+        "; ".join(_failure(failure) for failure in failures if failure["arm"] == arm)
         for arm in arms
     ]
     chance = {f"{task} {metric}": value for (task, metric), value in evidence.chance.items()}

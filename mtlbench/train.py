@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtlbench.batches import Scaled, View, evaluation_batch
+from mtlbench.batches import Scaled, View, evaluation_batch, to_device
+from mtlbench.files import replacing, writing
 from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch, Sample, Score, Task
 from mtlbench.spec import Options
 
 EVALUATION_IMAGES = 16  # per batch
 ALPHA_POINTS = 20
+LOSSES_AT_ONCE = 20  # steps between two looks at the loss on a GPU, where each look waits for the device
+TOO_LARGE = 1e4  # times the first loss: diverged (Ours)
 Row = dict[str, Any]
 
 
 class Diverged(Exception):
-    """The loss is no longer a number."""
+    """The loss is not a number or has grown beyond all bounds."""
 
 
 @dataclass
@@ -35,6 +38,7 @@ class Record:
     alphas: list[Row] = field(default_factory=list)
     step_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    earlier_seconds: float = 0.0  # wall time before the resume file that this training went on from
 
     @contextlib.contextmanager
     def clock(self, what: str) -> Iterator[None]:
@@ -42,6 +46,29 @@ class Record:
         start = time.process_time()
         yield
         setattr(self, what, getattr(self, what) + time.process_time() - start)
+
+
+@dataclass
+class ResumeFile:
+    """Where training keeps what it needs to go on bit for bit after an interrupt, and how many seconds lie between.
+
+    A training that is shorter than `every` never writes one. A file that cannot be read is ignored.
+    """
+
+    path: Path
+    every: float
+
+    def save(self, state: Options) -> None:
+        """Replace the file."""
+        with writing(self.path.parent), replacing(self.path) as temporary, open(temporary, "wb") as file:
+            torch.save(state, file)
+
+    def load(self) -> Options | None:
+        """What was saved last, on the CPU, or None."""
+        try:
+            return torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception:  # truncated or foreign: torch raises what it likes
+            return None
 
 
 def rate(recipe: Options, i: int, iterations: int) -> float:
@@ -96,53 +123,94 @@ def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch,
 
 
 def train(
-    net: MultiTaskNet, tasks: dict[str, Task], batch_at: Callable[[int], Batch], recipe: Options, iterations: int,
-    first: int, record: Record, evaluate_curve: Callable[[], dict[str, float]],
+    net: MultiTaskNet, tasks: dict[str, Task], batches: Callable[[int], Generator[Batch]], recipe: Options,
+    iterations: int, first: int, record: Record, evaluate_curve: Callable[[], dict[str, float]], resume: ResumeFile,
 ) -> Iterator[float]:  # fmt: skip
-    """Train in place, yielding the finished fraction after every step. Raises Diverged.
+    """Train in place, yielding the finished fraction after every step; goes on where `resume` left off.
 
-    `batch_at(i)` gives the batch of data index i; steps use first .. first + iterations - 1.
+    `batches(i)` gives the batches from data index i on, on the network's device; steps use first .. first +
+    iterations - 1. Raises Diverged.
     """
     sgd = optimiser(net, recipe)
     owners = by_owner(net)
     curve_at = {round(iterations * (k + 1) / recipe["curve_points"]) - 1 for k in range(recipe["curve_points"])}
     alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
     device = next(net.parameters()).device
-    sums, steps = dict.fromkeys(tasks, torch.zeros((), device=device)), 0
+    sums, steps, done = dict.fromkeys(tasks, torch.zeros((), device=device)), 0, 0
+    watch = LossWatch(tuple(tasks), LOSSES_AT_ONCE if device.type == "cuda" else 1)
+    begun = saved = time.monotonic()
+    if (state := resume.load()) is not None:
+        net.load_state_dict(state["net"])
+        sgd.load_state_dict(state["sgd"])
+        record.__dict__.update(state["record"])
+        sums = {name: total.to(device) for name, total in state["sums"].items()}
+        steps, done, watch.first = state["steps"], state["done"], state["first_loss"]
+        record.earlier_seconds = state["seconds"]
+        begun -= record.earlier_seconds
     net.train()
-    for i in range(iterations):
-        batch = to_device(batch_at(first + i), device)
-        if i in alphas_at:
-            record.alphas += alpha_rows(net, i)
-        with record.clock("step_seconds"):
-            factor = rate(recipe, i, iterations)
-            for group in sgd.param_groups:
-                group["lr"] = recipe["lr"] * group["scale"] * factor
-            net.begin(first + i)
-            losses = total_loss(tasks, net(batch.images, batch.regions), batch, recipe["loss_weight"])
-            sgd.zero_grad(set_to_none=True)
-            torch.stack(list(losses.values())).sum().backward()
-            if recipe["clip"]:
-                for parameters in owners:
-                    nn.utils.clip_grad_norm_(parameters, recipe["clip"])
-            sgd.step()
-            for name, loss in losses.items():
-                sums[name] = sums[name] + loss.detach()
-            steps += 1
-        if i in curve_at:
-            means = {name: float(total) / steps for name, total in sums.items()}
-            if not all(math.isfinite(mean) for mean in means.values()):
-                raise Diverged(f"the loss is {means} at iteration {i + 1}; alphas {mean_alphas(net)}")
-            with record.clock("evaluation_seconds"):
-                headline = evaluate_curve()
-            net.train()
-            for name in tasks:
-                record.curve.append(
-                    {"iteration": i + 1, "task": name, "train_loss": means[name], "val_headline": headline[name]}
-                )
-            sums, steps = dict.fromkeys(tasks, torch.zeros((), device=device)), 0
-        yield (i + 1) / iterations
+    with contextlib.closing(batches(first + done)) as upcoming:
+        for i in range(done, iterations):
+            batch = next(upcoming)
+            if i in alphas_at:
+                record.alphas += alpha_rows(net, i)
+            with record.clock("step_seconds"):
+                factor = rate(recipe, i, iterations)
+                for group in sgd.param_groups:
+                    group["lr"] = recipe["lr"] * group["scale"] * factor
+                net.begin(first + i)
+                losses = total_loss(tasks, net(batch.images, batch.regions), batch, recipe["loss_weight"])
+                watch.look(i, losses, net, now=i in curve_at)
+                sgd.zero_grad(set_to_none=True)
+                torch.stack(list(losses.values())).sum().backward()
+                if recipe["clip"]:
+                    for parameters in owners:
+                        nn.utils.clip_grad_norm_(parameters, recipe["clip"])
+                sgd.step()
+                for name, loss in losses.items():
+                    sums[name] = sums[name] + loss.detach()
+                steps += 1
+            if i in curve_at:
+                with record.clock("evaluation_seconds"):
+                    headline = evaluate_curve()
+                net.train()
+                for name in tasks:
+                    record.curve.append(
+                        {"iteration": i + 1, "task": name, "train_loss": float(sums[name]) / steps,
+                         "val_headline": headline[name]}
+                    )  # fmt: skip
+                sums, steps = dict.fromkeys(tasks, torch.zeros((), device=device)), 0
+            now, last = time.monotonic(), i + 1 == iterations  # an evaluation after a long training is long too
+            if now - (begun if last else saved) >= resume.every:
+                resume.save({
+                    "net": net.state_dict(), "sgd": sgd.state_dict(), "record": record.__dict__, "sums": sums,
+                    "steps": steps, "done": i + 1, "first_loss": watch.first, "seconds": now - begun,
+                })  # fmt: skip
+                saved = time.monotonic()
+            yield (i + 1) / iterations
     record.alphas += alpha_rows(net, iterations)
+
+
+class LossWatch:
+    """Ends a training at the first loss that is no number, or more than TOO_LARGE times the first one (Ours)."""
+
+    def __init__(self, tasks: tuple[str, ...], at_once: int) -> None:
+        self.tasks, self.at_once = tasks, at_once
+        self.first: list[float] = []
+        self._recent: list[tuple[int, Tensor]] = []
+
+    def look(self, i: int, losses: dict[str, Tensor], net: MultiTaskNet, now: bool) -> None:
+        """Note the losses of step i, before its update; examined `now` or every `at_once` steps. Raises Diverged."""
+        self._recent.append((i, torch.stack([loss.detach() for loss in losses.values()])))
+        if len(self._recent) < self.at_once and not now:
+            return
+        steps = [step for step, _ in self._recent]
+        for step, values in zip(steps, torch.stack([loss for _, loss in self._recent]).tolist(), strict=True):
+            self.first = self.first or [max(1.0, value) for value in values]
+            if not all(value <= TOO_LARGE * start for value, start in zip(values, self.first, strict=True)):
+                found = ", ".join(f"{name} {value:.3g}" for name, value in zip(self.tasks, values, strict=True))
+                alphas = f"; alphas {mean_alphas(net)}" if net.alphas() else ""
+                raise Diverged(f"the loss is {found} at iteration {step + 1}{alphas}")
+        self._recent.clear()
 
 
 def mean_alphas(net: MultiTaskNet) -> dict[str, list[list[float]]]:
@@ -167,21 +235,6 @@ def final_alpha_rows(net: MultiTaskNet, iteration: int) -> list[Row]:
         for stage, alpha in net.alphas().items() for r in range(len(alpha)) for g in range(len(alpha))
         for c, value in enumerate(alpha[r, g].tolist())
     ]  # fmt: skip
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    """The batch's tensors on the device (the same batch on the CPU)."""
-    if device.type == "cpu":
-        return batch
-    moved: dict[str, Any] = {}
-    for field_ in dataclasses.fields(batch):
-        value = getattr(batch, field_.name)
-        if isinstance(value, Tensor):
-            value = value.to(device, non_blocking=True)
-        elif isinstance(value, dict):
-            value = {name: tensor.to(device, non_blocking=True) for name, tensor in value.items()}
-        moved[field_.name] = value
-    return Batch(**moved)
 
 
 def average(predictions: list[dict[str, Tensor]]) -> dict[str, Tensor]:

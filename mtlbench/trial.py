@@ -6,7 +6,8 @@ import datetime
 import json
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,26 @@ import numpy as np
 import torch
 
 from mtlbench import network
-from mtlbench.batches import Scaled, View, evaluation_batch, training_batch
+from mtlbench.batches import (
+    Resident,
+    Scaled,
+    View,
+    ahead,
+    evaluation_batch,
+    loader_workers,
+    to_device,
+    training_batch,
+)
+from mtlbench.errors import UserError
+from mtlbench.files import replacing, seal, write, write_csv, writing
+from mtlbench.folders import checked
 from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch, Dataset, Score, Task, create, find
 from mtlbench.spec import FORMAT, Options, Plugin, Trial, canonical
-from mtlbench.store import replacing, write, write_csv
-from mtlbench.train import Record, average, evaluate, final_alpha_rows, to_device, train
+from mtlbench.train import Record, ResumeFile, average, evaluate, final_alpha_rows, train
 
 SHOWN = 8  # test images whose predictions are kept
+RESIDENT_SHARE = 0.25  # of a GPU's memory that a process may use, for maps of samples (Ours)
 
 
 def open_dataset(plugin: Plugin, data_root: str) -> Dataset:
@@ -32,29 +45,59 @@ def open_dataset(plugin: Plugin, data_root: str) -> Dataset:
 
 
 @lru_cache(maxsize=2)
-def _subsets(plugin: str, data_root: str, short_side: int, long_side: int) -> tuple[Dataset, dict[str, Scaled]]:
-    """Kept between the trials of one process: opening and decoding are paid once."""
+def _opened(plugin: str, data_root: str) -> tuple[Dataset, str]:
+    """A prepared data set and its fingerprint, kept between the trials of one process."""
     dataset = open_dataset(Plugin(**json.loads(plugin)), data_root)
     dataset.prepare(lambda line: None)
-    return dataset, {n: Scaled(dataset.subset(n), short_side, long_side) for n in ("train", "val", "test")}
+    return dataset, dataset.fingerprint()
+
+
+@lru_cache(maxsize=2)
+def _subsets(plugin: str, data_root: str, short_side: int, long_side: int) -> dict[str, Scaled]:
+    """Kept too: decoding is paid once."""
+    dataset, _ = _opened(plugin, data_root)
+    return {n: Scaled(dataset.subset(n), short_side, long_side) for n in ("train", "val", "test")}
 
 
 @lru_cache(maxsize=16)
 def _facts(task: str, plugin: str, data_root: str) -> Options:
-    dataset = open_dataset(Plugin(**json.loads(plugin)), data_root)
-    dataset.prepare(lambda line: None)
+    dataset, _ = _opened(plugin, data_root)
     return find("task", task).fit(dataset.categories(task), dataset.subset("train"))
 
 
+@lru_cache(maxsize=1)
+def _resident(
+    plugin: str, data_root: str, short_side: int, long_side: int, scaling: tuple[object, ...], device: torch.device
+) -> Resident:
+    """What stays on the device between the trials of one process; another data set or scaling takes its place."""
+    return Resident(device, resident_bytes(device))
+
+
+def resident_bytes(device: torch.device) -> int:
+    """How much of a GPU's memory maps may take: a share of what this process may use. Nothing on the CPU, where it
+    would save little (Ours)."""
+    if device.type != "cuda":
+        return 0
+    total = torch.cuda.get_device_properties(device).total_memory
+    return int(RESIDENT_SHARE * total * torch.cuda.get_per_process_memory_fraction(device))
+
+
 class Context:
-    """A trial's data, tasks and networks, opened."""
+    """A trial's data, tasks and networks, opened. Raises UserError where the data are not those of the plan."""
 
     def __init__(self, trial: Trial) -> None:
         self.trial = trial
         data = canonical({"name": trial.dataset.name, "options": trial.dataset.options,
                           "version": trial.dataset.version, "source": trial.dataset.source})  # fmt: skip
         recipe = trial.recipe
-        self.dataset, self.subsets = _subsets(data, trial.data_root, recipe["short_side"], recipe["long_side"])
+        self.dataset, fingerprint = _opened(data, trial.data_root)
+        if fingerprint != trial.fingerprint:
+            raise UserError(
+                f"the data of {trial.dataset.name} on {platform.node()} ({trial.data_root or 'made there'}) are not "
+                f"those that the run was planned with: {fingerprint}, not {trial.fingerprint}; copy its files"
+            )
+        self._seen = (data, trial.data_root, recipe["short_side"], recipe["long_side"])
+        self.subsets = _subsets(*self._seen)
         self.tasks: dict[str, Task] = {
             name: find("task", name)(self.dataset.categories(name), _facts(name, data, trial.data_root))
             for name in trial.tasks
@@ -77,11 +120,17 @@ class Context:
         """A fresh network in its start from scratch."""
         return MultiTaskNet(self.tasks, self.backbone(), self.scheme(), self.trial.form, self.trial.net_seed)
 
-    def batch(self, iteration: int) -> Batch:
-        """The training batch of data index `iteration`."""
-        return training_batch(
-            self.subsets["train"], self.tasks, self.view, self.trial.net_seed, iteration, self.trial.recipe["images"]
-        )
+    def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:
+        """The training batches of data indices start .. stop - 1 on the device, made ahead by `workers` threads."""
+        resident = self.resident(device)
+        return ahead(
+            lambda i: training_batch(self.subsets["train"], self.tasks, self.view, self.trial.net_seed, i,
+                                     self.trial.recipe["images"], resident), start, stop, workers,
+        )  # fmt: skip
+
+    def resident(self, device: torch.device) -> Resident:
+        """The maps of train that stay on the device."""
+        return _resident(*self._seen, (self.view.mean, self.view.std, self.view.bgr), device)
 
     def cost(self) -> tuple[int, int]:
         """Parameters, and FLOPs of one training-size image forward; of both members for an ensemble."""
@@ -93,38 +142,53 @@ class Context:
         return parameters * members, flops * members
 
 
-def run_trial(
-    trial: Trial, folder: Path, parents: Mapping[str, Path], device: torch.device, seconds_of_parents: float = 0.0
-) -> Iterator[float]:
+@dataclass(frozen=True)
+class Errand:
+    """How a trial is to be run where it runs: nothing here may change its numbers."""
+
+    device: torch.device
+    cores: int = 1  # of the processor, for this trial
+    seconds_of_parents: float = 0.0  # what they took, with theirs
+    resume_every: float = 600.0  # seconds between two resume files
+
+
+def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand) -> Iterator[float]:
     """Run to the end, yielding the finished fraction often; result.json is renamed into `folder` last.
 
-    `parents` maps keys to folders with weights.pt. Raises whatever goes wrong.
+    `parents` maps keys to folders with weights.pt. A resume.pt in `folder` is gone on from, and removed at the end.
+    Raises StoreBroken where `folder` cannot be written, and whatever else goes wrong.
     """
     start = time.perf_counter()
     torch.set_num_threads(trial.recipe["threads"])
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     context, record = Context(trial), Record()
-    states = [torch.load(parents[key] / "weights.pt", map_location="cpu", weights_only=True) for key in trial.parents]
-    files: list[str] = []
+    states = [
+        torch.load(checked(parents[key], "weights.pt"), map_location="cpu", weights_only=True) for key in trial.parents
+    ]
+    files: dict[str, list[int | str]] = {}
     if trial.average:
         nets = [context.network() for _ in states]
         for net, state in zip(nets, states, strict=True):
             net.load_state_dict(state)
-            net.to(device)
+            net.to(errand.device)
     else:
         nets = [context.network()]
         if states:
             nets[0].load_columns(states)
-        nets[0].to(device)
+        nets[0].to(errand.device)
+        workers = loader_workers(errand.cores, trial.recipe["threads"])
         for fraction in train(
-            nets[0], context.tasks, context.batch, trial.recipe, trial.iterations, trial.first, record,
-            lambda: _headlines(context, nets),
+            nets[0], context.tasks,
+            lambda i: context.batches(i, trial.first + trial.iterations, errand.device, workers),
+            trial.recipe, trial.iterations, trial.first, record, lambda: _headlines(context, nets),
+            ResumeFile(folder / "resume.pt", errand.resume_every),
         ):  # fmt: skip
             yield 0.9 * fraction
         if len(trial.tasks) == 1 and not trial.parents:  # a possible parent
-            with replacing(folder / "weights.pt") as path:
-                torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, path)
-            files.append("weights.pt")
+            with writing(folder), replacing(folder / "weights.pt") as path:
+                with open(path, "wb") as file:
+                    torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
+            files["weights.pt"] = seal(folder / "weights.pt")
     scores: list[tuple[str, str, str, str, float]] = []
     is_baseline = len(trial.tasks) == 1 and not trial.parents
     for subset in ("val", "test"):
@@ -140,19 +204,22 @@ def run_trial(
         for name, values in (found or {}).items():
             label = "chance" if name.startswith("chance ") else subset
             scores += [(name.removeprefix("chance "), label, *score) for score in values]
-    write_csv(folder / "curve.csv", record.curve)
-    write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
-    _keep_predictions(context, nets, folder / "predictions.npz")
-    result = _result(context, nets[0], record, scores, files, time.perf_counter() - start, seconds_of_parents)
-    write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    with writing(folder):
+        write_csv(folder / "curve.csv", record.curve)
+        write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
+        _keep_predictions(context, nets, folder / "predictions.npz")
+        seconds = time.perf_counter() - start + record.earlier_seconds
+        result = _result(context, nets[0], record, scores, files, seconds, errand.seconds_of_parents)
+        write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+        (folder / "resume.pt").unlink(missing_ok=True)
     yield 1.0
 
 
 def _result(
     context: Context, net: MultiTaskNet, record: Record, scores: list[tuple[str, str, str, str, float]],
-    files: list[str], seconds: float, seconds_of_parents: float,
+    files: dict[str, list[int | str]], seconds: float, seconds_of_parents: float,
 ) -> Options:  # fmt: skip
-    """What result.json holds; `files` are those that the trial's children need."""
+    """What result.json holds; `files` are those that the trial's children need, with their seals."""
     trial = context.trial
     parameters, flops = context.cost()
     return {

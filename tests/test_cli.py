@@ -50,8 +50,8 @@ class Versionless:
         return [tasks]
 '''
 OPTIONS = ["--address", "--all-splits", "--arm", "--data-root", "--dataset", "--dry-run", "--executor", "--force",
-           "--gpus-per-trial", "--pair", "--recipe", "--results", "--scheme", "--seeds", "--space",
-           "--val-fraction"]  # fmt: skip
+           "--gpus-per-trial", "--pair", "--recipe", "--results", "--resume-every", "--scheme", "--seeds",
+           "--space", "--val-fraction"]  # fmt: skip
 
 
 def cli(*args: object) -> Result:
@@ -151,10 +151,10 @@ def test_force_trains_the_named_arms_again_with_the_same_numbers(study: Path) ->
 
 
 def test_a_second_run_on_the_same_store_is_refused_while_the_first_works(study: Path) -> None:
-    with Store(study).lock():
+    with Store(study).open("det_attr", "rooms"):
         result = cli(*LOCAL, "--arm", "split-conv2", "--results", study)
     assert result.exit_code == 2 and f"another run (process {os.getpid()})" in result.stderr
-    with Store(study).lock():
+    with Store(study).open("det_attr", "rooms"):
         pass
 
 
@@ -341,7 +341,7 @@ def test_a_results_folder_of_a_newer_format_is_not_touched(study: Path) -> None:
 
 def test_a_result_of_a_newer_format_is_not_overwritten(study: Path) -> None:
     path = folders(study)["one-task detection"] / "result.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
+    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
     before = snapshot(study)
     assert "was written in format 99: upgrade mtlbench" in refused(*LOCAL, *SHORT, "--results", study)
     assert snapshot(study) == before
@@ -391,7 +391,7 @@ def test_help_is_quick_and_loads_neither_torch_nor_ray() -> None:
 
 def test_the_options_of_run_are_frozen() -> None:
     assert sorted(name for parameter in main.commands["run"].params for name in parameter.opts) == OPTIONS
-    assert sorted(main.commands) == ["plot", "run", "table"]
+    assert sorted(main.commands) == ["clean", "plot", "run", "status", "table"]
 
 
 # ---------------------------------------------------------------------------------------------------- processes
@@ -456,8 +456,8 @@ def test_a_killed_run_is_completed_by_the_same_command(
     for attempt in range(5):  # on a busy machine the run may end before it is looked at
         results = tmp_path / str(attempt)
         driver = start(mark, *LOCAL, *SHORT, "--results", results)
-        while driver.poll() is None:  # one trial is finished, the next one has begun
-            if len(list(results.glob("*/*/*/result.json"))) < len(list(results.glob("*/*/*/trial.json"))) > 1:
+        while driver.poll() is None:
+            if list(results.glob("*/*/*/result.json")):
                 os.killpg(driver.pid, how)
                 break
             time.sleep(0.002)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import hashlib
 import json
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,10 @@ import pytest
 
 import mtlbench
 from mtlbench.errors import UserError
+from mtlbench.files import StoreBroken, replacing, seal, write, write_csv, writing
+from mtlbench.folders import Damaged, Outdated, checked, read_result
 from mtlbench.spec import FORMAT, Options, Plugin, Trial
-from mtlbench.store import COLUMNS, Store, read_result, replacing, write, write_csv
+from mtlbench.store import COLUMNS, Store
 
 TRIAL = Trial(
     pair="p", arm="one-task", seed=3, recipe_name="smoke", tasks=("colour",), task_versions={"colour": 1}, form="fcn",
@@ -27,7 +34,7 @@ ARCHITECTURE = [{"stage": "conv1", "groups": [["colour"]], "unit": False}]
 def result(**changes: Any) -> Options:
     metrics = {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}
     return {
-        "format": FORMAT, "files": [], "backbone": "b(width=0.5)", "architecture": ARCHITECTURE,
+        "format": FORMAT, "files": {}, "backbone": "b(width=0.5)", "architecture": ARCHITECTURE,
         "scores": [["colour", "val", "acc", "", 40.0], ["colour", "test", "acc", "red", 50.0]],
         "metrics": {"colour": metrics}, "cost": {"parameters": 7, "seconds": 2.5, "seconds_with_parents": 4.5},
         "finished": "2026-01-02T03:04:05", **changes,
@@ -70,9 +77,11 @@ def test_a_trial_is_done_when_its_result_and_the_files_that_it_names_are_there(s
     folder = store.begin(TRIAL)
     assert folder == store.root / "p" / "d" / TRIAL.key
     assert not store.done(TRIAL)
-    write(folder / "result.json", json.dumps(result(files=["weights.pt"])))
+    write(folder / "result.json", json.dumps(result(files={"weights.pt": [3, "seal"]})))
     assert not store.done(TRIAL)
-    (folder / "weights.pt").touch()
+    (folder / "weights.pt").write_text("ab")
+    assert not store.done(TRIAL)  # truncated
+    (folder / "weights.pt").write_text("abc")
     assert store.done(TRIAL)
 
 
@@ -96,8 +105,175 @@ def test_a_failure_is_kept_with_its_last_line_until_the_next_attempt(store: Stor
     assert not store.load().failures and store.done(JOINT)
 
 
+def test_the_next_attempt_keeps_the_resume_file_unless_it_starts_again(store: Store) -> None:
+    def left_over(again: bool = False) -> set[str]:
+        for name in ("resume.pt", ".resume.pt.half0123", "curve.csv"):
+            (store.folder(TRIAL) / name).write_text("half")
+        return set(os.listdir(store.begin(TRIAL, again)))
+
+    store.begin(TRIAL)
+    assert left_over() == {"trial.json", "resume.pt"}
+    assert left_over(again=True) == {"trial.json"}
+    store.fail(TRIAL, "ValueError")
+    assert left_over() == {"trial.json", "resume.pt"}
+    finish(store)
+    assert left_over() == {"trial.json"}
+
+
+def test_a_plan_notes_what_is_not_noted_yet(store: Store) -> None:
+    before = (finish(store) / "trial.json").stat().st_mtime_ns
+    write(store.begin(JOINT) / "trial.json", "{")
+    third = dataclasses.replace(TRIAL, net_seed=9)
+    store.plan([TRIAL, JOINT, third])
+    assert (store.folder(TRIAL) / "trial.json").stat().st_mtime_ns == before and store.done(TRIAL)
+    for trial in (JOINT, third):
+        assert Trial.from_json(json.loads((store.folder(trial) / "trial.json").read_text())) == trial
+
+
+# ---------------------------------------------------------------------------------------------------- seals
+def test_a_seal_is_the_size_and_the_hash(tmp_path: Path) -> None:
+    content = os.urandom((1 << 20) + 17)
+    (tmp_path / "w").write_bytes(content)
+    assert seal(tmp_path / "w") == [len(content), hashlib.sha256(content).hexdigest()]
+
+
+def test_a_child_is_refused_weights_that_are_not_those_that_were_trained(store: Store) -> None:
+    weights = store.begin(TRIAL) / "weights.pt"
+    weights.write_text("abc")
+    finish_in = json.dumps(result(files={"weights.pt": seal(weights)}))
+    write(weights.parent / "result.json", finish_in)
+    assert checked(weights.parent, "weights.pt") == weights
+    weights.write_text("abd")
+    assert store.done(TRIAL)  # the same size: only a child's look finds it
+    message = f"{weights} is damaged; type mtlbench run ... --force one-task to train it anew"
+    for spoil in (lambda: None, lambda: weights.write_text("ab"), weights.unlink):
+        spoil()
+        with pytest.raises(Damaged) as caught:
+            checked(weights.parent, "weights.pt")
+        assert str(caught.value) == message
+    with pytest.raises(Damaged):
+        checked(weights.parent, "trial.json")  # has no seal
+    (weights.parent / "result.json").unlink()
+    with pytest.raises(Damaged):
+        checked(weights.parent, "weights.pt")
+
+
+# ---------------------------------------------------------------------------------------------------- a broken disk
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
+                                  errno.EIO])  # fmt: skip
+def test_want_of_space_or_permission_stops_the_run_and_is_no_fault_of_the_trial(
+    store: Store, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    finish(store)
+    other = dataclasses.replace(TRIAL, arm="plain")
+
+    def no_more(*arguments: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "replace", no_more)
+    for work in (lambda: store.begin(JOINT), lambda: store.name(other), lambda: store.plan([JOINT])):
+        with pytest.raises(StoreBroken) as caught:
+            work()
+        message = str(caught.value)
+        assert message.startswith(f"cannot write to {store.root}") and f": {os.strerror(code)}; " in message
+        assert "finished trials are kept" in message and "--results" in message and "\n" not in message
+    store.fail(JOINT, "ValueError: the first error")  # is not hidden by a second one
+    assert not [name for _, _, names in os.walk(store.root) for name in names if name.startswith(".t")]
+
+
+def test_other_errors_pass_a_writing_block(tmp_path: Path) -> None:
+    for error in (FileNotFoundError(errno.ENOENT, "no such file"), RuntimeError("shapes"), KeyError("x")):
+        with pytest.raises(type(error)) as caught, writing(tmp_path):
+            raise error
+        assert caught.value is error
+
+
+def test_a_limit_on_file_sizes_is_found_out_also_by_torch(tmp_path: Path) -> None:
+    import torch
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(StoreBroken, match="File too large"), writing(tmp_path):
+            with replacing(tmp_path / "weights.pt") as path, open(path, "wb") as file:
+                torch.save(torch.zeros(1 << 20), file)
+        with pytest.raises(StoreBroken, match="File too large"), writing(tmp_path):
+            write(tmp_path / "trial.json", "x" * 200_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())
+
+
+# ---------------------------------------------------------------------------------------------------- two runs
+HOLD = """
+import sys, time
+from pathlib import Path
+from mtlbench.store import Store
+with Store(Path(sys.argv[1]), create=True).open("p", "d") as board:
+    board.note({"0123456789ab": 0.5}, None)
+    print("holds", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_runs_share_a_store_but_not_a_pair_and_data_set_and_a_dead_run_holds_nothing(store: Store) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(store.root)], stdout=subprocess.PIPE, start_new_session=True
+    ) as holder:
+        try:
+            assert holder.stdout is not None and holder.stdout.readline() == b"holds\n"
+            with pytest.raises(UserError) as caught, store.open("p", "d"):
+                pass
+            message = str(caught.value)
+            assert f"another run (process {holder.pid}) is working in {store.root / 'p' / 'd'}, on " in message
+            assert " since 2" in message and "--results" in message and "\n" not in message
+            with store.open("p", "e"), store.open("q", "d"):
+                pass
+        finally:
+            holder.kill()
+    with store.open("p", "d"):
+        assert json.loads((store.root / "p" / "d" / ".lock").read_text())["process"] == os.getpid()
+
+
+def test_the_board_is_written_at_once_for_news_and_else_once_a_second(store: Store) -> None:
+    with store.open("p", "d") as board:
+        def told(running: dict[str, float], left: float | None = None) -> dict[str, float]:
+            board.note(running, left)
+            return json.loads(board.path.read_text())["running"]
+
+        assert told({"a": 0.1}) == {"a": 0.1}
+        assert told({"a": 0.2}) == {"a": 0.1}  # a moment later
+        assert told({"a": 0.3, "b": 0.0}) == {"a": 0.3, "b": 0.0}
+        assert told({}) == {}
+        board._next = 0.0
+        board.note({"c": 0.5}, 60.0)
+        news = json.loads(board.path.read_text())
+        assert (news["process"], news["running"], news["seconds_left"]) == (os.getpid(), {"c": 0.5}, 60.0)
+        board.path.unlink()
+        board.path.mkdir()  # cannot be replaced
+        board.note({}, None)
+        board.path.rmdir()
+    assert not board.path.exists()
+
+
+def test_links_in_the_place_of_folders_are_refused(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (store.root / "p").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a symbolic link"), store.open("p", "d"):
+        pass
+    with pytest.raises(UserError, match="is a symbolic link"):
+        store.begin(TRIAL)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_the_store_needs_no_pandas_to_be_imported() -> None:
+    code = "import sys, mtlbench.store; print([m for m in ('pandas', 'numpy', 'torch', 'ray') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out == "[]\n"
+
+
 # ---------------------------------------------------------------------------------------------------- damage
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"format": 1, "scores": []}', '{"format": "x"}', "\x00"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"format": 2, "scores": []}', '{"format": "x"}', "\x00"])
 def test_a_damaged_result_is_named_and_trained_anew(store: Store, text: str) -> None:
     folder = finish(store)
     (folder / "result.json").write_text(text)
@@ -116,6 +292,29 @@ def test_a_result_of_a_newer_format_is_left_alone(store: Store) -> None:
     loaded = store.load()
     assert loaded.frame.empty and "upgrade mtlbench" in loaded.problems[0]
     assert (folder / "result.json").exists()
+
+
+def test_results_of_an_older_format_are_counted_in_one_line_and_trained_anew(store: Store) -> None:
+    for seed in range(3):
+        finish(store, dataclasses.replace(TRIAL, net_seed=seed), format=FORMAT - 1)
+    finish(store, JOINT)
+    with pytest.raises(Outdated, match=f"format {FORMAT - 1}; this mtlbench trains it anew; mtlbench clean removes it"):
+        read_result(store.folder(dataclasses.replace(TRIAL, net_seed=0)) / "result.json")
+    assert not store.done(dataclasses.replace(TRIAL, net_seed=0)) and store.done(JOINT)
+    loaded = store.load()
+    assert set(loaded.frame["arm"]) == {"split"}
+    assert loaded.problems == [
+        "3 trials of an older format; this mtlbench trains them anew; mtlbench clean removes them"
+    ]
+
+
+def test_a_folder_of_an_older_format_goes_on_in_this_one(store: Store) -> None:
+    stamp = store.root / "format.json"
+    stamp.write_text('{"format": 1}')
+    Store(store.root)
+    assert stamp.read_text() == '{"format": 1}'  # reading changes nothing
+    Store(store.root, create=True)
+    assert json.loads(stamp.read_text()) == {"format": FORMAT}  # so that an older mtlbench says that it is too old
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pair": "p"}'])

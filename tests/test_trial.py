@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from samples import smoke
 
-from mtlbench import spaces
 from mtlbench.batches import evaluation_batch
-from mtlbench.enumerator import expand, plugin, select
-from mtlbench.schedule import Queue, attempt, run_local
+from mtlbench.folders import read_result
+from mtlbench.schedule import Queue, Resources, attempt, run_local
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store import Store, read_result
-from mtlbench.trial import Context, open_dataset, run_trial
+from mtlbench.store import Store
+from mtlbench.trial import Context, Errand, run_trial
 
 CPU = torch.device("cpu")
+HERE = Errand(CPU)
 ARMS = ("one-task", "ensemble", "split-fc6", "cross-stitch")
 
 
@@ -33,6 +34,8 @@ class Silent:
 
     def started(self, trial: Trial) -> None: ...
     def progressed(self, trial: Trial, fraction: float) -> None: ...
+    def again(self, trial: Trial, why: str) -> None: ...
+    def say(self, line: str) -> None: ...
 
     def ended(self, trial: Trial, error: str) -> None:
         if error:
@@ -40,13 +43,7 @@ class Silent:
 
 
 def trials_of(pair: str, **changes: Any) -> list[Trial]:
-    space = spaces.load(pair)
-    recipe = dataclasses.replace(spaces.recipe_of(space, "smoke"), **changes)
-    data = plugin("dataset", "rooms", recipe.dataset_options["rooms"])
-    dataset = open_dataset(data, "")
-    dataset.prepare(lambda line: None)
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    return expand(space.pair, select(space.arms, ARMS), (0,), data, "", dataset.fingerprint(), backbone, recipe)
+    return smoke(pair, ARMS, **changes)
 
 
 @dataclass
@@ -77,14 +74,14 @@ class Study:
         """The scores of a changed trial that starts from the same parents."""
         other = dataclasses.replace(trial, **changes)
         parents = {key: self.store.folder(trial).parent / key for key in other.parents}
-        for _ in run_trial(other, folder, parents, CPU):
+        for _ in run_trial(other, folder, parents, HERE):
             pass
         return read_result(folder / "result.json")["scores"]
 
 
 def finished(trials: list[Trial], store: Store) -> Study:
     watcher = Silent()
-    run_local(Queue(trials, (), lambda trial: 1.0), store, watcher)
+    run_local(Queue(trials, (), lambda trial: 1.0), store, watcher, Resources())
     assert watcher.errors == []
     return Study(trials, store)
 
@@ -167,7 +164,7 @@ def test_predictions_are_of_the_first_eight_test_images(study: Study) -> None:
 def test_the_result_is_written_last(study: Study, tmp_path: Path) -> None:
     trial = study.of("split-fc6")[0]
     *_, before_last, last = (
-        (fraction, sorted(os.listdir(tmp_path))) for fraction in run_trial(trial, tmp_path, {}, CPU)
+        (fraction, sorted(os.listdir(tmp_path))) for fraction in run_trial(trial, tmp_path, {}, HERE)
     )
     assert before_last[0] < 1.0 and "result.json" not in before_last[1]
     assert last == (1.0, ["curve.csv", "predictions.npz", "result.json"])
@@ -177,7 +174,7 @@ def test_a_trial_that_fails_leaves_its_traceback_and_no_result(study: Study, tmp
     trial = dataclasses.replace(study.of("split-fc6")[0], scheme=Plugin("split", {"at": "conv9"}))
     store = Store(tmp_path, create=True)
     with pytest.raises(Exception, match="conv9"):
-        list(attempt(trial, store, CPU))
+        list(attempt(trial, store, HERE))
     assert sorted(os.listdir(store.folder(trial))) == ["error.txt", "trial.json"]
     assert "Traceback" in (store.folder(trial) / "error.txt").read_text()
 

@@ -1,0 +1,79 @@
+"""Removes what a private Ray session leaves, however the driver ended, kill -9 included.
+
+A small process beside the driver reads from a pipe that the driver holds; when the driver ends, the pipe closes, and
+the reaper kills every process of the run and removes the run's scratch folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+MARK = "MTLBENCH_RUN"  # environment variable of all processes of a run; its value is the scratch folder
+PREFIX = "mtl-"  # of scratch folders: mtl-<process>-<random>
+LONGEST = 24  # of the folder that it lies in: its own name takes 20, Ray adds some 60, a socket's path has at most 107
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for a private Ray session; at the end of the block or of this process nothing of the run is left."""
+    where = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST else "/tmp"
+    scratch = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=where)
+    reaper = subprocess.Popen(
+        [sys.executable, "-m", "mtlbench.reaper", scratch], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[1],
+    )  # fmt: skip
+    before = os.environ.get(MARK)
+    os.environ[MARK] = scratch
+    try:
+        yield Path(scratch)
+    finally:
+        if before is None:
+            del os.environ[MARK]
+        else:
+            os.environ[MARK] = before
+        assert reaper.stdin is not None
+        reaper.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            reaper.wait(timeout=15)
+
+
+def marked(scratch: str, driver: int) -> list[psutil.Process]:
+    """Living processes that were started in the run: they have its mark in their environment, or, where a process has
+    written its title over that, a file open below the scratch folder (every process of Ray has its log)."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid in (os.getpid(), driver) or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if process.environ().get(MARK) == scratch or any(
+                file.path.startswith(f"{scratch}/") for file in process.open_files()
+            ):
+                found.append(process)
+    return found
+
+
+def sweep(scratch: str, driver: int) -> None:
+    """Kill what is left of the run and remove its folder."""
+    until = time.monotonic() + 10
+    while (left := marked(scratch, driver)) and time.monotonic() < until:
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        time.sleep(0.05)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    parent = os.getppid()
+    sys.stdin.read()  # ends with the driver
+    sweep(sys.argv[1], parent)
