@@ -32,7 +32,9 @@ def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
             click.echo(f"mtlbench: {error}", err=True)
             sys.exit(2)
         except KeyboardInterrupt:
-            click.echo("mtlbench: interrupted; finished trials are kept, the same command goes on", err=True)
+            from mtlbench.schedule import INTERRUPTED
+
+            click.echo(f"mtlbench: {INTERRUPTED}", err=True)
             sys.exit(130)
         sys.exit(status or 0)
 
@@ -97,7 +99,10 @@ def run(**options: Any) -> int:
     interrupts.begin()  # before torch is imported, which takes seconds
     from mtlbench.study import run_study
 
-    return run_study(**options)
+    try:
+        return run_study(**options)
+    finally:
+        interrupts.end()
 
 
 @main.command()

@@ -10,10 +10,10 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,11 @@ from typing import Any
 # Read by Ray when it is imported. Ours: no result files of its own, no usage report, no exporter that warns.
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
-    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000", "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_enable_metrics_collection": "0", "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
-    "RAY_local_fs_capacity_threshold": "0.999", "RAY_DEDUP_LOGS": "0", "RAY_py_gcs_connect_timeout_s": "5",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000", "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0", "RAY_enable_metrics_collection": "0",
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0", "RAY_local_fs_capacity_threshold": "0.999",
+    "RAY_py_gcs_connect_timeout_s": "5",
 }  # fmt: skip
 for _name, _value in SETTINGS.items():
     os.environ.setdefault(_name, _value)
@@ -152,6 +153,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
 
     def suggest(self, trial_id: str) -> Any:
         """The configuration of the next ready trial, None to wait, FINISHED at the end."""
+        interrupts.listen()  # Tune has taken SIGUSR1
         trial = Answer.FINISHED if self.stopped() else self.queue.next()
         if trial is Answer.FINISHED:
             return Searcher.FINISHED
@@ -249,8 +251,8 @@ def run_ray(
     Raises UserError for a request that the machines can never meet, StoreBroken where the store cannot be written.
     """
     with scratch_folder() as scratch:
+        _start(address, scratch)
         try:
-            _start(address, scratch)
             logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the watcher, once
             name = f"mtlbench-{uuid.uuid4().hex}"
             courier = _courier(name, queue, store)  # gone when nobody holds it
@@ -306,13 +308,26 @@ def _start(address: str, scratch: Path) -> None:
 
 
 def _init(**options: Any) -> None:
-    """ray.init in a thread of its own: it puts handlers in place that abort at a signal, ours are put back at once."""
-    with ThreadPoolExecutor(1) as pool:
-        started = pool.submit(ray.init, **options)
-        while not wait([started], timeout=0.05).done:
-            interrupts.listen()
-        started.result()
+    """ray.init in a thread: Ray puts handlers in place that abort at a signal, and here ours are put back at once.
+
+    The thread stays, since Ray's processes die with the one that started them. Raises what ray.init raises.
+    """
+    ended, problems = threading.Event(), []
+
+    def start() -> None:
+        try:
+            ray.init(**options)
+        except Exception as error:
+            problems.append(error)
+        ended.set()
+        threading.Event().wait()
+
+    threading.Thread(target=start, daemon=True).start()
+    while not ended.wait(0.005):
+        interrupts.listen()
     interrupts.listen()
+    if problems:
+        raise problems[0]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ import psutil
 
 MARK = "MTLBENCH_RUN"  # environment variable of all processes of a run; its value is the scratch folder
 PREFIX = "mtl-"  # of scratch folders: mtl-<process>-<random>
+LONGEST_SWEEP = 10.0  # seconds
 LONGEST = 24  # of the folder that it lies in: its own name takes 20, Ray adds some 60, a socket's path has at most 107
 
 
@@ -29,7 +30,7 @@ def scratch_folder() -> Iterator[Path]:
     where = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST else "/tmp"
     scratch = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=where)
     reaper = subprocess.Popen(
-        [sys.executable, "-m", "mtlbench.reaper", scratch], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "mtlbench.reaper", scratch], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[1],
     )  # fmt: skip
     before = os.environ.get(MARK)
@@ -41,10 +42,9 @@ def scratch_folder() -> Iterator[Path]:
             del os.environ[MARK]
         else:
             os.environ[MARK] = before
-        assert reaper.stdin is not None
+        assert reaper.stdin is not None and reaper.stdout is not None
         reaper.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            reaper.wait(timeout=15)
+        reaper.stdout.read()  # until it is done, at most LONGEST_SWEEP
 
 
 def marked(scratch: str, driver: int) -> list[psutil.Process]:
@@ -64,7 +64,7 @@ def marked(scratch: str, driver: int) -> list[psutil.Process]:
 
 def sweep(scratch: str, driver: int) -> None:
     """Kill what is left of the run and remove its folder."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + LONGEST_SWEEP
     while (left := marked(scratch, driver)) and time.monotonic() < until:
         for process in left:
             with contextlib.suppress(psutil.Error):
@@ -74,6 +74,11 @@ def sweep(scratch: str, driver: int) -> None:
 
 
 if __name__ == "__main__":
-    parent = os.getppid()
+    run, parent = sys.argv[1], os.getppid()
     sys.stdin.read()  # ends with the driver
-    sweep(sys.argv[1], parent)
+    sweep(run, parent)
+    os.close(1)  # tells the driver, should it live
+    end = time.monotonic() + LONGEST_SWEEP
+    while psutil.pid_exists(parent) and time.monotonic() < end:
+        time.sleep(0.02)
+    shutil.rmtree(run, ignore_errors=True)  # an interrupted start of Ray may have gone on until now

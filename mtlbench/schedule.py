@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from mtlbench.store import Store
 
 if TYPE_CHECKING:
     from mtlbench.trial import Errand
+
+
+INTERRUPTED = "interrupted; finished trials are kept, the same command goes on"
+PATIENCE = 7.0  # seconds for a run to end after an interrupt
 
 
 class Answer(Enum):
@@ -137,16 +142,23 @@ def seconds_of_parents(trial: Trial, store: Store) -> float:
 class Interrupts:
     """Ctrl-C, SIGTERM (batch systems end a job with it) and SIGUSR1 (they announce the end with it) end a run alike.
 
-    A KeyboardInterrupt may get lost where others call back into Python, so that `asked` is looked at as well.
+    A KeyboardInterrupt may get lost where others call back into Python, so that `asked` is looked at as well, and a run
+    that has not ended after PATIENCE is cut off: whatever is in the store is whole.
     """
 
     def __init__(self) -> None:
         self.asked = False
+        self._cut: threading.Timer | None = None
 
     def begin(self) -> None:
         """A run begins."""
         self.asked = False
         self.listen()
+
+    def end(self) -> None:
+        """The run has ended."""
+        if self._cut:
+            self._cut.cancel()
 
     def listen(self) -> None:
         """Put our handlers in place, again where others put theirs. A Ctrl-C that the shell has ignored stays so."""
@@ -155,13 +167,18 @@ class Interrupts:
                 signal.signal(number, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
         signal.alarm(0)  # a failure handler of Ray's may have set one that aborts
-        others = signal.getsignal(signal.SIGINT)  # Tune's, while it runs: it stops in an orderly way
-        if callable(others) and others not in (self._interrupt, signal.default_int_handler):
-            others(number, frame)
-        else:
-            raise KeyboardInterrupt
+        if not self.asked:
+            self.asked = True
+            self._cut = threading.Timer(PATIENCE, self._cut_off)
+            self._cut.daemon = True
+            self._cut.start()
+        raise KeyboardInterrupt
+
+    @staticmethod
+    def _cut_off() -> None:
+        os.write(2, f"mtlbench: {INTERRUPTED}\n".encode())
+        os._exit(130)
 
 
 interrupts = Interrupts()

@@ -171,7 +171,10 @@ def train(
                 steps += 1
             if i in curve_at:
                 with record.clock("evaluation_seconds"):
-                    headline = evaluate_curve()
+                    try:
+                        headline = evaluate_curve()
+                    except Diverged as error:
+                        raise Diverged(f"{error} at iteration {i + 1}{alphas_text(net)}") from error
                 net.train()
                 for name in tasks:
                     record.curve.append(
@@ -208,14 +211,16 @@ class LossWatch:
             self.first = self.first or [max(1.0, value) for value in values]
             if not all(value <= TOO_LARGE * start for value, start in zip(values, self.first, strict=True)):
                 found = ", ".join(f"{name} {value:.3g}" for name, value in zip(self.tasks, values, strict=True))
-                alphas = f"; alphas {mean_alphas(net)}" if net.alphas() else ""
-                raise Diverged(f"the loss is {found} at iteration {step + 1}{alphas}")
+                raise Diverged(f"the loss is {found} at iteration {step + 1}{alphas_text(net)}")
         self._recent.clear()
 
 
-def mean_alphas(net: MultiTaskNet) -> dict[str, list[list[float]]]:
-    """{stage: T x T means over channels}."""
-    return {stage: [[round(float(a.mean()), 4) for a in row] for row in alpha] for stage, alpha in net.alphas().items()}
+def alphas_text(net: MultiTaskNet) -> str:
+    """`; alphas {stage: T x T means over channels}`, nothing for a network without."""
+    means = {
+        stage: [[round(float(a.mean()), 4) for a in row] for row in alpha] for stage, alpha in net.alphas().items()
+    }
+    return f"; alphas {means}" if means else ""
 
 
 def alpha_rows(net: MultiTaskNet, iteration: int) -> list[Row]:
@@ -248,7 +253,8 @@ def evaluate(
 ) -> Iterator[dict[str, list[Score]] | None]:
     """Scores of each task over the first `count` samples, of one network or of an ensemble.
 
-    Yields None after every batch and last {task: scores} (with `chance`, also {"chance " + task: scores}).
+    Yields None after every batch and last {task: scores} (with `chance`, also {"chance " + task: scores}). Raises
+    Diverged.
     """
     for net in nets:
         net.eval()
@@ -261,6 +267,8 @@ def evaluate(
         outputs = [net(on_device.images, on_device.regions) for net in nets]
         for name, task in tasks.items():
             prediction = average([task.predict(output[name], on_device) for output in outputs])
+            if not all(bool(value.isfinite().all()) for value in prediction.values()):
+                raise Diverged(f"predictions of {name} are no numbers")
             meters[name].add({k: v.cpu() for k, v in prediction.items()}, batch)
         yield None
     scores = {name: meter.scores() for name, meter in meters.items()}

@@ -27,9 +27,9 @@ NEVER = Errand(torch.device("cpu"))
 
 
 def trials(pair: str) -> dict[str, Trial]:
-    found = smoke(pair, ("one-task", "cross-stitch"), backbone_options={"small": True, "width": 0.1, "fc": 32,
-                                                                        "dropout": 0.5}, extra_iterations=6)  # fmt: skip
-    return {trial.arm: trial for trial in found} | {trial.tasks[0]: trial for trial in found if len(trial.tasks) == 1}
+    backbone = {"small": True, "width": 0.1, "fc": 32, "dropout": 0.5}
+    found = smoke(pair, ("one-task", "cross-stitch"), backbone_options=backbone, extra_iterations=6)
+    return {f"{trial.arm} {trial.tasks[0]}": trial for trial in found}
 
 
 def finish(trial: Trial, folder: Path, root: Path, errand: Errand = NEVER) -> Path:
@@ -55,7 +55,7 @@ def straight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     """The trials of a pair, and a folder with all of them run through."""
     root = tmp_path_factory.mktemp(request.param)
     found = trials(request.param)
-    for trial in {trial.key: trial for trial in found.values()}.values():
+    for trial in found.values():
         (root / trial.key).mkdir()
         finish(trial, root / trial.key, root)
     return found, root
@@ -68,7 +68,7 @@ def test_killed_at_any_iteration_and_gone_on_with_is_the_straight_run(
 ) -> None:
     """Dropout is on: its masks, the order of the images and the momentum go on too."""
     found, root = straight
-    trial = found[arm]
+    trial = next(trial for trial in found.values() if trial.arm == arm)
     work = run_trial(trial, tmp_path, {key: root / key for key in trial.parents}, OFTEN)
     for _ in itertools.islice(work, steps):
         pass
@@ -84,7 +84,7 @@ def test_killed_at_any_iteration_and_gone_on_with_is_the_straight_run(
 
 def test_seconds_before_the_interrupt_count(straight: tuple[dict[str, Trial], Path], tmp_path: Path) -> None:
     found, root = straight
-    trial = found["one-task"]
+    trial = next(iter(found.values()))
     list(itertools.islice(run_trial(trial, tmp_path, {}, OFTEN), 4))
     state = torch.load(tmp_path / "resume.pt", weights_only=True)
     torch.save(state | {"seconds": 1000.0}, tmp_path / "resume.pt")
@@ -94,7 +94,7 @@ def test_seconds_before_the_interrupt_count(straight: tuple[dict[str, Trial], Pa
 
 def test_a_short_training_writes_no_resume_file(straight: tuple[dict[str, Trial], Path], tmp_path: Path) -> None:
     found, _ = straight
-    for _ in run_trial(found["one-task"], tmp_path, {}, NEVER):
+    for _ in run_trial(next(iter(found.values())), tmp_path, {}, NEVER):
         assert not (tmp_path / "resume.pt").exists()
 
 
@@ -103,7 +103,7 @@ def test_a_truncated_or_foreign_resume_file_is_ignored(
     straight: tuple[dict[str, Trial], Path], tmp_path: Path, keep: int
 ) -> None:
     found, root = straight
-    trial = found["one-task"]
+    trial = next(iter(found.values()))
     list(itertools.islice(run_trial(trial, tmp_path, {}, OFTEN), 4))
     whole = (tmp_path / "resume.pt").read_bytes()
     (tmp_path / "resume.pt").write_bytes(b"not a resume file" if keep < 0 else whole[:keep])
@@ -126,7 +126,7 @@ def test_force_starts_anew_and_an_interrupted_trial_does_not(
     straight: tuple[dict[str, Trial], Path], tmp_path: Path
 ) -> None:
     found, _ = straight
-    trial, store = found["one-task"], Store(tmp_path, create=True)
+    trial, store = next(iter(found.values())), Store(tmp_path, create=True)
 
     def first_fraction(fresh: bool) -> float:
         return next(attempt(trial, store, OFTEN, fresh))
@@ -139,7 +139,7 @@ def test_a_finished_trial_begins_without_a_resume_file(
     straight: tuple[dict[str, Trial], Path], tmp_path: Path
 ) -> None:
     found, _ = straight
-    trial, store = found["one-task"], Store(tmp_path, create=True)
+    trial, store = next(iter(found.values())), Store(tmp_path, create=True)
     folder = store.begin(trial)
     for name in ("resume.pt", "result.json"):
         write(folder / name, json.dumps({}))
@@ -180,12 +180,13 @@ def test_a_diverged_trial_is_a_failure_with_its_iteration_and_alphas(
     straight: tuple[dict[str, Trial], Path], tmp_path: Path
 ) -> None:
     found, root = straight
-    trial = dataclasses.replace(found["cross-stitch"], recipe={**found["cross-stitch"].recipe, "lr": 1e30, "clip": 0.0})
+    stitched = list(found.values())[-1]
+    trial = dataclasses.replace(stitched, recipe={**stitched.recipe, "lr": 1e30, "clip": 0.0})
     store = Store(tmp_path, create=True)
     for parent in trial.parents:
         folder = store.folder(trial).parent / parent
         folder.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(root / parent, folder)
-    with pytest.raises(Exception, match="the loss is .* at iteration [23]; alphas .*pool1"):
+    with pytest.raises(Exception, match="(loss is|predictions of) .* at iteration [123]; alphas .*pool1"):
         list(attempt(trial, store, NEVER))
     assert "at iteration" in (store.folder(trial) / "error.txt").read_text()

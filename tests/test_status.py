@@ -122,7 +122,7 @@ def test_older_formats_are_told_apart_with_and_without_a_result(store: Store) ->
     loaded = store.load()
     assert loaded.frame.empty and not loaded.failures
     (problem,) = loaded.problems
-    assert problem == "1 trials of an older format; this mtlbench trains them anew; mtlbench clean removes them"
+    assert problem == "1 trial of an older format; this mtlbench trains them anew; mtlbench clean removes them"
 
 
 # ---------------------------------------------------------------------------------------------------- what is shown
