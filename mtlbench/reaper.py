@@ -30,8 +30,8 @@ def scratch_folder() -> Iterator[Path]:
     where = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST else "/tmp"
     scratch = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=where)
     reaper = subprocess.Popen(
-        [sys.executable, "-m", "mtlbench.reaper", scratch], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, start_new_session=True, cwd=Path(__file__).parents[1],
+        [sys.executable, "-m", "mtlbench.reaper", scratch, str(os.getpid())], cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     before = os.environ.get(MARK)
     os.environ[MARK] = scratch
@@ -45,6 +45,8 @@ def scratch_folder() -> Iterator[Path]:
         assert reaper.stdin is not None and reaper.stdout is not None
         reaper.stdin.close()
         reaper.stdout.read()  # until it is done, at most LONGEST_SWEEP
+        reaper.stdout.close()
+        reaper.wait()
 
 
 def marked(scratch: str, driver: int) -> list[psutil.Process]:
@@ -74,7 +76,9 @@ def sweep(scratch: str, driver: int) -> None:
 
 
 if __name__ == "__main__":
-    run, parent = sys.argv[1], os.getppid()
+    run, parent = sys.argv[1], int(sys.argv[2])
+    if os.fork():  # nobody's child: the driver need not wait for it
+        os._exit(0)
     sys.stdin.read()  # ends with the driver
     sweep(run, parent)
     os.close(1)  # tells the driver, should it live

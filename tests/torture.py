@@ -38,7 +38,7 @@ STOP_SECONDS = 10.0  # from INT or TERM to the exit
 GONE_SECONDS = 3.0  # from the driver's death to the last process's
 STARTING_SECONDS = 0.5  # so long after the start, Python itself may still answer a signal
 LONGEST_SECONDS = 300.0
-LOCKS = (".lock",)
+LOCKS = (".lock", ".running.json")  # the latter where a run was killed when all was done
 Note = dict[str, object]  # what a round's line says
 
 
@@ -309,6 +309,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="draws every moment")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no run is left behind
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell has it ignored, and its runs
     start = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="mt"))  # short: Ray's socket paths
     os.environ["MTLBENCH_CACHE"] = str(root / "rooms")
