@@ -14,7 +14,7 @@ from mtlbench.display import Display, duration
 from mtlbench.enumerator import MEMBER, check_arms, custom, expand, matching, parse_seeds, plugin, select
 from mtlbench.errors import UserError
 from mtlbench.plugins import find, unknown
-from mtlbench.schedule import Queue, Resources, interrupts, run_local
+from mtlbench.schedule import Queue, Resources, cores, interrupts, run_local
 from mtlbench.spaces import load, recipe_of
 from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial
 from mtlbench.status import bytes_text
@@ -53,6 +53,9 @@ def run_study(
     done -= fresh
     if dry_run:
         console.print(listing(trials, done, costs))
+        missing = [trial for trial in unique(trials) if trial.key not in done]
+        console.print(f"{len(missing)} trials to run, which write about {bytes_text(bytes_of(missing, costs))}",
+                      highlight=False)  # fmt: skip
         return 0
     note_names(trials, store, done)
     distinct = unique(trials)
@@ -89,13 +92,22 @@ def run_study(
 
 def check_disk(missing: Sequence[Trial], costs: Costs, store: Store) -> None:
     """Raises UserError where the disk of the store cannot hold what the trials will write."""
-    needed = sum(costs.bytes_of(trial) for trial in missing)
+    needed = bytes_of(missing, costs)
     free = shutil.disk_usage(store.root).free
     if needed > free:
         raise UserError(
             f"{len(missing)} trials write about {bytes_text(needed)}, and {bytes_text(free)} are free on the disk of "
             f"{store.root}; make room, or use another folder with --results"
         )
+
+
+def bytes_of(missing: Sequence[Trial], costs: Costs) -> int:
+    """What the trials write to the store, roughly: weights that others may start from, small files, and the resume
+    files (weights and momentum) of those that run at a time."""
+    weights = {trial.key: 4 * costs.of(trial)[0] for trial in missing}
+    kept = sum(weights[trial.key] for trial in missing if len(trial.tasks) == 1 and not trial.parents)
+    largest = sorted(weights.values())[-cores() :]
+    return kept + SMALL_FILES * len(missing) + 2 * sum(largest)
 
 
 def chosen_arms(space: SearchSpace, all_splits: bool, globs: Sequence[str], schemes: Sequence[str]) -> tuple[Arm, ...]:
@@ -166,10 +178,6 @@ class Costs:
             raise
         except Exception:  # a user's scheme: its trials fail, with a traceback each, and the others go on
             return 0, 0
-
-    def bytes_of(self, trial: Trial) -> int:
-        """What a trial's folder holds in the end, roughly: weights where others may start from them, small files."""
-        return SMALL_FILES + (4 * self.of(trial)[0] if len(trial.tasks) == 1 and not trial.parents else 0)
 
     def work(self, trial: Trial) -> float:
         """Floating-point operations of training (forward and backward = 3 forward) and of about 400 evaluations."""

@@ -160,7 +160,8 @@ def test_a_second_run_on_the_same_store_is_refused_while_the_first_works(study: 
 
 def test_dry_run_lists_trials_and_writes_nothing(study: Path, tmp_path: Path) -> None:
     said = works(*LOCAL, *SHORT, "--results", tmp_path / "none", "--dry-run")
-    head, *rows = [line.split() for line in said.splitlines()]
+    head, *rows = [line.split() for line in said.splitlines()[:-1]]
+    assert re.fullmatch(r"3 trials to run, which write about [3-9]\.\d MB", said.splitlines()[-1])
     assert head == ["arm", "task", "seed", "key", "iterations", "parameters", "FLOPs", "state"]
     assert [row[:3] for row in rows] == [
         ["one-task", "detection", "0"], ["one-task", "attributes", "0"], ["cross-stitch", "all", "0"]
@@ -171,10 +172,23 @@ def test_dry_run_lists_trials_and_writes_nothing(study: Path, tmp_path: Path) ->
     assert not (tmp_path / "none").exists()
     before = snapshot(study)
     said = works(*LOCAL, *SHORT, "--results", study, "--dry-run")
-    assert [line.split()[-1] for line in said.splitlines()[1:]] == ["cached"] * 3
+    assert [line.split()[-1] for line in said.splitlines()[1:-1]] == ["cached"] * 3
+    assert said.splitlines()[-1] == "0 trials to run, which write about 0 B"
     assert snapshot(study) == before
     keys = {folder.name for folder in folders(study).values()}
     assert {row[3] for row in rows} == keys
+
+
+def test_a_run_that_the_disk_cannot_hold_is_refused_before_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
+    result = cli(*LOCAL, *SHORT, "--results", tmp_path / "results")
+    (line,) = result.stderr.splitlines()
+    assert result.exit_code == 2 and re.search(r"3 trials write about [3-9]\.\d MB", line)
+    assert f"1.0 MB are free on the disk of {tmp_path / 'results'}; make room" in line
+    assert not list(tmp_path.rglob("trial.json"))
 
 
 def test_seeds_can_be_added_later(study: Path) -> None:
@@ -191,7 +205,7 @@ def test_seeds_can_be_added_later(study: Path) -> None:
 def test_arms_are_chosen_by_glob_and_bring_their_parents(tmp_path: Path) -> None:
     def listed(*options: str) -> list[str]:
         said = works(*LOCAL, *options, "--results", tmp_path / "none", "--dry-run")
-        return list(dict.fromkeys(line.split()[0] for line in said.splitlines()[1:]))
+        return list(dict.fromkeys(line.split()[0] for line in said.splitlines()[1:-1]))
 
     assert listed("--arm", "split-fc*") == ["split-fc6", "split-fc7", "split-fc8"]
     assert listed("--arm", "cross*") == ["one-task", "cross-stitch"]
