@@ -177,6 +177,10 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         """Progress."""
         trial = self.running[trial_id]
         self.watcher.progressed(trial, result["fraction"])
+        self._heed(trial, result)
+
+    def _heed(self, trial: Trial, result: dict[str, Any]) -> None:
+        """What any result may tell of its machine and of the store."""
         if self.gpus[trial.key] and result["device"] == "cpu" and result["host"] not in self._without_gpu:
             self._without_gpu.add(result["host"])
             self.watcher.say(f"Ray offers a GPU on {result['host']} that torch cannot use: trials run on its CPU")
@@ -186,8 +190,8 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The end of a trial; without a result its process died."""
         trial = self.running.pop(trial_id, None)
-        if result and result.get("kind") == "broken":
-            self.broken = StoreBroken(result["error"])
+        if trial and result:  # Tune tells of a last result only here
+            self._heed(trial, result)
         if trial is None or self.stopped() and not self.store.done(trial):
             return
         lost = error or result is None

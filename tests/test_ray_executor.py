@@ -127,7 +127,8 @@ def test_a_gpu_that_torch_cannot_use_is_told_once(tmp_path: Path) -> None:
 def test_a_store_that_breaks_ends_the_run_and_no_trial_fails(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.suggest()
-    run.searcher.on_trial_complete("1", {"error": "cannot write to x", "kind": "broken"})
+    told = {"error": "cannot write to x", "kind": "broken", "device": "cpu", "host": "h"}
+    run.searcher.on_trial_complete("1", told)
     assert run.searcher.stopped() and str(run.searcher.broken) == "cannot write to x"
     assert run.suggest() == Searcher.FINISHED and not run.queue.failed
     (run.store.root / "p").mkdir(exist_ok=True)
