@@ -71,19 +71,20 @@ def run_study(
         console.print("nothing to do; mtlbench table and mtlbench plot figure2 show the results", highlight=False)
         return 0
     start = time.monotonic()
-    queue = Queue(distinct, done, costs.work)
     resources = Resources(gpus_per_trial, 60.0 * resume_every)
-    with store.open(study.pair.name, data.name) as board, Display(queue, board, console) as display:
-        if any(store.done(trial) for trial in missing if trial.key not in fresh):
-            raise UserError("another run has just finished some of these trials; type the same command again")
+    with store.open(study.pair.name, data.name) as board:
+        # Another run may have ended since we looked.
+        missing = [trial for trial in missing if trial.key in fresh or not store.done(trial)]
+        queue = Queue(distinct, {trial.key for trial in distinct} - {trial.key for trial in missing}, costs.work)
         check_disk(missing, costs, store)
         store.plan(missing)
-        if executor == "local":
-            run_local(queue, store, display, resources, fresh)
-        else:
-            from mtlbench.ray_executor import run_ray
+        with Display(queue, board, console) as display:
+            if executor == "local" or not missing:
+                run_local(queue, store, display, resources, fresh)
+            else:
+                from mtlbench.ray_executor import run_ray
 
-            run_ray(queue, store, display, resources, address, fresh)
+                run_ray(queue, store, display, resources, address, fresh)
     if queue.running or interrupts.asked:  # Tune returns quietly after an interrupt
         raise KeyboardInterrupt
     note_names(trials, store, queue.done)
