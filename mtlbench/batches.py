@@ -36,6 +36,7 @@ class View:
     mirror: bool
     colour: float
     regions: int
+    fill_background: bool
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     bgr: bool
@@ -76,7 +77,7 @@ def scale(sample: Sample, short_side: int, long_side: int) -> Sample:
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
     if size == (height, width):
         return sample
-    image = torch.from_numpy(np.ascontiguousarray(sample.image)).permute(2, 0, 1)[None]
+    image = torch.from_numpy(np.array(sample.image, order="C")).permute(2, 0, 1)[None]  # a copy: it may be read-only
     image = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     stretch = np.array([size[1] / width, size[0] / height] * 2, dtype=np.float32)
     labels = sample.labels
@@ -147,7 +148,7 @@ def training_batch(
     if view.form == "fcn":
         batch = fcn_batch(maps, view)
     else:
-        chosen = [sample_regions(sample(), view.regions, rng) for sample in samples]
+        chosen = [sample_regions(sample(), view.regions, rng, fill=view.fill_background) for sample in samples]
         batch = roi_batch(maps, [sample() for sample in samples], [c[0] for c in chosen], [c[1] for c in chosen], view)
     return batch if resident is None else to_device(batch, resident.device)
 
@@ -281,6 +282,28 @@ def roi_batch(
         stacked([one["image"] for one in maps], 0.0), labels, masks, [],
         torch.from_numpy(rows), torch.from_numpy(foreground), torch.from_numpy(targets),
     )  # fmt: skip
+
+
+def parts(batch: Batch, images: int) -> list[Batch]:
+    """A training batch cut into pieces of that many images, the last may have fewer; 0 = in one piece."""
+    count = len(batch.images)
+    if not images or images >= count:
+        return [batch]
+    return [_part(batch, start, min(start + images, count)) for start in range(0, count, images)]
+
+
+def _part(batch: Batch, start: int, stop: int) -> Batch:
+    rows: slice | Tensor = slice(start, stop)
+    changes: dict[str, Any] = {"images": batch.images[start:stop], "samples": batch.samples[start:stop]}
+    if batch.regions is not None:
+        assert batch.foreground is not None and batch.targets is not None
+        rows = (batch.regions[:, 0] >= start) & (batch.regions[:, 0] < stop)
+        shift = batch.regions.new_tensor([start, 0, 0, 0, 0])
+        changes |= {"regions": batch.regions[rows] - shift, "foreground": batch.foreground[rows],
+                    "targets": batch.targets[rows]}  # fmt: skip
+    changes |= {"labels": {name: label[rows] for name, label in batch.labels.items()},
+                "masks": {name: mask[rows] for name, mask in batch.masks.items()}}  # fmt: skip
+    return replace(batch, **changes)
 
 
 # ---------------------------------------------------------------------------------------------------- devices

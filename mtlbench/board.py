@@ -20,6 +20,7 @@ from mtlbench.spec import Options
 
 LOCK_SECONDS = 1.0  # another reader of the lock holds it for some microseconds
 
+
 class Board:
     """Where a run that works on a pair and a data set tells how far it is."""
 

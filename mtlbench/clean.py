@@ -15,17 +15,16 @@ from rich.text import Text
 
 from mtlbench.board import locked, run_of
 from mtlbench.errors import UserError
-from mtlbench.folders import State, groups, states_in
+from mtlbench.folders import MADE, PLANNED, State, groups, states_in
+from mtlbench.reaper import owner_of
 from mtlbench.status import bytes_text, printable, wide_console
 from mtlbench.store import Store
 
-RESUME = "resume files of unfinished trials"
-KINDS = ("resume files of finished trials", RESUME, "interrupted attempts", "trials that were only planned",
-         "trials of an older format", "temporary files", "scratch folders of dead runs")  # fmt: skip
-OWN = {"trial.json", "names.json", "curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "resume.pt",
-       "error.txt", "result.json"}  # fmt: skip
+FINISHED_RESUME, RESUME = "resume files of finished trials", "resume files of unfinished trials"
+INTERRUPTED, ONLY_PLANNED = "interrupted attempts", "trials that were only planned"
+OUTDATED, TEMPORARY_FILES, SCRATCH = "trials of an older format", "temporary files", "scratch folders of dead runs"
+KINDS = (FINISHED_RESUME, RESUME, INTERRUPTED, ONLY_PLANNED, OUTDATED, TEMPORARY_FILES, SCRATCH)
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as tempfile.mkstemp names them
-SCRATCH = re.compile(r"mtl-(\d+)-.+")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def removable(root: Path) -> list[Item]:
 def _of_group(group: Path) -> list[Item]:
     """What may go from <root>/<pair>/<dataset>, where no run is working."""
     with os.scandir(group) as entries:  # what runs that were killed left beside the trials' folders
-        beside = [Item(KINDS[5], group / entry.name, entry.stat(follow_symlinks=False).st_size)
+        beside = [Item(TEMPORARY_FILES, group / entry.name, entry.stat(follow_symlinks=False).st_size)
                   for entry in sorted(entries, key=lambda entry: entry.name)
                   if entry.name == ".running.json" or TEMPORARY.fullmatch(entry.name)
                   if entry.is_file(follow_symlinks=False)]  # fmt: skip
@@ -78,16 +77,17 @@ def _of_trial(state: State) -> list[Item]:
     sizes = dict(state.sizes)
     items = []
     if "resume.pt" in sizes and state.state != "outdated":
-        kind = KINDS[0] if state.state == "done" else RESUME
+        kind = FINISHED_RESUME if state.state == "done" else RESUME
         items.append(Item(kind, state.folder / "resume.pt", sizes.pop("resume.pt")))
-    whole = {"interrupted": KINDS[2], "waiting": KINDS[3], "blocked": KINDS[3], "outdated": KINDS[4]}.get(state.state)
+    whole = {"interrupted": INTERRUPTED, "waiting": ONLY_PLANNED, "blocked": ONLY_PLANNED,
+             "outdated": OUTDATED}.get(state.state)  # fmt: skip
     # A folder with files of someone else stays, and so does a result that cannot be read: it may be the disk's fault.
-    foreign = any(name not in OWN and not TEMPORARY.fullmatch(name) for name in sizes)
+    foreign = any(name not in (*PLANNED, *MADE) and not TEMPORARY.fullmatch(name) for name in sizes)
     unread = "result.json" in sizes and state.state == "interrupted"
     if whole and not foreign and not unread:
         return [*items, Item(whole, state.folder, sum(sizes.values()))]
     return items + [
-        Item(KINDS[5], state.folder / name, size) for name, size in sizes.items() if TEMPORARY.fullmatch(name)
+        Item(TEMPORARY_FILES, state.folder / name, size) for name, size in sizes.items() if TEMPORARY.fullmatch(name)
     ]
 
 
@@ -95,12 +95,12 @@ def scratch() -> list[Item]:
     """This user's scratch folders of runs whose process is dead."""
     items = []
     for path in sorted(Path(tempfile.gettempdir()).iterdir()):
-        match = SCRATCH.fullmatch(path.name)
-        if not match or path.is_symlink() or not path.is_dir() or _alive(int(match[1])):
+        process = owner_of(path.name)
+        if process is None or path.is_symlink() or not path.is_dir() or _alive(process):
             continue
         if path.stat().st_uid == os.getuid():
             size = sum(Path(where, name).lstat().st_size for where, _, names in os.walk(path) for name in names)
-            items.append(Item(KINDS[6], path, size))
+            items.append(Item(SCRATCH, path, size))
     return items
 
 
@@ -123,7 +123,7 @@ def remove(root: Path, items: list[Item]) -> list[Item]:
             with locked(group):
                 still = {(item.kind, item.path) for item in _of_group(group)}
                 gone += [item for item in own if (item.kind, item.path) in still and _remove(item.path)]
-    return gone + [item for item in items if item.kind == KINDS[6] and _remove(item.path)]
+    return gone + [item for item in items if item.kind == SCRATCH and _remove(item.path)]
 
 
 def _remove(path: Path) -> bool:

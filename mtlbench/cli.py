@@ -65,9 +65,20 @@ def main() -> None:
 @click.option("--space", default="", help="The same as --pair.")
 @click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
+@click.option("--data-option", "data_options", multiple=True, metavar="NAME=VALUE",
+              help="Option of the data set (repeatable), for example axes=right-in-up.")  # fmt: skip
 @click.option("--val-fraction", type=click.FloatRange(0, 0.9), help="Share of the official train list that is kept for"
               " val (real data); 0 trains on all of it and chooses nothing.")  # fmt: skip
 @click.option("--recipe", default="", help="smoke (seconds), quick (minutes), short (real data), paper (a GPU).")
+@click.option("--backbone", default="", help="caffenet or alexnet; default: the recipe's.")
+@click.option("--init", multiple=True, metavar="[ARM=]START", help="Where networks without parents start: scratch or"
+              " imagenet; cross-stitch=imagenet: one arm, without its parents (repeatable).")  # fmt: skip
+@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), help="File of ImageNet weights; default:"
+              " torchvision's, where it has some (docs/weights.md).")  # fmt: skip
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Of products and convolutions; default: the"
+              " recipe's, fp32.")  # fmt: skip
+@click.option("--task-option", "task_options", multiple=True, metavar="TASK.NAME=VALUE",
+              help="Option of a task (repeatable), for example normals.decoding=nearest.")  # fmt: skip
 @click.option("--all-splits", is_flag=True, help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"
               " without it the space's short list: one-task, three Splits, cross-stitch.")  # fmt: skip
 @click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
@@ -103,6 +114,46 @@ def run(**options: Any) -> int:
         return run_study(**options)
     finally:
         interrupts.end()
+
+
+@main.group()
+def data() -> None:
+    """Make the files of a data set ready, or look for what is missing or broken in them."""
+
+
+def data_arguments(command: Any) -> Any:
+    """A data set, where it is, and its options."""
+    for option in (
+        click.option("--data-option", "data_options", multiple=True, metavar="NAME=VALUE",
+                     help="Option of the data set (repeatable), for example broken=leave-out."),
+        click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data."),
+        click.argument("dataset"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@data.command("prepare")
+@data_arguments
+@one_line_errors
+def data_prepare(dataset: str, data_root: Path | None, data_options: tuple[str, ...]) -> None:
+    """Decode, derive normals and propose boxes once, in parallel; `run` does it too, where it has not been done."""
+    from mtlbench.datasets import prepare
+    from mtlbench.values import parse
+
+    prepare(dataset, data_root, parse(data_options, "--data-option"))
+
+
+@data.command("verify")
+@data_arguments
+@one_line_errors
+def data_verify(dataset: str, data_root: Path | None, data_options: tuple[str, ...]) -> int:
+    """Count what is there, compare it with what was published, and name every missing or broken file in a line each;
+    the exit status is 1 where something is missing or broken."""
+    from mtlbench.datasets import verify
+    from mtlbench.values import parse
+
+    return verify(dataset, data_root, parse(data_options, "--data-option"))
 
 
 @main.command()
@@ -161,6 +212,24 @@ def table(format_: str, results: Path, **chosen: str | None) -> None:
     )  # fmt: skip
     _report(loaded.problems)
     click.echo(text, nl=False)
+
+
+@main.command()
+@click.argument("trial")
+@click.option("--count", type=click.IntRange(1), default=4, show_default=True, help="Test images, at most 8.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data; default: the trial's.")
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; default: show-ARM-KEY.png in the results"
+              " folder.")  # fmt: skip
+@RESULTS
+@one_line_errors
+def show(trial: str, count: int, data_root: Path | None, out: Path | None, results: Path) -> None:
+    """Draw what a finished trial predicts on the first test images beside the truth.
+
+    TRIAL is ARM (its first seed), ARM:SEED, a key or its first digits, or a trial's folder.
+    """
+    from mtlbench.show import show as draw
+
+    click.echo(draw(results, trial, data_root, count, out, click.echo))
 
 
 @main.command()

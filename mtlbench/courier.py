@@ -7,17 +7,17 @@ import os
 import shutil
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mtlbench.files import StoreBroken, writing
+from mtlbench.files import StoreBroken, replacing, writing
+from mtlbench.folders import MADE
 from mtlbench.plugins import file_of, is_file
 from mtlbench.spec import Plugin, Trial, short_hash
 from mtlbench.store import Store
 
 CHUNK = 16 << 20  # bytes in one message
-TRAVELS = ("trial.json", "curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt",
-           "result.json")  # fmt: skip
 
 
 class Courier:
@@ -26,21 +26,21 @@ class Courier:
     What a trial brings is gathered under temporary names and put in place at once, result.json last.
     """
 
-    def __init__(self, root: str, sources: dict[str, str]) -> None:
-        self.store, self.sources = Store(Path(root)), sources
+    def __init__(self, root: str, sources: dict[str, str], weights: list[str]) -> None:
+        self.store, self.sources, self.files = Store(Path(root)), sources, weights
 
     def source(self, path: str) -> str:
         """The text of a user's plug-in file that some trial of the run names."""
         return self.sources[path]
 
+    def weights(self, file: str, start: int) -> bytes:
+        """Up to CHUNK bytes of a file of pretrained weights that some trial of the run names."""
+        return _piece(Path(self.files[self.files.index(file)]), start)
+
     def read(self, trial: dict[str, Any], key: str, name: str, start: int) -> bytes | None:
         """Up to CHUNK bytes of a file of the trial or of its parent `key`; None where there is no such file."""
         path = self._folder(trial, key) / _known(name)
-        if not path.is_file():
-            return None
-        with open(path, "rb") as file:
-            file.seek(start)
-            return file.read(CHUNK)
+        return _piece(path, start) if path.is_file() else None
 
     def write(self, trial: dict[str, Any], name: str, start: int, data: bytes) -> None:
         """Take in a piece. Raises StoreBroken."""
@@ -65,8 +65,14 @@ class Courier:
         return self.store.folder(own).parent / key if key else self.store.folder(own)
 
 
+def _piece(path: Path, start: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read(CHUNK)
+
+
 def _known(name: str) -> str:
-    if name not in TRAVELS:
+    if name not in MADE:
         raise ValueError(f"{name!r} is no file of a trial")
     return name
 
@@ -90,8 +96,9 @@ def away(
         for key, place in parents.items():
             place.mkdir(parents=True)
             for name in ("result.json", "weights.pt"):
-                _fetch(call, plain, key, name, place)
-        _fetch(call, plain, "", "resume.pt", folder)
+                _fetch(place / name, partial(call, "read", plain, key, name))
+        _fetch(folder / "resume.pt", partial(call, "read", plain, "", "resume.pt"))
+        trial = with_weights(trial, base, call)
     resume = folder / "resume.pt"
     seen = _stamp(resume)
     try:
@@ -101,7 +108,7 @@ def away(
                 _send(call, plain, folder, ["resume.pt"])
             if fraction < 1:
                 yield fraction
-        _send(call, plain, folder, [name for name in TRAVELS if (folder / name).exists()])
+        _send(call, plain, folder, [name for name in MADE if (folder / name).exists()])
         yield 1.0
     except StoreBroken:
         raise
@@ -119,28 +126,22 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return found and (found.st_mtime_ns, found.st_ino)
 
 
-def _fetch(call: Call, trial: dict[str, Any], key: str, name: str, place: Path) -> None:
+def _fetch(path: Path, read: Callable[[int], bytes | None]) -> None:
     """Nothing is made where there is no such file; whether a file is whole is checked by whoever reads it."""
-    start, piece = 0, call("read", trial, key, name, 0)
+    start, piece = 0, read(0)
     if piece is None:
         return
-    with open(place / name, "wb") as file:
+    with open(path, "wb") as file:
         while piece:
             file.write(piece)
             start += len(piece)
-            piece = call("read", trial, key, name, start) if len(piece) == CHUNK else b""
+            piece = read(start) if len(piece) == CHUNK else b""
 
 
 def _send(call: Call, trial: dict[str, Any], folder: Path, names: list[str]) -> None:
     for name in names:
-        with open(folder / name, "rb") as file:
-            start, piece = 0, file.read(CHUNK)
-            while piece or not start:
-                call("write", trial, name, start, piece)
-                start += len(piece)
-                if len(piece) < CHUNK:
-                    break
-                piece = file.read(CHUNK)
+        for start in range(0, max((folder / name).stat().st_size, 1), CHUNK):  # an empty file travels, too
+            call("write", trial, name, start, _piece(folder / name, start))
     call("arrived", trial, names)
 
 
@@ -148,6 +149,20 @@ def user_sources(trials: Iterable[Trial]) -> dict[str, str]:
     """{absolute path: text} of the users' plug-in files that the trials name."""
     files = {file_of(p.source) for t in trials for p in (t.dataset, t.backbone, t.scheme) if is_file(p.source)}
     return {str(path): path.read_text() for path in files}
+
+
+def with_weights(trial: Trial, base: Path, call: Call) -> Trial:
+    """The trial with its pretrained weights at hand: where this machine lacks them, a copy below `base`, which stays
+    for the trials that follow."""
+    path = Path(trial.weights_file)
+    if not trial.weights_file or path.is_file():
+        return trial
+    copy = base / "weights" / trial.backbone.options["weights"] / path.name
+    if not copy.is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(copy) as temporary:
+            _fetch(temporary, partial(call, "weights", trial.weights_file))
+    return dataclasses.replace(trial, weights_file=str(copy))
 
 
 def with_sources(trial: Trial, base: Path, call: Call) -> Trial:

@@ -24,7 +24,6 @@ class Display:
         self.start = self.spoken = time.monotonic()
         self.total = sum(self.cost(t) for k, t in queue.trials.items() if k not in queue.done)
         self.fractions: dict[str, float] = {}
-        self.labels: dict[str, str] = {}
         self.worked = 0.0
         columns = (TextColumn("  {task.description:<34}"), BarColumn(30), TextColumn("{task.percentage:3.0f} %"))
         self.bars = Progress(*columns, console=console)
@@ -44,7 +43,6 @@ class Display:
     def started(self, trial: Trial) -> None:
         """A trial was handed to a worker."""
         self.fractions[trial.key] = 0.0
-        self.labels[trial.key] = trial.label
         self.ids[trial.key] = self.bars.add_task(trial.label, total=1.0)
         self._note()
 

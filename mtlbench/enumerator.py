@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from mtlbench.errors import UserError
 from mtlbench.plugins import file_of, find, is_file, unknown
-from mtlbench.spec import Arm, Pair, Plugin, Recipe, Trial, derive_seed, identity_of, short_hash
+from mtlbench.spec import STARTS, Arm, Pair, Plugin, Recipe, Trial, derive_seed, identity_of, short_hash
 
 BASELINE = "one-task"
 MEMBER = "ensemble-member"  # trained for the ensemble only, hidden from tables and figures
@@ -109,10 +109,18 @@ def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
 
 def expand(
     pair: Pair, arms: Sequence[Arm], seeds: Sequence[int], dataset: Plugin, data_root: str, fingerprint: str,
-    backbone: Plugin, recipe: Recipe,
+    backbone: Plugin, recipe: Recipe, pretrained: Pretrained | None = None,
 ) -> list[Trial]:  # fmt: skip
-    """All trials of the arms and seeds, parents first, everything resolved."""
-    setting = short_hash([dataset.label, dataset.version, fingerprint, backbone.label, backbone.version,
+    """All trials of the arms and seeds, parents first, everything resolved.
+
+    `pretrained`: the weights of networks that start from ImageNet; needed where `needs_weights`.
+    """
+    starts = {"scratch": (backbone, "")}
+    if pretrained:
+        options = backbone.options | {"weights": pretrained.digest}
+        starts["imagenet"] = dataclasses.replace(backbone, options=options), pretrained.file
+    usual = starts[recipe.init][0]
+    setting = short_hash([dataset.label, dataset.version, fingerprint, usual.label, usual.version,
                           dataclasses.asdict(recipe)])  # fmt: skip
     trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
     for seed in seeds:
@@ -122,11 +130,13 @@ def expand(
                 parents = [
                     trials[parent, seed, task] for parent in arm.parents for task in tasks
                 ]  # only per-task arms are parents
+                own, weights_file = starts[arm.start or recipe.init]
                 trials[arm.name, seed, "" if arm.joint else tasks[0]] = Trial(
                     pair=pair.name, arm=arm.name, seed=seed, recipe_name=recipe.name, tasks=tasks,
                     task_versions={task: find("task", task).version for task in tasks}, form=pair.form,
-                    dataset=dataset, data_root=data_root, fingerprint=fingerprint, backbone=backbone, scheme=scheme,
-                    recipe=identity_of(recipe, goes_on=bool(arm.parents)), iterations=_iterations(arm, tasks, recipe),
+                    dataset=dataset, data_root=data_root, fingerprint=fingerprint, backbone=own, scheme=scheme,
+                    recipe=identity_of(recipe, tasks, goes_on=bool(arm.parents)),
+                    iterations=_iterations(arm, tasks, recipe), weights_file="" if parents else weights_file,
                     first=0 if arm.average else max((p.first + p.iterations for p in parents), default=0),
                     net_seed=derive_seed(seed, arm.member) if arm.member else seed, average=arm.average,
                     parents=tuple(p.key for p in parents), setting=setting,
@@ -137,7 +147,51 @@ def expand(
 def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe) -> int:
     if arm.average:
         return 0
-    return recipe.extra_iterations if arm.parents else max(recipe.iterations[task] for task in tasks)
+    longest = max(recipe.iterations[task] for task in tasks)
+    if arm.matched:
+        return longest + recipe.extra_iterations
+    return recipe.extra_iterations if arm.parents else longest
+
+
+class Pretrained(NamedTuple):
+    """A file of weights, as absolute text, and the digest of its content."""
+
+    file: str
+    digest: str
+
+
+def needs_weights(arms: Iterable[Arm], recipe: Recipe) -> bool:
+    """Whether a network starts from ImageNet."""
+    return any((arm.start or recipe.init) == "imagenet" for arm in arms if not arm.average)
+
+
+def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[str]) -> tuple[tuple[Arm, ...], Recipe]:
+    """The arms and the recipe under `--init [ARM=]START`.
+
+    START alone is where networks without parents start: "scratch" or "imagenet"; "one-task" is how those that can have
+    parents start anyway. `ARM=scratch` or `ARM=imagenet` takes a joint arm off its parents, for as many iterations as
+    theirs and its own (Table 3), and names it `ARM-from-START`. Raises UserError.
+    """
+    chosen = list(arms)
+    for text in starts:
+        name, has_arm, start = text.rpartition("=")
+        if start not in (*STARTS, BASELINE):
+            raise unknown("start", start, (*STARTS, BASELINE))
+        if not has_arm:
+            recipe = dataclasses.replace(recipe, init=start) if start != BASELINE else recipe
+            continue
+        for hit in matching([arm.name for arm in chosen], name):
+            place = next(i for i, arm in enumerate(chosen) if arm.name == hit)
+            arm = chosen[place]
+            if start == BASELINE and arm.parents:
+                continue
+            if not arm.joint or start == BASELINE:
+                raise UserError(f"--init {text}: {hit} cannot start from {start}; joint arms take scratch or imagenet, "
+                                "all networks without parents --init scratch or --init imagenet")  # fmt: skip
+            chosen[place] = dataclasses.replace(
+                arm, name=f"{hit}-from-{start}", parents=(), start=start, matched=bool(arm.parents)
+            )
+    return tuple(chosen), recipe
 
 
 def check_arms(arms: Sequence[Arm]) -> None:

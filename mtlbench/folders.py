@@ -18,7 +18,8 @@ from mtlbench.spec import FORMAT, Options, Trial
 
 RESULT = {"format": int, "files": dict, "scores": list, "metrics": dict, "cost": dict, "backbone": str,
           "architecture": list, "finished": str}  # fmt: skip
-PLANNED = {"trial.json", "names.json"}  # all that a trial's folder holds before its first attempt
+PLANNED = ("trial.json", "names.json")  # all that a trial's folder holds before its first attempt
+MADE = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt", "result.json")  # by one
 
 
 class Damaged(UserError):
@@ -202,7 +203,7 @@ def _verdict(folder: Path, trial: Trial | None, names: set[str], running: Mappin
         return "outdated", ""
     if "error.txt" in names:
         return "failed", failure_of(folder).splitlines()[-1]
-    return ("interrupted" if names - PLANNED else "waiting"), ""
+    return ("interrupted" if names - {*PLANNED} else "waiting"), ""
 
 
 def _key(trial: Trial) -> str:

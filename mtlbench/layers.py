@@ -39,7 +39,8 @@ def _band(channels: int, size: int, dtype: torch.dtype, device: torch.device) ->
 class SeededDropout(nn.Module):
     """Dropout whose mask is a function of (seed, iteration, name), not of a global generator.
 
-    So neither another arm nor a resumed run changes the masks (Ours). The network names it and tells it the iteration.
+    So neither another arm nor a resumed run changes the masks (Ours). The network names it and tells it the iteration,
+    and which part of a batch that comes in parts it sees.
     """
 
     def __init__(self, p: float) -> None:
@@ -48,12 +49,14 @@ class SeededDropout(nn.Module):
         self.name = ""
         self.seed = 0
         self.iteration = 0
+        self.part = 0
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; scaled by 1 / (1 - p) in training, the identity in evaluation."""
         if not self.training or self.p == 0:
             return x
-        generator = torch.Generator(x.device).manual_seed(derive_seed(self.seed, "dropout", self.iteration, self.name))
+        place = (self.iteration, self.name, *([self.part] if self.part else []))
+        generator = torch.Generator(x.device).manual_seed(derive_seed(self.seed, "dropout", *place))
         return x * torch.empty_like(x).bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
 
 
@@ -68,4 +71,5 @@ class RegionPool(nn.Module):
         """`B C H W`, `R 5` (image index, x1 y1 x2 y2, continuous edges) -> `R C size size`."""
         # The operator counts the last pixel in; our boxes end at its far edge.
         inclusive = regions - regions.new_tensor([0.0, 0.0, 0.0, 1.0, 1.0])
-        return torchvision.ops.roi_pool(x, inclusive, self.size, 1 / self.stride)
+        # There is no pooling in bfloat16; values are picked, so that nothing is lost on the way back.
+        return torchvision.ops.roi_pool(x.float(), inclusive, self.size, 1 / self.stride).to(x.dtype)

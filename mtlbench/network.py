@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
@@ -31,11 +31,14 @@ class MultiTaskNet(nn.Module):
     Parameters are named `trunk.<stage>.<tasks joined by +>.*`, `units.<stage>.*`, `heads.<task>.*`. The start of a
     stage depends on (seed, stage) alone, so all columns of all arms start alike. Raises UserError for a scheme whose
     groups are no partition of the tasks or merge columns again, or whose unit changes the width of an inner stage.
+    `precision` "bf16" runs products and convolutions in bfloat16 (torch's autocast), on weights that stay float32.
     """
 
-    def __init__(self, tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, seed: int) -> None:
+    def __init__(
+        self, tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, seed: int, precision: str = "fp32"
+    ) -> None:
         super().__init__()
-        self.tasks, self.form, self.seed = tuple(tasks), form, seed
+        self.tasks, self.form, self.seed, self.precision = tuple(tasks), form, seed, precision
         self.mean, self.std, self.bgr = backbone.mean, backbone.std, backbone.bgr
         self.stages, self.geometry = backbone.stages, backbone.geometry
         self.groups = plan(scheme, backbone.stages, self.tasks)
@@ -64,21 +67,25 @@ class MultiTaskNet(nn.Module):
             if isinstance(module, SeededDropout):
                 module.seed, module.name = seed, path
 
-    def begin(self, iteration: int) -> None:
-        """Fix the dropout masks of the step that follows."""
+    def begin(self, iteration: int, part: int = 0) -> None:
+        """Fix the dropout masks of the step, or part of a step, that follows."""
         for module in self.modules():
             if isinstance(module, SeededDropout):
-                module.iteration = iteration
+                module.iteration, module.part = iteration, part
 
     def forward(self, images: Tensor, regions: Tensor | None = None) -> dict[str, Tensor]:
         """`B 3 H W` (and `R 5`) -> {task: `B K H W` at full resolution in form `fcn`, `R K` in form `roi`}."""
-        xs = dict.fromkeys(self.tasks, images)
-        for stage in self.stages:
-            xs = self._stage(stage, xs, regions)
-        outputs = {task: self.heads[task](xs[task]) for task in self.tasks}
+        with torch.autocast(images.device.type, torch.bfloat16) if self._reduced(images) else nullcontext():
+            xs = dict.fromkeys(self.tasks, images)
+            for stage in self.stages:
+                xs = self._stage(stage, xs, regions)
+            outputs = {task: self.heads[task](xs[task]).float() for task in self.tasks}
         if self.form == "fcn":
             outputs = {task: upsample(x, images.shape[-2:], self.geometry) for task, x in outputs.items()}
         return outputs
+
+    def _reduced(self, images: Tensor) -> bool:
+        return self.precision == "bf16" and images.device.type != "meta"  # where FLOPs are counted
 
     def _stage(self, stage: Stage, xs: dict[str, Tensor], regions: Tensor | None) -> dict[str, Tensor]:
         after: dict[str, Tensor] = {}
@@ -118,6 +125,12 @@ class MultiTaskNet(nn.Module):
             raise UserError(
                 f"the parents' weights do not fit: missing {missing[:3]}, left over {result.unexpected_keys[:3]}"
             )
+
+    def load_pretrained(self, stages: dict[str, dict[str, Tensor]]) -> None:
+        """Start every column of these stages from pretrained weights, as `Backbone.adapted` gives them."""
+        for stage, state in stages.items():
+            for column in self.trunk[stage].children():
+                column.load_state_dict(state)
 
 
 def plan(scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...]) -> dict[str, list[tuple[str, ...]]]:

@@ -22,6 +22,7 @@ from mtlbench.errors import UserError
 
 if TYPE_CHECKING:  # `mtlbench --help` must not import torch
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
     from torch import Tensor, nn
 
@@ -52,6 +53,22 @@ class Subset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
 
+class Count(NamedTuple):
+    """How many of something a data set has, and how many the published one has (None: nothing is published)."""
+
+    what: str
+    found: int
+    published: int | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a look at all files of a data set found; each problem is one line: where, what is wrong, what to do."""
+
+    counts: tuple[Count, ...]
+    problems: tuple[str, ...]
+
+
 class Dataset(Protocol):
     """Images with labels for some tasks. The constructor takes `root` (a folder or None) and options by keyword."""
 
@@ -60,6 +77,9 @@ class Dataset(Protocol):
 
     def prepare(self, say: Callable[[str], None]) -> None:
         """Make every cache that the subsets need, once, safely under concurrent calls; `say` takes progress lines."""
+
+    def verify(self, say: Callable[[str], None]) -> Survey:
+        """Look at every file, without `prepare`; what is missing or broken is listed, nothing is raised for it."""
 
     def fingerprint(self) -> str:
         """Short hash of everything that training and evaluation will see (after `prepare`)."""
@@ -119,7 +139,10 @@ class Meter(Protocol):
 
 
 class Task(Protocol):
-    """A kind of label: head, loss, prediction, metrics. Built from its categories and what `fit` found in train."""
+    """A kind of label: head, loss, prediction, metrics.
+
+    Built from its categories, what `fit` found in train, and its options by keyword (the recipe's `task_options`).
+    """
 
     version: int
     form: str  # `fcn` or `roi`
@@ -141,12 +164,22 @@ class Task(Protocol):
         """The last layer (fc8): `B C H W` -> `B K H W` in form `fcn`, `R C` -> `R K` in form `roi`."""
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Scalar, unweighted; 0 (with gradient) where nothing is labelled. `fcn` outputs come at full resolution."""
+        """Scalar, unweighted, a mean; 0 (with gradient) where nothing is labelled. `fcn` outputs come at full
+        resolution."""
+
+    def count(self, batch: Batch) -> Tensor:
+        """Scalar: how many pixels or regions the loss of this batch is the mean over (a batch may come in parts)."""
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """What an ensemble averages: probabilities and the like."""
 
     def meter(self) -> Meter: ...
+
+    def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
+        """A small array, for `draw`, of what was predicted on a batch of one image."""
+
+    def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
+        """Draw what was kept of a prediction, or the truth where `kept` is None, into axes that may be empty."""
 
 
 # ---------------------------------------------------------------------------------------------------- networks
@@ -175,7 +208,11 @@ class Geometry(NamedTuple):
 
 
 class Backbone(Protocol):
-    """A trunk as a list of stages. The constructor takes `form` and options by keyword."""
+    """A trunk as a list of stages. The constructor takes `form` and options by keyword.
+
+    The option `weights` (the digest of a file, empty = a start from scratch) says which input scaling holds; the file's
+    content comes through `adapted`.
+    """
 
     version: int
     forms: tuple[str, ...]
@@ -184,9 +221,16 @@ class Backbone(Protocol):
     std: tuple[float, float, float]
     bgr: bool
     geometry: Geometry
+    torchvision_weights: str  # of ImageNet, such as "AlexNet_Weights.IMAGENET1K_V1"; empty where torchvision has none
 
     def build(self, stage: str) -> nn.Module:
         """A fresh module for one stage; a `RegionPool` module is called with (x, regions), all others with x."""
+
+    def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """{stage: state of the module that `build` makes} from a file of pretrained weights, in this form.
+
+        Raises UserError with the names and shapes that differ.
+        """
 
 
 class Scheme(Protocol):

@@ -45,7 +45,7 @@ import mtlbench  # noqa: E402
 from mtlbench.courier import Courier, away, user_sources, with_sources  # noqa: E402
 from mtlbench.errors import UserError  # noqa: E402
 from mtlbench.files import StoreBroken  # noqa: E402
-from mtlbench.reaper import MARK, PREFIX, scratch_folder  # noqa: E402
+from mtlbench.reaper import MARK, scratch_folder, scratch_name  # noqa: E402
 from mtlbench.schedule import Answer, Queue, Resources, Watcher, interrupts, seconds_of_parents  # noqa: E402
 from mtlbench.spec import Trial  # noqa: E402
 from mtlbench.store import Store  # noqa: E402
@@ -94,7 +94,7 @@ class TrialActor(tune.Trainable):  # type: ignore[misc]
             )
         if self.base is None:  # below the scratch folder of a private Ray; on a cluster there is none
             self.device = assigned_device(config["gpus"])
-            self.base = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=os.environ.get(MARK)))
+            self.base = Path(tempfile.mkdtemp(prefix=scratch_name(), dir=os.environ.get(MARK)))
         errand = Errand(self.device, config["cpus"], config["seconds_of_parents"], config["resume_every"])
         call = partial(_call, ray.get_actor(config["courier"], namespace=config["courier"]))
         yield from away(Trial.from_json(config["trial"]), self.base, call, partial(run_trial, errand=errand))
@@ -352,7 +352,9 @@ def _courier(name: str, queue: Queue, store: Store) -> Any:
     """Start the courier on this machine, to be found by its name."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(Courier).options(name=name, namespace=name, num_cpus=0, scheduling_strategy=here)
-    return actor.remote(str(store.root), user_sources(queue.trials.values()))
+    trials = queue.trials.values()
+    files = sorted({trial.weights_file for trial in trials if trial.weights_file})
+    return actor.remote(str(store.root), user_sources(trials), files)
 
 
 def _request(queue: Queue, watcher: Watcher, resources: Resources) -> dict[str, float]:
@@ -393,7 +395,7 @@ def _measure(trial: dict[str, Any], sources: dict[str, str]) -> Any:
     """In a process of its own that has a whole GPU."""
     from mtlbench.packing import measure
 
-    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-") as base:
+    with tempfile.TemporaryDirectory(prefix=scratch_name()) as base:
         at_hand = with_sources(Trial.from_json(trial), Path(base), lambda method, path: sources[path])
         return measure(at_hand, assigned_device(1.0))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,16 +20,27 @@ from pathlib import Path
 import psutil
 
 MARK = "MTLBENCH_RUN"  # environment variable of all processes of a run; its value is the scratch folder
-PREFIX = "mtl-"  # of scratch folders: mtl-<process>-<random>
+SCRATCH = re.compile(r"mtl-(\d+)-.+")  # names of scratch folders: mtl-<process>-<random>
 LONGEST_SWEEP = 10.0  # seconds
 LONGEST = 24  # of the folder that it lies in: its own name takes 20, Ray adds some 60, a socket's path has at most 107
+
+
+def scratch_name() -> str:
+    """How the names of this process's scratch folders begin; `owner_of` tells whose they are."""
+    return f"mtl-{os.getpid()}-"
+
+
+def owner_of(name: str) -> int | None:
+    """The process whose scratch folder has this name; None where it is no such name."""
+    match = SCRATCH.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for a private Ray session; at the end of the block or of this process nothing of the run is left."""
     where = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST else "/tmp"
-    scratch = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=where)
+    scratch = tempfile.mkdtemp(prefix=scratch_name(), dir=where)
     reaper = subprocess.Popen(
         [sys.executable, "-m", "mtlbench.reaper", scratch, str(os.getpid())], cwd=Path(__file__).parents[1],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,

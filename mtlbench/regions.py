@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,15 @@ from torchvision.ops import batched_nms
 
 from mtlbench.plugins import Sample
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FOREGROUND_IOU = 0.5  # Fast R-CNN, Section 2.3, as the next two
+BACKGROUND_IOU = (0.1, 0.5)  # from, to below
+FOREGROUND_FRACTION = 0.25  # of an image's regions, at most
 MAX_LOG_SCALE = float(np.log(1000 / 16))  # a decoded side grows at most 62.5 times, so that exp cannot overflow (ours)
+
+LETTER = 0.602  # width of a letter of the monospaced font over its size
 
 
 # ---------------------------------------------------------------------------------------------------- geometry
@@ -81,41 +89,52 @@ def best_in_group(
 
 
 # ---------------------------------------------------------------------------------------------------- training
+class Candidates(NamedTuple):
+    """What an image's training regions are drawn from: its proposals, then its annotated boxes."""
+
+    box: np.ndarray  # N 4 float32
+    best: np.ndarray  # N int, the annotated box that overlaps it most, -1 = there is none
+    overlap: np.ndarray  # N, its IoU
+    is_object: np.ndarray  # N bool, may be foreground
+
+
+def candidates(sample: Sample) -> Candidates:
+    """The candidates of an image, matched to its annotated boxes.
+
+    As in the released Fast R-CNN (`roidb.py`, `pascal_voc.py`): annotated boxes are candidates, too; foreground is an
+    IoU of .5 or more. Ours: a region whose best box is difficult is not foreground, nor is it background from IoU .5
+    on (the released code trains on difficult objects as on all others).
+    """
+    truth = _boxes(sample.boxes)
+    box = np.concatenate([_boxes(sample.proposals), truth])
+    best, overlap = match(box, truth)
+    is_object = overlap >= FOREGROUND_IOU
+    if sample.difficult is not None and len(truth):
+        is_object &= ~sample.difficult[best]
+    return Candidates(box, best, overlap, is_object)
+
+
 def sample_regions(
-    sample: Sample,
-    count: int,
-    rng: np.random.Generator,
-    foreground_fraction: float = 0.25,
-    fg_iou: float = 0.5,
-    bg: tuple[float, float] = (0.1, 0.5),
-    include_truth: bool = True,
+    sample: Sample, count: int, rng: np.random.Generator, fill: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
     """At most `count` regions `n 4` of an image and the index `n` of the object that each shows, -1 = background.
 
-    Fast R-CNN, Section 2.3: at most a quarter of the regions overlap an object by `fg_iou` or more (foreground, first
-    in the list), the others' highest overlap lies in `bg`; annotated boxes are candidates. A region whose best object
-    is difficult is never foreground. Ours: where too few have an overlap in `bg`, regions that overlap less fill up;
-    nothing is drawn twice, so that an image with few candidates gives fewer regions.
+    Fast R-CNN, Section 2.3 and `minibatch.py` of the released code: at most a quarter of the regions, rounded, are
+    foreground (first in the list), the others' highest overlap lies in [.1, .5); no candidate is drawn twice; an image
+    with too few of either gives fewer regions. With `fill` (ours) regions that overlap less make up the number.
     """
-    truth = _boxes(sample.boxes)
-    candidates = _boxes(sample.proposals)
-    if include_truth and len(truth):
-        candidates = np.concatenate([candidates, truth])
-    best, overlap = match(candidates, truth)
-    is_object = overlap >= fg_iou
-    if sample.difficult is not None and len(truth):
-        is_object &= ~sample.difficult[best]
-    foreground = np.flatnonzero(is_object)
-    foreground = rng.permutation(foreground)[: int(round(foreground_fraction * count))]
+    box, best, overlap, is_object = candidates(sample)
+    foreground = rng.permutation(np.flatnonzero(is_object))[: round(FOREGROUND_FRACTION * count)]
     wanted = count - len(foreground)
-    background = rng.permutation(np.flatnonzero((overlap >= bg[0]) & (overlap < bg[1])))[:wanted]
-    if len(background) < wanted:
-        spare = rng.permutation(np.flatnonzero(overlap < bg[0]))[: wanted - len(background)]
+    low, high = BACKGROUND_IOU
+    background = rng.permutation(np.flatnonzero((overlap >= low) & (overlap < high)))[:wanted]
+    if fill and len(background) < wanted:
+        spare = rng.permutation(np.flatnonzero(overlap < low))[: wanted - len(background)]
         background = np.concatenate([background, spare])
     chosen = np.concatenate([foreground, background])
     matched = best[chosen]
     matched[len(foreground) :] = -1
-    return candidates[chosen], matched
+    return box[chosen], matched
 
 
 def _boxes(boxes: np.ndarray | None) -> np.ndarray:
@@ -157,8 +176,8 @@ def per_class_nms(found: Detections, images: int, per_image: int = 40, overlap: 
     """What remains of the `strongest` boxes of all `images` of a subset.
 
     Per class the `per_image` x `images` highest scores stay, then those that overlap a higher one of their class and
-    image by more than `overlap` go (test protocol of the released Fast R-CNN; no fixed score cut). Equal scores: the
-    earlier row first. Order is kept.
+    image by more than `overlap` go (test protocol of the first released Fast R-CNN; no fixed score cut). Ours: equal
+    scores go by the earlier row, and the number that stays is exact. Order is kept.
     """
     by_score = np.lexsort((-found.score, found.category))
     categories = found.category[by_score]
@@ -175,3 +194,29 @@ def per_class_nms(found: Detections, images: int, per_image: int = 40, overlap: 
         for start, end in zip(edges[:-1], edges[1:], strict=True)
     ]
     return found.take(np.sort(by_image[np.concatenate(kept)])) if kept else found
+
+
+# ---------------------------------------------------------------------------------------------------- drawing
+def outline(box: np.ndarray) -> tuple[list[float], list[float]]:
+    """The closed path around a box `4`: x and y of its corners."""
+    x1, y1, x2, y2 = (float(edge) for edge in box)
+    return [x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1]
+
+
+def show_image(axes: Axes, image: np.ndarray, below: float = 0.0) -> None:
+    """Show an image `H W 3` alone, with `below` pixels of blank space under it; a pixel is a unit of the axes."""
+    height, width = image.shape[:2]
+    axes.imshow(image, extent=(0, width, height, 0))
+    axes.set(xlim=(0, width), ylim=(height + below, 0))
+    axes.set_axis_off()
+
+
+def write(axes: Axes, x: float, y: float, text: str, size: float, colour: str) -> None:
+    """Write in letters `LETTER` x `size` pixels wide on a base line y, as a shape: it keeps its place at any scale."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+    from matplotlib.textpath import TextPath
+
+    shape = TextPath((0, 0), text, size=size, prop=FontProperties(family="monospace"))
+    axes.add_patch(PathPatch(Path(shape.vertices * [1, -1] + [x, y], shape.codes), color=colour, linewidth=0, zorder=4))

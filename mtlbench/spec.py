@@ -13,7 +13,7 @@ from typing import Any
 
 from mtlbench.errors import UserError
 
-FORMAT = 2  # of trials, keys and the results store
+FORMAT = 3  # of trials, keys and the results store
 Options = dict[str, Any]
 
 
@@ -33,7 +33,9 @@ class Recipe:
     `iterations` of a task's own network (joint networks take the longest), `extra_iterations` of arms that go on from
     finished ones. `decay` = "cosine" or "step" (a tenth of the rate after `step_at` of the iterations). `short_side`
     and `long_side` bound the image in pixels (0 = as it is). Biases learn at `bias_lr` times the rate and without
-    weight decay (Caffe's habit, Girshick 2015, Long et al. 2015).
+    weight decay (Caffe's habit, Girshick 2015, Long et al. 2015). `init` is where networks without parents start:
+    "scratch" or "imagenet" (weights of the backbone). A batch passes the network `chunk` images at a time (0 = all),
+    with the same gradient up to rounding and less memory. `sources` says of each field where its value is from.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     bias_lr: float = 2.0
+    init: str = "scratch"
+    chunk: int = 0
     warmup: int = 0
     decay: str = "cosine"
     step_at: float = 0.75
@@ -54,8 +58,10 @@ class Recipe:
     mirror: bool = True
     colour: float = 0.0  # largest relative change of brightness, contrast and saturation
     regions: int = 64  # form roi: per training image
+    fill_background: bool = True  # form roi: with regions of any low overlap, where too few have one in [.1, .5)
     frozen: tuple[str, ...] = ()  # stages that are not trained
     loss_weight: dict[str, float] = field(default_factory=dict)  # of tasks; absent = the task's own
+    task_options: dict[str, Options] = field(default_factory=dict)  # by task
     curve_points: int = 8
     curve_images: int = 64  # of val, for the curve; the final evaluation takes all
     threads: int = 1
@@ -64,16 +70,18 @@ class Recipe:
     backbone_options: Options = field(default_factory=dict)
     dataset_options: dict[str, Options] = field(default_factory=dict)  # by data set
     gpu_hours: float = 0.0  # of all arms of one seed, rough; above 0 the recipe is refused without a GPU unless named
+    sources: dict[str, str] = field(default_factory=dict)  # of fields: "text: ...", "cited: ..." or "ours: ..."
 
     def __post_init__(self) -> None:
-        if self.decay not in ("cosine", "step"):
-            raise UserError(f"recipe {self.name}: decay is {self.decay!r}, must be cosine or step")
-        if self.precision != "fp32":
-            raise UserError(f"recipe {self.name}: precision is {self.precision!r}, only fp32 is supported")
+        for what, valid in (("decay", ("cosine", "step")), ("precision", PRECISIONS), ("init", STARTS)):
+            if getattr(self, what) not in valid:
+                raise UserError(f"recipe {self.name}: {what} is {getattr(self, what)!r}, must be {' or '.join(valid)}")
 
 
+PRECISIONS = ("fp32", "bf16")
+STARTS = ("scratch", "imagenet")
 # The last ones stand in the trial itself.
-NOT_IDENTITY = ("name", "gpu_hours", "iterations", "extra_iterations", "extra_lr",
+NOT_IDENTITY = ("name", "gpu_hours", "sources", "iterations", "extra_iterations", "extra_lr", "init",
                 "backbone", "backbone_options", "dataset_options")  # fmt: skip
 
 
@@ -100,6 +108,8 @@ class Arm:
     `joint`: one trial over all tasks, else one a task. `parents`: arms whose finished networks this one starts from
     (those of the same task, or of every task for a joint arm). `average`: no training, the parents' predictions are
     averaged. `member`: another network of the same kind, with seeds of its own (second member of the ensemble).
+    `start`: "scratch" or "imagenet" whatever the recipe says; `matched`: its iterations are those of the parents that
+    it could have, and the extra ones (Table 3).
     """
 
     name: str
@@ -109,6 +119,8 @@ class Arm:
     parents: tuple[str, ...] = ()
     average: bool = False
     member: str = ""
+    start: str = ""
+    matched: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,7 @@ class Trial:
     net_seed: int
     average: bool
     parents: tuple[str, ...]  # keys
+    weights_file: str = ""  # that the network starts from: the one whose digest is the backbone's option `weights`
     setting: str = ""  # hash of data, backbone and the whole recipe: what is compared must share it
 
     def identity(self) -> Options:
@@ -197,7 +210,9 @@ def derive_seed(seed: int, *labels: str | int) -> int:
     return int(hashlib.sha256(canonical([seed, *labels]).encode()).hexdigest()[:8], 16) >> 1
 
 
-def identity_of(recipe: Recipe, goes_on: bool = False) -> Options:
-    """The recipe's fields that go into a trial's key, for an arm from the start or one that goes on from parents."""
+def identity_of(recipe: Recipe, tasks: tuple[str, ...], goes_on: bool = False) -> Options:
+    """The recipe's fields that go into the key of a trial over these tasks, from the start or going on from parents."""
     fields = {k: v for k, v in json.loads(canonical(dataclasses.asdict(recipe))).items() if k not in NOT_IDENTITY}
+    for by_task in ("loss_weight", "task_options"):
+        fields[by_task] = {task: value for task, value in fields[by_task].items() if task in tasks}
     return {**fields, "lr": recipe.extra_lr or recipe.lr} if goes_on else fields

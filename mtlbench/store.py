@@ -42,7 +42,9 @@ if TYPE_CHECKING:  # the process that brings results to the store has no need of
 
 COLUMNS = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "task", "subset", "metric", "headline",
            "category", "value", "unit", "higher_is_better", "finished", "setting"]  # fmt: skip
-UNITS = {"seconds": "s", "seconds_with_parents": "s", "step_seconds": "s", "evaluation_seconds": "s"}
+UNITS = dict.fromkeys(
+    ("seconds", "seconds_with_parents", "step_seconds", "evaluation_seconds", "training_seconds", "wait_seconds"), "s"
+)
 
 
 class Store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -11,41 +12,62 @@ from rich.console import Console
 from rich.table import Table
 
 from mtlbench.display import Display, duration
-from mtlbench.enumerator import MEMBER, check_arms, custom, expand, matching, parse_seeds, plugin, select
+from mtlbench.enumerator import (
+    MEMBER,
+    Pretrained,
+    check_arms,
+    custom,
+    expand,
+    matching,
+    needs_weights,
+    parse_seeds,
+    plugin,
+    select,
+    started,
+)
 from mtlbench.errors import UserError
-from mtlbench.plugins import find, unknown
+from mtlbench.plugins import Dataset, create, find, unknown
 from mtlbench.schedule import Queue, Resources, cores, interrupts, run_local
 from mtlbench.spaces import load, recipe_of
-from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial
-from mtlbench.status import bytes_text
+from mtlbench.spec import Arm, Options, Plugin, Recipe, SearchSpace, Trial
+from mtlbench.status import bytes_text, wide_console
 from mtlbench.store import Store
+from mtlbench.values import parse, parse_nested
 
 SMALL_FILES = 1 << 20  # bytes a trial: result, curve, alphas, predictions
 
 
 def run_study(
-    pair: str, space: str, dataset: str, data_root: Path | None, val_fraction: float | None, recipe: str,
-    all_splits: bool, arms: Sequence[str], schemes: Sequence[str], seeds: str, executor: str,
-    gpus_per_trial: float | None, resume_every: float, address: str, dry_run: bool, force: str, results: Path,
+    pair: str, space: str, dataset: str, data_root: Path | None, data_options: Sequence[str],
+    val_fraction: float | None, recipe: str, backbone: str, init: Sequence[str], weights: Path | None,
+    precision: str | None, task_options: Sequence[str], all_splits: bool, arms: Sequence[str], schemes: Sequence[str],
+    seeds: str, executor: str, gpus_per_trial: float | None, resume_every: float, address: str, dry_run: bool,
+    force: str, results: Path,
 ) -> int:  # fmt: skip
     """Run a study and return the exit status: 0, or 1 where trials failed. Raises UserError."""
     if pair and space and pair != space:
         raise UserError("--pair and --space mean the same: give one of them")
     if not (pair or space):
         raise UserError("say what to study, for example --pair det_attr")
-    console = Console(width=None if Console().is_terminal else 200)
+    console = wide_console()
     study = load(pair or space)
     dataset = dataset or next(iter(study.datasets))
     if dataset not in study.datasets and ".py" not in dataset:
         raise unknown(f"data set for {study.pair.name}", dataset, study.datasets)
-    chosen = recipe_of(study, recipe or study.datasets.get(dataset, "short"))
-    wanted = chosen_arms(study, all_splits, arms, schemes)
+    chosen = changed(
+        recipe_of(study, recipe or study.datasets.get(dataset, "short")), study, dataset, backbone, precision,
+        data_options_of(data_options, val_fraction), parse_nested(task_options, "--task-option"),
+    )  # fmt: skip
+    wanted, chosen = started(chosen_arms(study, all_splits, arms, schemes), chosen, init)
     numbers = parse_seeds(seeds)
     check_gpu(chosen, recipe, address, console)
     store = Store(results, create=not dry_run)
-    data, fingerprint, root = prepared(dataset, chosen, data_root, val_fraction, console)
-    backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
-    trials = expand(study.pair, wanted, numbers, data, root, fingerprint, backbone, chosen)
+    columns = plugin("backbone", chosen.backbone, chosen.backbone_options)
+    pretrained = pretrained_of(columns, study.pair.form, weights) if needs_weights(wanted, chosen) else None
+    if weights and not pretrained:
+        raise UserError("--weights: no network starts from ImageNet weights; add --init imagenet")
+    data, fingerprint, root = prepared(dataset, chosen, data_root, console)
+    trials = expand(study.pair, wanted, numbers, data, root, fingerprint, columns, chosen, pretrained)
     costs = Costs()
     done = {trial.key for trial in trials if store.done(trial)}
     forced = matching([arm.name for arm in wanted], force) if force else []
@@ -63,7 +85,7 @@ def run_study(
     for trial in missing:
         costs.of(trial)  # a scheme that makes no network is refused before anything is said
     console.print(
-        f"{study.pair.name} on {data.name}, recipe {chosen.name}, {backbone.label}: "
+        f"{study.pair.name} on {data.name}, recipe {chosen.name}, {columns.label}: "
         f"{len({a.name for a in wanted} - {MEMBER})} arms, {len(numbers)} seeds, {len(distinct)} trials, "
         f"{len(done)} of them done; results in {store.root}", highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
@@ -124,6 +146,40 @@ def chosen_arms(space: SearchSpace, all_splits: bool, globs: Sequence[str], sche
     return select(everything, [*names, *(arm.name for arm in own)])
 
 
+def changed(
+    recipe: Recipe, space: SearchSpace, dataset: str, backbone: str, precision: str | None, data_options: Options,
+    task_options: dict[str, Options],
+) -> Recipe:  # fmt: skip
+    """The recipe under the options of the command line. Raises UserError."""
+    if backbone and backbone != recipe.backbone:
+        recipe = dataclasses.replace(recipe, backbone=backbone, backbone_options={})
+    for task in task_options:
+        if task not in space.pair.tasks:
+            raise unknown(f"task of {space.pair.name} (--task-option TASK.NAME=VALUE)", task, space.pair.tasks)
+    tasks = {task: recipe.task_options.get(task, {}) | more for task, more in task_options.items()}
+    data = recipe.dataset_options.get(dataset, {}) | data_options
+    return dataclasses.replace(
+        recipe, precision=precision or recipe.precision, task_options=recipe.task_options | tasks,
+        dataset_options=recipe.dataset_options | ({dataset: data} if data else {}),
+    )  # fmt: skip
+
+
+def data_options_of(texts: Sequence[str], val_fraction: float | None) -> Options:
+    """What --data-option and --val-fraction say. Raises UserError."""
+    options = parse(texts, "--data-option")
+    return options if val_fraction is None else options | {"val_fraction": val_fraction}
+
+
+def pretrained_of(backbone: Plugin, form: str, file: Path | None) -> Pretrained:
+    """The file of weights that networks start from, checked against the backbone. Raises UserError."""
+    from mtlbench import weights
+
+    made = create("backbone", backbone.source or backbone.name, form=form, **backbone.options)
+    path = weights.locate(backbone.name, made, file)
+    made.adapted(weights.read(path))  # refused here, not in every trial
+    return Pretrained(str(path.resolve()), weights.digest(path))
+
+
 def check_gpu(recipe: Recipe, named: str, address: str, console: Console) -> None:
     """Raises UserError where a recipe that needs a GPU finds none on this machine, unless it was named."""
     import torch
@@ -139,18 +195,18 @@ def check_gpu(recipe: Recipe, named: str, address: str, console: Console) -> Non
     console.print(needs if present else f"{needs}; without one, some 50 times that", highlight=False)
 
 
-def prepared(
-    name: str, recipe: Recipe, data_root: Path | None, val_fraction: float | None, console: Console
-) -> tuple[Plugin, str, str]:
-    """The data set with its caches made, its fingerprint, and its folder as absolute text."""
+def opened(name: str, options: Options, data_root: Path | None) -> tuple[Dataset, Plugin, str]:
+    """A data set with these options, not yet prepared, and its folder as absolute text. Raises UserError."""
     from mtlbench.trial import open_dataset
 
-    options = dict(recipe.dataset_options.get(name, {}))
-    if val_fraction is not None:
-        options["val_fraction"] = val_fraction
     data = plugin("dataset", name, options)
     root = str(data_root.expanduser().resolve()) if data_root else ""
-    dataset = open_dataset(data, root)
+    return open_dataset(data, root), data, root
+
+
+def prepared(name: str, recipe: Recipe, data_root: Path | None, console: Console) -> tuple[Plugin, str, str]:
+    """The data set with its caches made, its fingerprint, and its folder as absolute text."""
+    dataset, data, root = opened(name, recipe.dataset_options.get(name, {}), data_root)
     dataset.prepare(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
     return data, dataset.fingerprint(), root
 
@@ -163,7 +219,8 @@ class Costs:
 
     def of(self, trial: Trial) -> tuple[int, int]:
         """Parameters, and FLOPs of one image forward."""
-        same = (trial.tasks, trial.scheme.label, trial.scheme.source, len(trial.parents) if trial.average else 0)
+        same = (trial.tasks, trial.scheme.label, trial.scheme.source, trial.backbone.label,
+                len(trial.parents) if trial.average else 0)  # fmt: skip
         if same not in self._known:
             self._known[same] = self._count(trial)
         return self._known[same]

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlbench.batches import Scaled, View, evaluation_batch, to_device
+from mtlbench.batches import Scaled, View, evaluation_batch, parts, to_device
 from mtlbench.files import replacing, writing
 from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch, Sample, Score, Task
@@ -32,12 +32,15 @@ class Diverged(Exception):
 
 @dataclass
 class Record:
-    """What training leaves besides weights; seconds are CPU seconds of this process inside steps and evaluation."""
+    """What training leaves besides weights; seconds are CPU seconds of this process inside steps and evaluation, and
+    seconds of wall time between the start of a training step and its end, and waiting for its batch."""
 
     curve: list[Row] = field(default_factory=list)
     alphas: list[Row] = field(default_factory=list)
     step_seconds: float = 0.0
     evaluation_seconds: float = 0.0
+    training_seconds: float = 0.0
+    wait_seconds: float = 0.0
     earlier_seconds: float = 0.0  # wall time before the resume file that this training went on from
 
     @contextlib.contextmanager
@@ -122,6 +125,27 @@ def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch,
     return {name: weights.get(name, task.weight) * task.loss(outputs[name], batch) for name, task in tasks.items()}
 
 
+def gradients(
+    net: MultiTaskNet, tasks: dict[str, Task], batch: Batch, recipe: Options, iteration: int
+) -> dict[str, Tensor]:
+    """Add the gradient of the weighted losses to the parameters', `chunk` images at a time; returns the losses.
+
+    A task's loss is a mean, so that the pieces' losses count by what they are means over (gradient accumulation: the
+    mini-batch of the recipe on any device).
+    """
+    pieces = parts(batch, recipe["chunk"])
+    counts = {name: [task.count(piece) for piece in pieces] for name, task in tasks.items() if len(pieces) > 1}
+    losses = dict.fromkeys(tasks, torch.zeros((), device=batch.images.device))
+    for number, piece in enumerate(pieces):
+        net.begin(iteration, number)
+        found = total_loss(tasks, net(piece.images, piece.regions), piece, recipe["loss_weight"])
+        for name, count in counts.items():
+            found[name] = found[name] * (count[number] / torch.stack(count).sum().clamp(min=1))
+        torch.stack(list(found.values())).sum().backward()
+        losses = {name: loss + found[name].detach() for name, loss in losses.items()}
+    return losses
+
+
 def train(
     net: MultiTaskNet, tasks: dict[str, Task], batches: Callable[[int], Generator[Batch]], recipe: Options,
     iterations: int, first: int, record: Record, evaluate_curve: Callable[[], dict[str, float]], resume: ResumeFile,
@@ -150,31 +174,29 @@ def train(
     net.train()
     with contextlib.closing(batches(first + done)) as upcoming:
         for i in range(done, iterations):
+            begun_step = time.monotonic()
             batch = next(upcoming)
+            record.wait_seconds += time.monotonic() - begun_step
             if i in alphas_at:
                 record.alphas += alpha_rows(net, i)
             with record.clock("step_seconds"):
                 factor = rate(recipe, i, iterations)
                 for group in sgd.param_groups:
                     group["lr"] = recipe["lr"] * group["scale"] * factor
-                net.begin(first + i)
-                losses = total_loss(tasks, net(batch.images, batch.regions), batch, recipe["loss_weight"])
-                watch.look(i, losses, net, now=i in curve_at)
                 sgd.zero_grad(set_to_none=True)
-                torch.stack(list(losses.values())).sum().backward()
+                losses = gradients(net, tasks, batch, recipe, first + i)
+                watch.look(i, losses, net, now=i in curve_at)
                 if recipe["clip"]:
                     for parameters in owners:
                         nn.utils.clip_grad_norm_(parameters, recipe["clip"])
                 sgd.step()
                 for name, loss in losses.items():
-                    sums[name] = sums[name] + loss.detach()
+                    sums[name] = sums[name] + loss
                 steps += 1
+            record.training_seconds += time.monotonic() - begun_step
             if i in curve_at:
-                with record.clock("evaluation_seconds"):
-                    try:
-                        headline = evaluate_curve()
-                    except Diverged as error:
-                        raise Diverged(f"{error} at iteration {i + 1}{alphas_text(net)}") from error
+                with record.clock("evaluation_seconds"), located(i, net):
+                    headline = evaluate_curve()
                 net.train()
                 for name in tasks:
                     record.curve.append(
@@ -211,16 +233,21 @@ class LossWatch:
             self.first = self.first or [max(1.0, value) for value in values]
             if not all(value <= TOO_LARGE * start for value, start in zip(values, self.first, strict=True)):
                 found = ", ".join(f"{name} {value:.3g}" for name, value in zip(self.tasks, values, strict=True))
-                raise Diverged(f"the loss is {found} at iteration {step + 1}{alphas_text(net)}")
+                with located(step, net):
+                    raise Diverged(f"the loss is {found}")
         self._recent.clear()
 
 
-def alphas_text(net: MultiTaskNet) -> str:
-    """`; alphas {stage: T x T means over channels}`, nothing for a network without."""
-    means = {
-        stage: [[round(float(a.mean()), 4) for a in row] for row in alpha] for stage, alpha in net.alphas().items()
-    }
-    return f"; alphas {means}" if means else ""
+@contextlib.contextmanager
+def located(step: int, net: MultiTaskNet) -> Iterator[None]:
+    """A Diverged from inside says after which iteration, and where the alphas (means over channels) stood."""
+    try:
+        yield
+    except Diverged as error:
+        means = {
+            stage: [[round(float(a.mean()), 4) for a in row] for row in alpha] for stage, alpha in net.alphas().items()
+        }
+        raise Diverged(f"{error} at iteration {step + 1}{f'; alphas {means}' if means else ''}") from error
 
 
 def alpha_rows(net: MultiTaskNet, iteration: int) -> list[Row]:

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from mtlbench import network
+from mtlbench import network, weights
 from mtlbench.batches import (
     Resident,
     Scaled,
@@ -31,10 +32,10 @@ from mtlbench.files import replacing, seal, write, write_csv, writing
 from mtlbench.folders import checked
 from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch, Dataset, Score, Task, create, find
+from mtlbench.show import SHOWN, write_predictions
 from mtlbench.spec import FORMAT, Options, Plugin, Trial, canonical
 from mtlbench.train import Record, ResumeFile, average, evaluate, final_alpha_rows, train
 
-SHOWN = 8  # test images whose predictions are kept
 RESIDENT_SHARE = 0.25  # of a GPU's memory that a process may use, for maps of samples (Ours)
 
 
@@ -99,12 +100,14 @@ class Context:
         self._seen = (data, trial.data_root, recipe["short_side"], recipe["long_side"])
         self.subsets = _subsets(*self._seen)
         self.tasks: dict[str, Task] = {
-            name: find("task", name)(self.dataset.categories(name), _facts(name, data, trial.data_root))
+            name: create("task", name, categories=self.dataset.categories(name),
+                         facts=_facts(name, data, trial.data_root), **recipe["task_options"].get(name, {}))
             for name in trial.tasks
         }
         backbone = self.backbone()
         self.view = View(trial.form, trial.tasks, recipe["short_side"], recipe["long_side"], recipe["mirror"],
-                         recipe["colour"], recipe["regions"], backbone.mean, backbone.std, backbone.bgr)  # fmt: skip
+                         recipe["colour"], recipe["regions"], recipe["fill_background"], backbone.mean, backbone.std,
+                         backbone.bgr)  # fmt: skip
 
     def backbone(self) -> Any:
         """A fresh backbone."""
@@ -118,7 +121,19 @@ class Context:
 
     def network(self) -> MultiTaskNet:
         """A fresh network in its start from scratch."""
-        return MultiTaskNet(self.tasks, self.backbone(), self.scheme(), self.trial.form, self.trial.net_seed)
+        trial = self.trial
+        return MultiTaskNet(
+            self.tasks, self.backbone(), self.scheme(), trial.form, trial.net_seed, trial.recipe["precision"]
+        )
+
+    def pretrained(self) -> dict[str, dict[str, Tensor]]:
+        """{stage: its state} from the file of weights that the trial starts from. Raises UserError where that is not
+        the planned one."""
+        trial = self.trial
+        path = Path(trial.weights_file)
+        if not path.is_file() or weights.digest(path) != trial.backbone.options["weights"]:
+            raise UserError(f"{path} on {platform.node()} is not the file of weights that the run was planned with")
+        return self.backbone().adapted(weights.read(path))
 
     def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:
         """The training batches of data indices start .. stop - 1 on the device, made ahead by `workers` threads."""
@@ -175,6 +190,8 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
         nets = [context.network()]
         if states:
             nets[0].load_columns(states)
+        elif trial.weights_file:
+            nets[0].load_pretrained(context.pretrained())
         nets[0].to(errand.device)
         workers = loader_workers(errand.cores, trial.recipe["threads"])
         for fraction in train(
@@ -207,7 +224,7 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
     with writing(folder):
         write_csv(folder / "curve.csv", record.curve)
         write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
-        _keep_predictions(context, nets, folder / "predictions.npz")
+        write_predictions(folder / "predictions.npz", _kept(context, nets))
         seconds = time.perf_counter() - start + record.earlier_seconds
         result = _result(context, nets[0], record, scores, files, seconds, errand.seconds_of_parents)
         write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
@@ -240,6 +257,7 @@ def _result(
             "seconds_with_parents": seconds + seconds_of_parents,
             "image_visits": trial.iterations * trial.recipe["images"], "iterations": trial.iterations,
             "step_seconds": record.step_seconds, "evaluation_seconds": record.evaluation_seconds,
+            "training_seconds": record.training_seconds, "wait_seconds": record.wait_seconds,
         },
         "environment": {
             "python": platform.python_version(), "torch": torch.__version__,
@@ -272,19 +290,16 @@ def last(items: Iterator[Any]) -> Any:
 
 
 @torch.inference_mode()
-def _keep_predictions(context: Context, nets: list[MultiTaskNet], path: Path) -> None:
-    """Small predictions on the first test images: the likeliest class a pixel, or half-precision region scores."""
-    samples = [context.subsets["test"][i] for i in range(min(SHOWN, len(context.subsets["test"])))]
-    arrays: dict[str, np.ndarray] = {}
-    device = next(nets[0].parameters()).device
-    for number, sample in enumerate(samples):
-        batch = to_device(evaluation_batch([sample], context.view), device)
-        outputs = [net.eval()(batch.images, batch.regions) for net in nets]
-        for name, task in context.tasks.items():
-            for what, value in average([task.predict(output[name], batch) for output in outputs]).items():
-                small = value.argmax(1).byte() if context.trial.form == "fcn" else value.half()
-                arrays[f"{name}.{what}.{number}"] = small.cpu().numpy()
-        if batch.regions is not None:
-            arrays[f"regions.{number}"] = batch.regions[:, 1:].cpu().numpy()
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+def _kept(context: Context, nets: list[MultiTaskNet]) -> dict[str, list[np.ndarray]]:
+    """What every task that has `keep` keeps of its predictions on the first test images."""
+    test, device = context.subsets["test"], next(nets[0].parameters()).device
+    kept: dict[str, list[np.ndarray]] = {name: [] for name, task in context.tasks.items() if hasattr(task, "keep")}
+    for number in range(min(SHOWN, len(test))):
+        batch = evaluation_batch([test[number]], context.view)
+        on_device = to_device(batch, device)
+        outputs = [net.eval()(on_device.images, on_device.regions) for net in nets]
+        for name, arrays in kept.items():
+            task = context.tasks[name]
+            prediction = average([task.predict(output[name], on_device) for output in outputs])
+            arrays.append(task.keep({k: v.cpu() for k, v in prediction.items()}, batch))
+    return kept

@@ -22,12 +22,41 @@ SHORT = Recipe(
     short_side=160, long_side=240, backbone_options={"width": 0.25, "fc": 512},
     dataset_options={"voc2008": {"proposals": 128}},
 )  # fmt: skip
-# Girshick 2015; the iterations of Splits and MTL-shared and the 10k after the parents are ours (Section 6 gives none).
 # gpu_hours: FLOPs of all arms at 10 TFLOP/s.
 PAPER = Recipe(
-    "paper", dict.fromkeys(TASKS, 40_000), 10_000, images=2, lr=1e-3, decay="step", step_at=0.75, regions=64,
-    frozen=("conv1",), short_side=600, long_side=1000, curve_points=20, curve_images=200, gpu_hours=3.0,
-    dataset_options={"voc2008": {"proposals": 2000, "proposal_size": 500}},
+    "paper", dict.fromkeys(TASKS, 40_000), 10_000, images=2, lr=1e-3, init="imagenet", decay="step", step_at=0.75,
+    regions=64, fill_background=False, frozen=("conv1",), short_side=600, long_side=1000, curve_points=20,
+    curve_images=200, gpu_hours=3.0, dataset_options={"voc2008": {"proposals": 2000, "proposal_size": 500}},
+    sources={
+        "iterations": "cited: Girshick 2015, 30k at the first rate and 10k at a tenth; ours for Splits and MTL-shared",
+        "extra_iterations": "ours: Section 6 gives none",
+        "images": "cited: Girshick 2015, Section 2.3",
+        "lr": "cited: Girshick 2015, Section 2.3",
+        "extra_lr": "ours: the same rate",
+        "init": "text: Section 6, networks pretrained on ImageNet; cross-stitch from one-task",
+        "chunk": "ours: two images fit any GPU",
+        "momentum": "cited: Girshick 2015, Section 2.3",
+        "weight_decay": "cited: Girshick 2015, Section 2.3",
+        "bias_lr": "cited: Girshick 2015, Section 2.3; no decay on biases as the released solver",
+        "warmup": "cited: none",
+        "decay": "cited: Girshick 2015, a tenth after 30k",
+        "step_at": "cited: Girshick 2015, 30k of 40k",
+        "clip": "cited: none",
+        "short_side": "cited: Girshick 2015, Section 4",
+        "long_side": "cited: Girshick 2015, Section 4",
+        "mirror": "cited: Girshick 2015, half of the images; ours: drawn at random",
+        "colour": "cited: none",
+        "regions": "cited: Girshick 2015, Section 2.3, 128 of two images",
+        "fill_background": "cited: Girshick 2015, Section 2.3, background overlaps in [.1, .5) only",
+        "frozen": "cited: the released CaffeNet model does not train conv1 (Split conv2 is then two one-task networks)",
+        "loss_weight": "text: Section 6, the sum; the attribute loss is 1/64 of the sum over attributes",
+        "task_options": "cited: Girshick 2015, offsets normalised by class",
+        "threads": "ours",
+        "precision": "cited: float32",
+        "backbone": "text: Section 6, AlexNet as Fast R-CNN's CaffeNet",
+        "backbone_options": "cited: the published widths, dropout .5",
+        "dataset_options": "cited: some 2000 boxes of selective search an image; ours: val is a fifth of train",
+    },
 )  # fmt: skip
 
 # One cross-stitch unit per layer: one per channel "led to unstable learning" (Section 6).

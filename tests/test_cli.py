@@ -21,12 +21,12 @@ from click.testing import CliRunner, Result
 
 from mtlbench import load_results
 from mtlbench.cli import main
-from mtlbench.store import Store
+from mtlbench.store import UNITS, Store
 
 SMOKE = ("run", "--pair", "det_attr", "--recipe", "smoke")
 LOCAL = (*SMOKE, "--executor", "local", "--seeds", "0")
 SHORT = ("--arm", "one-task", "--arm", "cross-stitch")  # 3 trials, one with parents
-TIMES = ("seconds", "seconds_with_parents", "step_seconds", "evaluation_seconds")
+TIMES = tuple(UNITS)
 
 SCHEMES = '''
 class Trunk:

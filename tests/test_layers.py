@@ -11,11 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors"}, {"spec", "cache", "files"}, {"plugins", "metrics", "board"},
-    {"regions", "layers", "_selective_search", "folders"},
-    {"backbones", "sharing", "tasks", "data"}, {"network", "batches", "enumerator", "store", "spaces"}, {"train"},
+    {"errors"}, {"spec", "cache", "files"}, {"values"}, {"plugins", "metrics", "board"},
+    {"regions", "layers", "folders"},
+    {"backbones", "sharing", "tasks", "data"},
+    {"weights", "network", "batches", "enumerator", "store", "spaces"}, {"train", "show"},
     {"trial", "courier", "reaper"}, {"schedule", "packing"}, {"ray_executor", "display", "stats"},
-    {"tables", "figures", "status"}, {"study", "clean"}, {"cli"},
+    {"tables", "figures", "status"}, {"study", "clean"}, {"datasets", "listing"}, {"cli"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PLUGINS = ("backbones", "sharing", "tasks", "data", "figures")

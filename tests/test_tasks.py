@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.spatial import ConvexHull
 
 from mtlbench import regions
 from mtlbench.errors import UserError
 from mtlbench.plugins import Batch, Sample, Score
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
-from mtlbench.tasks.normals import Normals, spherical_kmeans, spherical_median, triangulate
+from mtlbench.tasks.normals import Normals
 from mtlbench.tasks.semseg import Semseg
 
 IMAGE = np.zeros((64, 64, 3), dtype=np.uint8)
@@ -121,80 +119,6 @@ def normals_task() -> Normals:
     return Normals((), Normals.fit((), train))  # type: ignore[arg-type]
 
 
-def test_codebook_is_plain_repeatable_and_unit_length() -> None:
-    task = normals_task()
-    assert np.allclose(np.linalg.norm(task.codes.numpy(), axis=1), 1)
-    train = [Sample(IMAGE, {"normals": facing(np.random.default_rng(i), 40, 40)}) for i in range(8)]
-    facts = Normals.fit((), train)  # type: ignore[arg-type]
-    assert json.loads(json.dumps(facts)) == facts
-    assert np.array_equal(Normals((), facts).codes, task.codes)
-    # 20 codes over the hemisphere: no normal is far from its code
-    nearest = (facing(np.random.default_rng(99), 5000) @ task.codes.numpy().T).max(axis=1)
-    assert np.degrees(np.arccos(nearest.min())) < 35
-    assert np.degrees(np.arccos(np.minimum(nearest, 1))).mean() < 15
-
-
-def test_kmeans_finds_separate_bundles() -> None:
-    rng = np.random.default_rng(0)
-    # 5 bundles of very different sizes, 40 degrees and more apart
-    centres = unit(np.array([[0, 0, 1], [1, 0, 0.2], [-1, 0, 0.2], [0, 1, 0.2], [0, -1, 0.2]], dtype=float))
-    sizes = [1000, 500, 100, 50, 20]
-    vectors = unit(np.repeat(centres, sizes, axis=0) + rng.normal(0, 0.02, (sum(sizes), 3)))
-    codes = spherical_kmeans(vectors, 5, rng)
-    assert np.degrees(np.arccos(np.minimum((centres @ codes.T).max(axis=1), 1))).max() < 1
-
-
-def test_codebook_ignores_invalid_pixels_and_asks_for_enough_normals() -> None:
-    label = np.zeros((30, 30, 3), dtype=np.float32)
-    with pytest.raises(UserError, match="0 different normals"):
-        Normals.fit((), [Sample(IMAGE, {"normals": label}), Sample(IMAGE, {})])  # type: ignore[arg-type]
-    label[0, :25] = facing(np.random.default_rng(0), 25)
-    codes = np.array(Normals.fit((), [Sample(IMAGE, {"normals": label})])["codebook"])  # type: ignore[arg-type]
-    assert (np.linalg.norm(codes, axis=1) > 0.99).all()
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_triangles_are_the_convex_hull_of_the_codes_less_those_that_face_away(seed: int) -> None:
-    codes = facing(np.random.default_rng(seed), 20).astype(np.float64)
-    hull = ConvexHull(codes)
-    # a facet is seen from (0, 0, -1) when that point is on its outer side
-    facing_camera = hull.equations @ np.array([0, 0, -1, 1.0]) < 0
-    expected = {frozenset(facet.tolist()) for facet in hull.simplices[facing_camera]}
-    assert {frozenset(triangle.tolist()) for triangle in triangulate(codes)} == expected
-    assert len(expected) > 20
-
-
-def test_codes_on_one_arc_are_a_user_error() -> None:
-    angle = np.linspace(-1, 1, 20)
-    with pytest.raises(UserError, match="arc"):
-        triangulate(np.stack([np.sin(angle), 0 * angle, np.cos(angle)], axis=1))
-
-
-def test_decoding_is_exact_inside_the_cover() -> None:
-    """A normal's three barycentric weights as probabilities give the normal back (Ladicky et al.)."""
-    task = normals_task()
-    codes = task.codes.numpy().astype(np.float64)
-    checked = 0
-    for normal in facing(np.random.default_rng(5), 300).astype(np.float64):
-        for triangle in task.triangles:
-            weights = np.linalg.solve(codes[triangle].T, normal)
-            if (weights > 1e-6).all():
-                probability = np.zeros((1, 20), dtype=np.float32)
-                probability[0, triangle] = weights / weights.sum()
-                np.testing.assert_allclose(task.decode(torch.from_numpy(probability))[0], normal, atol=1e-5)
-                checked += 1
-    assert 100 < checked <= 300  # each normal lies in one triangle at most
-
-
-def test_decoding_agrees_with_a_loop_over_triangles() -> None:
-    task = normals_task()
-    probability = torch.randn(50, 20, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
-    for row, decoded in zip(probability.numpy(), task.decode(probability).numpy(), strict=True):
-        best = max(task.triangles, key=lambda t: row[t].sum())
-        mixed = sum(row[k] * task.codes[k].numpy() for k in best)
-        np.testing.assert_allclose(decoded, mixed / np.linalg.norm(mixed), atol=1e-5)
-
-
 def test_normals_loss_is_cross_entropy_on_the_nearest_code() -> None:
     task = normals_task()
     labels = torch.from_numpy(facing(np.random.default_rng(1), 2, 4, 5))
@@ -203,7 +127,7 @@ def test_normals_loss_is_cross_entropy_on_the_nearest_code() -> None:
     terms = []
     for b, y, x in np.ndindex(2, 4, 5):
         if labels[b, y, x].any():
-            angles = [math.acos(min(1.0, float(code @ labels[b, y, x]))) for code in task.codes]
+            angles = [math.acos(min(1.0, float(code @ labels[b, y, x]))) for code in task.codebook.codes]
             terms.append(-float(output[b, :, y, x].log_softmax(dim=0)[int(np.argmin(angles))]))
     assert len(terms) == 35
     assert float(task.loss(output, dense_batch("normals", labels))) == pytest.approx(np.mean(terms), rel=1e-5)
@@ -242,15 +166,6 @@ def test_best_constant_normal() -> None:
     assert value(chance, "mean") == pytest.approx(36, abs=0.1)
     assert value(chance, "median") == pytest.approx(0, abs=0.005)
     assert value(chance, "within_11.25") == pytest.approx(60)
-
-
-def test_spherical_median_beats_a_fine_grid_of_constants() -> None:
-    rng = np.random.default_rng(3)
-    vectors = unit(rng.normal(size=(500, 3)) * [1, 0.5, 0.3] + [0.3, 0.2, 1.0])
-    grid = facing(rng, 20_000)
-    median = spherical_median(vectors, np.array([1.0, 0, 0]))
-    best = np.arccos(np.clip(grid @ vectors.T, -1, 1)).mean(axis=1).min()
-    assert np.arccos(np.clip(vectors @ median, -1, 1)).mean() <= best
 
 
 # ---------------------------------------------------------------------------------------------------- detection

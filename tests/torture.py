@@ -28,10 +28,11 @@ import click
 import pandas as pd
 
 from mtlbench import load_results
+from mtlbench.store import UNITS
 
 COMMAND = ("run", "--pair", "det_attr", "--recipe", "smoke", "--all-splits", "--seeds", "0")
 RESUME = ("--resume-every", "0.001")  # minutes: a resume file after every step
-TIMES = ("seconds", "seconds_with_parents", "step_seconds", "evaluation_seconds")
+TIMES = tuple(UNITS)
 DRIVER_SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 WORKER = b"ray::TrialActor"
 STOP_SECONDS = 10.0  # from INT or TERM to the exit

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
-from mtlbench.layers import LocalResponseNorm, RegionPool, SeededDropout
-from mtlbench.plugins import Geometry, Stage
+from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, stages_of
+from mtlbench.layers import LocalResponseNorm, RegionPool
 
 CHANNELS = {"conv1": 96, "pool1": 96, "conv2": 256, "pool2": 256, "conv3": 384, "conv4": 384, "conv5": 256,
             "pool5": 256, "fc6": 4096, "fc7": 4096}  # fmt: skip
-STITCHED = ("pool1", "pool2", "pool5", "fc6", "fc7")  # Section 5
+IN_FILES = {stage: stage for stage in CHANNELS if not stage.startswith("pool")}
 
 
 class Caffenet:
@@ -22,24 +22,26 @@ class Caffenet:
     `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width), `dropout` opens
     fc7 and the heads. `small` (Ours, for images of about 64 pixels): conv1 5x5 at stride 2, "same" paddings, fc6 over
     3 x 3 cells; the last map has stride 16 (`fcn`), or RoI pooling works at stride 4 (`roi`: pool2 at stride 1). He
-    start.
+    start, or `weights` (the digest of a file), which expect Caffe's inputs: BGR, 0-255, minus the mean.
     """
 
     version = 1
     forms = ("fcn", "roi")
     mean = (102.98, 115.95, 122.77)  # Caffe's, in BGR order
-    std = (64.0, 64.0, 64.0)  # a start from scratch wants inputs near unit size (Ours)
     bgr = True
+    torchvision_weights = ""
 
     def __init__(
-        self, form: str, width: float = 1.0, fc: int = 0, small: bool = False, dropout: float = 0.5
+        self, form: str, width: float = 1.0, fc: int = 0, small: bool = False, dropout: float = 0.5, weights: str = ""
     ) -> None:
-        self.form, self.small, self.dropout = form, small, dropout
-        wide = {s: fc if fc and s.startswith("fc") else max(2, round(c * width / 2) * 2) for s, c in CHANNELS.items()}
-        order = (*CHANNELS, "fc8")
-        self.stages = tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED, order) for s in CHANNELS)
-        self.channels = wide
-        self.geometry = self._geometry()
+        self.form, self.small, self.dropout, self.weights = form, small, dropout, weights
+        # A start from scratch wants inputs near unit size (Ours).
+        self.std = (1.0, 1.0, 1.0) if weights else (64.0, 64.0, 64.0)
+        self.stages = stages_of(CHANNELS, width, fc)
+        self.channels = {stage.name: stage.channels for stage in self.stages}
+        padding = 1 if small else 0
+        pool = (3, 2, padding)  # of form `fcn`, the only one whose geometry is read
+        self.geometry = geometry_of([self._conv1_shape, pool, pool, pool, (self._cells, 1, padding)], hold=small)
 
     def build(self, stage: str) -> nn.Module:
         """A fresh module, He start from torch's global generator."""
@@ -47,9 +49,20 @@ class Caffenet:
             "conv1": self._conv1, "pool1": self._pool, "conv2": lambda: self._conv("pool1", "conv2", 5, 2, norm=True),
             "pool2": self._pool2, "conv3": lambda: self._conv("pool2", "conv3", 3, 1, norm=True),
             "conv4": lambda: self._conv("conv3", "conv4", 3, 2), "conv5": lambda: self._conv("conv4", "conv5", 3, 2),
-            "pool5": self._pool5, "fc6": self._fc6, "fc7": self._fc7,
+            "pool5": self._pool5,
+            "fc6": lambda: fc6(self.form, self.channels["pool5"], self.channels["fc6"], self._cells, int(self.small)),
+            "fc7": lambda: fc7(self.form, self.channels["fc6"], self.channels["fc7"], self.dropout),
         }  # fmt: skip
         return make[stage]()
+
+    def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """{stage: its module's state} from `conv1.weight` .. `fc7.bias` in the shapes of Caffe; `fc8` is ignored.
+
+        Raises UserError with the names and shapes that differ.
+        """
+        small = "small " if self.small else ""
+        what = f"{small}caffenet in form {self.form}, {self.channels['conv1']} and {self.channels['fc6']} wide"
+        return fitted(what, self.build, IN_FILES, ("fc8.",), state)
 
     @property
     def _conv1_shape(self) -> tuple[int, int, int]:
@@ -64,11 +77,11 @@ class Caffenet:
 
     def _conv1(self) -> nn.Module:
         kernel, stride, padding = self._conv1_shape
-        return nn.Sequential(_he(nn.Conv2d(3, self.channels["conv1"], kernel, stride, padding)), nn.ReLU(inplace=True))
+        return nn.Sequential(he(nn.Conv2d(3, self.channels["conv1"], kernel, stride, padding)), nn.ReLU(inplace=True))
 
     def _conv(self, before: str, name: str, kernel: int, groups: int, norm: bool = False) -> nn.Module:
         conv = nn.Conv2d(self.channels[before], self.channels[name], kernel, 1, kernel // 2, groups=groups)
-        return nn.Sequential(*([LocalResponseNorm()] if norm else []), _he(conv), nn.ReLU(inplace=True))
+        return nn.Sequential(*([LocalResponseNorm()] if norm else []), he(conv), nn.ReLU(inplace=True))
 
     def _pool(self) -> nn.Module:
         """Caffe rounds the size of pooled maps up."""
@@ -82,33 +95,3 @@ class Caffenet:
         if self.form == "roi":
             return RegionPool(self._cells, 4 if self.small else 16)
         return self._pool()
-
-    def _fc6(self) -> nn.Module:
-        inputs, outputs, cells = self.channels["pool5"], self.channels["fc6"], self._cells
-        if self.form == "roi":
-            return nn.Sequential(nn.Flatten(), _he(nn.Linear(inputs * cells * cells, outputs)), nn.ReLU(inplace=True))
-        conv = nn.Conv2d(inputs, outputs, cells, padding=1 if self.small else 0)
-        return nn.Sequential(_he(conv), nn.ReLU(inplace=True))
-
-    def _fc7(self) -> nn.Module:
-        inputs, outputs = self.channels["fc6"], self.channels["fc7"]
-        layer = nn.Linear(inputs, outputs) if self.form == "roi" else nn.Conv2d(inputs, outputs, 1)
-        return nn.Sequential(SeededDropout(self.dropout), _he(layer), nn.ReLU(inplace=True))
-
-    def _geometry(self) -> Geometry:
-        """By receptive-field arithmetic over (kernel, stride, padding)."""
-        padding = 1 if self.small else 0
-        pool = (3, 2, padding)
-        fc6 = (self._cells, 1, 1 if self.small else 0)
-        stride, centre = 1, 0.0
-        for kernel, step, pad in (self._conv1_shape, pool, pool, pool, fc6):
-            centre += ((kernel - 1) / 2 - pad) * stride
-            stride *= step
-        return Geometry(stride, round(centre), hold=self.small)
-
-
-def _he(layer: nn.Conv2d | nn.Linear) -> nn.Module:
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    assert layer.bias is not None
-    nn.init.zeros_(layer.bias)
-    return layer

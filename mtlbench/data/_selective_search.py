@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
-import multiprocessing
-import os
-import threading
-import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from mtlbench.data._per_image import make_missing
 from mtlbench.errors import UserError
 
 SMALLEST = 4  # pixels of the scaled image: narrower or lower boxes are dropped
 NEAR_DUPLICATE = 0.8  # IoU above which a box goes behind all others
-FEW = 4  # images that are not worth starting processes for
-SECONDS_BETWEEN_LINES = 3.0
 
 
 def digest(content: bytes) -> str:
@@ -77,85 +71,68 @@ def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return inter / (areas[0][:, None] + areas[1][None, :] - inter)
 
 
-def load(folder: Path, key: str) -> np.ndarray | None:
-    """The stored proposals `P 4` of the image with this digest, or None. Raises UserError where the file is damaged."""
-    path = folder / f"{key}.npy"
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+class Work(NamedTuple):
+    """An image file, the digest that it had, and the longest side that it is searched at."""
+
+    path: Path
+    digest: str
+    size: int
 
 
-def prepare(images: list[Path], folder: Path, size: int, say: Callable[[str], None]) -> None:
-    """Make the proposals of all these image files that `folder` lacks, one process per core; `say` takes progress.
+def make_proposals(images: Mapping[str, Path], folder: Path, size: int, say: Callable[[str], None]) -> None:
+    """Make the proposals of these image files (by digest) that `folder` lacks, one process per core.
 
-    Safe under concurrent calls (the second waits, then finds the work done) and after a kill (it goes on).
+    Safe under concurrent calls and after a kill, which loses only the images under way. Raises UserError where a file
+    changed meanwhile and where the cache cannot be written.
     """
+    todo = {_file(key): Work(path, key, size) for key, path in images.items()}
+    make_missing(todo, folder, _make, "selective search", say)
+
+
+def load(folder: Path, key: str) -> np.ndarray:
+    """The stored proposals `P 4` of the image with this digest. Raises UserError where the file is damaged."""
+    path = folder / _file(key)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "a")
-    except OSError as error:
-        raise UserError(f"cannot write to the cache {folder}: {error}; set MTLBENCH_CACHE=FOLDER") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when the process dies
-        for left_over in folder.glob("*.tmp"):  # of processes that were killed: we hold the lock
-            left_over.unlink()
-        missing = [path for path in images if not (folder / f"{digest(path.read_bytes())}.npy").exists()]
-        if len(missing) <= FEW:
-            for path in missing:
-                make(path, folder, size)
-            return
-        workers = min(cores(), len(missing))
-        say(f"selective search: {len(missing)} images on {workers} processes")
-        # not fork: the caller may hold threads (Ray's, torch's)
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=start_worker)
-        try:
-            jobs = [pool.submit(make, path, folder, size) for path in missing]
-            started = spoken = time.monotonic()
-            for done, job in enumerate(as_completed(jobs), start=1):
-                job.result()
-                now = time.monotonic()
-                if now - spoken >= SECONDS_BETWEEN_LINES and done < len(jobs):
-                    left = (now - started) / done * (len(jobs) - done)
-                    say(f"selective search: {done} of {len(jobs)} images, about {left:.0f} s left")
-                    spoken = now
-        finally:
-            pool.shutdown(cancel_futures=True)
-        say(f"selective search: done in {time.monotonic() - started:.0f} s")
+        found = np.load(path, allow_pickle=False)
+        if found.ndim != 2 or found.shape[1] != 4 or found.dtype != np.float32:
+            raise ValueError(f"{found.dtype} {found.shape}")
+    except (OSError, ValueError, EOFError) as error:
+        why = " ".join(str(error).split())
+        raise UserError(f"{path} is damaged ({why}); delete it and run the same command again") from error
+    return found
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+class Recall(NamedTuple):
+    """How many of `objects` the proposals hit, and how many proposals an image had on average."""
+
+    hit: int
+    objects: int
+    boxes: float
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1; NaN without objects."""
+        return self.hit / self.objects if self.objects else float("nan")
 
 
-def start_worker() -> None:
-    """Set up a worker process: one thread, and an end when the parent is killed (else it would wait for ever)."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def end_with_parent() -> None:
-    """Wait for the parent process to end, then end this one."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+def recall(pairs: Iterable[tuple[np.ndarray, np.ndarray]], iou: float = 0.5) -> Recall:
+    """Of images as (annotated boxes `N 4`, proposals `P 4`): an object is hit by any proposal at this IoU or more."""
+    hit = objects = boxes = images = 0
+    for annotated, proposals in pairs:
+        images, boxes, objects = images + 1, boxes + len(proposals), objects + len(annotated)
+        if len(annotated) and len(proposals):
+            best = overlap(annotated.astype(np.float64), proposals.astype(np.float64)).max(axis=1)
+            hit += int((best >= iou).sum())
+    return Recall(hit, objects, boxes / max(1, images))
 
 
-def make(path: Path, folder: Path, size: int) -> None:
-    """Write the proposals of one image file. Raises UserError where it is not an image."""
-    content = path.read_bytes()
-    key = digest(content)
-    try:
-        image = decode(content)
-    except OSError as error:
-        raise UserError(f"{path} is not a readable image; replace it by the original file") from error
-    temporary = folder / f"{key}.{os.getpid()}.tmp"
-    with open(temporary, "wb") as file:
-        np.save(file, propose(image, size, seed=int(key, 16)), allow_pickle=False)
-    os.replace(temporary, folder / f"{key}.npy")
+def _file(key: str) -> str:
+    return f"{key}.npy"
+
+
+def _make(work: Work, target: Path) -> None:
+    content = work.path.read_bytes()
+    if digest(content) != work.digest:
+        raise UserError(f"{work.path} was changed while it was being prepared; run the same command again")
+    with open(target, "wb") as file:
+        np.save(file, propose(decode(content), work.size, seed=int(work.digest, 16)), allow_pickle=False)

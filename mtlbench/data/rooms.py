@@ -18,7 +18,7 @@ from mtlbench.data._rooms_objects import ATTRIBUTES, CLASSES
 from mtlbench.data._rooms_render import IGNORED, Rendered, render
 from mtlbench.data._rooms_scene import LABELS, make_scene
 from mtlbench.errors import UserError
-from mtlbench.plugins import Sample, unknown
+from mtlbench.plugins import Count, Sample, Survey, unknown
 
 VERSION = 1
 SUBSETS = ("train", "val", "test")
@@ -123,9 +123,9 @@ class Rooms:
         lines = "".join(f"{name} {entry['sha256']}\n" for name, entry in sorted(listed.items()))
         return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
-    def verify(self) -> list[str]:
-        """Read every cached file and make the cache anew if one is not what was written; the names of such files."""
-        self.prepare()
+    def verify(self, say: Callable[[str], None]) -> Survey:
+        """Read every cached file, and make the cache anew where one is not what was written."""
+        self.prepare(say)
         wrong = _changed(self.folder)
         if wrong:
             build_once(
@@ -133,7 +133,10 @@ class Rooms:
                 lambda folder: self._build(folder, lambda line: None),
                 lambda folder: _intact(folder) and not _changed(folder),
             )
-        return wrong
+        return Survey(
+            tuple(Count(f"{name} images", length) for name, length in self.lengths.items()),
+            tuple(f"{self.folder / name} was not what had been written; all was rendered anew" for name in wrong),
+        )
 
     def subset(self, name: str) -> RoomsSubset:
         """`train`, `val` or `test`. Raises UserError for another name."""

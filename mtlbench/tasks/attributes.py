@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlbench import metrics
-from mtlbench.plugins import Batch, Metric, Score, Subset
+from mtlbench import metrics, regions
+from mtlbench.plugins import Batch, Metric, Sample, Score, Subset
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 UNLABELLED = 255
+LISTED = 4  # boxes of an image, the largest (ours: more text cannot be read)
+AT_LEAST = 3  # predicted attributes of a box that are shown (ours)
+COLUMNS = 60  # letters across the list under an image
+LINE = 1.3  # its line over its letters' size
+INK, RIGHT, WRONG = "#1A1A1A", "#00794F", "#C03A00"
+BOXES = ("#56B4E9", "#E69F00", "#F0E442", "#CC79A7")  # of the listed ones (Okabe and Ito 2008)
 
 
 class Attributes:
@@ -50,11 +59,13 @@ class Attributes:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """1/A x the sum of the attributes' sigmoid cross-entropies (text), averaged over labelled foreground (ours)."""
-        assert batch.foreground is not None
-        labels = batch.labels["attributes"]
-        rows = batch.foreground & batch.masks["attributes"] & (labels != UNLABELLED).all(dim=1)
+        labels, rows = batch.labels["attributes"], self._rows(batch)
         by_region = F.binary_cross_entropy_with_logits(output.float(), labels.float(), reduction="none").mean(dim=1)
         return (by_region * rows).sum() / rows.sum().clamp(min=1)
+
+    def count(self, batch: Batch) -> Tensor:
+        """The labelled foreground regions."""
+        return self._rows(batch).sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`probability` `R A` that each attribute is present."""
@@ -63,6 +74,81 @@ class Attributes:
     def meter(self) -> AttributesMeter:
         """An empty meter."""
         return AttributesMeter(self.categories)
+
+    def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
+        """The probabilities `n A` float16 of the annotated boxes of one image."""
+        (sample,) = batch.samples
+        assert sample.proposals is not None
+        return prediction["probability"][len(sample.proposals) :].cpu().numpy().astype(np.float16)
+
+    def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
+        """The image with its largest annotated boxes numbered, and under it the attributes of each.
+
+        The true ones, or the likeliest ones of what was kept: as many as are true, at least 3, right ones in green and
+        wrong ones in red with a cross.
+        """
+        boxes = np.zeros((0, 4), np.float32) if sample.boxes is None else sample.boxes
+        labels = sample.labels.get("attributes", np.full((len(boxes), len(self.categories)), UNLABELLED))
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        listed = np.sort(np.argsort(-area, kind="stable")[:LISTED])
+        words = flow([self._answer(labels[box], None if kept is None else kept[box]) for box in listed])
+        height, width = sample.image.shape[:2]
+        letter = width / COLUMNS  # in pixels, as all that follows
+        size = letter / regions.LETTER
+        line = LINE * size
+        regions.show_image(axes, sample.image, below=(max((w.line for w in words), default=-1) + 1.5) * line)
+        for word in words:
+            regions.write(axes, word.column * letter, height + (word.line + 1) * line, word.text, size, word.colour)
+        for number, box in enumerate(listed):
+            axes.plot(*regions.outline(boxes[box]), color=BOXES[number], linewidth=1.4)
+            first = next(word.line for word in words if word.paragraph == number)
+            corner = np.clip(boxes[box, :2], 0, [width - 2 * letter, height - line])
+            for x, y in (corner, (0.0, height + first * line + (LINE - 0.85) * size)):
+                axes.fill([x, x + 2 * letter, x + 2 * letter, x], [y, y, y + size, y + size], color=BOXES[number])
+                regions.write(axes, x + letter / 2, y + 0.85 * size, str(number + 1), size, INK)
+
+    def _answer(self, label: np.ndarray, probability: np.ndarray | None) -> list[tuple[str, str]]:
+        """Names of attributes of one box, each with its colour: the true ones, or the likeliest."""
+        labelled = bool((label != UNLABELLED).all())
+        true = np.flatnonzero(label == 1) if labelled else np.zeros(0, int)
+        if probability is None:
+            found = [(self.categories[a], INK) for a in true]
+            return found or [("none" if labelled else "not labelled", INK)]
+        likeliest = np.argsort(-probability, kind="stable")[: max(AT_LEAST, len(true))]
+        if not labelled:
+            return [(self.categories[a], INK) for a in likeliest]
+        return [(self.categories[a], RIGHT) if label[a] else ("\N{MULTIPLICATION SIGN}" + self.categories[a], WRONG)
+                for a in likeliest]  # fmt: skip
+
+    def _rows(self, batch: Batch) -> Tensor:
+        """`R` bool: labelled foreground."""
+        assert batch.foreground is not None
+        return batch.foreground & batch.masks["attributes"] & (batch.labels["attributes"] != UNLABELLED).all(dim=1)
+
+
+class Word(NamedTuple):
+    """A word of a list that is set in letters of one width."""
+
+    paragraph: int
+    line: int
+    column: int
+    text: str
+    colour: str
+
+
+def flow(paragraphs: list[list[tuple[str, str]]], indent: int = 3) -> list[Word]:
+    """Words and their colours, set line by line with a comma between them; each paragraph starts a line."""
+    words, line = [], 0
+    for number, paragraph in enumerate(paragraphs):
+        column = indent
+        for place, (text, colour) in enumerate(paragraph):
+            text += "," if place < len(paragraph) - 1 else ""
+            if column > indent and column + len(text) > COLUMNS:
+                line, column = line + 1, indent
+            words.append(Word(number, line, column, text, colour))
+            column += len(text) + 1
+        line += 1
+    return words
 
 
 class AttributesMeter:

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor, nn
 
 from mtlbench import metrics
-from mtlbench.plugins import Batch, Metric, Score, Subset
+from mtlbench.plugins import Batch, Metric, Sample, Score, Subset
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 IGNORED = 255
+KEPT_SIDE = 320  # pixels, at most, of what is kept to be drawn
+NAMED_AREA = 0.015  # share of the picture from which an area is given its name
+# Ours: each the furthest in CIELAB from black and all before it, of chroma up to 72 and lightness 30 to 94
+PALETTE = (
+    "aabbdd bbaa00 cc1144 00ffbb 772299 005500 ffaa88 0088ff ff88cc 664400 99bb88 773355 006666 bbff77 "
+    "00eeff 335588 cc6611 11aa44 cc88ff bb0077 887766 ffee99 aa5544 eeddcc 11bb99 00bbff 668800 9977bb "
+    "dd99aa 991100 2244aa ffbb55 ff7788 998844 44aabb aaffbb eebbff aaeedd 557744 88aaff"
+).split()
 
 
 class Semseg:
@@ -52,9 +64,13 @@ class Semseg:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of `B K H W` at full resolution, averaged over the labelled pixels of the labelled images."""
-        labels = batch.labels["semseg"].long().masked_fill(~batch.masks["semseg"][:, None, None], IGNORED)
+        labels = batch.labels["semseg"].long().masked_fill(~_labelled(batch), IGNORED)
         total = F.cross_entropy(output.float(), labels, ignore_index=IGNORED, reduction="sum")
-        return total / (labels != IGNORED).sum().clamp(min=1)
+        return total / self.count(batch)
+
+    def count(self, batch: Batch) -> Tensor:
+        """Labelled pixels of the labelled images, at least 1."""
+        return _labelled(batch).sum().clamp(min=1)
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`probability` `B K H W`."""
@@ -63,6 +79,50 @@ class Semseg:
     def meter(self) -> SemsegMeter:
         """An empty meter."""
         return SemsegMeter(self.categories)
+
+    def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
+        """`H W` uint8, the likeliest class of every n-th pixel (the longest side <= 320)."""
+        guess = prediction["probability"][0].max(dim=0).indices
+        step = -(-max(guess.shape) // KEPT_SIDE)
+        return guess[::step, ::step].byte().cpu().numpy()
+
+    def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
+        """The classes as colours with the names on large areas, black = ignored or absent."""
+        height, width = sample.image.shape[:2]
+        classes = kept
+        if classes is None:
+            classes = sample.labels.get("semseg", np.full((1, 1), IGNORED, dtype=np.uint8))
+        axes.imshow(_colours(classes), extent=(0, width, height, 0), interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        rows, columns = classes.shape
+        for name, row, column in self._named_areas(classes):
+            axes.annotate(
+                name, ((column + 0.5) * width / columns, (row + 0.5) * height / rows), ha="center", va="center",
+                fontsize=7, bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.7, "linewidth": 0},
+            )  # fmt: skip
+
+    def _named_areas(self, classes: np.ndarray) -> list[tuple[str, int, int]]:
+        """Name, row and column of the innermost pixel of each large connected area."""
+        found = []
+        for label in np.setdiff1d(classes, [IGNORED]):
+            areas, _ = ndimage.label(classes == label)
+            sizes = np.bincount(areas.ravel())
+            for area in np.flatnonzero(sizes[1:] >= NAMED_AREA * classes.size) + 1:
+                depth = ndimage.distance_transform_edt(np.pad(areas == area, 1))[1:-1, 1:-1]
+                row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+                found.append((self.categories[label], int(row), int(column)))
+        return found
+
+
+def _labelled(batch: Batch) -> Tensor:
+    """`B H W` bool: pixels with a class, in the images that are labelled."""
+    return (batch.labels["semseg"] != IGNORED) & batch.masks["semseg"][:, None, None]
+
+
+def _colours(classes: np.ndarray) -> np.ndarray:
+    """`H W 3` uint8; IGNORED is black, the palette starts again after 40 classes."""
+    palette = np.array([list(bytes.fromhex(colour)) for colour in PALETTE], dtype=np.uint8)
+    return np.where((classes == IGNORED)[..., None], np.uint8(0), palette[classes % len(palette)])
 
 
 class SemsegMeter:
@@ -74,7 +134,7 @@ class SemsegMeter:
 
     def add(self, prediction: dict[str, Tensor], batch: Batch) -> None:
         """Add the labelled pixels of a batch."""
-        guess = prediction["probability"].argmax(dim=1)
+        guess = prediction["probability"].max(dim=1).indices  # twice as fast as argmax, the first of equals too
         truth = batch.labels["semseg"].to(guess.device).long()
         labelled = (truth != IGNORED) & batch.masks["semseg"].to(guess.device)[:, None, None]
         cells = truth[labelled] * len(self.categories) + guess[labelled]

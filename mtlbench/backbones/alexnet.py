@@ -1,0 +1,73 @@
+"""AlexNet as torchvision has it, with weights of ImageNet (Krizhevsky 2014, "One weird trick")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, stages_of
+from mtlbench.layers import RegionPool
+
+CHANNELS = {"conv1": 64, "pool1": 64, "conv2": 192, "pool2": 192, "conv3": 384, "conv4": 256, "conv5": 256,
+            "pool5": 256, "fc6": 4096, "fc7": 4096}  # fmt: skip
+IN_FILES = {"conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "conv4": "features.8",
+            "conv5": "features.10", "fc6": "classifier.1", "fc7": "classifier.4"}  # fmt: skip
+CELLS = 6  # a side, that fc6 looks at
+
+
+class Alexnet:
+    """conv1 .. fc7 without LRN and groups, narrower than the paper's CaffeNet; dropout opens fc7 and the heads.
+
+    Ours, as the literature has both forms for CaffeNet only. Form `fcn`: as FCN-32s (Long et al. 2015), conv1 padded
+    by 100, fc6 and fc7 as convolutions. Form `roi`: as Fast R-CNN (Girshick 2015), RoI pooling 6 x 6 at stride 16 in
+    place of pool5, conv1 padded by 5 and pool1 and pool2 by 1, so that cell i is centred on pixel 16 i, where RoI
+    pooling looks for it; torchvision's paddings (2, 0, 0) would put it 15 pixels further. Pooled sizes are rounded up,
+    as Caffe's, so that the last cells reach the image's edge; at 224 x 224 torchvision's rounding down does the same.
+    `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width). He start, or
+    `weights` (the digest of a file); input scaling is torchvision's in both cases.
+    """
+
+    version = 1
+    forms = ("fcn", "roi")
+    mean = (123.675, 116.28, 103.53)  # torchvision's 0.485, 0.456, 0.406 in the range 0-255
+    std = (58.395, 57.12, 57.375)  # torchvision's 0.229, 0.224, 0.225
+    bgr = False
+    torchvision_weights = "AlexNet_Weights.IMAGENET1K_V1"
+
+    def __init__(self, form: str, width: float = 1.0, fc: int = 0, dropout: float = 0.5, weights: str = "") -> None:
+        self.form, self.dropout, self.weights = form, dropout, weights
+        self.stages = stages_of(CHANNELS, width, fc)
+        self.channels = {stage.name: stage.channels for stage in self.stages}
+        pool = (3, 2, 0)  # of form `fcn`, the only one whose geometry is read
+        self.geometry = geometry_of([(11, 4, 100), pool, pool, pool, (CELLS, 1, 0)], hold=False)
+
+    def build(self, stage: str) -> nn.Module:
+        """A fresh module, He start from torch's global generator."""
+        width, roi = self.channels, self.form == "roi"
+        make: dict[str, Callable[[], nn.Module]] = {
+            "conv1": lambda: _conv(3, width["conv1"], 11, 4, 5 if roi else 100), "pool1": self._pool,
+            "conv2": lambda: _conv(width["pool1"], width["conv2"], 5, 1, 2), "pool2": self._pool,
+            "conv3": lambda: _conv(width["pool2"], width["conv3"], 3, 1, 1),
+            "conv4": lambda: _conv(width["conv3"], width["conv4"], 3, 1, 1),
+            "conv5": lambda: _conv(width["conv4"], width["conv5"], 3, 1, 1),
+            "pool5": lambda: RegionPool(CELLS, 16) if roi else self._pool(),
+            "fc6": lambda: fc6(self.form, width["pool5"], width["fc6"], CELLS, 0),
+            "fc7": lambda: fc7(self.form, width["fc6"], width["fc7"], self.dropout),
+        }  # fmt: skip
+        return make[stage]()
+
+    def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """{stage: its module's state} from names and shapes of torchvision's alexnet; `classifier.6` is ignored.
+
+        Raises UserError with the names and shapes that differ.
+        """
+        what = f"alexnet in form {self.form}, {self.channels['conv1']} and {self.channels['fc6']} wide"
+        return fitted(what, self.build, IN_FILES, ("classifier.6.",), state)
+
+    def _pool(self) -> nn.Module:
+        return nn.MaxPool2d(3, 2, padding=1 if self.form == "roi" else 0, ceil_mode=True)
+
+
+def _conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
+    return nn.Sequential(he(nn.Conv2d(inputs, outputs, kernel, stride, padding)), nn.ReLU(inplace=True))
