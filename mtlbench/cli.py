@@ -116,6 +116,17 @@ def run(**options: Any) -> int:
         interrupts.end()
 
 
+@main.command("list")
+@click.argument("kind")
+@click.option("--pair", default="", help="Only of this search space (recipes, spaces, arms).")
+@one_line_errors
+def list_(kind: str, pair: str) -> None:
+    """List recipes (with the source of each value), spaces, arms, datasets, tasks, backbones, schemes or figures."""
+    from mtlbench.listing import print_listing
+
+    print_listing(kind, pair)
+
+
 @main.group()
 def data() -> None:
     """Make the files of a data set ready, or look for what is missing or broken in them."""

@@ -99,6 +99,7 @@ class Dataset(Protocol):
 class Batch:
     """What a step or an evaluation works on. R regions stand in the order of their images.
 
+    Labels of a task that no image of the batch is labelled for are absent, its masks are all False.
     Form `fcn`: labels `B H W ...`, masks `B` bool. Form `roi`: labels `R ...` (the matched object's row; zeros for
     background), masks `R` bool (labelled for that task), regions `R 5` (image index, x1 y1 x2 y2), `foreground` `R`
     bool, `targets` `R 4` (box offsets to the matched object). In evaluation the regions of an image are its proposals

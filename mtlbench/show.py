@@ -278,44 +278,51 @@ def _prediction(task: Task, kept: Sequence[np.ndarray], axes: Axes, number: int,
 def picture(title: str, columns: Sequence[tuple[str, Drawer]], samples: Sequence[Sample]) -> Canvas:
     """A row an image, a column a drawer under its heading; pictures are equally wide and as tall as the image asks.
 
-    What a drawer puts beside its picture (a legend, a label) gets room in its row and column.
+    What a drawer puts below the image or beside its picture (a list, a legend) gets room in its row and column.
     """
     from matplotlib.figure import Figure
 
-    canvas = Figure(figsize=(10, 10), dpi=DPI)
-    talls = [PANEL * sample.image.shape[0] / sample.image.shape[1] for sample in samples]
-    grid: list[list[Axes]] = []
-    for number, (sample, tall) in enumerate(zip(samples, talls, strict=True)):
-        grid.append([])
-        for place, (heading, draw) in enumerate(columns):
-            axes = canvas.add_axes((0, 0, PANEL / 10, tall / 10), label=f"{number} {place}")
+    canvas = Figure(figsize=(1, 1), dpi=DPI)
+    grid = [[canvas.add_axes((0, 0, 1, 1), label=f"{row} {place}") for place in range(len(columns))]
+            for row in range(len(samples))]  # fmt: skip
+    tall = np.zeros((len(samples), len(columns)))
+    outside = np.zeros((*tall.shape, 4))  # left, below, right, above
+    for number, (sample, row) in enumerate(zip(samples, grid, strict=True)):
+        for place, ((heading, draw), axes) in enumerate(zip(columns, row, strict=True)):
+            axes.set_position((0, 0, PANEL, PANEL * sample.image.shape[0] / sample.image.shape[1]))
             draw(axes, number, sample)
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
-            if number == 0:
-                axes.set_title(heading, fontsize=HEADING_SIZE, pad=3)
-            if place == 0:
-                axes.set_ylabel(f"test {number}", fontsize=LABEL_SIZE, labelpad=2)
-            grid[-1].append(axes)
-    outside = np.array([[_outside(axes) for axes in row] for row in grid])  # rows columns 4
+            axes.set_title(heading if number == 0 else "", fontsize=HEADING_SIZE, pad=3)
+            axes.set_ylabel(f"test {number}" if place == 0 else "", fontsize=LABEL_SIZE, labelpad=2)
+            tall[number, place] = _height(axes, sample)
+            axes.set_position((0, 0, PANEL, tall[number, place]))
+            outside[number, place] = _outside(axes)
     left, right = outside[..., 0].max(axis=0), outside[..., 2].max(axis=0)
-    below, above = outside[..., 1].max(axis=1), outside[..., 3].max(axis=1)
+    above, down = outside[..., 3].max(axis=1), (tall + outside[..., 1]).max(axis=1)
     width = float((left + PANEL + right + GAP).sum()) + GAP
     lines = [piece for line in title.splitlines() for piece in textwrap.wrap(line, int(width * LETTERS))]
     head = LINE * len(lines) + 2 * GAP
-    height = head + float((above + talls + below + GAP).sum())
+    height = head + float((above + down + GAP).sum())
     canvas.set_size_inches(width, height)
-    y = head
-    for row, tall, up, down in zip(grid, talls, above, below, strict=True):
-        x = GAP
-        for axes, before, after in zip(row, left, right, strict=True):
-            box = ((x + before) / width, 1 - (y + up + tall) / height, PANEL / width, tall / height)
-            axes.set_position(box)
-            x += before + PANEL + after + GAP
-        y += up + tall + down + GAP
+    y = head + above + np.cumsum(above + down + GAP) - (above + down + GAP)
+    x = GAP + left + np.cumsum(left + PANEL + right + GAP) - (left + PANEL + right + GAP)
+    for number, row in enumerate(grid):
+        for place, axes in enumerate(row):
+            own = tall[number, place]
+            axes.set_position((x[place] / width, 1 - (y[number] + own) / height, PANEL / width, own / height))
     canvas.text(GAP / width, 1 - GAP / height, "\n".join(lines), va="top", fontsize=TITLE_SIZE)
     return canvas
+
+
+def _height(axes: Axes, sample: Sample) -> float:
+    """Inches for what was drawn at full width: the image's, and at most a panel more for what stands below it."""
+    image = PANEL * sample.image.shape[0] / sample.image.shape[1]
+    if axes.get_aspect() == "auto":
+        return image
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    return min(PANEL * abs((y1 - y0) / (x1 - x0)), image + PANEL)
 
 
 def _outside(axes: Axes) -> list[float]:

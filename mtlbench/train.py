@@ -121,8 +121,11 @@ def by_owner(net: MultiTaskNet) -> list[list[nn.Parameter]]:
 
 
 def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch, weights: Options) -> dict[str, Tensor]:
-    """Each task's weighted loss; a joint network minimises the sum."""
-    return {name: weights.get(name, task.weight) * task.loss(outputs[name], batch) for name, task in tasks.items()}
+    """Each task's weighted loss, 0 where no image of the batch is labelled; a joint network minimises the sum."""
+    return {
+        name: weights.get(name, task.weight) * task.loss(outputs[name], batch) if name in batch.labels
+        else 0.0 * outputs[name].sum() for name, task in tasks.items()
+    }  # fmt: skip
 
 
 def gradients(
@@ -134,13 +137,14 @@ def gradients(
     mini-batch of the recipe on any device).
     """
     pieces = parts(batch, recipe["chunk"])
-    counts = {name: [task.count(piece) for piece in pieces] for name, task in tasks.items() if len(pieces) > 1}
+    counts = {name: torch.stack([task.count(piece) for piece in pieces])
+              for name, task in tasks.items() if len(pieces) > 1 and name in batch.labels}  # fmt: skip
     losses = dict.fromkeys(tasks, torch.zeros((), device=batch.images.device))
     for number, piece in enumerate(pieces):
         net.begin(iteration, number)
         found = total_loss(tasks, net(piece.images, piece.regions), piece, recipe["loss_weight"])
         for name, count in counts.items():
-            found[name] = found[name] * (count[number] / torch.stack(count).sum().clamp(min=1))
+            found[name] = found[name] * (count[number] / count.sum().clamp(min=1))
         torch.stack(list(found.values())).sum().backward()
         losses = {name: loss + found[name].detach() for name, loss in losses.items()}
     return losses
@@ -296,7 +300,8 @@ def evaluate(
             prediction = average([task.predict(output[name], on_device) for output in outputs])
             if not all(bool(value.isfinite().all()) for value in prediction.values()):
                 raise Diverged(f"predictions of {name} are no numbers")
-            meters[name].add({k: v.cpu() for k, v in prediction.items()}, batch)
+            if name in batch.labels:
+                meters[name].add({k: v.cpu() for k, v in prediction.items()}, batch)
         yield None
     scores = {name: meter.scores() for name, meter in meters.items()}
     if chance:

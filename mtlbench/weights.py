@@ -89,8 +89,8 @@ def read(path: Path) -> dict[str, Tensor]:
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise UserError(f"{path}: {name!r} is a {type(value).__name__}, not a tensor; save the state_dict alone")
-        if value.layout != torch.strided or value.is_quantized or value.is_complex():
-            raise UserError(f"{path}: {name} is sparse, quantised or complex; save it as plain float32")
+        if value.layout != torch.strided or value.is_complex():
+            raise UserError(f"{path}: {name} is sparse or complex; save it as plain float32")
     state = {name: value.detach().float() for name, value in content.items()}
     for name, value in state.items():
         if not value.isfinite().all():
@@ -99,7 +99,7 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def _arrays(path: Path) -> dict[str, Tensor]:
-    with np.load(path, allow_pickle=False) as archive:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
     # `require` also turns around what another machine's byte order or numpy's memory order left.
     return {name: torch.from_numpy(np.require(a, np.float32, ["C", "W"])) for name, a in arrays.items()}

@@ -49,9 +49,10 @@ class Versionless:
     def groups(self, stage, tasks):
         return [tasks]
 '''
-OPTIONS = ["--address", "--all-splits", "--arm", "--data-root", "--dataset", "--dry-run", "--executor", "--force",
-           "--gpus-per-trial", "--pair", "--recipe", "--results", "--resume-every", "--scheme", "--seeds",
-           "--space", "--val-fraction"]  # fmt: skip
+OPTIONS = ["--address", "--all-splits", "--arm", "--backbone", "--data-option", "--data-root", "--dataset", "--dry-run",
+           "--executor", "--force", "--gpus-per-trial", "--init", "--pair", "--precision", "--recipe", "--results",
+           "--resume-every", "--scheme", "--seeds", "--space", "--task-option", "--val-fraction",
+           "--weights"]  # fmt: skip
 
 
 def cli(*args: object) -> Result:
@@ -405,7 +406,7 @@ def test_help_is_quick_and_loads_neither_torch_nor_ray() -> None:
 
 def test_the_options_of_run_are_frozen() -> None:
     assert sorted(name for parameter in main.commands["run"].params for name in parameter.opts) == OPTIONS
-    assert sorted(main.commands) == ["clean", "plot", "run", "status", "table"]
+    assert sorted(main.commands) == ["clean", "data", "list", "plot", "run", "show", "status", "table"]
 
 
 # ---------------------------------------------------------------------------------------------------- processes

@@ -13,9 +13,12 @@ import torch
 from samples import smoke
 
 from mtlbench import courier
-from mtlbench.courier import Courier, away, user_sources, with_sources
+from mtlbench.backbones.caffenet import Caffenet
+from mtlbench.courier import Courier, away, user_sources, with_sources, with_weights
+from mtlbench.errors import UserError
 from mtlbench.files import StoreBroken, seal
 from mtlbench.folders import read_result
+from mtlbench.network import seeded
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store import Store
 from mtlbench.trial import Errand, run_trial
@@ -34,8 +37,10 @@ class Own:
 class Line:
     """Calls a courier as a worker does, and counts."""
 
-    def __init__(self, store: Store, sources: dict[str, str] | None = None) -> None:
-        self.courier = Courier(str(store.root), sources or {})
+    def __init__(
+        self, store: Store, sources: dict[str, str] | None = None, weights: list[str] | None = None
+    ) -> None:
+        self.courier = Courier(str(store.root), sources or {}, weights or [])
         self.calls: list[tuple[str, Any]] = []
 
     def __call__(self, method: str, *arguments: Any) -> Any:
@@ -164,3 +169,59 @@ def test_a_courier_touches_the_files_of_a_trial_only(store: Store, name: str) ->
             line(call[0], trial.to_json(), *call[1:])
     with pytest.raises(ValueError, match="no parent"):
         line("read", trial.to_json(), "..", "weights.pt", 0)
+
+
+def test_pretrained_weights_travel_once_and_only_those_of_the_run(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "weights.pt"
+    trial = from_weights(file)
+    line, base = Line(store, weights=[str(file)]), tmp_path / "base"
+    assert with_weights(trial, base, line) == trial and not line.calls  # it is here
+    content = file.read_bytes()
+    away_from_here = dataclasses.replace(trial, weights_file="/not/here/weights.pt")
+    line = Line(store, weights=[away_from_here.weights_file])
+    monkeypatch.setattr(courier, "_piece", lambda path, start: content[start : start + courier.CHUNK])
+    monkeypatch.setattr(courier, "CHUNK", len(content) // 3)
+    there = with_weights(away_from_here, base, line)
+    assert base in Path(there.weights_file).parents and Path(there.weights_file).read_bytes() == content
+    assert there.key == trial.key and len(line.calls) == 4  # three pieces and a bit
+    assert with_weights(away_from_here, base, line) == there and len(line.calls) == 4
+    with pytest.raises(ValueError):
+        line("weights", "/etc/passwd", 0)
+
+
+def test_a_network_starts_from_the_planned_weights_and_no_others(tmp_path: Path, store: Store) -> None:
+    file = tmp_path / "weights.pt"
+    trial = from_weights(file)
+    frozen = dataclasses.replace(trial, recipe=trial.recipe | {"lr": 0.0})
+    folder = store.begin(frozen)
+    for _ in run_trial(frozen, folder, {}, ERRAND):
+        pass
+    ends = torch.load(folder / "weights.pt", weights_only=True)
+    for name, value in torch.load(file, weights_only=True).items():
+        stage, kind = name.split(".")
+        (own,) = [v for n, v in ends.items() if n.startswith(f"trunk.{stage}.semseg.") and n.endswith(kind)]
+        assert own.flatten().equal(value.flatten()), name
+    file.write_bytes(file.read_bytes() + b" ")
+    with pytest.raises(UserError, match="not the file of weights"):
+        list(run_trial(frozen, store.begin(frozen), {}, ERRAND))
+
+
+def from_weights(file: Path) -> Trial:
+    """A one-task trial that starts from a file of random weights."""
+    trial = smoke("semseg_sn", ("one-task",))[0]
+    backbone = Caffenet("fcn", **trial.backbone.options)
+    state = {}
+    with seeded(7, "weights"):
+        for stage in backbone.stages:
+            if stage.has_parameters:
+                for name, value in backbone.build(stage.name).state_dict().items():
+                    flat = stage.name.startswith("fc") and value.dim() > 1  # files have them fully connected
+                    random = torch.rand_like(value.flatten(1) if flat else value)
+                    state[f"{stage.name}.{name.rpartition('.')[2]}"] = random
+    torch.save(state, file)
+    options = trial.backbone.options | {"weights": str(seal(file)[1])[:12]}
+    return dataclasses.replace(
+        trial, backbone=dataclasses.replace(trial.backbone, options=options), weights_file=str(file)
+    )

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from mtlbench import spaces
-from mtlbench.enumerator import check_arms, custom, expand, parse_seeds, plugin, select
+from mtlbench.enumerator import (
+    Pretrained, check_arms, custom, expand, needs_weights, parse_seeds, plugin, select, started,
+)  # fmt: skip
 from mtlbench.errors import UserError
 from mtlbench.spec import Arm, Plugin, Trial, derive_seed
 
@@ -125,3 +127,57 @@ def test_a_scheme_of_ones_own(tmp_path: Path) -> None:
         custom(f"{file}:Half")
     with pytest.raises(UserError, match="no such file"):
         custom(f"{tmp_path}/other.py:Half")
+
+
+# ------------------------------------------------------------------------------------------------ starts
+WEIGHTS = Pretrained("/somewhere/net.npz", "0123456789ab")
+
+
+def from_starts(*starts: str, recipe: str = "quick", file: Pretrained = WEIGHTS) -> dict[str, Trial]:
+    arms, chosen = started(SPACE.arms, spaces.recipe_of(SPACE, recipe), starts)
+    backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
+    weights = file if needs_weights(arms, chosen) else None
+    found = expand(SPACE.pair, arms, (0,), Plugin("rooms"), "", "abc", backbone, chosen, weights)
+    return {trial.label: trial for trial in found}
+
+
+def test_weights_are_identity_their_path_is_not_and_children_share_their_parents_input_scaling() -> None:
+    plain, pretrained = from_starts(), from_starts("imagenet")
+    assert not any(trial.weights_file or trial.backbone.options.get("weights") for trial in plain.values())
+    for label, trial in pretrained.items():
+        assert trial.backbone.options["weights"] == WEIGHTS.digest and trial.key != plain[label].key
+        assert trial.weights_file == ("" if trial.parents else WEIGHTS.file)
+        assert trial.setting != plain[label].setting
+    elsewhere = from_starts("imagenet", file=Pretrained("/other.npz", WEIGHTS.digest))
+    assert {t.key for t in elsewhere.values()} == {t.key for t in pretrained.values()}
+    other = from_starts("imagenet", file=Pretrained(WEIGHTS.file, "ba9876543210"))
+    assert not {t.key for t in other.values()} & {t.key for t in pretrained.values()}
+    assert from_starts("scratch").keys() == plain.keys() and not needs_weights(*started(
+        SPACE.arms, spaces.recipe_of(SPACE, "paper"), ["scratch"]))  # fmt: skip
+
+
+def test_cross_stitch_without_parents_trains_as_long_as_with_them() -> None:
+    """Table 3: total iterations matched, parents included; it stands beside the one from one-task, same setting."""
+    both = from_starts("cross-stitch=imagenet")
+    assert "cross-stitch seed 0" not in both
+    alone, usual = both["cross-stitch-from-imagenet seed 0"], from_starts()["cross-stitch seed 0"]
+    assert alone.parents == () and alone.weights_file == WEIGHTS.file and alone.first == 0
+    assert alone.iterations == usual.first + usual.iterations
+    assert alone.setting == usual.setting and both["one-task detection seed 0"].key == usual.parents[0]
+    assert alone.recipe["lr"] == both["one-task detection seed 0"].recipe["lr"]
+
+
+def test_starts_that_an_arm_does_not_allow_are_refused() -> None:
+    for text in ("one-task=imagenet", "ensemble=scratch", "split-conv2=one-task", "nowhere", "cross=scratch"):
+        with pytest.raises(UserError):
+            from_starts(text)
+    assert from_starts("one-task", "cross-stitch=one-task") == from_starts()
+    assert from_starts("split-*=scratch")["split-fc8-from-scratch seed 0"].parents == ()
+
+
+def test_a_trial_over_one_task_does_not_know_the_options_of_the_other() -> None:
+    by_label = {t.label: t for t in trials_of("quick", loss_weight={"attributes": 2.0})}
+    plain = {t.label: t for t in trials_of("quick")}
+    assert by_label["one-task detection seed 0"].key == plain["one-task detection seed 0"].key
+    assert by_label["one-task attributes seed 0"].key != plain["one-task attributes seed 0"].key
+    assert by_label["split-fc8 seed 0"].key != plain["split-fc8 seed 0"].key

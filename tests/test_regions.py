@@ -96,14 +96,95 @@ def test_sampled_regions_follow_fast_rcnn() -> None:
     assert max(quotas) == 16
 
 
-def test_annotated_boxes_are_candidates_in_training_only() -> None:
+def slow_overlap(a: np.ndarray, b: np.ndarray) -> float:
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(width, 0) * max(height, 0)
+    return float(shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared))
+
+
+@pytest.mark.parametrize("fill", [False, True])
+def test_sampling_agrees_with_a_loop_over_the_candidates(fill: bool) -> None:
+    rng = np.random.default_rng(10)
+    short = 0
+    for trial in range(60):
+        boxes = random_boxes(rng, int(rng.integers(1, 4)))
+        near = np.repeat(boxes, 4, axis=0) + rng.normal(0, 3, (4 * len(boxes), 4))
+        proposals = np.concatenate([random_boxes(rng, 30), near]).astype(np.float32)
+        difficult = rng.random(len(boxes)) < 0.3
+        foreground, background, spare = {}, set(), set()
+        for box in (*proposals, *boxes):
+            overlaps = [slow_overlap(box, one) for one in boxes]
+            best = int(np.argmax(overlaps))
+            if overlaps[best] >= 0.5:
+                if not difficult[best]:
+                    foreground[tuple(box)] = best
+            elif overlaps[best] >= 0.1:
+                background.add(tuple(box))
+            else:
+                spare.add(tuple(box))
+        count = 24 if trial % 2 else 25  # a quarter of 25 is 6.25
+        chosen, matched = regions.sample_regions(sample_with(boxes, proposals, difficult), count, rng, fill)
+        rows = [tuple(row) for row in chosen]
+        objects = min(6, len(foreground))
+        assert len(set(rows)) == len(rows)
+        assert all(foreground[row] == best for row, best in zip(rows[:objects], matched, strict=False))
+        assert (matched[objects:] == -1).all()
+        first = min(count - objects, len(background))
+        assert set(rows[objects : objects + first]) <= background
+        rest = min(count - objects - first, len(spare)) if fill else 0
+        assert len(rows) == objects + first + rest and set(rows[objects + first :]) <= spare
+        short += len(rows) < count
+    assert (short == 0) == fill
+
+
+def test_every_candidate_of_a_kind_is_drawn_equally_often() -> None:
+    boxes = np.array([[0, 0, 10, 10]], dtype=np.float32)
+    objects = np.array([[0, 0, 10, 10 + k] for k in range(1, 8)], dtype=np.float32)  # and the box: 8 of foreground
+    low = np.array([[0, 0, 10, 30 + k] for k in range(12)], dtype=np.float32)  # 12 of background
+    sample = sample_with(boxes, np.concatenate([objects, low]))
+    drawn: dict[tuple[float, ...], int] = {}
+    rng = np.random.default_rng(0)
+    for _ in range(3000):
+        for row in regions.sample_regions(sample, 8, rng)[0]:
+            drawn[tuple(row)] = drawn.get(tuple(row), 0) + 1
+    # 2 of 8, 6 of 12; 5 standard deviations of a binomial
+    for row, times in drawn.items():
+        share = 2 / 8 if row[3] < 20 else 6 / 12
+        assert abs(times - 3000 * share) < 5 * (3000 * share * (1 - share)) ** 0.5
+    assert len(drawn) == 20
+
+
+@pytest.mark.parametrize(("count", "expected"), [(64, 16), (2, 0), (6, 2), (8, 2), (10, 2), (11, 3)])
+def test_a_quarter_is_rounded_as_numpy_does(count: int, expected: int) -> None:
+    assert expected == np.round(0.25 * count)
+    boxes = np.array([[0, 0, 10, 10]], dtype=np.float32)
+    proposals = np.array([[0, 0, 10, 10 + 0.1 * k] for k in range(40)], dtype=np.float32)
+    matched = regions.sample_regions(sample_with(boxes, proposals), count, np.random.default_rng(0))[1]
+    assert (matched >= 0).sum() == expected
+
+
+def test_annotated_boxes_are_candidates() -> None:
     boxes = np.array([[0, 0, 10, 10]], dtype=np.float32)
     proposals = np.array([[40, 40, 60, 60]], dtype=np.float32)
-    sample = sample_with(boxes, proposals)
-    chosen, matched = regions.sample_regions(sample, 8, np.random.default_rng(0))
+    chosen, matched = regions.sample_regions(sample_with(boxes, proposals), 8, np.random.default_rng(0))
     assert chosen.tolist() == [[0, 0, 10, 10], [40, 40, 60, 60]] and matched.tolist() == [0, -1]
-    chosen, matched = regions.sample_regions(sample, 8, np.random.default_rng(0), include_truth=False)
-    assert chosen.tolist() == [[40, 40, 60, 60]] and matched.tolist() == [-1]
+
+
+def test_background_without_filling_has_an_overlap_in_its_range() -> None:
+    boxes = np.array([[0, 0, 10, 10]], dtype=np.float32)
+    # IoU 1/2: foreground; just below, 1/10: background; just below that, 0: neither
+    heights = [20, 20.1, 100, 101]
+    proposals = np.array([[0, 0, 10, h] for h in heights] + [[30, 30, 40, 40]], dtype=np.float32)
+    sample = sample_with(boxes, proposals)
+    chosen, matched = regions.sample_regions(sample, 64, np.random.default_rng(0), fill=False)
+    assert sorted(zip(chosen[:, 3].round(1).tolist(), matched.tolist(), strict=True)) == [
+        (10, 0), (20, 0), (pytest.approx(20.1, abs=0.05), -1), (100, -1),
+    ]  # fmt: skip
+    filled, matched = regions.sample_regions(sample, 64, np.random.default_rng(0))
+    assert len(filled) == 6 and (matched >= 0).sum() == 2
+    empty = sample_with(boxes[:0], proposals, np.zeros(0, bool))
+    chosen, matched = regions.sample_regions(empty, 64, np.random.default_rng(0), fill=False)
+    assert chosen.shape == (0, 4) and len(matched) == 0
 
 
 def test_background_comes_from_its_overlap_range_and_is_filled_up_from_below() -> None:
@@ -127,6 +208,10 @@ def test_difficult_objects_are_neither_foreground_nor_background() -> None:
     chosen, matched = regions.sample_regions(sample, 16, np.random.default_rng(0))
     assert sorted(matched.tolist()) == [-1, 1, 1]
     assert [0, 0, 10, 10] not in chosen.tolist() and [0, 0, 10, 11] not in chosen.tolist()
+    # an overlap below .5 with a difficult object is background as with any other
+    beside = sample_with(boxes, np.array([[0, 0, 10, 30]], dtype=np.float32), np.array([True, False]))
+    chosen, matched = regions.sample_regions(beside, 16, np.random.default_rng(0), fill=False)
+    assert chosen.tolist() == [[20, 20, 40, 40], [0, 0, 10, 30]] and matched.tolist() == [1, -1]
 
 
 def test_an_image_without_objects_gives_background_alone() -> None:

@@ -236,7 +236,7 @@ def test_a_trial_that_is_not_finished_says_so(store: Store) -> None:
 def placed(canvas: Figure) -> np.ndarray:
     """Left, bottom, width and height of all axes, in inches."""
     width, height = canvas.get_size_inches()
-    return np.array([axes.get_position().bounds for axes in canvas.axes]) * [width, height, width, height]
+    return np.array([axes.get_position(original=True).bounds for axes in canvas.axes]) * [width, height, width, height]
 
 
 def sample(height: int, width: int) -> Sample:
@@ -269,6 +269,21 @@ def test_rows_follow_the_aspect_of_their_image_and_nothing_overlaps() -> None:
     assert title.get_window_extent().y0 >= max(box.y1 for box in rectangles if box is not None)
     assert [axes.get_title() for axes in canvas.axes] == ["a", "b", "c", "", "", ""]
     assert not any(axes.get_xticks().size or axes.get_yticks().size for axes in canvas.axes)
+
+
+def test_a_drawer_that_lengthens_its_axes_gets_them_longer_and_its_image_stays_in_line() -> None:
+    def longer(axes: Axes, number: int, one: Sample) -> None:
+        axes.imshow(one.image)
+        axes.set_ylim(29.5 + (10 if number else 1e9), -0.5)
+
+    canvas = picture("title", [("a", paint), ("b", longer)], [sample(30, 40), sample(30, 40), sample(30, 40)])
+    boxes = placed(canvas).reshape(3, 2, 4)
+    assert boxes[:, 0, 3] == pytest.approx(module.PANEL * 0.75)
+    assert boxes[:, 1, 3] == pytest.approx([module.PANEL * 1.75, module.PANEL, module.PANEL])
+    assert boxes[..., 2] == pytest.approx(module.PANEL)
+    tops = boxes[..., 1] + boxes[..., 3]
+    assert tops[:, 0] == pytest.approx(tops[:, 1])
+    assert tops[0, 1] - tops[1, 1] >= module.PANEL * 1.75
 
 
 def test_a_drawer_that_writes_far_outside_makes_no_endless_picture() -> None:

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbench import regions
-from mtlbench.errors import UserError
 from mtlbench.plugins import Batch, Sample, Score
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
@@ -19,7 +17,6 @@ from mtlbench.tasks.normals import Normals
 from mtlbench.tasks.semseg import Semseg
 
 IMAGE = np.zeros((64, 64, 3), dtype=np.uint8)
-OFFSETS = {"offset_mean": [0.1, -0.1, 0.05, 0.0], "offset_std": [0.1, 0.2, 0.3, 0.4]}
 
 
 def value(scores: Sequence[Score], metric: str, category: str = "") -> float:
@@ -168,50 +165,8 @@ def test_best_constant_normal() -> None:
     assert value(chance, "within_11.25") == pytest.approx(60)
 
 
-# ---------------------------------------------------------------------------------------------------- detection
-DETECTION = Detection(("cat", "dog", "cow"), OFFSETS)
-
-
-def region_batch(samples: list[Sample]) -> Batch:
-    """The regions of an evaluation: each image's proposals, then its annotated boxes."""
-    rows = []
-    for i, sample in enumerate(samples):
-        assert sample.proposals is not None and sample.boxes is not None
-        boxes = np.concatenate([sample.proposals, sample.boxes])
-        rows.append(np.concatenate([np.full((len(boxes), 1), i), boxes], axis=1))
-    return Batch(torch.zeros(len(samples), 3, 64, 64), {}, {}, samples, torch.from_numpy(np.concatenate(rows)).float())
-
-
-def test_detection_head_starts_as_in_fast_rcnn() -> None:
-    torch.manual_seed(0)
-    head = DETECTION.head(2000)
-    assert head(torch.randn(5, 2000)).shape == (5, 4 + 12)
-    deviations = {name: float(p.detach().std()) for name, p in head.named_parameters() if p.ndim == 2}
-    assert deviations["scores.weight"] == pytest.approx(0.01, rel=0.05)
-    assert deviations["offsets.weight"] == pytest.approx(0.001, rel=0.05)
-    assert all((p == 0).all() for p in head.parameters() if p.ndim == 1)
-
-
-def test_detection_loss_agrees_with_a_loop() -> None:
-    torch.manual_seed(1)
-    count = 12
-    output = torch.randn(count, 16)
-    foreground = torch.rand(count) < 0.5
-    masks = torch.rand(count) < 0.8
-    label = torch.randint(0, 3, (count,)) * foreground
-    targets = torch.randn(count, 4) * 0.3 * foreground[:, None]
-    batch = Batch(torch.zeros(1), {"detection": label}, {"detection": masks}, [], None, foreground, targets)
-    total = 0.0
-    for row in range(count):
-        if masks[row]:
-            true_class = int(label[row]) + 1 if foreground[row] else 0
-            total -= float(output[row, :4].log_softmax(dim=0)[true_class])
-            for k in range(4 if foreground[row] else 0):
-                goal = (float(targets[row, k]) - OFFSETS["offset_mean"][k]) / OFFSETS["offset_std"][k]
-                gap = abs(float(output[row, 4 + 4 * int(label[row]) + k]) - goal)
-                total += 0.5 * gap * gap if gap < 1 else gap - 0.5
-    assert 0 < (foreground & masks).sum() < masks.sum() < count
-    assert float(DETECTION.loss(output, batch)) == pytest.approx(total / int(masks.sum()), rel=1e-5)
+# ---------------------------------------------------------------------------------------------------- all tasks
+DETECTION = Detection(("cat", "dog", "cow"), {"offset_mean": [[0.0] * 4] * 3, "offset_std": [[0.1] * 4] * 3})
 
 
 @pytest.mark.parametrize("task", [SEMSEG, normals_task(), DETECTION, Attributes(("red", "round"), {})], ids=str)
@@ -226,169 +181,6 @@ def test_nothing_labelled_gives_zero_with_a_gradient(task: Any) -> None:
     loss = task.loss(output, batch)
     loss.backward()
     assert float(loss.detach()) == 0 and output.grad is not None and (output.grad == 0).all()
-
-
-def test_predicted_offsets_are_in_the_scale_of_the_targets() -> None:
-    torch.manual_seed(3)
-    output = torch.randn(2, 16)
-    batch = Batch(torch.zeros(1), {}, {})
-    prediction = DETECTION.predict(output, batch)
-    assert prediction["probability"].shape == (2, 4) and prediction["offsets"].shape == (2, 3, 4)
-    np.testing.assert_allclose(prediction["probability"].sum(dim=1), 1, rtol=1e-6)
-    for row, category, k in np.ndindex(2, 3, 4):
-        expected = float(output[row, 4 + 4 * category + k]) * OFFSETS["offset_std"][k] + OFFSETS["offset_mean"][k]
-        assert float(prediction["offsets"][row, category, k]) == pytest.approx(expected, abs=1e-6)
-
-
-def test_offsets_are_fitted_on_overlapping_proposals() -> None:
-    box = np.array([[10, 10, 30, 30], [40, 40, 60, 60]], dtype=np.float32)
-    near = box[:1] + np.array([[2, 0, 2, 0], [-2, 0, -2, 0], [0, 4, 0, 4]], dtype=np.float32)
-    far = np.array([[0, 50, 5, 60]], dtype=np.float32)
-    on_difficult = box[1:] + 1
-    sample = Sample(
-        IMAGE,
-        {"detection": np.array([0, 1])},
-        box,
-        np.array([False, True]),
-        np.concatenate([far, near, on_difficult]),
-    )
-    facts = Detection.fit(("cat", "dog"), [sample])  # type: ignore[arg-type]
-    dx, dy = [-0.1, 0.1, 0], [0, 0, -0.2]
-    assert facts["offset_mean"] == pytest.approx([np.mean(dx), np.mean(dy), 0, 0], abs=1e-6)
-    assert facts["offset_std"] == pytest.approx([np.std(dx), np.std(dy), 0.01, 0.01], abs=1e-6)
-    nothing = Detection.fit(("cat", "dog"), [])  # type: ignore[arg-type]
-    assert nothing == {"offset_mean": [0, 0, 0, 0], "offset_std": [0.1, 0.1, 0.2, 0.2]}
-
-
-def scene(rng: np.random.Generator, objects: int, difficult: bool = False, width: int = 64) -> Sample:
-    """Objects in a row without overlap, and proposals near and far from them."""
-    corner = np.stack([np.arange(objects) * 16.0, rng.uniform(0, 40, objects)], axis=1)
-    boxes = np.concatenate([corner, corner + rng.uniform(10, 14, (objects, 2))], axis=1).astype(np.float32)
-    spread = np.repeat(boxes, 4, axis=0) + rng.normal(0, 1.5, (4 * objects, 4)).astype(np.float32)
-    image = np.zeros((64, width, 3), dtype=np.uint8)
-    labels: dict[str, np.ndarray] = {
-        "detection": rng.integers(0, 3, objects),
-        "attributes": rng.integers(0, 2, (objects, 2)).astype(np.uint8),
-    }
-    return Sample(image, labels, boxes, np.full(objects, difficult), regions.clip(spread.astype("f4"), 64, width))
-
-
-def knowing_output(samples: list[Sample]) -> torch.Tensor:
-    """The output of a network that knows every region's best object."""
-    mean, deviation = np.array(OFFSETS["offset_mean"]), np.array(OFFSETS["offset_std"])
-    rows = []
-    for sample in samples:
-        assert sample.proposals is not None and sample.boxes is not None
-        boxes = np.concatenate([sample.proposals, sample.boxes])
-        best, overlap = regions.match(boxes, sample.boxes)
-        output = np.zeros((len(boxes), 16), dtype=np.float32)
-        label = sample.labels["detection"][best]
-        index = np.arange(len(boxes))
-        output[index, 1 + label] = 5 + 5 * overlap
-        offsets = output[:, 4:].reshape(-1, 3, 4)  # a view
-        offsets[index, label] = (regions.encode(boxes, sample.boxes[best]) - mean) / deviation
-        rows.append(output)
-    return torch.from_numpy(np.concatenate(rows))
-
-
-def test_a_network_that_knows_everything_reaches_100_percent() -> None:
-    rng = np.random.default_rng(0)
-    samples = [scene(rng, int(rng.integers(1, 5)), difficult=i % 5 == 0) for i in range(30)]
-    meter = DETECTION.meter()
-    for start in range(0, 30, 4):
-        batch = region_batch(samples[start : start + 4])
-        meter.add(DETECTION.predict(knowing_output(samples[start : start + 4]), batch), batch)
-    scores = meter.scores()
-    assert value(scores, "mAP") == pytest.approx(100)
-    assert value(scores, "classes") == 3
-    assert value(meter.chance(), "mAP") < 60
-    check_metric_names(DETECTION, meter)
-
-
-def test_annotated_boxes_are_no_detections_and_images_count_once() -> None:
-    sample = scene(np.random.default_rng(1), 3)
-    assert sample.boxes is not None and sample.proposals is not None
-    far = np.array([[0, 60, 4, 64]], dtype=np.float32)
-    unseen = Sample(sample.image, {"detection": np.array([0, 0, 1])}, sample.boxes, sample.difficult, far)
-    meter = DETECTION.meter()
-    batch = region_batch([unseen])
-    meter.add(DETECTION.predict(knowing_output([unseen])[:, :4].repeat(1, 4) * 0, batch), batch)
-    # the one proposal shows nothing; class 2 has no object here
-    assert value(meter.scores(), "mAP") == 0 and value(meter.scores(), "classes") == 2
-
-
-def test_detections_are_cut_to_their_own_image() -> None:
-    # 40 pixels wide in a batch padded to 64: the box that reaches beyond the edge overlaps by .5 only when cut
-    box = np.array([[30, 10, 40, 30]], dtype=np.float32)
-    proposal = np.array([[25, 10, 40, 30]], dtype=np.float32)
-    sample = Sample(np.zeros((64, 40, 3), np.uint8), {"detection": np.array([0])}, box, np.array([False]), proposal)
-    plain = Detection(("cat",), {"offset_mean": [0.0] * 4, "offset_std": [1.0] * 4})
-    batch = region_batch([sample])
-    output = torch.zeros(2, 2 + 4)
-    output[0, 4] = math.log(45 / 15)  # three times as wide: 10 .. 55, cut to 10 .. 40
-    output[0, 2] = 10 / 15  # centre from 32.5 to 42.5: 20 .. 65, cut to 20 .. 40 = IoU .5
-    meter = plain.meter()
-    meter.add(plain.predict(output, batch), batch)
-    assert value(meter.scores(), "AP", "cat") == pytest.approx(100)
-
-
-def test_images_without_a_task_are_left_out_of_its_meters() -> None:
-    rng = np.random.default_rng(2)
-    samples = [scene(rng, 3), scene(rng, 2), scene(rng, 4)]
-    bare = Sample(IMAGE, {}, samples[1].boxes, samples[1].difficult, samples[1].proposals)
-    attributes = Attributes(("red", "round"), {})
-    results = []
-    for used in ([samples[0], bare, samples[2]], [samples[0], samples[2]]):
-        batch = region_batch(used)
-        with_labels = [samples[1] if sample is bare else sample for sample in used]
-        detections, answers = DETECTION.meter(), attributes.meter()
-        detections.add(DETECTION.predict(knowing_output(with_labels), batch), batch)
-        scores = batch.regions[:, 1:3] if batch.regions is not None else torch.zeros(0)
-        answers.add(attributes.predict(scores - 20, batch), batch)
-        results.append([*detections.scores(), *answers.scores()])
-    assert results[0] == results[1]
-
-
-# ---------------------------------------------------------------------------------------------------- attributes
-def test_attribute_loss_is_the_mean_over_attributes_and_labelled_foreground() -> None:
-    torch.manual_seed(2)
-    task = Attributes(("red", "round", "striped"), {})
-    output = torch.randn(8, 3)
-    labels = torch.randint(0, 2, (8, 3), dtype=torch.uint8)
-    labels[5] = 255
-    masks = torch.tensor([True] * 7 + [False])
-    foreground = torch.tensor([True, True, False, True, False, True, True, True])
-    rows = [0, 1, 3, 6]
-    total = 0.0
-    for row in rows:
-        for a in range(3):
-            p = 1 / (1 + math.exp(-float(output[row, a])))
-            total -= math.log(p if labels[row, a] else 1 - p) / 3
-    batch = Batch(torch.zeros(1), {"attributes": labels}, {"attributes": masks}, [], None, foreground)
-    assert float(task.loss(output, batch)) == pytest.approx(total / len(rows), rel=1e-5)
-
-
-def test_attribute_meter_ranks_the_annotated_labelled_boxes() -> None:
-    task = Attributes(("red", "round", "never"), {})
-    boxes = np.array([[0, 0, 10, 10], [20, 20, 40, 40]], dtype=np.float32)
-    proposals = np.array([[5, 5, 50, 50]] * 3, dtype=np.float32)
-    first = Sample(IMAGE, {"attributes": np.array([[1, 0, 0], [0, 1, 0]], np.uint8)}, boxes, None, proposals)
-    second = Sample(IMAGE, {"attributes": np.array([[255, 255, 255], [1, 1, 0]], np.uint8)}, boxes, None, proposals[:1])
-    scores = torch.full((5 + 3, 3), 0.99)  # proposals and the unlabelled box (row 6) would come first
-    scores[3] = torch.tensor([0.9, 0.8, 0.5])
-    scores[4] = torch.tensor([0.8, 0.3, 0.5])
-    scores[7] = torch.tensor([0.7, 0.1, 0.5])
-    meter = task.meter()
-    meter.add({"probability": scores}, region_batch([first, second]))
-    # red: right, wrong, right; round: wrong, right, right
-    red, round_ = 100 * (6 + 5 * 2 / 3) / 11, 100 * 2 / 3
-    result = meter.scores()
-    assert value(result, "AP", "red") == pytest.approx(red)
-    assert value(result, "AP", "round") == pytest.approx(round_)
-    assert value(result, "mAP") == pytest.approx((red + round_) / 2)
-    assert value(result, "attributes") == 2  # one has no positive
-    assert value(meter.chance(), "base_rate") == pytest.approx(100 * 2 / 3)
-    check_metric_names(task, meter)
 
 
 def test_empty_meters_give_nan_not_errors() -> None:

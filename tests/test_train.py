@@ -23,7 +23,8 @@ from mtlbench.train import Diverged, Record, ResumeFile, average, optimiser, rat
 
 
 def recipe(**changes: Any) -> dict[str, Any]:
-    return {**identity_of(spaces.recipe_of(spaces.load("semseg_sn"), "smoke")), "curve_points": 2, **changes}
+    smoke = spaces.recipe_of(spaces.load("semseg_sn"), "smoke")
+    return {**identity_of(smoke, ("semseg", "normals")), "curve_points": 2, **changes}
 
 
 def small_net(tasks: dict[str, Any], scheme: Scheme, form: str = "fcn") -> MultiTaskNet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtlbench.data import _per_image
 from mtlbench.data import _selective_search as selective_search
-from mtlbench.data.voc2008 import ATTRIBUTES, CLASSES, Voc2008
+from mtlbench.data._voc_files import ATTRIBUTES, CLASSES, Folders, read_annotations
+from mtlbench.data.voc2008 import Voc2008
 from mtlbench.errors import UserError
+from mtlbench.plugins import Sample, Survey
 
 REAL = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")) / "voc2008"
 TRAIN, TEST = [f"2008_{n:06d}" for n in (2, 3, 7, 8, 9)], ["2008_000021", "2008_000023"]
@@ -23,6 +27,7 @@ BITS = {"dog": [5, 9], "person": [5, 17, 63]}  # positive attributes
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTLBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(_per_image, "FEW", len(TRAIN + TEST))  # starting processes takes two seconds
 
 
 def picture(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
@@ -70,10 +75,24 @@ def add_xml(root: Path) -> None:
         (folder / f"{name}.xml").write_text(text + "</annotation>")
 
 
-def ready(root: Path, **options: float) -> Voc2008:
+def ready(root: Path, **options: float | str) -> Voc2008:
     data = Voc2008(root, **options)  # type: ignore[arg-type]
     data.prepare(lambda text: None)
     return data
+
+
+def everything(data: Voc2008, subset: str) -> list[Sample]:
+    return [data.subset(subset)[index] for index in range(len(data.subset(subset)))]
+
+
+def image_file(root: Path, name: str) -> Path:
+    return root / "VOCdevkit" / "VOC2008" / "JPEGImages" / f"{name}.jpg"
+
+
+def prepared_folder(tmp_path: Path, of: str = "") -> Path:
+    """The newest one of the default options."""
+    folders = (tmp_path / "cache").glob("voc2008-v2-200-*")
+    return max(folders, key=lambda folder: (folder / "about.json").stat().st_mtime_ns)
 
 
 def test_attribute_lines_give_boxes_with_continuous_edges(tmp_path: Path) -> None:
@@ -124,7 +143,7 @@ def test_subsets_are_disjoint_and_test_is_the_list_called_val(tmp_path: Path) ->
 
 def test_root_may_be_the_devkit(tmp_path: Path) -> None:
     write(tmp_path)
-    assert len(Voc2008(tmp_path / "VOCdevkit").subset("test")) == 2
+    assert len(ready(tmp_path / "VOCdevkit").subset("test")) == 2
 
 
 def test_proposals_do_not_depend_on_annotations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +191,19 @@ def test_an_image_of_one_colour_has_itself_as_proposal() -> None:
     assert [0, 0, 30, 20] in selective_search.propose(np.full((20, 30, 3), 7, np.uint8), 200, 0).tolist()
 
 
-def test_prepare_works_once_on_several_processes_and_goes_on_after_a_stop(tmp_path: Path) -> None:
+def test_recall_of_hand_worked_boxes() -> None:
+    wanted = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
+    offered = np.array([[0, 0, 10, 5], [20, 20, 30, 24]], np.float32)  # IoU 0.5 and 0.4
+    nothing = np.zeros((0, 4), np.float32)
+    found = selective_search.recall([(wanted, offered), (nothing, offered), (wanted[:1], nothing)])
+    assert found == (1, 3, 4 / 3) and found.share == pytest.approx(1 / 3)
+
+
+# ---------------------------------------------------------------------------------------------------- prepared folders
+def test_proposals_are_made_once_on_several_processes_and_a_stop_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_per_image, "FEW", 0)
     write(tmp_path)
     said: list[str] = []
     data = Voc2008(tmp_path)
@@ -181,24 +212,186 @@ def test_prepare_works_once_on_several_processes_and_goes_on_after_a_stop(tmp_pa
     files = sorted((tmp_path / "cache").rglob("*.npy"))
     stamps, first = [path.stat().st_mtime_ns for path in files], data.fingerprint()
     files[0].unlink()
-    again = Voc2008(tmp_path)
-    again.prepare(lambda text: None)
-    assert [path.stat().st_mtime_ns for path in files][1:] == stamps[1:] and again.fingerprint() == first
+    shutil.rmtree(prepared_folder(tmp_path))
+    assert ready(tmp_path).fingerprint() == first
+    assert len(files) == 7 and [path.stat().st_mtime_ns for path in files][1:] == stamps[1:]
+
+
+def test_damaged_proposals_are_named(tmp_path: Path) -> None:
+    ready(write(tmp_path))
+    stored = next((tmp_path / "cache").rglob("*.npy"))
+    stored.write_bytes(stored.read_bytes()[:-9])
+    shutil.rmtree(prepared_folder(tmp_path))
+    with pytest.raises(UserError, match=stored.name):
+        ready(tmp_path)
+
+
+def test_a_second_opening_reads_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ready(write(tmp_path)).fingerprint()
+    read: list[Path] = []
+    whole = Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        read.append(path)
+        return whole(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    again = ready(tmp_path)
+    assert again.fingerprint() == first and again.subset("test")[1].image.shape == (60, 80, 3) and not read
+    image_file(tmp_path, TRAIN[0]).touch()
+    assert ready(tmp_path).fingerprint() == first  # the same content
+    assert len(read) >= 7
+
+
+def test_val_fraction_and_number_of_proposals_need_no_new_preparation(tmp_path: Path) -> None:
+    whole = ready(write(tmp_path)).subset("test")[0].proposals
+    made = (prepared_folder(tmp_path) / "about.json").stat().st_mtime_ns
+    fewer = ready(tmp_path, proposals=3, val_fraction=0.6)
+    assert (prepared_folder(tmp_path) / "about.json").stat().st_mtime_ns == made
+    first = fewer.subset("test")[0].proposals
+    assert whole is not None and first is not None and len(whole) > 3 and (first == whole[:3]).all()
+    assert len(fewer.subset("val")) == 3
+
+
+def test_what_was_not_prepared_says_so(tmp_path: Path) -> None:
+    data = Voc2008(write(tmp_path))
+    for call in (data.fingerprint, lambda: data.subset("train"), lambda: data.counts("detection")):
+        with pytest.raises(UserError, match="mtlbench data prepare voc2008 --data-root"):
+            call()
 
 
 def test_fingerprint_follows_what_training_sees(tmp_path: Path) -> None:
     write(tmp_path)
     first = ready(tmp_path).fingerprint()
     assert ready(tmp_path).fingerprint() == first
-    assert ready(tmp_path, val_fraction=0.4).fingerprint() != first
-    assert ready(tmp_path, proposals=3).fingerprint() != first
+    assert ready(tmp_path, broken="leave-out").fingerprint() == first  # nothing is broken
+    for options in ({"val_fraction": 0.4}, {"proposals": 3}, {"proposal_size": 64}):
+        assert ready(tmp_path, **options).fingerprint() != first
     lines = tmp_path / "attribute_data" / "apascal_train.txt"
     lines.write_text(lines.read_text().replace(" 11 6 ", " 12 6 "))
-    changed = ready(tmp_path).fingerprint()
-    assert changed != first
+    assert ready(tmp_path).fingerprint() != first
+
+
+def test_fingerprint_is_of_contents_not_of_places_and_times(tmp_path: Path) -> None:
+    first = ready(write(tmp_path / "here")).fingerprint()
+    shutil.copytree(tmp_path / "here", tmp_path / "there", copy_function=shutil.copyfile)
+    assert ready(tmp_path / "there").fingerprint() == first
+    # other pixels in a file of the same size and time: invisible to the stamp, seen when all is made anew
+    path = image_file(tmp_path / "there", TRAIN[1])
+    before, content = path.stat(), bytearray(path.read_bytes())
+    content[-40] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert ready(tmp_path / "there").fingerprint() == first
+    shutil.rmtree(prepared_folder(tmp_path, "there"))
+    assert ready(tmp_path / "there").fingerprint() != first
+
+
+def test_fingerprint_follows_the_proposals(tmp_path: Path) -> None:
+    first = ready(write(tmp_path)).fingerprint()
     stored = next((tmp_path / "cache").rglob("*.npy"))
     np.save(stored, np.load(stored) + 1)
-    assert ready(tmp_path).fingerprint() != changed
+    shutil.rmtree(prepared_folder(tmp_path))
+    assert ready(tmp_path).fingerprint() != first
+
+
+# ---------------------------------------------------------------------------------------------------- broken files
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def survey(root: Path) -> Survey:
+    return Voc2008(root).verify(lambda text: None)
+
+
+def test_sound_files_have_no_problems_and_are_counted(tmp_path: Path) -> None:
+    write(tmp_path)
+    add_xml(tmp_path)
+    found = survey(tmp_path)
+    counts = {count.what: (count.found, count.published) for count in found.counts}
+    assert found.problems == ()
+    assert counts["images, VOC's train (train and val)"] == (5, 2113)
+    assert counts["images, VOC's val (test)"] == (2, 2227)
+    assert counts["images of train that are carved out as val"] == (1, None)
+    assert counts["attribute lines, train"] == (10, 6340) and counts["attribute lines, test"] == (4, 6355)
+    assert counts["classes that occur"] == (3, 20) and counts["attributes"] == (64, 64)
+    assert counts["attributes never positive in train"] == (61, None)  # the dogs' lines match no XML object
+    assert counts["attribute lines that match no object in XML"] == (7, None)
+    assert (counts["objects in XML, train"], counts["difficult objects in XML"]) == ((15, None), (7, None))
+    assert not (tmp_path / "cache").exists()  # it only looks
+
+
+def break_ten_ways(root: Path) -> list[str]:
+    """Ten wrongs in a copy with XML; what each one's line must say."""
+    voc, lines = root / "VOCdevkit" / "VOC2008", root / "attribute_data"
+    truncated = image_file(root, TRAIN[0])
+    truncated.write_bytes(truncated.read_bytes()[:700])
+    image_file(root, TRAIN[1]).unlink()
+    (voc / "Annotations" / f"{TRAIN[2]}.xml").write_text("<annotation><folder>VOC2008</folder></annotation>")
+    (voc / "Annotations" / f"{TRAIN[3]}.xml").write_text("<annotation><object>")
+    xml = voc / "Annotations" / f"{TRAIN[4]}.xml"
+    change(xml, "<xmax>80</xmax>", "<xmax>81</xmax>")  # the image is 80 wide
+    change(xml, "<ymin>30</ymin>", "<ymin>51</ymin>")  # to 50
+    change(xml, "<name>cat</name>", "<name>yak</name>")
+    test = lines / "apascal_test.txt"
+    change(test, f"{TEST[0]}.jpg dog 1 1 1 1 0", f"{TEST[0]}.jpg dog 1 1 1 1")
+    change(test, f"{TEST[1]}.jpg person 11 6 80 60 0", f"{TEST[1]}.jpg person 11 6 80 60 7")
+    with open(lines / "apascal_train.txt", "a") as file:
+        file.write(line("2008_000099", "dog", 1, 1, 5, 5) + "\n")
+    return [
+        f"{TRAIN[0]}.jpg is truncated", f"{TRAIN[1]}.jpg is listed in ImageSets/Main but missing",
+        f"{TRAIN[2]}.xml: no objects", f"{TRAIN[3]}.xml: not XML",
+        f"{TRAIN[4]}.xml, object 1: box 10 6 81 60 is outside the 80 x 60 image",
+        f"{TRAIN[4]}.xml, object 2: box 30 51 50 50 is empty", f"{TRAIN[4]}.xml, object 3: 'yak' is none of",
+        "apascal_test.txt:1: 69 fields", "apascal_test.txt:4: attribute value '7'",
+        "apascal_train.txt:11: 2008_000099 is in no list",
+    ]  # fmt: skip
+
+
+def test_ten_wrongs_are_ten_lines(tmp_path: Path) -> None:
+    add_xml(write(tmp_path))
+    wrongs = break_ten_ways(tmp_path)
+    problems = survey(tmp_path).problems
+    assert len(problems) == 10 and all("\n" not in problem for problem in problems)
+    for wrong in wrongs:
+        assert sum(wrong in problem for problem in problems) == 1, wrong
+
+
+def test_broken_files_are_refused_or_left_out(tmp_path: Path) -> None:
+    add_xml(write(tmp_path))
+    whole = ready(tmp_path, val_fraction=0.0)
+    image_file(tmp_path, TRAIN[1]).write_bytes(b"GIF?")
+    change(tmp_path / "VOCdevkit" / "VOC2008" / "Annotations" / f"{TEST[0]}.xml", "<xmin>10<", "<xmin>0<")
+    with pytest.raises(UserError, match=r"^[^\n]+$") as caught:
+        ready(tmp_path)
+    assert f"{TEST[0]}.xml, object 1: box 0 6 80 60" in str(caught.value)
+    root = tmp_path.resolve()
+    assert f"`mtlbench data verify voc2008 --data-root {root}` lists them" in str(caught.value)
+    assert "--data-option broken=leave-out goes on without" in str(caught.value)
+    said: list[str] = []
+    data = Voc2008(tmp_path, val_fraction=0.0, broken="leave-out")
+    data.prepare(said.append)
+    assert any("2 images with problems are left out" in text for text in said)
+    kept = [whole.subset("train")[index].image for index in (0, 2, 3, 4)]
+    assert [sample.image.tobytes() for sample in everything(data, "train")] == [image.tobytes() for image in kept]
+    assert [sample.image.tobytes() for sample in everything(data, "test")] == [
+        whole.subset("test")[1].image.tobytes()
+    ]
+    with pytest.raises(UserError, match="and 1 more"):  # what leave-out has prepared is no way round
+        ready(tmp_path)
+    (tmp_path / "VOCdevkit" / "VOC2008" / "Annotations" / f"{TEST[1]}.xml").unlink()
+    with pytest.raises(UserError, match="no sound image is left"):
+        ready(tmp_path, broken="leave-out")
+
+
+def test_a_wrong_image_stops_a_preparation_and_leaves_nothing(tmp_path: Path) -> None:
+    write(tmp_path)
+    image_file(tmp_path, TEST[1]).write_bytes(b"")
+    with pytest.raises(UserError, match=f"{TEST[1]}.jpg is not a readable image"):
+        ready(tmp_path)
+    assert [path for path in (tmp_path / "cache").rglob("*") if not path.name.endswith(".lock")] == []
 
 
 @pytest.mark.parametrize(
@@ -206,18 +399,55 @@ def test_fingerprint_follows_what_training_sees(tmp_path: Path) -> None:
     [
         (" dog ", " donkey ", "apascal_train.txt:1: 'donkey'"),
         (" dog 1 1 1 1 ", " dog 1 1 1 ", "apascal_train.txt:1: 69 fields"),
-        (" dog 1 1 1 1 ", " dog 5 1 1 1 ", "apascal_train.txt:1: box 5 1 1 1"),
+        (" dog 1 1 1 1 ", " dog 1 1 1 1 0 ", "apascal_train.txt:1: 71 fields"),
+        (" dog 1 1 1 1 ", " dog 5 1 1 1 ", "apascal_train.txt:1: box 5 1 1 1 is empty"),
+        (" dog 1 1 1 1 ", " dog 0 1 1 1 ", "apascal_train.txt:1: box 0 1 1 1 is empty or starts below 1"),
         (" 11 6 80 60 0 ", " 11 6 80 60 2 ", "apascal_train.txt:2: attribute value '2'"),
-        (" 11 6 80 60 ", " 81 6 90 60 ", "apascal_train.txt:2: box outside"),
+        (" 11 6 80 60 ", " 81 6 90 60 ", "apascal_train.txt:2: box 81 6 90 60 is outside the 80 x 60 image"),
+        (" 11 6 80 60 ", " 11 6 80 61 ", "apascal_train.txt:2: box 11 6 80 61 is outside the 80 x 60 image"),
         (" 11 6 80 60 ", " 11 six 80 60 ", "apascal_train.txt:2: box '11 six 80 60'"),
+        (" 11 6 80 60 ", " 11 6 nan 60 ", "apascal_train.txt:2: box '11 6 nan 60' is not four numbers"),
+        (" 11 6 80 60 ", " 11 6 80 inf ", "apascal_train.txt:2: box '11 6 80 inf' is not four numbers"),
     ],
 )
-def test_a_wrong_line_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
-    path = write(tmp_path) / "attribute_data" / "apascal_train.txt"
-    path.write_text(path.read_text().replace(old, new))
+def test_a_wrong_line_is_named_once(tmp_path: Path, old: str, new: str, message: str) -> None:
+    write(tmp_path)
+    change(tmp_path / "attribute_data" / "apascal_train.txt", old, new)
+    problems = survey(tmp_path).problems
+    assert len(problems) == 1 and message in problems[0]
     with pytest.raises(UserError, match=r"^[^\n]+$") as caught:
         ready(tmp_path)
-    assert message in str(caught.value)
+    assert message in str(caught.value) and "more)" not in str(caught.value)
+
+
+def test_an_image_without_any_annotation_is_named(tmp_path: Path) -> None:
+    lines = write(tmp_path) / "attribute_data" / "apascal_test.txt"
+    lines.write_text("".join(text + "\n" for text in lines.read_text().splitlines() if TEST[1] not in text))
+    problems = survey(tmp_path).problems
+    assert len(problems) == 1 and f"{TEST[1]} is listed in ImageSets/Main but has no attribute line" in problems[0]
+    add_xml(tmp_path)  # official: aPascal need not know every image
+    found = survey(tmp_path)
+    assert not found.problems and ("images without attribute lines", 1, None) in found.counts
+
+
+def test_a_name_in_two_lists_is_named_and_in_neither_subset(tmp_path: Path) -> None:
+    write(tmp_path)
+    with open(tmp_path / "VOCdevkit" / "VOC2008" / "ImageSets" / "Main" / "val.txt", "a") as file:
+        file.write(f"{TRAIN[2]}\n")
+    problems = survey(tmp_path).problems
+    assert len(problems) == 1 and f"train.txt and val.txt: {TRAIN[2]} is in both" in problems[0]
+    data = ready(tmp_path, val_fraction=0.0, broken="leave-out")
+    assert (len(data.subset("train")), len(data.subset("test"))) == (4, 2)
+
+
+def test_lines_of_images_that_are_there_but_in_no_list_are_counted(tmp_path: Path) -> None:
+    """VOC 2009-2012 list 4332 of the 4340 images that aPascal's lines are of."""
+    write(tmp_path)
+    lists = tmp_path / "VOCdevkit" / "VOC2008" / "ImageSets" / "Main"
+    change(lists / "train.txt", f"{TRAIN[3]}\n", "")
+    found = survey(tmp_path)
+    assert not found.problems and ("images with attribute lines but in no list", 1, None) in found.counts
+    assert len(ready(tmp_path, val_fraction=0.0).subset("train")) == 4
 
 
 @pytest.mark.parametrize(
@@ -233,34 +463,72 @@ def test_a_wrong_line_is_named(tmp_path: Path, old: str, new: str, message: str)
 def test_a_missing_file_is_named(tmp_path: Path, gone: str) -> None:
     add_xml(write(tmp_path))
     (tmp_path / gone).unlink()
+    assert len([problem for problem in survey(tmp_path).problems if Path(gone).name in problem]) == 1
     with pytest.raises(UserError, match=Path(gone).name):
         ready(tmp_path)
+    if gone.endswith(".txt"):
+        with pytest.raises(UserError, match=f"{Path(gone).name} is missing"):  # of no single image
+            ready(tmp_path, broken="leave-out")
+
+
+@pytest.mark.parametrize(("folder", "what"), [("JPEGImages", "none of the 7 listed"), ("Annotations", "no XML of a")])
+def test_a_missing_folder_is_one_line(tmp_path: Path, folder: str, what: str) -> None:
+    add_xml(write(tmp_path))
+    shutil.rmtree(tmp_path / "VOCdevkit" / "VOC2008" / folder)
+    (tmp_path / "VOCdevkit" / "VOC2008" / folder).mkdir()
+    problems = survey(tmp_path).problems
+    assert len(problems) == 1 and folder in problems[0] and what in problems[0]
+
+
+def test_a_wrong_file_of_names_is_refused(tmp_path: Path) -> None:
+    names = write(tmp_path) / "attribute_data" / "attribute_names.txt"
+    whole = names.read_text()
+    for text, message in ((whole + "Wing\n", "65 names, must be 64"), (whole.replace("Leg 1\n", "Leg 0\n"), "twice")):
+        names.write_text(text)
+        assert [message in problem for problem in survey(tmp_path).problems] == [True]
+        with pytest.raises(UserError, match="attribute_names.txt"):
+            ready(tmp_path, broken="leave-out")
+
+
+def test_noise_in_place_of_any_file_is_no_crash(tmp_path: Path) -> None:
+    add_xml(write(tmp_path))
+    noise = np.random.default_rng(0).bytes(3000)
+    for path in sorted(path for path in tmp_path.rglob("*.*") if path.is_file()):
+        if path.stem in (TRAIN[0], TEST[0]) or path.suffix == ".txt":
+            whole = path.read_bytes()
+            for content in (noise, b"", whole[: len(whole) // 2 - 3], b"<a/>", b"\xff\xd8\xff"):
+                path.write_bytes(content)
+                problems = survey(tmp_path).problems
+                assert problems and all(len(problem.splitlines()) == 1 for problem in problems), path
+            path.write_bytes(whole)
+    assert not survey(tmp_path).problems
 
 
 def test_wrong_options_are_refused(tmp_path: Path) -> None:
-    for options in ({"root": None}, {"root": tmp_path, "val_fraction": 1.0}, {"root": tmp_path, "proposals": 0}):
+    for options in ({"root": None}, {"val_fraction": 1.0}, {"proposals": 0}, {"broken": "ignore"}):
         with pytest.raises(UserError):
-            Voc2008(**options)
+            Voc2008(**({"root": tmp_path} | options))  # type: ignore[arg-type]
 
 
+# ---------------------------------------------------------------------------------------------------- real files
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real images here")
 def test_real_files_have_the_documented_numbers() -> None:
-    data = Voc2008(REAL, val_fraction=0.0)
-    assert (len(data.subset("train")), len(data.subset("test"))) == (260, 180)
-    assert sum(data.counts("detection")) == 619
-    names = data.categories("attributes")
+    found = survey(REAL)
+    counts = {count.what: count.found for count in found.counts}
+    assert found.problems == ()
+    assert (counts["images, VOC's train (train and val)"], counts["images, VOC's val (test)"]) == (260, 180)
+    assert counts["images of train that are carved out as val"] == 52
+    assert (counts["attribute lines, train"], counts["attribute lines, test"]) == (619, 390)
+    names = read_annotations(Folders(REAL.resolve())).attribute_names
     assert len(set(names)) == 64 and names[0] == "2D Boxy" and "Furn. Leg" in names
-    carved = Voc2008(REAL)
-    assert (len(carved.subset("train")), len(carved.subset("val"))) == (208, 52)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real images here")
 def test_proposals_find_real_objects() -> None:
-    data = Voc2008(REAL)
-    found = []
-    folder = REAL / "VOCdevkit" / "VOC2008" / "JPEGImages"
-    for name in data._names["test"][::12]:
-        boxes = np.array([thing.box for thing in data._things[name]])
-        proposals = selective_search.propose(selective_search.decode((folder / f"{name}.jpg").read_bytes()), 200, 0)
-        found.extend(selective_search.overlap(boxes, proposals[:256]).max(axis=1) >= 0.5)
-    assert np.mean(found) >= 0.75
+    found, folders = read_annotations(Folders(REAL.resolve())), Folders(REAL.resolve())
+    pairs = []
+    for name in found.lists["val"][::18]:
+        image = selective_search.decode(folders.image(name).read_bytes())
+        boxes = np.array([thing.box for thing in found.things[name]])
+        pairs.append((boxes, selective_search.propose(image, 200, 0)[:256]))
+    assert selective_search.recall(pairs).share >= 0.75

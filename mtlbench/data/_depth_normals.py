@@ -1,6 +1,9 @@
-"""Surface normals: from a depth map, by robust plane fits around every pixel, and as bytes in files."""
+"""Surface normals: from depth by robust plane fits, as bytes in files, and what their axes mean."""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,6 +17,12 @@ ENOUGH = 0.5  # share of a window's weight below which there is no plane
 ROWS = 8  # worked on together, so that what is summed stays in the processor's cache
 SHORTEST = 0.5  # length of a decoded vector below which it is no normal: (127, 127, 127) marks invalid pixels
 NOTHING = 1e4  # inverse depth where there is none: further from everything than NEAR
+
+AXIS = {"left": (0, 1), "right": (0, -1), "up": (1, 1), "down": (1, -1), "towards": (2, 1), "in": (2, -1)}
+FOCAL = 518.86 / 640  # focal length over image width, from the toolbox's camera_params.m
+CHECKED_STEP = 4  # every fourth row and column tells of the axes
+ENOUGH_FLOOR = 100  # such pixels from which the floor's direction counts
+FACING, CLEARLY = 0.9, 0.02  # share of normals that must face the camera; the lead of another convention that matters
 
 
 def normals_from_depth(depth: np.ndarray, focal: tuple[float, float], centre: tuple[float, float]) -> np.ndarray:
@@ -62,6 +71,7 @@ def has_normals(depth: np.ndarray, focal: tuple[float, float], centre: tuple[flo
     )
 
 
+# ---------------------------------------------------------------------------------------------------- bytes
 def decoded(codes: np.ndarray) -> np.ndarray:
     """`H W 3` uint8, v = 127.5 + 127.5 n, as unit vectors float32; zero where invalid."""
     vectors = (codes.astype(np.float32) - 127.5) / 127.5
@@ -81,6 +91,74 @@ def valid(codes: np.ndarray) -> np.ndarray:
     return ((codes.astype(np.float32) - 127.5) ** 2).sum(axis=2) > (127.5 * SHORTEST) ** 2
 
 
+# ---------------------------------------------------------------------------------------------------- axes
+def conventions() -> list[str]:
+    """All 48 meanings that three channels can have, such as `left-up-towards`."""
+    pairs = (("left", "right"), ("up", "down"), ("towards", "in"))
+    return ["-".join(words) for order in itertools.permutations(pairs) for words in itertools.product(*order)]
+
+
+def turned(vectors: np.ndarray, axes: str) -> np.ndarray:
+    """Vectors `... 3` in the convention `axes`, brought to x left, y up, z towards the camera."""
+    result = np.empty_like(vectors)
+    for channel, word in enumerate(axes.split("-")):
+        axis, sign = AXIS[word]
+        result[..., axis] = sign * vectors[..., channel]
+    return result
+
+
+def turned_codes(codes: np.ndarray, axes: str) -> np.ndarray:
+    """Coded normals `H W 3` uint8 in the convention `axes`, brought to x left, y up, z towards the camera."""
+    invalid = ~valid(codes)
+    result = np.empty_like(codes)
+    for channel, word in enumerate(axes.split("-")):
+        axis, sign = AXIS[word]
+        result[..., axis] = codes[..., channel] if sign > 0 else 255 - codes[..., channel]
+    result[invalid] = 127
+    return result
+
+
+def evidence_of_axes(codes: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every few valid pixels of coded normals: the vector `N 3` as stored, view ray `N 3`, whether floor `N`."""
+    vectors, floor = decoded(codes[::CHECKED_STEP, ::CHECKED_STEP]), floor[::CHECKED_STEP, ::CHECKED_STEP]
+    known = vectors.any(axis=2)
+    return vectors[known], view_rays(*known.shape)[known], floor[known]
+
+
+def wrong_axes(evidence: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], chosen: str) -> list[str]:
+    """What is wrong with reading normals as `chosen`, in at most one line; `evidence` is from `evidence_of_axes`.
+
+    A surface that is seen faces the camera along its own ray, which also tells left from right; floors point up.
+    """
+    vectors, rays, floor = (np.concatenate(parts) for parts in zip(*evidence, strict=True))
+    if not len(vectors):
+        return []
+    scores = {}
+    for axes in conventions():
+        scores[axes] = float(((turned(vectors, axes) * rays).sum(axis=1) < 0).mean())
+        if floor.sum() >= ENOUGH_FLOOR and turned(vectors[floor], axes)[:, 1].mean() < 0.5:
+            scores[axes] = 0.0
+    best = max(scores, key=lambda axes: scores[axes])
+    if scores[best] < FACING:
+        return [
+            "nyuv2: under no order of axes do the normals face the camera and floors point up; store them as "
+            "v = 127.5 + 127.5 n"
+        ]
+    if scores[chosen] < max(FACING, scores[best] - CLEARLY):
+        return [
+            f"nyuv2: the normals are not {chosen} ({scores[chosen]:.0%} face the camera with floors up, "
+            f"{scores[best]:.0%} under another reading); try --data-option axes={best}"
+        ]
+    return []
+
+
+def view_rays(height: int, width: int) -> np.ndarray:
+    """Directions `H W 3` in which NYU's camera looks through the pixels (x left, y up, z towards the camera)."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([width / 2 - columns, height / 2 - rows, np.full_like(rows, -FOCAL * width)], axis=2)
+
+
+# ---------------------------------------------------------------------------------------------------- plane fits
 def _planes(
     around: np.ndarray, distance: np.ndarray, scale: float, powers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -88,10 +88,14 @@ class Folders:
     def lists(self) -> tuple[dict[str, list[int]], list[Problem]]:
         """Frames of each list as they are there, and what is wrong with the lines."""
         found: dict[str, list[int]] = {}
-        problems = []
+        problems: list[Problem] = []
         for name in LISTS:
             path, numbers = self.root / f"{name}.txt", list[int]()
-            for line, text in enumerate(_text(path).split("\n"), start=1):
+            try:
+                lines = _text(path).split("\n")
+            except UserError as error:
+                lines, problems = [], [*problems, Problem(str(error), everywhere=True)]
+            for line, text in enumerate(lines, start=1):
                 if not text.strip():
                     continue
                 if text.strip().isdecimal() and 1 <= int(text) <= FRAMES:

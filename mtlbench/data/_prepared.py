@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from mtlbench.cache import build_once
+from mtlbench.errors import UserError
 
 ABOUT = "about.json"
 FORMAT = 1  # of these folders
@@ -70,29 +71,33 @@ class Writer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):  # of a full disk: `add` or `close` has said so
+                file.close()
 
     def add(self, name: str, array: np.ndarray) -> None:
         """Append an array; all of a list have one dtype."""
         if name not in self._lists:
-            self._files[name] = open(self.folder / f"{name}.bin", "wb")
+            with _writing(self.folder):
+                self._files[name] = open(self.folder / f"{name}.bin", "wb")
             self._hashes[name] = hashlib.sha256()
             self._lists[name] = {"dtype": array.dtype.str, "shapes": []}
         if array.dtype.str != self._lists[name]["dtype"]:
             raise TypeError(f"{name}: {array.dtype.str} after {self._lists[name]['dtype']}")
         content = np.ascontiguousarray(array).tobytes()
-        self._files[name].write(content)
+        with _writing(self.folder):
+            self._files[name].write(content)
         self._hashes[name].update(content)
         self._lists[name]["shapes"].append(list(array.shape))
 
     def close(self, stamp: str, about: dict[str, Any]) -> None:
         """Seal the lists and write what there is to know."""
-        for name, file in self._files.items():
-            file.flush()
-            os.fsync(file.fileno())
-            self._lists[name] |= {"sha256": self._hashes[name].hexdigest(), "bytes": file.tell()}
-        found = {"format": FORMAT, "stamp": stamp, "about": about, "lists": self._lists}
-        (self.folder / ABOUT).write_text(json.dumps(found))
+        with _writing(self.folder):
+            for name, file in self._files.items():
+                file.flush()
+                os.fsync(file.fileno())
+                self._lists[name] |= {"sha256": self._hashes[name].hexdigest(), "bytes": file.tell()}
+            found = {"format": FORMAT, "stamp": stamp, "about": about, "lists": self._lists}
+            (self.folder / ABOUT).write_text(json.dumps(found))
 
 
 def prepared(folder: Path, stamp: str, build: Callable[[Writer], dict[str, Any]]) -> Prepared:
@@ -119,13 +124,24 @@ def _intact(folder: Path, stamp: str) -> bool:
 
 
 def stamp_of(root: Path, paths: Iterable[Path], *more: object) -> str:
-    """A hash that changes when a file below `root` comes, goes or is written (by name, size and time), or `more` does."""
+    """A hash that changes when a file below `root` comes, goes or is written (name, size, time), or `more` does."""
     seen = hashlib.sha256(repr((FORMAT, str(root), more)).encode())
     for path in sorted(paths):
         with contextlib.suppress(OSError):  # missing is a state, too
             about = path.stat()
-            seen.update(repr((os.path.relpath(path, root), about.st_size, about.st_mtime_ns)).encode())
+            seen.update(repr((str(path), about.st_size, about.st_mtime_ns)).encode())
     return seen.hexdigest()
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Around writes alone: what fails in them is the disk's fault, not that of the files that are read."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the cache {folder.parent}: {error.strerror}; make room or set MTLBENCH_CACHE=FOLDER"
+        ) from error
 
 
 def _length(shape: list[int]) -> int:

@@ -97,8 +97,9 @@ class Folders:
         """Every file that samples are made from, whether it is there or not."""
         problems: list[Problem] = []
         names = [name for official in OFFICIAL for name in read_list(self.list_file(official), problems)]
-        paths = [self.attribute_names, *map(self.list_file, OFFICIAL), *map(self.lines, OFFICIAL), *map(self.image, names)]
-        return paths + ([self.xml(name) for name in names] if self.annotations.is_dir() else [])
+        xml = map(self.xml, names) if self.annotations.is_dir() else ()
+        return [self.attribute_names, *map(self.list_file, OFFICIAL), *map(self.lines, OFFICIAL),
+                *map(self.image, names), *xml]  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- all of them
@@ -119,6 +120,8 @@ def read_annotations(folders: Folders) -> Annotations:
     else:
         found.things = {name: found.lines.get(name, []) for name in found.names}
         wrong = {problem.image for problem in problems}
+        if "" in wrong:  # a file of lines may be gone: one problem, not thousands
+            return found
         for name in found.names:
             if not found.things[name] and name not in wrong:
                 text = f"{name} is listed in ImageSets/Main but has no attribute line, and there are no Annotations"
@@ -273,8 +276,9 @@ def wrong_in(picture: Picture, found: Annotations) -> list[Problem]:
         return [Problem(picture.name, picture.wrong)]
     height, width = picture.pixels.shape[:2]
     things = (found.xml or {}).get(picture.name, []) + found.lines.get(picture.name, [])
+    seen = f"outside the {width} x {height} image"
     return [
-        Problem(picture.name, f"{thing.where}: box {_pixels(thing.box)} leaves the image ({width} x {height}); correct it")
+        Problem(picture.name, f"{thing.where}: box {_pixels(thing.box)} is {seen}; correct it")
         for thing in things
         if thing.box[2] > width or thing.box[3] > height
     ]
@@ -311,7 +315,10 @@ def _pixels(box: tuple[float, float, float, float]) -> str:
 
 def _text(path: Path, problems: list[Problem]) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if not text.strip():
+            problems.append(Problem("", f"{path} is empty; {COPY}"))
+        return text
     except FileNotFoundError:
         problems.append(Problem("", f"{path} is missing; {COPY}"))
     except OSError as error:

@@ -1,19 +1,28 @@
-"""NYU Depth v2 with 40 classes and surface normals, read from folders of images."""
+"""NYU Depth v2 with 40 classes and surface normals, from the official files or from folders of images."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import scipy.io
 from PIL import Image
 
+from mtlbench.cache import cache_root
+from mtlbench.data import _depth_normals as surfaces
+from mtlbench.data import _nyu_files as files
+from mtlbench.data._nyu_files import IGNORED, LABELLED, LISTS, Content, Folders, Frame, Official, Problem
+from mtlbench.data._per_image import SECONDS_BETWEEN_LINES, cores, make_missing
+from mtlbench.data._prepared import Prepared, Writer, prepared, stamp_of
 from mtlbench.errors import UserError
-from mtlbench.plugins import Sample
+from mtlbench.plugins import Count, Sample, Survey
 
 CLASSES = (  # Gupta et al. 2013, spelt as in classMapping40.mat
     "wall", "floor", "cabinet", "bed", "chair", "sofa", "table", "door", "window", "bookshelf",
@@ -23,82 +32,96 @@ CLASSES = (  # Gupta et al. 2013, spelt as in classMapping40.mat
     "otherstructure", "otherfurniture", "otherprop",
 )  # fmt: skip
 FLOOR = CLASSES.index("floor")
-IGNORED = 255
-FOLDERS = {"image": (".jpg", ".png"), "seg40": (".png",), "normal": (".png",)}
-FRAMES = 1449  # of the labelled data set
+PUBLISHED = {"train": 795, "test": 654}  # frames
+STORED = "left-up-towards"  # axes of samples, of normals from depth and of what is prepared
 
-AXIS = {"left": (0, 1), "right": (0, -1), "up": (1, 1), "down": (1, -1), "towards": (2, 1), "in": (2, -1)}
-FOCAL = 518.86 / 640  # focal length over image width, from the toolbox's camera_params.m
-SHORTEST = 0.5  # length of a decoded vector below which it is no normal ((127, 127, 127) marks invalid pixels)
-CHECKED_FRAMES, CHECKED_STEP = 12, 4  # the first frames; every fourth row and column
-ENOUGH_FLOOR = 100  # such pixels from which the floor's direction counts
-FACING, CLEARLY = 0.9, 0.02  # share of normals that must face the camera; the lead of another convention that matters
+CHECKED_FRAMES = 12  # the first frames tell of the axes
+AT_ONCE = 4  # frames in memory per processor core
 
 
 class Nyuv2:
-    """NYU-v2 for the tasks `semseg` and `normals` (form `fcn`), from `{image,seg40,normal}/{train,test}/NNNNN.*`.
+    """NYU-v2 for the tasks `semseg` and `normals` (form `fcn`).
 
-    train.txt and test.txt list the frames. `val` is carved out of train, about `val_fraction` of its frames (ours; 0
-    trains on all): whole runs of consecutive official train frames, lowest hashes first, since neighbours show one
-    room. `axes` says what red, green and blue of the normal files mean, three of left/right, up/down and towards/in
-    (the camera, the scene); samples have x left, y up, z towards the camera. Known sources: `left-up-towards` (most),
-    `right-in-up` (multi-task-refinenet). Raises UserError for missing or wrong files and options.
+    From nyu_depth_v2_labeled.mat, splits.mat and classMapping40.mat as they are published, or from folders
+    `{image,seg40}/{train,test}/NNNNN.*` with `normal/` or `depth/` (uint16 millimetres) and train.txt and test.txt that
+    list the frames; normals come from the depth where there are no files of them. `val` is carved out of train, about
+    `val_fraction` of its frames (ours; 0 trains on all): whole runs of consecutive official train frames, lowest hashes
+    first, since neighbours show one room. `axes` says what red, green and blue of the normal files mean, three of
+    left/right, up/down and towards/in (the camera, the scene); samples have x left, y up, z towards the camera. Known
+    sources: `left-up-towards` (most), `right-in-up` (multi-task-refinenet). `broken` says what becomes of frames with
+    missing or broken files: `refuse` stops, `leave-out` goes on without them. Raises UserError for missing or wrong
+    files and options.
     """
 
-    version = 1
+    version = 2
     tasks = ("semseg", "normals")
 
     def __init__(
-        self, root: str | Path | None = None, val_fraction: float = 0.1, axes: str = "left-up-towards"
+        self, root: str | Path | None = None, val_fraction: float = 0.1, axes: str = STORED, broken: str = "refuse"
     ) -> None:
         if not 0 <= val_fraction < 1:
             raise UserError(f"nyuv2: val_fraction is {val_fraction}; give a number from 0 to below 1")
-        if axes not in conventions():
+        if axes not in surfaces.conventions():
             raise UserError(
                 f"nyuv2: no axes {axes!r}; say what red, green and blue point to, one each of "
                 "left or right, up or down, towards or in, such as left-up-towards or right-in-up"
             )
+        if broken not in ("refuse", "leave-out"):
+            raise UserError(f"nyuv2: broken is {broken!r}; give refuse or leave-out")
         if root is None:
-            raise UserError("nyuv2 needs its files: --data-root DIR, with image, seg40, normal and train.txt in DIR")
-        self.val_fraction, self.axes = val_fraction, axes
-        self._root = Path(root).expanduser().resolve()
-        for name in ("train.txt", "test.txt", "image", "seg40"):
-            if not (self._root / name).exists():
-                raise UserError(f"nyuv2: no {self._root / name}; give --data-root the folder that holds it")
-        if not (self._root / "normal").is_dir():
-            raise UserError(
-                f"nyuv2: no normals, looked for {self._root / 'normal'}/{{train,test}}/NNNNN.png; "
-                "give --data-root a folder that has them"
-            )
+            raise UserError(f"nyuv2 needs its files: --data-root DIR, with {LABELLED} or image, seg40, normal in DIR")
+        self._root, self.val_fraction, self.broken = Path(root).expanduser().resolve(), val_fraction, broken
+        self._files = layout(self._root)
+        self.axes = STORED if self._files.derived else axes
+        self._prepared: Prepared | None = None
 
     # ------------------------------------------------------------------------------------------------ contract
     def prepare(self, say: Callable[[str], None]) -> None:
-        """Check the lists, that every file is there, and that `axes` is what the normals show."""
-        official, lists = self._official(), {name: self._listed(name) for name in ("train", "test")}
-        for name, frames in lists.items():
-            strange = sorted(set(frames) - official[name]) if official else []
-            if strange:
-                where = self._root / f"{name}.txt"
-                raise UserError(f"{where}: frame {strange[0]:05d} is not an official {name} frame; delete its line")
-            for frame in frames:
-                for folder in FOLDERS:
-                    self._path(folder, name, frame)
-        if both := set(lists["train"]) & set(lists["test"]):
-            raise UserError(f"nyuv2: frame {min(both):05d} is in both train.txt and test.txt; delete one line")
-        self._check_axes([("train", frame) for frame in lists["train"][:CHECKED_FRAMES]])
+        """Look at all files and pack them for the memory map, unless that is done; derive normals where needed."""
+        frames = [Frame(name, number) for name, numbers in self._files.lists()[0].items() for number in numbers]
+        stamp = stamp_of(self._root, self._files.paths(frames), self.version, self._files, self.axes, surfaces.VERSION)
+        ready = prepared(self._folder, stamp, lambda writer: self._build(writer, say))
+        self._refuse([Problem(*problem) for problem in ready.about["problems"]])
+        for name in LISTS:
+            if not any(one["official"] == name for one in ready.about["frames"]):
+                raise UserError(f"nyuv2: no whole frame of {name} is left in {self._root}; copy its files there")
+        if left_out := ready.about["listed"] - len(ready.about["frames"]):
+            say(f"nyuv2: {left_out} of {ready.about['listed']} frames are left out; {self._verify_lists_them}")
+        self._prepared = ready
+        self.__dict__.pop("_rows", None)
+
+    def verify(self, say: Callable[[str], None]) -> Survey:
+        """Look at every file and, where there is a prepared folder, at that."""
+        look = Look(self, say)
+        whole = [found.frame for found in look]
+        with contextlib.suppress(OSError, ValueError, KeyError):  # such a folder is made anew
+            look.problems += [
+                Problem(f"{path}: not what was written; delete {self._folder}", everywhere=True)
+                for path in Prepared(self._folder).damaged()
+            ]
+        train = [frame.number for frame in whole if frame.official == "train"]
+        val = carve(look.lists["train"], look.official_train, self.val_fraction)
+        counts = [Count("frames", len(whole), files.FRAMES)]
+        counts += [Count(f"official {n} frames", sum(f.official == n for f in whole), PUBLISHED[n]) for n in LISTS]
+        counts += [Count("val frames, carved from train", len(val & set(train)))]
+        counts += [Count("classes", int((look.pixels > 0).sum()), len(CLASSES))]
+        counts += [Count("labelled pixels (%)", look.share("labelled"))]
+        counts += [Count("measured depth (%)" if self._files.derived else "valid normals (%)", look.share("valid"))]
+        return Survey(tuple(counts), tuple(problem.text for problem in look.problems))
 
     def fingerprint(self) -> str:
-        """Hash of options, subsets, file names and sizes."""
-        seen = hashlib.sha256(repr((self.version, self.val_fraction, self.axes, self.categories("semseg"))).encode())
-        for subset, frames in self._frames.items():
-            for official, frame in frames:
-                paths = [self._path(folder, official, frame) for folder in FOLDERS]
-                seen.update(repr((subset, frame, [(path.name, path.stat().st_size) for path in paths])).encode())
+        """Hash of options, subsets and what the frames' files hold."""
+        about = self._ready.about
+        seen = hashlib.sha256(repr((self.version, self.axes, about["normals"], self.categories("semseg"))).encode())
+        for name, rows in self._rows.items():
+            seen.update(
+                repr((name, [(*_frame(about["frames"][i]), about["frames"][i]["seen"]) for i in rows])).encode()
+            )
         return seen.hexdigest()[:16]
 
     def subset(self, name: str) -> Nyuv2Subset:
         """`train`, `val` or `test`."""
-        return Nyuv2Subset(self, self._frames[name])
+        return Nyuv2Subset(self._ready, self._rows[name])
 
     def categories(self, task: str) -> tuple[str, ...]:
         """The 40 classes (from classMapping40.mat where it is present); none for `normals`."""
@@ -106,157 +129,219 @@ class Nyuv2:
 
     def counts(self, task: str) -> tuple[int, ...]:
         """Labelled pixels of each class in `train`; none for `normals`."""
-        return self._pixels if task == "semseg" else ()
+        if task != "semseg":
+            return ()
+        total = np.zeros(len(CLASSES), np.int64)
+        for row in self._rows["train"]:
+            total += self._ready.array("pixels", row)
+        return tuple(int(count) for count in total)
 
-    # ------------------------------------------------------------------------------------------------ samples
-    def sample(self, official: str, frame: int) -> Sample:
-        """Frame `frame` of the official subset `train` or `test` at its own size."""
-        image = _read(self._path("image", official, frame), "RGB")
-        labels = {"semseg": self._classes(official, frame), "normals": self._normals(official, frame, self.axes)}
-        for task, label in labels.items():
-            if label.shape[:2] != image.shape[:2]:
-                path = self._path("image", official, frame)
-                raise UserError(f"{path}: {image.shape[:2]} pixels, {task} {label.shape[:2]}; take files of one size")
-        return Sample(image=image, labels=labels)
-
-    def _classes(self, official: str, frame: int) -> np.ndarray:
-        """`H W` uint8, 0..39, 255 ignored; files have 1..40, 0 unlabelled."""
-        path = self._path("seg40", official, frame)
-        stored = _read(path, None)
-        if stored.ndim != 2 or stored.max() > len(CLASSES):
-            raise UserError(f"{path}: not one channel of 0 (unlabelled) and 1..40; take the 40-class labels")
-        return (stored.astype(np.uint8) - np.uint8(1)).astype(np.uint8)  # 0 wraps round to 255
-
-    def _normals(self, official: str, frame: int, axes: str) -> np.ndarray:
-        """`H W 3` float32, unit length or zero where invalid; x left, y up, z towards the camera."""
-        vectors = (_read(self._path("normal", official, frame), "RGB").astype(np.float32) - 127.5) / 127.5
-        length = np.linalg.norm(vectors, axis=2, keepdims=True)
-        valid = length > SHORTEST
-        return turned(np.where(valid, vectors / np.where(valid, length, 1), 0).astype(np.float32), axes)
-
-    def _check_axes(self, frames: list[tuple[str, int]]) -> None:
-        """Raise UserError where these frames show another convention than `axes`.
-
-        A surface that is seen faces the camera along its own ray, which also tells left from right; floors point up.
-        """
-        facing, floors = [], []
-        for official, frame in frames:
-            stored, classes = self._normals(official, frame, "left-up-towards"), self._classes(official, frame)
-            stored, classes = stored[::CHECKED_STEP, ::CHECKED_STEP], classes[::CHECKED_STEP, ::CHECKED_STEP]
-            valid = stored.any(axis=2)
-            if valid.any():
-                facing.append((stored[valid], view_rays(*valid.shape)[valid]))
-                floors.append(stored[valid & (classes == FLOOR)])
-        if not facing:
-            return
-        rays = np.concatenate([pair[1] for pair in facing])
-        vectors = np.concatenate([pair[0] for pair in facing])
-        floor = np.concatenate(floors)
-        scores = {}
-        for axes in conventions():
-            scores[axes] = float(((turned(vectors, axes) * rays).sum(axis=1) < 0).mean())
-            if len(floor) >= ENOUGH_FLOOR and turned(floor, axes)[:, 1].mean() < 0.5:
-                scores[axes] = 0.0
-        best = max(scores, key=lambda axes: scores[axes])
-        if scores[best] < FACING:
-            raise UserError(
-                f"nyuv2: under no order of axes do the normals in {self._root / 'normal'} face the camera and floors "
-                "point up; store them as v = 127.5 + 127.5 n"
-            )
-        if scores[self.axes] < max(FACING, scores[best] - CLEARLY):
-            raise UserError(
-                f"nyuv2: the normals are not {self.axes} ({scores[self.axes]:.0%} face the camera with floors up, "
-                f"{scores[best]:.0%} under another reading); try the option axes={best}"
-            )
-
-    # ------------------------------------------------------------------------------------------------ files
-    @cached_property
-    def _frames(self) -> dict[str, list[tuple[str, int]]]:
-        """(official subset, frame) of each subset, in the order of the lists."""
-        train = self._listed("train")
-        val = carve(train, self._official().get("train", set(train)), self.val_fraction)
+    # ------------------------------------------------------------------------------------------------ preparing
+    def _build(self, writer: Writer, say: Callable[[str], None]) -> dict[str, Any]:
+        """Pack all whole frames. Raises UserError where something is broken and not to be left out."""
+        look, whole, names, todo = Look(self, say), [], [], {}
+        for found in look:
+            assert found.image is not None and found.classes is not None  # it is whole
+            writer.add("image", found.image)
+            writer.add("semseg", found.classes)
+            writer.add("pixels", look.last_pixels)
+            if found.normal is not None:
+                writer.add("normal", surfaces.turned_codes(found.normal, self.axes))
+            elif found.depth is not None:
+                view = files.camera(self._root, *found.depth.shape)
+                content = hashlib.sha256(found.depth.tobytes()).hexdigest()
+                names.append(f"{_digest(found.depth.shape, content, view, surfaces.VERSION)}.png")
+                todo[names[-1]] = (self._files, found.frame, view)
+            whole.append({**found.frame._asdict(), "seen": found.seen.hexdigest()})
+        self._refuse(look.problems)
+        if todo:
+            folder = cache_root() / "nyuv2-normals"
+            make_missing(todo, folder, _write_normals, "nyuv2: normals from depth", say)
+            for name in names:
+                with Image.open(folder / name) as image:
+                    writer.add("normal", np.array(image))
+        how = (
+            repr((surfaces.VERSION, files.camera(self._root, files.HEIGHT, files.WIDTH)))
+            if self._files.derived
+            else "given"
+        )
         return {
-            "train": [("train", frame) for frame in train if frame not in val],
-            "val": [("train", frame) for frame in train if frame in val],
-            "test": [("test", frame) for frame in self._listed("test")],
-        }
+            "frames": whole, "listed": look.listed, "problems": look.problems, "lists": look.lists,
+            "official_train": sorted(look.official_train), "normals": how,
+        }  # fmt: skip
+
+    def _refuse(self, problems: Sequence[Problem]) -> None:
+        """Raise UserError with the first problem unless the frames with problems can and may be left out."""
+        fatal = [problem for problem in problems if problem.everywhere]
+        if fatal or problems and self.broken == "refuse":
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            on = "" if fatal else "; --data-option broken=leave-out goes on without those frames"
+            raise UserError(f"{(fatal or problems)[0].text}{more}; {self._verify_lists_them}{on}")
+
+    @property
+    def _verify_lists_them(self) -> str:
+        return f"mtlbench data verify nyuv2 --data-root {self._root} lists them"
+
+    @property
+    def _folder(self) -> Path:
+        return cache_root() / "nyuv2" / _digest(str(self._root), self.axes)[:16]
+
+    @property
+    def _ready(self) -> Prepared:
+        if self._prepared is None:
+            self.prepare(lambda line: None)
+        assert self._prepared is not None
+        return self._prepared
 
     @cached_property
-    def _pixels(self) -> tuple[int, ...]:
-        total = np.zeros(IGNORED + 1, np.int64)
-        for official, frame in self._frames["train"]:
-            total += np.bincount(self._classes(official, frame).ravel(), minlength=IGNORED + 1)
-        return tuple(int(count) for count in total[: len(CLASSES)])
+    def _rows(self) -> dict[str, list[int]]:
+        """Which prepared frames each subset has, in the order of the lists."""
+        about = self._ready.about
+        frames = [_frame(one) for one in about["frames"]]
+        val = carve(about["lists"]["train"], set(about["official_train"]), self.val_fraction)
+        rows = {"train": list[int](), "val": list[int](), "test": list[int]()}
+        for row, (official, number) in enumerate(frames):
+            rows["val" if official == "train" and number in val else official].append(row)
+        return rows
 
     @cached_property
     def _class_names(self) -> tuple[str, ...]:
-        path = self._root / "classMapping40.mat"
+        path = self._root / files.MAPPING
         if not path.exists():
             return CLASSES
-        names = tuple(str(entry.item()) for entry in _load_mat(path, "className"))
+        names = tuple(str(entry.item()) for entry in files.load_mat(path, "className"))
         if len(names) != len(CLASSES):
             raise UserError(f"{path}: {len(names)} class names, must be {len(CLASSES)}; take the original file")
         return names
 
-    def _listed(self, name: str) -> list[int]:
-        path = self._root / f"{name}.txt"
-        frames = []
-        for number, line in enumerate(path.read_text().split("\n"), start=1):
-            if line.strip():
-                if not line.strip().isdecimal() or not 1 <= int(line) <= FRAMES:
-                    raise UserError(f"{path}:{number}: {line.strip()!r} is no frame 00001 to 01449; correct the line")
-                frames.append(int(line))
-        return list(dict.fromkeys(frames))
-
-    def _official(self) -> dict[str, set[int]]:
-        """The official train and test frames from splits.mat; empty where that is missing."""
-        path = self._root / "splits.mat"
-        if not path.exists():
-            return {}
-        return {name: {int(frame) for frame in _load_mat(path, f"{name}Ndxs")} for name in ("train", "test")}
-
-    def _path(self, folder: str, official: str, frame: int) -> Path:
-        """Where a file is. Raises UserError where it is not."""
-        paths = [self._root / folder / official / f"{frame:05d}{ending}" for ending in FOLDERS[folder]]
-        for path in paths:
-            if path.exists():
-                return path
-        raise UserError(f"{paths[0]} is listed in {official}.txt but missing; copy it there or delete its line")
-
 
 class Nyuv2Subset:
-    """The samples of one subset, decoded on every access."""
+    """The samples of one subset, from the memory map; images and classes are read-only."""
 
-    def __init__(self, data: Nyuv2, frames: list[tuple[str, int]]) -> None:
-        self._data, self._frames = data, frames
+    def __init__(self, ready: Prepared, rows: list[int]) -> None:
+        self._ready, self._rows = ready, rows
 
     def __len__(self) -> int:
-        return len(self._frames)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._data.sample(*self._frames[index])
+        row = self._rows[index]
+        image, classes, codes = (self._ready.array(name, row) for name in ("image", "semseg", "normal"))
+        return Sample(image=image, labels={"semseg": classes, "normals": surfaces.decoded(codes)})
 
 
-# ---------------------------------------------------------------------------------------------------- geometry
-def conventions() -> list[str]:
-    """All 48 meanings that three channels can have, such as `left-up-towards`."""
-    pairs = (("left", "right"), ("up", "down"), ("towards", "in"))
-    return ["-".join(words) for order in itertools.permutations(pairs) for words in itertools.product(*order)]
+# ---------------------------------------------------------------------------------------------------- looking
+class Look:
+    """One pass over all files: iterating gives the content of whole frames, and leaves what is wrong in `problems`."""
+
+    def __init__(self, data: Nyuv2, say: Callable[[str], None]) -> None:
+        self._data, self._files, self._say = data, data._files, say
+        self.problems = self._files.problems()
+        self.lists, lines = self._files.lists()
+        self.problems += lines
+        self.listed = len(set(itertools.chain(*self.lists.values())))
+        official: dict[str, set[int]] = {}
+        with contextlib.suppress(UserError):  # it is among the problems
+            official = files.splits(data._root)
+        self.official_train = official.get("train", set(self.lists["train"]))
+        both = set(self.lists["train"]) & set(self.lists["test"])
+        self.problems += [
+            Problem(f"{data._root}: frame {number:05d} is in both the train and the test list; delete one line")
+            for number in sorted(both)
+        ]
+        self._frames = []
+        for name, numbers in self.lists.items():
+            for number in numbers:
+                if official and number not in official[name] and number not in both:
+                    where = data._root / f"{name}.txt"
+                    self.problems.append(
+                        Problem(f"{where}: frame {number:05d} is not an official {name} frame; delete its line")
+                    )
+                elif number not in both:
+                    self._frames.append(Frame(name, number))
+        self.pixels = np.zeros(len(CLASSES), np.int64)
+        self.last_pixels = self.pixels  # of the frame that came last
+        self._sums = {"labelled": 0, "valid": 0, "all": 0}
+
+    def __iter__(self) -> Iterator[Content]:
+        evidence: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        for found in self._read():
+            self.problems += [Problem(text) for text in found.problems]
+            if found.problems:
+                continue
+            assert found.classes is not None
+            self.last_pixels = np.bincount(found.classes.ravel(), minlength=IGNORED + 1)[: len(CLASSES)]
+            self.pixels += self.last_pixels
+            if found.normal is not None:
+                valid = surfaces.valid(found.normal)
+                if len(evidence) < CHECKED_FRAMES:
+                    evidence.append(surfaces.evidence_of_axes(found.normal, found.classes == FLOOR))
+            else:
+                assert found.depth is not None
+                valid = found.depth > 0
+            for name, count in (("labelled", self.last_pixels.sum()), ("valid", valid.sum()), ("all", valid.size)):
+                self._sums[name] += int(count)
+            yield found
+        if evidence:
+            self.problems += [Problem(text, everywhere=True) for text in surfaces.wrong_axes(evidence, self._data.axes)]
+
+    def share(self, what: str) -> int:
+        """Percent of all pixels that are `labelled` or `valid`."""
+        return round(100 * self._sums[what] / max(self._sums["all"], 1))
+
+    def _read(self) -> Iterator[Content]:
+        """All frames in order, read ahead by threads."""
+        started = spoken = time.monotonic()
+        with ThreadPoolExecutor(cores()) as pool:
+            step = AT_ONCE * cores()
+            for first in range(0, len(self._frames), step):
+                yield from pool.map(self._content, self._frames[first : first + step])
+                now, done = time.monotonic(), min(first + step, len(self._frames))
+                if now - spoken >= SECONDS_BETWEEN_LINES and done < len(self._frames):
+                    left = (now - started) / done * (len(self._frames) - done)
+                    self._say(f"nyuv2: {done} of {len(self._frames)} frames looked at, about {left:.0f} s left")
+                    spoken = now
+
+    def _content(self, frame: Frame) -> Content:
+        found = self._files.content(frame)
+        if found.depth is not None and not found.problems:
+            view = files.camera(self._data._root, *found.depth.shape)
+            if not surfaces.has_normals(found.depth, *view):
+                where = f"{self._data._root}: {frame.official} frame {frame.number:05d}"
+                found.problems.append(f"{where}: no plane fits its depth anywhere; replace it by the original")
+        return found
 
 
-def turned(vectors: np.ndarray, axes: str) -> np.ndarray:
-    """Vectors `... 3` in the convention `axes`, brought to x left, y up, z towards the camera."""
-    result = np.empty_like(vectors)
-    for channel, word in enumerate(axes.split("-")):
-        axis, sign = AXIS[word]
-        result[..., axis] = sign * vectors[..., channel]
-    return result
+def layout(root: Path) -> Folders | Official:
+    """Which files there are. Raises UserError where it is neither layout."""
+    given = (root / "normal").is_dir()
+    if (root / LABELLED).is_file():
+        return Official(root, derived=not given)
+    for name in ("train.txt", "test.txt", "image", "seg40"):
+        if not (root / name).exists():
+            raise UserError(f"nyuv2: no {root / name} and no {LABELLED}; give --data-root the folder that holds either")
+    if not given and not (root / "depth").is_dir():
+        raise UserError(
+            f"nyuv2: no normals, looked for {root / 'normal'}/{{train,test}}/NNNNN.png and for depth/ to derive "
+            "them from; give --data-root a folder that has either"
+        )
+    return Folders(root, derived=not given)
 
 
-def view_rays(height: int, width: int) -> np.ndarray:
-    """Directions `H W 3` in which NYU's camera looks through the pixels (x left, y up, z towards the camera)."""
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    return np.stack([width / 2 - columns, height / 2 - rows, np.full_like(rows, -FOCAL * width)], axis=2)
+def _write_normals(job: tuple[Folders | Official, Frame, files.Camera], path: Path) -> None:
+    source, frame, view = job
+    with open(path, "wb") as file:
+        Image.fromarray(surfaces.coded(surfaces.normals_from_depth(source.depth(frame), *view))).save(
+            file, format="PNG"
+        )
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _frame(one: dict[str, Any]) -> Frame:
+    return Frame(one["official"], one["number"])
 
 
 def carve(train: list[int], official: set[int], fraction: float) -> set[int]:
@@ -272,21 +357,3 @@ def carve(train: list[int], official: set[int], fraction: float) -> set[int]:
         if len(val) + len(runs[first]) <= wanted:
             val.update(runs[first])
     return val
-
-
-# ---------------------------------------------------------------------------------------------------- formats
-def _read(path: Path, mode: str | None) -> np.ndarray:
-    """The pixels of an image file, in the given PIL mode or as stored. Raises UserError where it is not an image."""
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert(mode) if mode else image)
-    except OSError as error:
-        raise UserError(f"{path} is not a readable image; replace it by the original file") from error
-
-
-def _load_mat(path: Path, name: str) -> np.ndarray:
-    """A variable of a MATLAB file, flattened. Raises UserError where it is not there."""
-    try:
-        return scipy.io.loadmat(path, variable_names=[name])[name].ravel()
-    except (KeyError, ValueError, OSError, NotImplementedError) as error:
-        raise UserError(f"{path} has no readable {name}; take the original file") from error

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mtlbench import metrics
 from mtlbench.errors import UserError
 from mtlbench.plugins import Batch, Metric, Sample, Score, Subset, unknown
-from mtlbench.tasks._codebook import Codebook, spherical_kmeans, spherical_median, triangulate, unit
+from mtlbench.tasks._codebook import Codebook, spherical_kmeans, spherical_median, unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ class Normals:
                 f"normals: the train subset has {distinct} different normals, a codebook needs {CODES}; use more images"
             )
         codebook = spherical_kmeans(normals, CODES, rng).round(6)
-        triangulate(unit(codebook))  # fail here, not in every trial
+        Codebook(codebook)  # fail here, not in every trial
         return {"codebook": codebook.tolist()}
 
     @staticmethod
@@ -111,11 +111,11 @@ class Normals:
             corners, weights, _ = self.codebook.mix(F.normalize(normals[valid], dim=1))
             scores = output.float().movedim(1, 3)[valid]
             total = (scores.logsumexp(dim=1) - (scores.gather(1, corners) * weights).sum(dim=1)).sum()
-        return total / self.count(batch)
+        return total / self.count(batch).clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
-        """Valid pixels of the labelled images, at least 1."""
-        return _valid(batch).sum().clamp(min=1)
+        """Valid pixels of the labelled images."""
+        return _valid(batch).sum()
 
     def encode(self, normals: Tensor) -> Tensor:
         """The soft labels `N 20` of unit normals `N 3`."""
@@ -142,12 +142,10 @@ class Normals:
         return _colours(self.decode(probability.flatten(1).T).view(*probability.shape[1:], 3).cpu().numpy())
 
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
-        """The normals as colours: red = x, green = y (up), blue = z (towards the camera), black = invalid or absent."""
+        """The normals as colours: red = x, green = y (up), blue = z (towards the camera), black = invalid."""
         height, width = sample.image.shape[:2]
-        if kept is None:
-            kept = _colours(sample.labels.get("normals", np.zeros((1, 1, 3), dtype=np.float32)))
-        axes.imshow(kept, extent=(0, width, height, 0), interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
+        colours = _colours(sample.labels["normals"]) if kept is None else kept
+        axes.imshow(colours, extent=(0, width, height, 0), interpolation="nearest")
 
 
 def _valid(batch: Batch) -> Tensor:
@@ -211,7 +209,7 @@ class NormalsMeter:
             for name, value in metrics.angle_scores(metrics.angle_histogram(errors), float(errors.sum())).items():
                 pick = max if self.task.metrics[name].higher_is_better else min
                 best[name] = pick(best.get(name, value), value)
-        best["uncovered"] = 100.0 * float((~covered).float().mean())
+        best["uncovered"] = 100.0 * float((~covered).double().mean())
         return [Score(metric, "", value) for metric, value in best.items()]
 
 

@@ -66,11 +66,11 @@ class Semseg:
         """Cross-entropy of `B K H W` at full resolution, averaged over the labelled pixels of the labelled images."""
         labels = batch.labels["semseg"].long().masked_fill(~_labelled(batch), IGNORED)
         total = F.cross_entropy(output.float(), labels, ignore_index=IGNORED, reduction="sum")
-        return total / self.count(batch)
+        return total / self.count(batch).clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
-        """Labelled pixels of the labelled images, at least 1."""
-        return _labelled(batch).sum().clamp(min=1)
+        """Labelled pixels of the labelled images."""
+        return _labelled(batch).sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`probability` `B K H W`."""
@@ -87,13 +87,10 @@ class Semseg:
         return guess[::step, ::step].byte().cpu().numpy()
 
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
-        """The classes as colours with the names on large areas, black = ignored or absent."""
+        """The classes as colours with the names on large areas, black = ignored."""
+        classes = sample.labels["semseg"] if kept is None else kept
         height, width = sample.image.shape[:2]
-        classes = kept
-        if classes is None:
-            classes = sample.labels.get("semseg", np.full((1, 1), IGNORED, dtype=np.uint8))
         axes.imshow(_colours(classes), extent=(0, width, height, 0), interpolation="nearest")
-        axes.set(xticks=[], yticks=[])
         rows, columns = classes.shape
         for name, row, column in self._named_areas(classes):
             axes.annotate(
