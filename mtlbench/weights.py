@@ -101,8 +101,7 @@ def read(path: Path) -> dict[str, Tensor]:
 def _arrays(path: Path) -> dict[str, Tensor]:
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
-    # `require` also turns around what another machine's byte order or numpy's memory order left.
-    return {name: torch.from_numpy(np.require(a, np.float32, ["C", "W"])) for name, a in arrays.items()}
+    return {name: torch.from_numpy(np.asarray(array, np.float32)) for name, array in arrays.items()}  # any byte order
 
 
 def _line(error: Exception) -> str:

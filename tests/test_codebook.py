@@ -162,6 +162,17 @@ def test_coding_is_exact_to_a_hundredth_of_a_degree_inside_the_cover(seed: int) 
     assert 0.4 < covered.mean() < 1 and errors[~covered].max() > 0.01
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_weights_of_normals_on_edges_and_corners_are_never_negative(seed: int) -> None:
+    """Rounding leaves a little below 0 there; a probability must not be."""
+    codebook = codebook_of(seed)
+    codes = codebook.codes[torch.from_numpy(codebook.triangles)]
+    normals = torch.cat([codes[:, 0], torch.nn.functional.normalize(codes[:, 0] + codes[:, 1], dim=1)])
+    encoded = codebook.encode(normals)
+    assert float(encoded.min()) == 0 and codebook.mix(normals)[2].all()
+    assert angular_errors(codebook.decode(encoded).double().numpy(), normals.double().numpy()).max() < 0.01
+
+
 @pytest.mark.parametrize("seed", [0, 3])
 def test_a_normal_outside_the_cover_becomes_the_nearest_covered_direction(seed: int) -> None:
     """Against a fine sample of all edges, of which the border is a part and the nearest to normals outside."""

@@ -171,14 +171,15 @@ def test_the_first_of_equal_classes_wins() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- pictures
-def drawn(task: Any, sample: Sample, kept: np.ndarray | None) -> tuple[np.ndarray, tuple[float, ...], list[str]]:
-    """The picture, its extent, and the words on it."""
+def drawn(task: Any, sample: Sample, kept: np.ndarray | None) -> tuple[np.ndarray, tuple[float, ...], dict[str, float]]:
+    """The picture, its extent, and the words on it with the row that they stand on."""
     canvas = Figure(figsize=(4, 3))
     axes = canvas.add_subplot()
     task.draw(axes, sample, kept)
     canvas.savefig(io.BytesIO(), format="png")
     (image,) = axes.images
-    return np.asarray(image.get_array()), tuple(image.get_extent()), [text.get_text() for text in axes.texts]
+    words = {text.get_text(): text.xy[1] for text in axes.texts}
+    return np.asarray(image.get_array()), tuple(image.get_extent()), words
 
 
 def packed(array: np.ndarray) -> int:
@@ -202,10 +203,11 @@ def test_kept_classes_are_the_likeliest_and_drawn_with_their_names() -> None:
     truth[:, 100:] = 2
     sample = Sample(np.zeros((120, 160, 3), dtype=np.uint8), {"semseg": truth})
     picture, extent, words = drawn(SEMSEG, sample, kept)
-    assert picture.shape == (60, 80, 3) and extent == (0, 160, 120, 0) and words == ["wall", "floor"]
+    assert picture.shape == (60, 80, 3) and extent == (0, 160, 120, 0)
+    assert list(words) == ["wall", "floor"] and words["wall"] < 80 < words["floor"] < 120
     assert [picture[y, x].tolist() for y, x in ((0, 0), (59, 0), (10, 10))] == [colour(0), colour(1), colour(2)]
     picture, extent, words = drawn(SEMSEG, sample, None)
-    assert words == ["chair"] and (picture[:, :100] == 0).all() and picture[0, 100].tolist() == colour(2)
+    assert list(words) == ["chair"] and (picture[:, :100] == 0).all() and picture[0, 100].tolist() == colour(2)
 
 
 def test_names_stand_inside_their_area() -> None:

@@ -220,10 +220,22 @@ def test_proposals_are_made_once_on_several_processes_and_a_stop_loses_none(
 def test_damaged_proposals_are_named(tmp_path: Path) -> None:
     ready(write(tmp_path))
     stored = next((tmp_path / "cache").rglob("*.npy"))
-    stored.write_bytes(stored.read_bytes()[:-9])
     shutil.rmtree(prepared_folder(tmp_path))
+    stored.write_bytes(stored.read_bytes()[:-9])
     with pytest.raises(UserError, match=stored.name):
         ready(tmp_path)
+    np.save(stored, np.zeros((3, 5), np.float32))
+    with pytest.raises(UserError, match=stored.name):
+        ready(tmp_path)
+
+
+def test_proposals_are_not_kept_for_an_image_that_changed_meanwhile(tmp_path: Path) -> None:
+    path = image_file(write(tmp_path), TRAIN[0])
+    key = selective_search.digest(path.read_bytes())
+    Image.fromarray(picture(77)).save(path)
+    with pytest.raises(UserError, match=f"{TRAIN[0]}.jpg was changed while"):
+        selective_search.make_proposals({key: path}, tmp_path / "made", 200, lambda text: None)
+    assert not list((tmp_path / "made").glob("*.npy"))
 
 
 def test_a_second_opening_reads_no_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +375,9 @@ def test_broken_files_are_refused_or_left_out(tmp_path: Path) -> None:
     add_xml(write(tmp_path))
     whole = ready(tmp_path, val_fraction=0.0)
     image_file(tmp_path, TRAIN[1]).write_bytes(b"GIF?")
-    change(tmp_path / "VOCdevkit" / "VOC2008" / "Annotations" / f"{TEST[0]}.xml", "<xmin>10<", "<xmin>0<")
+    folder = tmp_path / "VOCdevkit" / "VOC2008" / "Annotations"
+    change(folder / f"{TEST[0]}.xml", "<xmin>10<", "<xmin>0<")
+    change(folder / f"{TRAIN[4]}.xml", "<ymax>60<", "<ymax>61<")  # outside: seen when the image is decoded
     with pytest.raises(UserError, match=r"^[^\n]+$") as caught:
         ready(tmp_path)
     assert f"{TEST[0]}.xml, object 1: box 0 6 80 60" in str(caught.value)
@@ -373,15 +387,13 @@ def test_broken_files_are_refused_or_left_out(tmp_path: Path) -> None:
     said: list[str] = []
     data = Voc2008(tmp_path, val_fraction=0.0, broken="leave-out")
     data.prepare(said.append)
-    assert any("2 images with problems are left out" in text for text in said)
-    kept = [whole.subset("train")[index].image for index in (0, 2, 3, 4)]
+    assert any("3 images with problems are left out" in text for text in said)
+    kept = [whole.subset("train")[index].image for index in (0, 2, 3)]
     assert [sample.image.tobytes() for sample in everything(data, "train")] == [image.tobytes() for image in kept]
-    assert [sample.image.tobytes() for sample in everything(data, "test")] == [
-        whole.subset("test")[1].image.tobytes()
-    ]
-    with pytest.raises(UserError, match="and 1 more"):  # what leave-out has prepared is no way round
+    assert [sample.image.tobytes() for sample in everything(data, "test")] == [whole.subset("test")[1].image.tobytes()]
+    with pytest.raises(UserError, match="and 2 more"):  # what leave-out has prepared is no way round
         ready(tmp_path)
-    (tmp_path / "VOCdevkit" / "VOC2008" / "Annotations" / f"{TEST[1]}.xml").unlink()
+    (folder / f"{TEST[1]}.xml").unlink()
     with pytest.raises(UserError, match="no sound image is left"):
         ready(tmp_path, broken="leave-out")
 
@@ -428,6 +440,19 @@ def test_an_image_without_any_annotation_is_named(tmp_path: Path) -> None:
     add_xml(tmp_path)  # official: aPascal need not know every image
     found = survey(tmp_path)
     assert not found.problems and ("images without attribute lines", 1, None) in found.counts
+
+
+def test_a_wrong_line_that_may_mean_any_image_cannot_be_left_out(tmp_path: Path) -> None:
+    lines = write(tmp_path) / "attribute_data" / "apascal_train.txt"
+    change(lines, f"{TRAIN[0]}.jpg dog 1", "dog 1")
+    with pytest.raises(UserError, match="apascal_train.txt:1: 69 fields") as caught:
+        ready(tmp_path, broken="leave-out")
+    assert "leave-out" not in str(caught.value)
+
+
+def test_a_missing_file_of_lines_is_one_problem(tmp_path: Path) -> None:
+    (write(tmp_path) / "attribute_data" / "apascal_train.txt").unlink()
+    assert ["apascal_train.txt is missing" in problem for problem in survey(tmp_path).problems] == [True]
 
 
 def test_a_name_in_two_lists_is_named_and_in_neither_subset(tmp_path: Path) -> None:
@@ -496,7 +521,7 @@ def test_noise_in_place_of_any_file_is_no_crash(tmp_path: Path) -> None:
     for path in sorted(path for path in tmp_path.rglob("*.*") if path.is_file()):
         if path.stem in (TRAIN[0], TEST[0]) or path.suffix == ".txt":
             whole = path.read_bytes()
-            for content in (noise, b"", whole[: len(whole) // 2 - 3], b"<a/>", b"\xff\xd8\xff"):
+            for content in (noise, b"", whole[: len(whole) // 2 - 5], b"<a/>", b"\xff\xd8\xff"):
                 path.write_bytes(content)
                 problems = survey(tmp_path).problems
                 assert problems and all(len(problem.splitlines()) == 1 for problem in problems), path

@@ -26,7 +26,7 @@ class Caffenet:
     """
 
     version = 1
-    forms = ("fcn", "roi")
+    forms: tuple[str, ...] = ("fcn", "roi")
     mean = (102.98, 115.95, 122.77)  # Caffe's, in BGR order
     bgr = True
     torchvision_weights = ""

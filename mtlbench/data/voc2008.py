@@ -172,9 +172,7 @@ class Voc2008:
             "problems": problems, "left_out": sorted(wrong & set(found.names)),
         }  # fmt: skip
 
-    def _look(
-        self, found: Annotations, visit: Callable[[Picture], None], say: Callable[[str], None]
-    ) -> list[Problem]:
+    def _look(self, found: Annotations, visit: Callable[[Picture], None], say: Callable[[str], None]) -> list[Problem]:
         """Decode every listed image; `visit` takes each in order. The problems of images and of boxes in them."""
         names, problems = found.names, list[Problem]()
         if names and not any(self._files.image(name).exists() for name in names):

@@ -1,0 +1,70 @@
+"""How long training waits for its batches: some steps of a recipe on real data, with threads that make batches ahead.
+
+    python benchmarks/input_stall.py det_attr voc2008 DIR [RECIPE] [STEPS]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from mtlbench import spaces
+from mtlbench.batches import LOADERS, training_batch
+from mtlbench.enumerator import expand, plugin, select
+from mtlbench.spec import Trial
+from mtlbench.train import Record, ResumeFile, train
+from mtlbench.trial import Context, open_dataset
+
+FASTER = 50  # than this processor, a GPU
+
+
+def main(pair: str, dataset: str, root: str, recipe_name: str = "paper", steps: str = "5") -> None:
+    """Print one JSON object; seconds are wall time."""
+    space = spaces.load(pair)
+    recipe = spaces.recipe_of(space, recipe_name)
+    data = plugin("dataset", dataset, recipe.dataset_options.get(dataset, {}))
+    opened = open_dataset(data, root)
+    opened.prepare(print)
+    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    arms = select(space.arms, ["cross-stitch", "one-task"])
+    scratch = dataclasses.replace(recipe, init="scratch")
+    trials = expand(space.pair, arms, (0,), data, root, opened.fingerprint(), backbone, scratch)
+    found = {"pair": pair, "data": dataset, "recipe": recipe_name, "images": recipe.images, "cores": os.cpu_count()}
+    torch.set_num_threads(1)
+    for trial in (trials[0], trials[-1]):  # the lightest step, and one with all columns
+        found[trial.label] = measured(trial, int(steps))
+    print(json.dumps(found, indent=1))
+
+
+def measured(trial: Trial, steps: int) -> dict[str, float]:
+    """Seconds of a step and of a batch, and the share of training's wall time in which it waits."""
+    context, device = Context(trial), torch.device("cpu")
+    seconds = []
+    for i in range(steps + 1):  # the first is cold
+        start = time.perf_counter()
+        training_batch(context.subsets["train"], context.tasks, context.view, 1000, i, trial.recipe["images"])
+        seconds.append(time.perf_counter() - start)
+    record = Record()
+    training = train(
+        context.network(), context.tasks, lambda i: context.batches(i, steps, device, 1), trial.recipe, steps, 0,
+        record, lambda: dict.fromkeys(context.tasks, 0.0), ResumeFile(Path(os.devnull), math.inf),
+    )  # fmt: skip
+    for _ in training:
+        pass
+    batch, step = sum(seconds[1:]) / steps, record.training_seconds / steps
+    return {
+        "step_seconds": round(step, 4), "batch_seconds_one_thread": round(batch, 4),
+        "stall": round(record.wait_seconds / record.training_seconds, 4),
+        f"batches_a_step_at_{FASTER}x_with_{LOADERS}_threads": round(step / FASTER / (batch / LOADERS), 2),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
