@@ -22,6 +22,11 @@ SHORT = Recipe(
     short_side=160, long_side=240, backbone_options={"width": 0.25, "fc": 512},
     dataset_options={"voc2008": {"proposals": 128}},
 )  # fmt: skip
+LONG = Recipe(
+    "long", dict.fromkeys(TASKS, 3500), 1000, images=4, lr=0.02, extra_lr=0.001, warmup=20, clip=5.0, regions=32,
+    colour=0.2, curve_images=52, short_side=96, long_side=144, backbone_options=SMALL,
+    dataset_options={"voc2008": {"proposals": 128}},
+)  # fmt: skip
 # gpu_hours: FLOPs of all arms at 10 TFLOP/s.
 PAPER = Recipe(
     "paper", dict.fromkeys(TASKS, 40_000), 10_000, images=2, lr=1e-3, init="imagenet", decay="step", step_at=0.75,
@@ -61,7 +66,7 @@ PAPER = Recipe(
 
 # One cross-stitch unit per layer: one per channel "led to unstable learning" (Section 6).
 SPACE = SearchSpace(
-    Pair("det_attr", TASKS, "roi"), {"rooms": "quick", "voc2008": "paper"}, (SMOKE, QUICK, SHORT, PAPER),
+    Pair("det_attr", TASKS, "roi"), {"rooms": "quick", "voc2008": "paper"}, (SMOKE, QUICK, SHORT, LONG, PAPER),
     standard_arms(per_channel=False),
     short_list=("one-task", "split-conv3", "split-fc6", "split-fc8", "cross-stitch"),
 )  # fmt: skip

@@ -22,7 +22,7 @@ SHORT = Recipe(
     "short", dict.fromkeys(TASKS, 600), 200, images=4, lr=0.05, extra_lr=0.01, warmup=20, clip=5.0, curve_images=8,
     short_side=120, long_side=160, backbone_options=SMALL,
 )  # fmt: skip
-LONG = replace(SHORT, name="long", iterations=dict.fromkeys(TASKS, 5000), extra_iterations=1500, colour=0.2)
+LONG = replace(SHORT, name="long", iterations=dict.fromkeys(TASKS, 4000), extra_iterations=1200, colour=0.2)
 # gpu_hours: FLOPs of all arms at 10 TFLOP/s.
 PAPER = Recipe(
     "paper", {"semseg": 25_000, "normals": 15_000}, 10_000, images=20, lr=1e-3, init="imagenet", chunk=4,

@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
 
-from mtlbench.data import nyuv2
-from mtlbench.data.nyuv2 import CLASSES, FLOOR, Nyuv2, carve, conventions, turned
+from mtlbench.cache import cache_root
+from mtlbench.data import _nyu_files, nyuv2
+from mtlbench.data._depth_normals import AXIS, conventions, turned
+from mtlbench.data.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
 from mtlbench.errors import UserError
+from mtlbench.plugins import Subset
 
 REAL = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")) / "nyuv2_small"
 TRAIN, TEST = [3, 4, 5, 19, 1300, 1301, 1303, 1310], [30, 76]
 HEIGHT, WIDTH = 48, 64
+STANDARD = "left-up-towards"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MTLBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    return cache_root()
+
+
+def silent(line: str) -> None:
+    pass
 
 
 def room() -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +49,7 @@ def room() -> tuple[np.ndarray, np.ndarray]:
 
 def stored(normals: np.ndarray, axes: str) -> np.ndarray:
     """uint8 pixels of a normal file with the given axes; invalid = (127, 127, 127)."""
-    channels = [sign * normals[..., axis] for axis, sign in (nyuv2.AXIS[word] for word in axes.split("-"))]
+    channels = [sign * normals[..., axis] for axis, sign in (AXIS[word] for word in axes.split("-"))]
     pixels = np.rint(127.5 + 127.5 * np.stack(channels, axis=-1)).astype(np.uint8)
     pixels[~normals.any(axis=-1)] = 127
     return pixels
@@ -71,7 +87,7 @@ def test_labels_of_a_known_room(tmp_path: Path) -> None:
 @pytest.mark.parametrize("axes", ["left-up-towards", "right-in-up", "right-down-in"])
 def test_every_convention_gives_the_same_normals(tmp_path: Path, axes: str) -> None:
     data = Nyuv2(write(tmp_path, axes), axes=axes)
-    data.prepare(lambda text: None)
+    data.prepare(silent)
     expected = room()[0]
     assert np.abs(data.subset("train")[0].labels["normals"] - expected).max() < 0.01
 
@@ -80,7 +96,7 @@ def test_every_convention_gives_the_same_normals(tmp_path: Path, axes: str) -> N
 def test_wrong_axes_are_noticed_and_the_right_ones_named(tmp_path: Path, wrong: str) -> None:
     write(tmp_path)
     with pytest.raises(UserError, match="axes=left-up-towards"):
-        Nyuv2(tmp_path, axes=wrong).prepare(lambda text: None)
+        Nyuv2(tmp_path, axes=wrong).prepare(silent)
 
 
 def test_conventions_are_the_48_signed_permutations() -> None:
@@ -100,7 +116,7 @@ def test_noise_instead_of_normals_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "normal").rglob("*.png"):
         Image.fromarray(rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)).save(path)
     with pytest.raises(UserError, match="under no order of axes"):
-        Nyuv2(tmp_path).prepare(lambda text: None)
+        Nyuv2(tmp_path).prepare(silent)
 
 
 def test_val_takes_whole_runs_of_neighbouring_frames() -> None:
@@ -116,9 +132,13 @@ def test_val_takes_whole_runs_of_neighbouring_frames() -> None:
 
 def test_subsets_are_disjoint_and_counts_are_trains(tmp_path: Path) -> None:
     data = Nyuv2(write(tmp_path), val_fraction=0.25)
-    frames = [data._frames[name] for name in ("train", "val", "test")]
     assert [len(data.subset(name)) for name in ("train", "val", "test")] == [6, 2, 2]
-    assert len(set().union(*frames)) == 10 and set(frames[2]) == {("test", frame) for frame in TEST}
+    images = {
+        name: {sample.image.tobytes() for sample in all_of(data.subset(name))} for name in ("train", "val", "test")
+    }
+    assert len(set.union(*images.values())) == 10  # each frame is noise of its own
+    where = [tmp_path / "image" / "test" / f"{frame:05d}.jpg" for frame in TEST]
+    assert images["test"] == {np.asarray(Image.open(path)).tobytes() for path in where}
     classes = room()[1]
     counts = data.counts("semseg")
     assert counts[FLOOR] == 6 * (classes == FLOOR + 1).sum() and sum(counts) == 6 * (classes > 0).sum()
@@ -137,26 +157,37 @@ def test_lists_must_agree_with_the_official_split(tmp_path: Path) -> None:
     write(tmp_path)
     official = {"trainNdxs": np.array(TRAIN + [6])[:, None], "testNdxs": np.array(TEST)[:, None]}
     scipy.io.savemat(tmp_path / "splits.mat", official)
-    Nyuv2(tmp_path).prepare(lambda text: None)
+    Nyuv2(tmp_path).prepare(silent)
     scipy.io.savemat(tmp_path / "splits.mat", {**official, "trainNdxs": np.array(TRAIN[1:])[:, None]})
     with pytest.raises(UserError, match="00003 is not an official train frame"):
-        Nyuv2(tmp_path).prepare(lambda text: None)
+        Nyuv2(tmp_path).prepare(silent)
 
 
-def test_fingerprint_follows_options_and_files(tmp_path: Path) -> None:
+def test_fingerprint_follows_options_and_content(tmp_path: Path) -> None:
     first = Nyuv2(write(tmp_path)).fingerprint()
-    assert Nyuv2(tmp_path).fingerprint() == first
+    assert Nyuv2(tmp_path).fingerprint() == Nyuv2(tmp_path, broken="leave-out").fingerprint() == first
     assert Nyuv2(tmp_path, val_fraction=0.5).fingerprint() != first
-    path = tmp_path / "seg40" / "test" / "00030.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 41, (HEIGHT, WIDTH), np.uint8)).save(path)
-    changed = Nyuv2(tmp_path).fingerprint()
+    path, prints = tmp_path / "seg40" / "test" / "00030.png", set()
+    for value in (7, 8):  # uncompressed, so of one size
+        Image.fromarray(np.full((HEIGHT, WIDTH), value, np.uint8)).save(path, format="BMP")
+        prints.add((path.stat().st_size, Nyuv2(tmp_path).fingerprint()))
+    assert len({size for size, _ in prints}) == 1 and len(prints) == 2
     (tmp_path / "train.txt").write_text("00003\n00004\n")
-    assert len({first, changed, Nyuv2(tmp_path).fingerprint()}) == 3
+    assert len({first, *(found for _, found in prints), Nyuv2(tmp_path).fingerprint()}) == 4
+
+
+def test_fingerprint_is_of_the_files_not_of_their_place_or_time(tmp_path: Path) -> None:
+    write(tmp_path / "a")
+    first = Nyuv2(tmp_path / "a").fingerprint()
+    (tmp_path / "a").rename(tmp_path / "b")
+    for path in (tmp_path / "b").rglob("*.png"):
+        os.utime(path, ns=(1, 1))
+    assert Nyuv2(tmp_path / "b").fingerprint() == first
 
 
 def test_user_errors_name_the_file(tmp_path: Path) -> None:
     write(tmp_path)
-    cases = {"root": None, "axes": "left-left-up", "val_fraction": 1.0}
+    cases = {"root": None, "axes": "left-left-up", "val_fraction": 1.0, "broken": "keep"}
     for option, value in cases.items():
         with pytest.raises(UserError):
             Nyuv2(**{"root": tmp_path, option: value})  # type: ignore[arg-type]
@@ -166,25 +197,288 @@ def test_user_errors_name_the_file(tmp_path: Path) -> None:
         Nyuv2(tmp_path).subset("test")[0]
     wrong.unlink()
     with pytest.raises(UserError, match="test/00030.png is listed in test.txt"):
-        Nyuv2(tmp_path).prepare(lambda text: None)
+        Nyuv2(tmp_path).prepare(silent)
     (tmp_path / "test.txt").write_text("00076\n1450\n")
     with pytest.raises(UserError, match="test.txt:2: '1450'"):
         Nyuv2(tmp_path).subset("test")
-    (tmp_path / "normal").rename(tmp_path / "depth")
+    (tmp_path / "normal").rename(tmp_path / "elsewhere")
     with pytest.raises(UserError, match="no normals"):
         Nyuv2(tmp_path)
 
 
+# ---------------------------------------------------------------------------------------------------- preparing
+def all_of(subset: Subset) -> list[nyuv2.Sample]:
+    return [subset[index] for index in range(len(subset))]
+
+
+def same(one: Nyuv2, other: Nyuv2) -> bool:
+    """Whether all samples of both are equal."""
+    for name in ("train", "val", "test"):
+        samples = all_of(one.subset(name)), all_of(other.subset(name))
+        if len(samples[0]) != len(samples[1]):
+            return False
+        for a, b in zip(*samples, strict=True):
+            if a.image.tobytes() != b.image.tobytes() or any(
+                a.labels[task].tobytes() != b.labels[task].tobytes() for task in ("semseg", "normals")
+            ):
+                return False
+    return True
+
+
+def test_prepared_once_and_anew_when_a_file_was_written(tmp_path: Path) -> None:
+    data = Nyuv2(write(tmp_path))
+    data.prepare(silent)
+    for path in [path for folder in ("image", "seg40", "normal") for path in (tmp_path / folder).rglob("*.*")]:
+        before = path.stat()
+        path.write_bytes(b"x" * before.st_size)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for options in ({}, {"val_fraction": 0.5}, {"broken": "leave-out"}):  # none of them needs another pass
+        again = Nyuv2(tmp_path, **options)  # type: ignore[arg-type]
+        again.prepare(silent)
+        assert again.subset("test")[0].image.tobytes() == data.subset("test")[0].image.tobytes()
+    os.utime(path)
+    with pytest.raises(UserError, match="not a readable image"):
+        Nyuv2(tmp_path).prepare(silent)
+
+
+def test_killed_half_way_leaves_nothing_and_the_next_is_whole(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path)
+    seen: list[str] = []
+
+    def dies(self: nyuv2.Writer, name: str, array: np.ndarray) -> None:
+        seen.append(name)
+        if len(seen) == 9:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(nyuv2.Writer, "add", dies)
+        Nyuv2(tmp_path).prepare(silent)
+    assert not [path for path in cache.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
+    Nyuv2(tmp_path).prepare(silent)
+    assert Nyuv2(tmp_path).verify(silent).problems == ()
+
+
+def test_verify_notices_a_damaged_prepared_file(tmp_path: Path, cache: Path) -> None:
+    data = Nyuv2(write(tmp_path))
+    data.prepare(silent)
+    (path,) = cache.rglob("semseg.bin")
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    (problem,) = Nyuv2(tmp_path).verify(silent).problems
+    assert problem.startswith(str(path))
+
+
+# ---------------------------------------------------------------------------------------------------- what is broken
+def listed_twice(root: Path) -> None:
+    (root / "test.txt").write_text((root / "test.txt").read_text() + "00019\n")
+
+
+def test_a_folder_broken_in_ten_ways_gives_ten_lines(tmp_path: Path) -> None:
+    write(tmp_path)
+    official = {"trainNdxs": np.array([frame for frame in TRAIN if frame != 1310]), "testNdxs": np.array(TEST)}
+    scipy.io.savemat(tmp_path / "splits.mat", official)  # 1: frame 1310 is not official
+    image = tmp_path / "image" / "train"
+    (image / "00003.jpg").unlink()  # 2
+    (image / "00004.jpg").write_bytes((image / "00004.jpg").read_bytes()[:-300])  # 3: truncated
+    (tmp_path / "normal" / "train" / "00005.png").write_bytes(b"no picture")  # 4
+    listed_twice(tmp_path)  # 5
+    Image.new("L", (WIDTH, HEIGHT // 2)).save(tmp_path / "seg40" / "train" / "01300.png")  # 6: another size
+    Image.new("L", (WIDTH, HEIGHT), 41).save(tmp_path / "seg40" / "train" / "01301.png")  # 7: label out of range
+    Image.new("RGB", (WIDTH, HEIGHT), (127, 127, 127)).save(tmp_path / "normal" / "test" / "00030.png")  # 8
+    (tmp_path / "train.txt").write_text((tmp_path / "train.txt").read_text() + "chair\n")  # 9
+    survey = Nyuv2(tmp_path, axes="right-in-up").verify(silent)  # 10
+    assert len(survey.problems) == len(set(survey.problems)) == 10, survey.problems
+    for words in (
+        ("train.txt", "01310", "official"), ("00003.jpg", "missing"), ("00004.jpg", "readable"),
+        ("00005.png", "readable"), ("00019", "both"), ("01300", "sizes"), ("01301.png", "1..40"),
+        ("00030.png", "not one valid normal"), ("train.txt:9", "'chair'"), ("axes=left-up-towards",),
+    ):  # fmt: skip
+        assert sum(all(word in problem for word in words) for problem in survey.problems) == 1, words
+    assert all("\n" not in problem for problem in survey.problems)
+    counts = {count.what: count for count in survey.counts}
+    assert counts["frames"][1:] == (2, 1449) and counts["official train frames"][1:] == (1, 795)
+    with pytest.raises(UserError, match=r"axes=left-up-towards \(and 9 more\)") as refused:
+        Nyuv2(tmp_path, axes="right-in-up", broken="leave-out").prepare(silent)  # no frame's fault
+    assert "leave-out" not in str(refused.value)
+
+
+def test_broken_frames_are_refused_or_left_out(tmp_path: Path) -> None:
+    data = Nyuv2(write(tmp_path), val_fraction=0.25)
+    data.prepare(silent)
+    train = [sample.image.tobytes() for sample in all_of(data.subset("train"))]
+    val = [sample.image.tobytes() for sample in all_of(data.subset("val"))]
+    order = [np.asarray(Image.open(tmp_path / "image" / "train" / f"{n:05d}.jpg")).tobytes() for n in TRAIN]
+    broken = [TRAIN[order.index(train[0])], TRAIN[order.index(val[0])]]
+    for frame in broken:
+        (tmp_path / "seg40" / "train" / f"{frame:05d}.png").unlink()
+    with pytest.raises(UserError, match=r"missing.*\(and 1 more\); mtlbench data verify nyuv2 .*broken=leave-out"):
+        Nyuv2(tmp_path).prepare(silent)
+    said: list[str] = []
+    left = Nyuv2(tmp_path, val_fraction=0.25, broken="leave-out")
+    left.prepare(said.append)
+    assert "2 of 10 frames are left out" in said[-1]
+    # the frames that stay keep their subset
+    assert [sample.image.tobytes() for sample in all_of(left.subset("train"))] == train[1:]
+    assert [sample.image.tobytes() for sample in all_of(left.subset("val"))] == val[1:]
+    with pytest.raises(UserError, match="and 1 more"):  # prepared already, yet refused
+        Nyuv2(tmp_path).prepare(silent)
+    for path in (tmp_path / "normal" / "test").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="no whole frame of test is left"):
+        Nyuv2(tmp_path, broken="leave-out").prepare(silent)
+
+
+# ---------------------------------------------------------------------------------------------------- official files
+def mat(root: Path, **change: Callable[[np.ndarray], np.ndarray | None]) -> dict[str, np.ndarray]:
+    """Official files of four noise frames, 1, 2 and 4 in train; `change` replaces or (None) drops a variable."""
+    rng = np.random.default_rng(1)
+    root.mkdir(parents=True, exist_ok=True)
+    mapping = (np.arange(894) % 40 + 1).astype(np.uint8)
+    scipy.io.savemat(root / "classMapping40.mat", {
+        "mapClass": mapping[None], "className": np.array([list(CLASSES)], dtype=object)})  # fmt: skip
+    scipy.io.savemat(root / "splits.mat", {"trainNdxs": np.array([[1], [2], [4]]), "testNdxs": np.array([[3]])})
+    rows = np.arange(HEIGHT)[None, :, None]
+    depth = np.where(rows < 20, 3000, 30000 // np.maximum(rows - 10, 10)) + rng.integers(0, 9, (4, 1, WIDTH))
+    arrays = {
+        "images": rng.integers(0, 256, (4, HEIGHT, WIDTH, 3), np.uint8),
+        "labels": rng.integers(0, 895, (4, HEIGHT, WIDTH), np.uint16),
+        "depths": depth.astype(np.float32) / np.float32(1000),
+    }
+    with h5py.File(root / "nyu_depth_v2_labeled.mat", "w") as file:
+        for name, array in arrays.items():
+            stored = change.get(name, lambda array: array)(array)
+            if stored is not None:
+                file[name] = stored.transpose(0, *range(stored.ndim - 1, 0, -1))
+    return arrays
+
+
+def as_folders(root: Path, arrays: dict[str, np.ndarray]) -> None:
+    for name, frames in (("train", [1, 2, 4]), ("test", [3])):
+        (root / f"{name}.txt").parent.mkdir(exist_ok=True)
+        (root / f"{name}.txt").write_text("".join(f"{frame:05d}\n" for frame in frames))
+        for folder in ("image", "seg40", "depth"):
+            (root / folder / name).mkdir(parents=True)
+        for frame in frames:
+            labels = arrays["labels"][frame - 1].astype(int)
+            parts = {
+                "image": arrays["images"][frame - 1],
+                "seg40": np.where(labels > 0, (labels - 1) % 40 + 1, 0).astype(np.uint8),
+                "depth": np.rint(arrays["depths"][frame - 1] * 1000).astype(np.uint16),
+            }
+            for folder, pixels in parts.items():
+                Image.fromarray(pixels).save(root / folder / name / f"{frame:05d}.png")
+
+
+def test_official_files_and_folders_give_the_same(tmp_path: Path) -> None:
+    as_folders(tmp_path / "folders", mat(tmp_path / "mat"))
+    official, folders = Nyuv2(tmp_path / "mat"), Nyuv2(tmp_path / "folders")
+    assert [len(official.subset(name)) for name in ("train", "val", "test")] == [3, 0, 1]
+    assert same(official, folders) and official.counts("semseg") == folders.counts("semseg")
+    assert official.subset("test")[0].labels["normals"].any() and official.verify(silent).problems == ()
+    files = sorted((cache_root() / "nyuv2-normals").glob("*.png"))
+    assert len(files) == 4  # by the depth's content: both used the same
+    for place, nested in (("mat", False), ("folders", True)):  # given normals win over depth
+        for frame, name in ((1, "train"), (2, "train"), (4, "train"), (3, "test")):
+            folder = tmp_path / place / "normal" / (name if nested else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(stored(room()[0], STANDARD)).save(folder / f"{frame:05d}.png")
+    official, folders = Nyuv2(tmp_path / "mat"), Nyuv2(tmp_path / "folders")
+    assert same(official, folders)
+    assert np.abs(official.subset("test")[0].labels["normals"] - room()[0]).max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"labels": lambda a: None}, "has no variable labels"),
+        ({"depths": lambda a: None}, "has no variable depths"),
+        ({"labels": lambda a: a[:3]}, "arrays do not fit each other"),
+        ({"depths": lambda a: a[:, :-1]}, "arrays do not fit each other"),
+        ({"labels": lambda a: np.where(np.arange(4)[:, None, None] == 1, 895, a)}, "frame 00002: label 895"),
+        ({"depths": lambda a: np.where(a == a[2].max(), np.nan, a)}, "NaN"),
+        ({"depths": lambda a: a * (np.arange(4) != 3).astype(np.float32)[:, None, None]}, "no depth is measured"),
+        ({name: lambda a: a[:3] for name in ("images", "labels", "depths")}, "00004 is not among the 3"),
+    ],
+)
+def test_official_files_broken_in_one_way_give_one_kind_of_line(
+    tmp_path: Path, change: dict[str, Callable[[np.ndarray], np.ndarray | None]], words: str
+) -> None:
+    mat(tmp_path, **change)
+    problems = Nyuv2(tmp_path).verify(silent).problems
+    assert problems and len(set(problems)) == len(problems) and all(words in problem for problem in problems), problems
+    assert words == "NaN" or len(problems) == 1
+    with pytest.raises(UserError, match="data verify nyuv2"):
+        Nyuv2(tmp_path).prepare(silent)
+
+
+@pytest.mark.parametrize("name", ["nyu_depth_v2_labeled.mat", "splits.mat", "classMapping40.mat", "intrinsics.txt"])
+def test_unreadable_official_files_are_problems_not_crashes(tmp_path: Path, name: str) -> None:
+    mat(tmp_path)
+    (tmp_path / name).write_bytes(b"MATLAB 5.0 MAT-file, cut short")
+    problems = Nyuv2(tmp_path).verify(silent).problems
+    assert problems and all(name in problem for problem in problems), problems
+    with pytest.raises(UserError, match=name):
+        Nyuv2(tmp_path, broken="leave-out").prepare(silent)
+    (tmp_path / name).unlink()
+    if name in ("splits.mat", "classMapping40.mat"):
+        assert all(name in problem and "missing" in problem for problem in Nyuv2(tmp_path).verify(silent).problems)
+
+
+def test_a_killed_derivation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mat(tmp_path)
+    make, made = nyuv2._write_normals, list[Path]()
+
+    def dies(job: tuple[nyuv2.Official, nyuv2.Frame, _nyu_files.Camera], path: Path) -> None:
+        made.append(path)
+        if len(made) == 3:
+            raise KeyboardInterrupt
+        make(job, path)
+
+    monkeypatch.setattr(nyuv2, "_write_normals", dies)
+    with pytest.raises(KeyboardInterrupt):
+        Nyuv2(tmp_path).prepare(silent)
+    Nyuv2(tmp_path).prepare(silent)
+    assert len(made) == 3 + 2
+
+
+def test_depth_folders_derive_and_a_depth_without_content_is_a_problem(tmp_path: Path) -> None:
+    as_folders(tmp_path, mat(tmp_path / "mat"))
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16)).save(tmp_path / "depth" / "train" / "00001.png")
+    Image.new("L", (WIDTH, HEIGHT), 9).save(tmp_path / "depth" / "train" / "00002.png")
+    noise = np.random.default_rng(0).integers(500, 9000, (HEIGHT, WIDTH)).astype(np.uint16)
+    Image.fromarray(noise).save(tmp_path / "depth" / "train" / "00004.png")
+    problems = Nyuv2(tmp_path).verify(silent).problems
+    found = ("no depth is measured", "16 bits", "no plane fits")
+    assert [words in problem for words, problem in zip(found, problems, strict=True)] == [True] * 3
+
+
+def test_the_camera_is_the_files_or_the_toolboxs_scaled(tmp_path: Path) -> None:
+    focal, centre = _nyu_files.camera(tmp_path, 480, 640)
+    assert focal == (518.858, 519.470) and centre == pytest.approx((324.582, 252.736))
+    focal, centre = _nyu_files.camera(tmp_path, 240, 320)  # pixel 0 now covers what 0 and 1 covered
+    assert focal == (259.429, 259.735) and centre == pytest.approx(((324.582 - 0.5) / 2, (252.736 - 0.5) / 2))
+    (tmp_path / "intrinsics.txt").write_text("# a camera\nfx 500\nfy 501\ncx 11\ncy 12\n")
+    assert _nyu_files.camera(tmp_path, 480, 640) == ((500, 501), (10, 11))
+
+
+# ---------------------------------------------------------------------------------------------------- real files
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real images here")
-def test_real_files_are_read() -> None:
+def test_real_files_are_read(tmp_path: Path) -> None:
     data = Nyuv2(REAL)
-    data.prepare(lambda text: None)
+    data.prepare(silent)
     assert [len(data.subset(name)) for name in ("train", "val", "test")] == [49, 5, 27]
     assert data.categories("semseg") == CLASSES
     sample = data.subset("test")[0]
     assert sample.image.shape == (480, 640, 3) and sample.labels["normals"].shape == (480, 640, 3)
+    for name in ("image", "seg40", "normal"):
+        (tmp_path / name).symlink_to((REAL / name).resolve())
+    for name, count in (("train", 12), ("test", 1)):
+        (tmp_path / f"{name}.txt").write_text("\n".join((REAL / f"{name}.txt").read_text().split()[:count]))
     with pytest.raises(UserError, match="axes=left-up-towards"):
-        Nyuv2(REAL, axes="right-up-towards").prepare(lambda text: None)
+        Nyuv2(tmp_path, axes="right-up-towards").prepare(silent)
 
 
 @pytest.mark.skipif(not (REAL.parent / "nyuv2_published").is_dir(), reason="no published maps here")

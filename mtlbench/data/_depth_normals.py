@@ -74,9 +74,11 @@ def has_normals(depth: np.ndarray, focal: tuple[float, float], centre: tuple[flo
 # ---------------------------------------------------------------------------------------------------- bytes
 def decoded(codes: np.ndarray) -> np.ndarray:
     """`H W 3` uint8, v = 127.5 + 127.5 n, as unit vectors float32; zero where invalid."""
-    vectors = (codes.astype(np.float32) - 127.5) / 127.5
-    length = np.linalg.norm(vectors, axis=2, keepdims=True)
-    return np.where(length > SHORTEST, vectors / np.maximum(length, SHORTEST), np.float32(0)).astype(np.float32)
+    vectors = codes.astype(np.float32)
+    vectors -= 127.5
+    length = np.sqrt(np.einsum("hwc,hwc->hw", vectors, vectors))
+    vectors *= np.where(length > 127.5 * SHORTEST, 1 / np.maximum(length, SHORTEST), 0)[..., None]
+    return vectors
 
 
 def coded(normals: np.ndarray) -> np.ndarray:
@@ -88,7 +90,7 @@ def coded(normals: np.ndarray) -> np.ndarray:
 
 def valid(codes: np.ndarray) -> np.ndarray:
     """Which pixels `H W` of coded normals `decoded` does not make zero."""
-    return ((codes.astype(np.float32) - 127.5) ** 2).sum(axis=2) > (127.5 * SHORTEST) ** 2
+    return decoded(codes).any(axis=2)
 
 
 # ---------------------------------------------------------------------------------------------------- axes
