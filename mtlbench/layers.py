@@ -55,8 +55,9 @@ class SeededDropout(nn.Module):
         """Any shape; scaled by 1 / (1 - p) in training, the identity in evaluation."""
         if not self.training or self.p == 0:
             return x
-        place = (self.iteration, self.name, *([self.part] if self.part else []))
-        generator = torch.Generator(x.device).manual_seed(derive_seed(self.seed, "dropout", *place))
+        part = [self.part] if self.part else []
+        seed = derive_seed(self.seed, "dropout", self.iteration, self.name, *part)
+        generator = torch.Generator(x.device).manual_seed(seed)
         return x * torch.empty_like(x).bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
 
 

@@ -1,40 +1,34 @@
-"""`mtlbench show`: what a finished trial predicts on the first test images, beside the truth.
-
-predictions.npz of a trial holds one array a task and image, named `{task}.{number}`: what `Task.keep` made.
-"""
+"""`mtlbench show`: what a finished trial predicts on the first test images, beside the truth."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import textwrap
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtlbench.batches import Scaled
+from mtlbench import predictions
 from mtlbench.errors import UserError
 from mtlbench.files import UNSOUND, replacing
 from mtlbench.folders import damaged, groups, names_of, read_result, read_trial, trial_folders
-from mtlbench.plugins import Dataset, Sample, Task, create, find
+from mtlbench.plugins import Sample, Task
 from mtlbench.spec import Options, Trial
 from mtlbench.store import Store
+from mtlbench.trial import Context, open_dataset
 
-if TYPE_CHECKING:  # workers use this module too, and draw nothing
+if TYPE_CHECKING:  # matplotlib is slow to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-SHOWN = 8  # test images whose predictions are kept
-FILE = "predictions.npz"
 CANDIDATES = 5  # that an error names
 SHORTEST_PREFIX = 4  # digits of a key
-UNREADABLE = (*UNSOUND, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError, BadZipFile, zlib.error)
 
 # layout in inches and points
 PANEL, GAP, LINE = 3.2, 0.08, 0.17
@@ -44,31 +38,6 @@ DPI = 150
 
 Say = Callable[[str], None]
 Drawer = Callable[["Axes", int, Sample], None]  # of one column: axes, number of the image, image
-
-
-# ---------------------------------------------------------------------------------------------------- predictions
-def write_predictions(path: Path, kept: Mapping[str, Sequence[np.ndarray]]) -> None:
-    """{task: an array an image} as one compressed file, whole or not at all."""
-    arrays: dict[str, Any] = {f"{name}.{i}": array for name, own in kept.items() for i, array in enumerate(own)}
-    with replacing(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)
-
-
-def read_predictions(path: Path) -> dict[str, list[np.ndarray]]:
-    """{task: an array an image}, as written. Raises UserError for a missing, damaged or foreign file."""
-    try:
-        if not path.is_file():  # a pipe would be waited for
-            raise OSError
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        numbers: dict[str, set[int]] = {}
-        for name in arrays:
-            task, _, number = name.rpartition(".")
-            numbers.setdefault(task, set()).add(int(number))
-        return {task: [arrays[f"{task}.{i}"] for i in range(len(own))] for task, own in numbers.items()}
-    except UNREADABLE as error:
-        what = "damaged" if path.is_file() else "missing"
-        raise UserError(f"{path} is {what}; type mtlbench run ... --force ARM to train that arm anew") from error
 
 
 # ---------------------------------------------------------------------------------------------------- finding
@@ -210,24 +179,25 @@ def show(results: Path, text: str, data_root: Path | None, count: int, out: Path
     found = find_trials(results, text)
     columns: list[tuple[str, Drawer]] = [("image", _image)]
     first = found[0]
-    dataset = _opened(first.trial, data_root, say)
+    root = first.trial.data_root if data_root is None else str(data_root.expanduser().resolve())
+    open_dataset(first.trial.dataset, root).prepare(say)
     for one in found:
-        kept = read_predictions(one.folder / FILE)
-        for name in one.trial.tasks:
-            if not all(hasattr(find("task", name), method) for method in ("keep", "draw")):
+        kept = predictions.read(one.folder / predictions.FILE)
+        context = Context(dataclasses.replace(one.trial, data_root=root))
+        for name, task in context.tasks.items():
+            if not (hasattr(task, "keep") and hasattr(task, "draw")):
                 say(f"{name} is left out: the task has no keep and draw; see Task in plugins.py")
             elif not kept.get(name):
                 say(f"{name} is left out: the trial kept no predictions of it; type mtlbench run ... --force "
                     f"{one.name['arm']} to train it anew")  # fmt: skip
             else:
-                task, heading = _task(name, one.trial, dataset), Path(name).name
+                heading = Path(name).name
                 columns.append((f"{heading}: truth", partial(_truth, name, task)))
                 columns.append((f"{heading}: prediction", partial(_prediction, task, kept[name])))
                 count = min(count, len(kept[name]))
     if len(columns) == 1:
         raise UserError(f"nothing to draw of {first.label}: no task of it kept predictions")
-    recipe = first.trial.recipe
-    test = Scaled(dataset.subset("test"), recipe["short_side"], recipe["long_side"])
+    test = context.subsets["test"]
     samples = [test[number] for number in range(min(count, len(test)))]
     title = (
         f"{first.name['arm']}, seed {first.name['seed']}; {first.trial.pair}, recipe {first.name['recipe']} on "
@@ -237,27 +207,6 @@ def show(results: Path, text: str, data_root: Path | None, count: int, out: Path
     path = out or Store(results).root / f"show-{first.name['arm']}-{first.folder.name}.png"
     save(picture(title, columns, samples), path)
     return path
-
-
-def _opened(trial: Trial, data_root: Path | None, say: Say) -> Dataset:
-    """The trial's data set. Raises UserError where it is not the same any more."""
-    root = data_root.expanduser() if data_root else Path(trial.data_root) if trial.data_root else None
-    plugin = trial.dataset
-    dataset: Dataset = create("dataset", plugin.source or plugin.name, root=root, **plugin.options)
-    dataset.prepare(say)
-    if (fingerprint := dataset.fingerprint()) != trial.fingerprint:
-        raise UserError(
-            f"the data of {plugin.name} ({root or 'made here'}) are not those of the trial: {fingerprint}, not "
-            f"{trial.fingerprint}; give the folder that it was trained on with --data-root"
-        )
-    return dataset
-
-
-def _task(name: str, trial: Trial, dataset: Dataset) -> Task:
-    categories = dataset.categories(name)
-    facts = find("task", name).fit(categories, dataset.subset("train"))
-    options = trial.recipe.get("task_options", {}).get(name, {})
-    return create("task", name, categories=categories, facts=facts, **options)
 
 
 def _image(axes: Axes, number: int, sample: Sample) -> None:

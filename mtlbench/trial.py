@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlbench import network, weights
+from mtlbench import network, predictions, weights
 from mtlbench.batches import (
     Resident,
     Scaled,
@@ -32,7 +32,6 @@ from mtlbench.files import replacing, seal, write, write_csv, writing
 from mtlbench.folders import checked
 from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch, Dataset, Score, Task, create, find
-from mtlbench.show import SHOWN, write_predictions
 from mtlbench.spec import FORMAT, Options, Plugin, Trial, canonical
 from mtlbench.train import Record, ResumeFile, average, evaluate, final_alpha_rows, train
 
@@ -95,7 +94,8 @@ class Context:
         if fingerprint != trial.fingerprint:
             raise UserError(
                 f"the data of {trial.dataset.name} on {platform.node()} ({trial.data_root or 'made there'}) are not "
-                f"those that the run was planned with: {fingerprint}, not {trial.fingerprint}; copy its files"
+                f"those that the trial was planned with: {fingerprint}, not {trial.fingerprint}; copy them there, or "
+                "give their folder with --data-root"
             )
         self._seen = (data, trial.data_root, recipe["short_side"], recipe["long_side"])
         self.subsets = _subsets(*self._seen)
@@ -224,7 +224,7 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
     with writing(folder):
         write_csv(folder / "curve.csv", record.curve)
         write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
-        write_predictions(folder / "predictions.npz", _kept(context, nets))
+        predictions.write(folder / predictions.FILE, _kept(context, nets))
         seconds = time.perf_counter() - start + record.earlier_seconds
         result = _result(context, nets[0], record, scores, files, seconds, errand.seconds_of_parents)
         write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
@@ -294,7 +294,7 @@ def _kept(context: Context, nets: list[MultiTaskNet]) -> dict[str, list[np.ndarr
     """What every task that has `keep` keeps of its predictions on the first test images."""
     test, device = context.subsets["test"], next(nets[0].parameters()).device
     kept: dict[str, list[np.ndarray]] = {name: [] for name, task in context.tasks.items() if hasattr(task, "keep")}
-    for number in range(min(SHOWN, len(test))):
+    for number in range(min(predictions.SHOWN, len(test))):
         batch = evaluation_batch([test[number]], context.view)
         on_device = to_device(batch, device)
         outputs = [net.eval()(on_device.images, on_device.regions) for net in nets]

@@ -11,7 +11,15 @@ import pytest
 
 from mtlbench import spaces
 from mtlbench.enumerator import (
-    Pretrained, check_arms, custom, expand, needs_weights, parse_seeds, plugin, select, started,
+    Pretrained,
+    check_arms,
+    custom,
+    expand,
+    needs_weights,
+    parse_seeds,
+    plugin,
+    select,
+    started,
 )  # fmt: skip
 from mtlbench.errors import UserError
 from mtlbench.spec import Arm, Plugin, Trial, derive_seed

@@ -14,8 +14,8 @@ LAYERS = [
     {"errors"}, {"spec", "cache", "files"}, {"values"}, {"plugins", "metrics", "board"},
     {"regions", "layers", "folders"},
     {"backbones", "sharing", "tasks", "data"},
-    {"weights", "network", "batches", "enumerator", "store", "spaces"}, {"train", "show"},
-    {"trial", "courier", "reaper"}, {"schedule", "packing"}, {"ray_executor", "display", "stats"},
+    {"weights", "network", "batches", "enumerator", "store", "spaces", "predictions"}, {"train"},
+    {"trial", "courier", "reaper"}, {"schedule", "packing", "show"}, {"ray_executor", "display", "stats"},
     {"tables", "figures", "status"}, {"study", "clean"}, {"datasets", "listing"}, {"cli"},
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

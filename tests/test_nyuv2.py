@@ -14,7 +14,7 @@ from PIL import Image
 
 from mtlbench.cache import cache_root
 from mtlbench.data import _nyu_files, nyuv2
-from mtlbench.data._depth_normals import AXIS, conventions, turned
+from mtlbench.data._depth_normals import AXIS, conventions, normals_from_depth, turned
 from mtlbench.data.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
 from mtlbench.errors import UserError
 from mtlbench.plugins import Subset
@@ -151,6 +151,9 @@ def test_class_names_come_from_the_official_file(tmp_path: Path) -> None:
     names = np.array([[f"class {n}" for n in range(40)]], dtype=object)
     scipy.io.savemat(tmp_path / "classMapping40.mat", {"className": names})
     assert Nyuv2(tmp_path).categories("semseg")[39] == "class 39"
+    scipy.io.savemat(tmp_path / "classMapping40.mat", {"className": names[:, :13]})
+    (problem,) = Nyuv2(tmp_path).verify(silent).problems
+    assert "13 class names" in problem
 
 
 def test_lists_must_agree_with_the_official_split(tmp_path: Path) -> None:
@@ -303,6 +306,7 @@ def test_a_folder_broken_in_ten_ways_gives_ten_lines(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"axes=left-up-towards \(and 9 more\)") as refused:
         Nyuv2(tmp_path, axes="right-in-up", broken="leave-out").prepare(silent)  # no frame's fault
     assert "leave-out" not in str(refused.value)
+    assert not list(cache_root().rglob("about.json"))
 
 
 def test_broken_frames_are_refused_or_left_out(tmp_path: Path) -> None:
@@ -373,11 +377,17 @@ def as_folders(root: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def test_official_files_and_folders_give_the_same(tmp_path: Path) -> None:
-    as_folders(tmp_path / "folders", mat(tmp_path / "mat"))
+    arrays = mat(tmp_path / "mat")
+    as_folders(tmp_path / "folders", arrays)
     official, folders = Nyuv2(tmp_path / "mat"), Nyuv2(tmp_path / "folders")
     assert [len(official.subset(name)) for name in ("train", "val", "test")] == [3, 0, 1]
     assert same(official, folders) and official.counts("semseg") == folders.counts("semseg")
     assert official.subset("test")[0].labels["normals"].any() and official.verify(silent).problems == ()
+    view = _nyu_files.camera(tmp_path, HEIGHT, WIDTH)
+    for frame, sample in ((0, official.subset("train")[0]), (3, official.subset("train")[2])):
+        derived = normals_from_depth(_nyu_files.measured(arrays["depths"][frame]), *view)
+        assert derived.any() and np.abs(sample.labels["normals"] - derived).max() < 0.01
+        assert (sample.image == arrays["images"][frame]).all()
     files = sorted((cache_root() / "nyuv2-normals").glob("*.png"))
     assert len(files) == 4  # by the depth's content: both used the same
     for place, nested in (("mat", False), ("folders", True)):  # given normals win over depth
@@ -419,12 +429,13 @@ def test_unreadable_official_files_are_problems_not_crashes(tmp_path: Path, name
     mat(tmp_path)
     (tmp_path / name).write_bytes(b"MATLAB 5.0 MAT-file, cut short")
     problems = Nyuv2(tmp_path).verify(silent).problems
-    assert problems and all(name in problem for problem in problems), problems
+    assert len(problems) == 1 and name in problems[0], problems
     with pytest.raises(UserError, match=name):
         Nyuv2(tmp_path, broken="leave-out").prepare(silent)
     (tmp_path / name).unlink()
     if name in ("splits.mat", "classMapping40.mat"):
-        assert all(name in problem and "missing" in problem for problem in Nyuv2(tmp_path).verify(silent).problems)
+        (problem,) = Nyuv2(tmp_path).verify(silent).problems
+        assert name in problem and "missing" in problem
 
 
 def test_a_killed_derivation_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,12 +17,13 @@ from matplotlib.figure import Figure
 from samples import smoke
 from test_store import JOINT, TRIAL, finish
 
-from mtlbench import plugins
+from mtlbench import plugins, spaces
 from mtlbench import show as module
 from mtlbench.errors import UserError
 from mtlbench.plugins import Sample
-from mtlbench.show import SHOWN, find_trials, picture, read_predictions, show, write_predictions
-from mtlbench.spec import Plugin, Trial
+from mtlbench.predictions import SHOWN, read, write
+from mtlbench.show import find_trials, picture, show
+from mtlbench.spec import Plugin, Trial, identity_of
 from mtlbench.store import Store
 
 DATA = '''
@@ -62,6 +63,11 @@ class Shade:
 
 class Mute:
     version = 1
+    def __init__(self, categories, facts):
+        pass
+    @staticmethod
+    def fit(categories, train):
+        return {}
 '''
 
 
@@ -93,9 +99,9 @@ def test_predictions_come_back_as_they_were_in_order_of_images(tmp_path: Path) -
         "semseg": [rng.integers(0, 9, (4, 5 + i)).astype(np.uint8) for i in range(11)],
         "dir/own.py:Depth": [rng.normal(size=(i, 6)).astype(np.float16) for i in range(3)],
     }
-    write_predictions(tmp_path / "predictions.npz", kept)
+    write(tmp_path / "predictions.npz", kept)
     assert os.listdir(tmp_path) == ["predictions.npz"]
-    back = read_predictions(tmp_path / "predictions.npz")
+    back = read(tmp_path / "predictions.npz")
     assert set(back) == set(kept)
     for task, arrays in kept.items():
         assert len(back[task]) == len(arrays)
@@ -107,24 +113,24 @@ def test_predictions_come_back_as_they_were_in_order_of_images(tmp_path: Path) -
 def test_foreign_names_of_arrays_are_refused(tmp_path: Path, names: list[str]) -> None:
     np.savez(tmp_path / "p.npz", **{name: np.zeros(2) for name in names})
     with pytest.raises(UserError, match=r"p\.npz is damaged; type mtlbench run \.\.\. --force ARM"):
-        read_predictions(tmp_path / "p.npz")
+        read(tmp_path / "p.npz")
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", **{"a.0": np.array([{"x": 1}], dtype=object)})
     with pytest.raises(UserError, match="is damaged"):
-        read_predictions(tmp_path / "p.npz")
+        read(tmp_path / "p.npz")
 
 
 def test_no_content_of_the_file_is_more_than_one_line(tmp_path: Path) -> None:
     path = tmp_path / "p.npz"
     with pytest.raises(UserError, match="p.npz is missing"):
-        read_predictions(path)
+        read(path)
     os.mkfifo(path)
     with pytest.raises(UserError, match="p.npz is missing"):
-        read_predictions(path)
+        read(path)
     path.unlink()
-    write_predictions(path, {"a": [np.arange(60, dtype=np.uint8).reshape(6, 10)] * 2})
+    write(path, {"a": [np.arange(60, dtype=np.uint8).reshape(6, 10)] * 2})
     whole, dice = path.read_bytes(), random.Random(0)
     spoilt = [whole[: dice.randrange(len(whole))] for _ in range(50)] + [b"", b"PK", b"\x93NUMPY", b"3", b"\x80\x04N."]
     for _ in range(400):
@@ -136,7 +142,7 @@ def test_no_content_of_the_file_is_more_than_one_line(tmp_path: Path) -> None:
     for content in spoilt:
         path.write_bytes(content)
         try:
-            assert all(isinstance(array, np.ndarray) for array in read_predictions(path)["a"])  # an unused byte
+            assert all(isinstance(array, np.ndarray) for array in read(path)["a"])  # an unused byte
         except UserError as said:
             assert str(said).startswith(f"{path} is damaged; ")
             refused += 1
@@ -144,7 +150,7 @@ def test_no_content_of_the_file_is_more_than_one_line(tmp_path: Path) -> None:
     with open(path, "wb") as file:
         np.save(file, np.zeros(3))
     with pytest.raises(UserError, match="is damaged"):
-        read_predictions(path)
+        read(path)
 
 
 # ---------------------------------------------------------------------------------------------------- finding
@@ -297,6 +303,9 @@ def test_a_drawer_that_writes_far_outside_makes_no_endless_picture() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- show
+SMOKE = spaces.recipe_of(spaces.load("semseg_sn"), "smoke")
+
+
 @dataclasses.dataclass
 class Toy:
     """A finished trial over a data set and a task of files; `shade` draws its label or what was kept."""
@@ -319,12 +328,13 @@ def toy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     task = f"{tmp_path}/shade.py:Shade"
     trial = dataclasses.replace(
         TRIAL, tasks=(task,), dataset=Plugin("Toy", {"height": 20}, source=f"{tmp_path}/toy.py:Toy"),
-        fingerprint="toy 20 ", recipe={"short_side": 0, "long_side": 0, "task_options": {task: {"gain": 3}}},
+        fingerprint="toy 20 ", form="fcn", backbone=Plugin("caffenet", {"small": True}),
+        recipe={**identity_of(SMOKE, (task,)), "task_options": {task: {"gain": 3}}},
     )  # fmt: skip
     scores = [[task, "test", "acc", "", 61.25], [task, "val", "acc", "", 1.0], [task, "test", "acc", "red", 2.0]]
     metrics = {task: {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}}
     folder = finish(store, trial, scores=scores, metrics=metrics)
-    write_predictions(folder / "predictions.npz", {task: [np.full((20, 40), 9 - i, np.uint8) for i in range(3)]})
+    write(folder / "predictions.npz", {task: [np.full((20, 40), 9 - i, np.uint8) for i in range(3)]})
     return Toy(store, trial, task)
 
 
@@ -363,7 +373,7 @@ def test_as_many_images_as_asked_for_and_kept(toy: Toy, count: int, rows: int, m
 def test_other_data_than_the_trials_are_refused(toy: Toy, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "x").write_text("changed")
-    with pytest.raises(UserError, match="are not those of the trial: toy 20 changed, not toy 20 ; .* --data-root"):
+    with pytest.raises(UserError, match="are not those that the trial was planned with: toy 20 changed, not toy 20 ; .* --data-root"):
         toy.show(root=tmp_path / "root")
     (tmp_path / "root" / "x").write_text("")
     toy.show(root=tmp_path / "root")
@@ -373,10 +383,10 @@ def test_a_task_that_cannot_be_drawn_is_left_out_with_a_line(toy: Toy, tmp_path:
     mute = f"{tmp_path}/shade.py:Mute"
     both = dataclasses.replace(toy.trial, arm="both", tasks=(mute, toy.task))
     folder = finish(toy.store, both, scores=[])
-    write_predictions(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
+    write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
     toy.show("both")
     assert toy.lines == ["preparing", f"{mute} is left out: the task has no keep and draw; see Task in plugins.py"]
-    write_predictions(folder / "predictions.npz", {"other": [np.zeros(3)]})
+    write(folder / "predictions.npz", {"other": [np.zeros(3)]})
     with pytest.raises(UserError, match=f"nothing to draw of both seed 3  {both.key}"):
         toy.show("both")
     assert toy.lines[-1].startswith(f"{toy.task} is left out: the trial kept no predictions of it; type mtlbench run")
@@ -395,7 +405,7 @@ def test_the_picture_goes_where_it_is_asked_to_in_the_format_of_its_name(toy: To
 
 def test_a_damaged_result_is_one_line(toy: Toy) -> None:
     finish(toy.store, toy.trial, scores=[["x", "test", "acc", "", 3.0]])
-    write_predictions(toy.store.folder(toy.trial) / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
+    write(toy.store.folder(toy.trial) / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
     with pytest.raises(UserError, match="result.json is damaged"):
         toy.show()
 
@@ -421,7 +431,7 @@ def test_the_tasks_of_both_pairs_draw_what_they_keep(pair: str, store: Store) ->
             for name, task in context.tasks.items():
                 kept[name].append(task.keep(task.predict(output[name], batch), batch))
         folder = finish(store, trial, scores=[])
-        write_predictions(folder / "predictions.npz", kept)
+        write(folder / "predictions.npz", kept)
         assert (folder / "predictions.npz").stat().st_size < 200_000
     lines: list[str] = []
     path = show(store.root, "one-task", None, 2, None, lines.append)

@@ -90,7 +90,7 @@ def coded(normals: np.ndarray) -> np.ndarray:
 
 def valid(codes: np.ndarray) -> np.ndarray:
     """Which pixels `H W` of coded normals `decoded` does not make zero."""
-    return decoded(codes).any(axis=2)
+    return np.asarray(decoded(codes).any(axis=2))
 
 
 # ---------------------------------------------------------------------------------------------------- axes

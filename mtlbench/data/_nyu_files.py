@@ -109,7 +109,7 @@ class Folders:
 
     def problems(self) -> list[Problem]:
         """What is wrong with files that are not a frame's."""
-        checks: list[Callable[[], object]] = [partial(splits, self.root)]
+        checks: list[Callable[[], object]] = [partial(splits, self.root), partial(class_names, self.root)]
         checks += [partial(camera, self.root, HEIGHT, WIDTH)] if self.derived else []
         return _failures(checks)
 
@@ -181,7 +181,7 @@ class Official:
         """What is wrong with the whole of a file."""
         checks: list[Callable[[], object]] = [self._shapes]
         checks += [partial(load_mat, self.root / SPLITS, f"{name}Ndxs") for name in LISTS]
-        checks += [partial(_mapping, self.root)]
+        checks += [partial(_mapping, self.root), partial(class_names, self.root)]
         checks += [partial(camera, self.root, HEIGHT, WIDTH)] if self.derived else []
         return _failures(checks)
 
@@ -283,9 +283,23 @@ def load_mat(path: Path, name: str) -> np.ndarray:
     if not path.is_file():
         raise UserError(f"{path} is missing; copy it there")
     try:
-        return scipy.io.loadmat(path, variable_names=[name])[name].ravel()
+        found = scipy.io.loadmat(path, variable_names=[name])
     except Exception as error:  # scipy raises whatever it stumbles over in a broken file
-        raise UserError(f"{path} has no readable {name}; take the original file") from error
+        raise UserError(f"{path} is not a readable MATLAB file; {REPLACE}") from error
+    if name not in found:
+        raise UserError(f"{path} has no variable {name}; {REPLACE}")
+    return np.asarray(found[name]).ravel()
+
+
+def class_names(root: Path) -> tuple[str, ...]:
+    """The names of the 40 classes from classMapping40.mat; empty where that is missing. Raises UserError."""
+    path = root / MAPPING
+    if not path.exists():
+        return ()
+    names = tuple(str(np.asarray(entry).item()) for entry in load_mat(path, "className"))
+    if len(names) != CLASSES:
+        raise UserError(f"{path}: {len(names)} class names, must be {CLASSES}; take the original file")
+    return names
 
 
 def measured(depth: np.ndarray) -> np.ndarray:

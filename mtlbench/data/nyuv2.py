@@ -206,13 +206,7 @@ class Nyuv2:
 
     @cached_property
     def _class_names(self) -> tuple[str, ...]:
-        path = self._root / files.MAPPING
-        if not path.exists():
-            return CLASSES
-        names = tuple(str(entry.item()) for entry in files.load_mat(path, "className"))
-        if len(names) != len(CLASSES):
-            raise UserError(f"{path}: {len(names)} class names, must be {len(CLASSES)}; take the original file")
-        return names
+        return files.class_names(self._root) or CLASSES
 
 
 class Nyuv2Subset:
