@@ -37,6 +37,7 @@ class View:
     colour: float
     regions: int
     fill_background: bool
+    chunk: int  # images that pass the network at a time, 0 = a batch
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     bgr: bool

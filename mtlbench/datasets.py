@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mtlbench.data._selective_search import recall
 from mtlbench.display import duration
 from mtlbench.plugins import Dataset, Survey
 from mtlbench.spec import Options
@@ -23,6 +24,12 @@ def prepare(name: str, data_root: Path | None, options: Options) -> None:
     start = time.monotonic()
     dataset = opened(name, options, data_root)[0]
     dataset.prepare(lambda line: console.print(Text(printable(line)), soft_wrap=True))
+    test = dataset.subset("test")
+    pairs = ((one.boxes, one.proposals) for one in map(test.__getitem__, range(len(test))))
+    found = recall((boxes, proposals) for boxes, proposals in pairs if boxes is not None and proposals is not None)
+    if found.objects:
+        console.print(Text(f"proposals hit {found.share:.1%} of the {found.objects} test objects at IoU .5, "
+                           f"{found.boxes:.0f} boxes an image"), soft_wrap=True)  # fmt: skip
     sizes = ", ".join(f"{subset} {len(dataset.subset(subset))}" for subset in ("train", "val", "test"))
     console.print(Text(f"{name} is ready: {sizes} images; fingerprint {dataset.fingerprint()}; "
                        f"{duration(time.monotonic() - start)}"), soft_wrap=True)  # fmt: skip

@@ -35,7 +35,8 @@ class Recipe:
     and `long_side` bound the image in pixels (0 = as it is). Biases learn at `bias_lr` times the rate and without
     weight decay (Caffe's habit, Girshick 2015, Long et al. 2015). `init` is where networks without parents start:
     "scratch" or "imagenet" (weights of the backbone). A batch passes the network `chunk` images at a time (0 = all),
-    with the same gradient up to rounding and less memory. `sources` says of each field where its value is from.
+    in training with the same gradient up to rounding, and with less memory. `sources` says of each field where its
+    value is from.
     """
 
     name: str

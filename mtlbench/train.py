@@ -19,7 +19,7 @@ from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch, Sample, Score, Task
 from mtlbench.spec import Options
 
-EVALUATION_IMAGES = 16  # per batch
+EVALUATION_IMAGES = 16  # at a time, unless the recipe says fewer
 ALPHA_POINTS = 20
 LOSSES_AT_ONCE = 20  # steps between two looks at the loss on a GPU, where each look waits for the device
 TOO_LARGE = 1e4  # times the first loss: diverged (Ours)
@@ -291,8 +291,9 @@ def evaluate(
         net.eval()
     device = next(nets[0].parameters()).device
     meters = {name: task.meter() for name, task in tasks.items()}
-    for start in range(0, count, EVALUATION_IMAGES):
-        samples: list[Sample] = [subset[i] for i in range(start, min(count, start + EVALUATION_IMAGES))]
+    at_once = view.chunk or EVALUATION_IMAGES
+    for start in range(0, count, at_once):
+        samples: list[Sample] = [subset[i] for i in range(start, min(count, start + at_once))]
         batch = evaluation_batch(samples, view)
         on_device = to_device(batch, device)
         outputs = [net(on_device.images, on_device.regions) for net in nets]

@@ -106,8 +106,8 @@ class Context:
         }
         backbone = self.backbone()
         self.view = View(trial.form, trial.tasks, recipe["short_side"], recipe["long_side"], recipe["mirror"],
-                         recipe["colour"], recipe["regions"], recipe["fill_background"], backbone.mean, backbone.std,
-                         backbone.bgr)  # fmt: skip
+                         recipe["colour"], recipe["regions"], recipe["fill_background"], recipe["chunk"],
+                         backbone.mean, backbone.std, backbone.bgr)  # fmt: skip
 
     def backbone(self) -> Any:
         """A fresh backbone."""

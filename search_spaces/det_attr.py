@@ -29,8 +29,8 @@ LONG = Recipe(
 )  # fmt: skip
 # gpu_hours: FLOPs of all arms at 10 TFLOP/s.
 PAPER = Recipe(
-    "paper", dict.fromkeys(TASKS, 40_000), 10_000, images=2, lr=1e-3, init="imagenet", decay="step", step_at=0.75,
-    regions=64, fill_background=False, frozen=("conv1",), short_side=600, long_side=1000, curve_points=20,
+    "paper", dict.fromkeys(TASKS, 40_000), 10_000, images=2, lr=1e-3, init="imagenet", chunk=2, decay="step",
+    step_at=0.75, regions=64, fill_background=False, frozen=("conv1",), short_side=600, long_side=1000, curve_points=20,
     curve_images=200, gpu_hours=3.0, dataset_options={"voc2008": {"proposals": 2000, "proposal_size": 500}},
     sources={
         "iterations": "cited: Girshick 2015, 30k at the first rate and 10k at a tenth; ours for Splits and MTL-shared",
@@ -38,8 +38,8 @@ PAPER = Recipe(
         "images": "cited: Girshick 2015, Section 2.3",
         "lr": "cited: Girshick 2015, Section 2.3",
         "extra_lr": "ours: the same rate",
-        "init": "text: Section 6, networks pretrained on ImageNet; cross-stitch from one-task",
-        "chunk": "ours: two images fit any GPU",
+        "init": "cited: Girshick 2015, networks pretrained on ImageNet; text: cross-stitch from one-task, Section 5",
+        "chunk": "ours: two images fit any GPU, in evaluation too",
         "momentum": "cited: Girshick 2015, Section 2.3",
         "weight_decay": "cited: Girshick 2015, Section 2.3",
         "bias_lr": "cited: Girshick 2015, Section 2.3; no decay on biases as the released solver",
@@ -54,7 +54,7 @@ PAPER = Recipe(
         "regions": "cited: Girshick 2015, Section 2.3, 128 of two images",
         "fill_background": "cited: Girshick 2015, Section 2.3, background overlaps in [.1, .5) only",
         "frozen": "cited: the released CaffeNet model does not train conv1 (Split conv2 is then two one-task networks)",
-        "loss_weight": "text: Section 6, the sum; the attribute loss is 1/64 of the sum over attributes",
+        "loss_weight": "text: Section 6, Scaling losses: attributes by 1/64, which makes their sum a mean",
         "task_options": "cited: Girshick 2015, offsets normalised by class",
         "threads": "ours",
         "precision": "cited: float32",

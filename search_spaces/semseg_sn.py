@@ -22,7 +22,7 @@ SHORT = Recipe(
     "short", dict.fromkeys(TASKS, 600), 200, images=4, lr=0.05, extra_lr=0.01, warmup=20, clip=5.0, curve_images=8,
     short_side=120, long_side=160, backbone_options=SMALL,
 )  # fmt: skip
-LONG = replace(SHORT, name="long", iterations=dict.fromkeys(TASKS, 4000), extra_iterations=1200, colour=0.2)
+LONG = replace(SHORT, name="long", iterations=dict.fromkeys(TASKS, 2500), extra_iterations=800, colour=0.2)
 # gpu_hours: FLOPs of all arms at 10 TFLOP/s.
 PAPER = Recipe(
     "paper", {"semseg": 25_000, "normals": 15_000}, 10_000, images=20, lr=1e-3, init="imagenet", chunk=4,
@@ -33,7 +33,7 @@ PAPER = Recipe(
         "images": "text: Section 5",
         "lr": "cited: Long et al. 2015, FCN-AlexNet; the released solver has 1e-4 for a normalised softmax",
         "extra_lr": "ours: the same rate",
-        "init": "text: Section 5, networks pretrained on ImageNet; cross-stitch from one-task",
+        "init": "cited: Long et al. 2015, networks pretrained on ImageNet; text: cross-stitch from one-task, Section 5",
         "chunk": "ours: gradient accumulation, so that 20 full-size images fit any GPU",
         "momentum": "cited: Long et al. 2015",
         "weight_decay": "cited: Long et al. 2015",
@@ -42,12 +42,12 @@ PAPER = Recipe(
         "decay": "cited: Long et al. 2015, a fixed rate",
         "step_at": "cited: Long et al. 2015, a fixed rate",
         "clip": "cited: none",
-        "short_side": "text: Section 5, full resolution",
-        "long_side": "text: Section 5, full resolution",
-        "mirror": "text: Section 5",
-        "colour": "text: Section 5, colour augmentation; ours: factors within a tenth of 1",
+        "short_side": "cited: Long et al. 2015, whole images",
+        "long_side": "cited: Long et al. 2015, whole images",
+        "mirror": "ours: usual; the start of Section 5 is missing from our copy",
+        "colour": "ours: factors within a tenth of 1; the start of Section 5 is missing from our copy",
         "frozen": "cited: none",
-        "loss_weight": "text: Section 5, the plain sum",
+        "loss_weight": "text: Section 6, Scaling losses: both 1",
         "task_options": "cited: Wang et al. 2015, nearest of 20 codes; Ladicky et al. 2014, decoding by triangles",
         "threads": "ours",
         "precision": "cited: float32",

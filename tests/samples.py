@@ -53,7 +53,7 @@ def box_tasks() -> dict[str, Any]:
 
 
 def view(form: str, tasks: dict[str, Any], **changes: Any) -> View:
-    plain = View(form, tuple(tasks), 0, 0, True, 0.0, 16, True, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0), True)
+    plain = View(form, tuple(tasks), 0, 0, True, 0.0, 16, True, 0, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0), True)
     return dataclasses.replace(plain, **changes)
 
 

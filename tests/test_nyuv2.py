@@ -13,7 +13,7 @@ import scipy.io
 from PIL import Image
 
 from mtlbench.cache import cache_root
-from mtlbench.data import _nyu_files, nyuv2
+from mtlbench.data import _nyu_files, _per_image, nyuv2
 from mtlbench.data._depth_normals import AXIS, conventions, normals_from_depth, turned
 from mtlbench.data.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
 from mtlbench.errors import UserError
@@ -453,6 +453,20 @@ def test_a_killed_derivation_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
         Nyuv2(tmp_path).prepare(silent)
     Nyuv2(tmp_path).prepare(silent)
     assert len(made) == 3 + 2
+
+
+def note_threads(name: str, path: Path) -> None:
+    path.write_text(os.environ["OMP_NUM_THREADS"])
+
+
+def test_many_are_made_in_processes_of_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    names, said = [str(number) for number in range(6)], list[str]()
+    _per_image.make_missing({name: name for name in names}, tmp_path / "made", note_threads, "noting", said.append)
+    assert {(tmp_path / "made" / name).read_text() for name in names} == {"1"} and os.environ["OMP_NUM_THREADS"] == "7"
+    assert said[0].startswith("noting: 6 images on ") and said[-1].startswith("noting: done")
+    _per_image.make_missing({name: name for name in names}, tmp_path / "made", note_threads, "noting", said.append)
+    assert len(said) == 2  # nothing was missing
 
 
 def test_depth_folders_derive_and_a_depth_without_content_is_a_problem(tmp_path: Path) -> None:

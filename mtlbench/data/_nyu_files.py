@@ -224,7 +224,7 @@ class Official:
 
     def _array(self, name: str, frame: Frame) -> np.ndarray:
         """MATLAB's array with its axes in their order: `H W` or `H W 3`."""
-        import h5py  # type: ignore[import-untyped]
+        import h5py
 
         with h5py.File(self.root / LABELLED, "r") as file:
             return np.asarray(file[name][frame.number - 1]).T

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +16,8 @@ from typing import TypeVar
 from mtlbench.errors import UserError
 
 FEW = 4  # images that are not worth starting processes for
-SECONDS_BETWEEN_LINES = 3.0
+SECONDS_BETWEEN_LINES = 3.0  # at first; each pause is LONGER times the one before
+LONGER, LONGEST_PAUSE = 1.5, 60.0
 T = TypeVar("T")
 
 
@@ -46,15 +48,17 @@ def make_missing(
         # not fork: the caller may hold threads (Ray's, torch's)
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
         try:
-            jobs = [pool.submit(_make, folder / name, one, make) for name, one in missing.items()]
+            with _one_thread_each():
+                jobs = [pool.submit(_make, folder / name, one, make) for name, one in missing.items()]
             started = spoken = time.monotonic()
+            pause = SECONDS_BETWEEN_LINES
             for done, job in enumerate(as_completed(jobs), start=1):
                 job.result()
                 now = time.monotonic()
-                if now - spoken >= SECONDS_BETWEEN_LINES and done < len(jobs):
+                if now - spoken >= pause and done < len(jobs):
                     left = (now - started) / done * (len(jobs) - done)
                     say(f"{what}: {done} of {len(jobs)} images, about {left:.0f} s left")
-                    spoken = now
+                    spoken, pause = now, min(pause * LONGER, LONGEST_PAUSE)
         finally:
             pool.shutdown(cancel_futures=True)
         say(f"{what}: done in {time.monotonic() - started:.0f} s")
@@ -69,6 +73,20 @@ def _make(path: Path, one: T, make: Callable[[T, Path], None]) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     make(one, temporary)
     os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started inside take one thread for linear algebra: on busy cores more threads wait for each other."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when a process first imports numpy, which may be before any of our code
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def _start_worker() -> None:

@@ -129,14 +129,6 @@ class Voc2008:
                 total += (store.array("attributes", index) == 1).sum(axis=0)
         return tuple(int(count) for count in total)
 
-    def recall(self, subset: str = "test") -> selective_search.Recall:
-        """How many objects, difficult ones too, the first `proposals` boxes of their image hit at IoU .5."""
-        store = self._store
-        return selective_search.recall(
-            (store.array("boxes", index), store.array("proposals", index)[: self.proposals])
-            for index in self._subsets[subset]
-        )
-
     # ------------------------------------------------------------------------------------------------ preparing
     def _build(self, writer: Writer, say: Callable[[str], None]) -> dict[str, object]:
         """Write the arrays of all sound images. Raises UserError where that is not what `broken` allows."""
