@@ -16,7 +16,7 @@ from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch
 from mtlbench.sharing.cross_stitch import CrossStitch
 from mtlbench.spec import identity_of
-from mtlbench.train import gradients
+from mtlbench.train import evaluate, gradients
 
 IMAGES = 5
 SAMPLES = {"fcn": [dense_sample(seed) for seed in range(IMAGES)], "roi": [box_sample(seed) for seed in range(IMAGES)]}
@@ -104,6 +104,18 @@ def test_bfloat16_computes_roughly_the_same_and_trains_float32_weights(form: str
         reduced = outputs["bf16"][name]
         assert reduced.dtype == torch.float32 and not reduced.equal(exact)
         assert float((reduced - exact).norm() / exact.norm()) < 0.03
+
+
+@FORMS
+def test_evaluation_too_takes_a_chunk_at_a_time(form: str) -> None:
+    net, tasks = net_of(form), TASKS[form]
+    found = []
+    for chunk in (0, 2):
+        subset = Scaled(SAMPLES[form], 0, 0)  # type: ignore[arg-type]
+        *steps, scores = evaluate([net], tasks, subset, view(form, tasks, chunk=chunk), IMAGES)
+        assert len(steps) == (3 if chunk else 1) and scores is not None
+        found.append([value for name in tasks for _, _, value in scores[name]])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 def test_precision_is_part_of_identity() -> None:

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 
 from mtlbench import load_results
 from mtlbench.cli import main
+from mtlbench.spec import FORMAT
 from mtlbench.store import UNITS, Store
 
 SMOKE = ("run", "--pair", "det_attr", "--recipe", "smoke")
@@ -356,7 +357,7 @@ def test_a_results_folder_of_a_newer_format_is_not_touched(study: Path) -> None:
 
 def test_a_result_of_a_newer_format_is_not_overwritten(study: Path) -> None:
     path = folders(study)["one-task detection"] / "result.json"
-    path.write_text(path.read_text().replace('"format": 2', '"format": 99'))
+    path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
     before = snapshot(study)
     assert "was written in format 99: upgrade mtlbench" in refused(*LOCAL, *SHORT, "--results", study)
     assert snapshot(study) == before

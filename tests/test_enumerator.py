@@ -160,6 +160,7 @@ def test_weights_are_identity_their_path_is_not_and_children_share_their_parents
     assert {t.key for t in elsewhere.values()} == {t.key for t in pretrained.values()}
     other = from_starts("imagenet", file=Pretrained(WEIGHTS.file, "ba9876543210"))
     assert not {t.key for t in other.values()} & {t.key for t in pretrained.values()}
+    assert not {t.setting for t in other.values()} & {t.setting for t in pretrained.values()}
     assert from_starts("scratch").keys() == plain.keys() and not needs_weights(*started(
         SPACE.arms, spaces.recipe_of(SPACE, "paper"), ["scratch"]))  # fmt: skip
 

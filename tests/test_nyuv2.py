@@ -465,8 +465,9 @@ def test_many_are_made_in_processes_of_one_thread(tmp_path: Path, monkeypatch: p
     _per_image.make_missing({name: name for name in names}, tmp_path / "made", note_threads, "noting", said.append)
     assert {(tmp_path / "made" / name).read_text() for name in names} == {"1"} and os.environ["OMP_NUM_THREADS"] == "7"
     assert said[0].startswith("noting: 6 images on ") and said[-1].startswith("noting: done")
+    lines = len(said)
     _per_image.make_missing({name: name for name in names}, tmp_path / "made", note_threads, "noting", said.append)
-    assert len(said) == 2  # nothing was missing
+    assert len(said) == lines  # nothing was missing
 
 
 def test_depth_folders_derive_and_a_depth_without_content_is_a_problem(tmp_path: Path) -> None:

@@ -64,10 +64,10 @@ def test_what_a_driver_started_goes_with_it_and_nothing_else(how: str) -> None:
         assert alive(stranger)
     finally:
         driver.kill()
-        driver.communicate()
-        for process in (stranger, child, wiped):
+        for process in (stranger, child, wiped):  # they hold the pipe that is read next
             if psutil.pid_exists(process):
                 psutil.Process(process).kill()
+        driver.communicate()
 
 
 def test_the_mark_is_gone_from_the_environment_and_a_long_temporary_folder_is_not_used(

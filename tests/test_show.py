@@ -1,10 +1,9 @@
-"""`mtlbench show`: which trials a text means, what is kept of predictions, and where the pictures lie."""
+"""`mtlbench show`: which trials a text means, and what of them is drawn and where it lies."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from samples import smoke
 from test_store import JOINT, TRIAL, finish
@@ -20,9 +18,8 @@ from test_store import JOINT, TRIAL, finish
 from mtlbench import plugins, spaces
 from mtlbench import show as module
 from mtlbench.errors import UserError
-from mtlbench.plugins import Sample
-from mtlbench.predictions import SHOWN, read, write
-from mtlbench.show import find_trials, picture, show
+from mtlbench.predictions import SHOWN, write
+from mtlbench.show import find_trials, show
 from mtlbench.spec import Plugin, Trial, identity_of
 from mtlbench.store import Store
 
@@ -90,67 +87,6 @@ def error(results: Path, text: str) -> str:
 
 def keys(results: Path, text: str) -> list[str]:
     return [found.folder.name for found in find_trials(results, text)]
-
-
-# ---------------------------------------------------------------------------------------------------- files
-def test_predictions_come_back_as_they_were_in_order_of_images(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    kept: dict[str, list[np.ndarray]] = {
-        "semseg": [rng.integers(0, 9, (4, 5 + i)).astype(np.uint8) for i in range(11)],
-        "dir/own.py:Depth": [rng.normal(size=(i, 6)).astype(np.float16) for i in range(3)],
-    }
-    write(tmp_path / "predictions.npz", kept)
-    assert os.listdir(tmp_path) == ["predictions.npz"]
-    back = read(tmp_path / "predictions.npz")
-    assert set(back) == set(kept)
-    for task, arrays in kept.items():
-        assert len(back[task]) == len(arrays)
-        for ours, theirs in zip(arrays, back[task], strict=True):
-            assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
-
-
-@pytest.mark.parametrize("names", [["a"], ["a.x"], ["a.1"], ["a.0", "a.2"], ["a.0.5"], ["a.-1"], ["a.00"]])
-def test_foreign_names_of_arrays_are_refused(tmp_path: Path, names: list[str]) -> None:
-    np.savez(tmp_path / "p.npz", **{name: np.zeros(2) for name in names})
-    with pytest.raises(UserError, match=r"p\.npz is damaged; type mtlbench run \.\.\. --force ARM"):
-        read(tmp_path / "p.npz")
-
-
-def test_objects_are_never_unpickled(tmp_path: Path) -> None:
-    np.savez(tmp_path / "p.npz", **{"a.0": np.array([{"x": 1}], dtype=object)})
-    with pytest.raises(UserError, match="is damaged"):
-        read(tmp_path / "p.npz")
-
-
-def test_no_content_of_the_file_is_more_than_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "p.npz"
-    with pytest.raises(UserError, match="p.npz is missing"):
-        read(path)
-    os.mkfifo(path)
-    with pytest.raises(UserError, match="p.npz is missing"):
-        read(path)
-    path.unlink()
-    write(path, {"a": [np.arange(60, dtype=np.uint8).reshape(6, 10)] * 2})
-    whole, dice = path.read_bytes(), random.Random(0)
-    spoilt = [whole[: dice.randrange(len(whole))] for _ in range(50)] + [b"", b"PK", b"\x93NUMPY", b"3", b"\x80\x04N."]
-    for _ in range(400):
-        content = bytearray(whole)
-        for _ in range(dice.choice((1, 1, 3, 30))):
-            content[dice.randrange(len(content))] = dice.randrange(256)
-        spoilt.append(bytes(content))
-    refused = 0
-    for content in spoilt:
-        path.write_bytes(content)
-        try:
-            assert all(isinstance(array, np.ndarray) for array in read(path)["a"])  # an unused byte
-        except UserError as said:
-            assert str(said).startswith(f"{path} is damaged; ")
-            refused += 1
-    assert refused > 200
-    with open(path, "wb") as file:
-        np.save(file, np.zeros(3))
-    with pytest.raises(UserError, match="is damaged"):
-        read(path)
 
 
 # ---------------------------------------------------------------------------------------------------- finding
@@ -238,70 +174,6 @@ def test_a_trial_that_is_not_finished_says_so(store: Store) -> None:
     assert keys(store.root, "split") == [named(JOINT, 1).key]
 
 
-# ---------------------------------------------------------------------------------------------------- pictures
-def placed(canvas: Figure) -> np.ndarray:
-    """Left, bottom, width and height of all axes, in inches."""
-    width, height = canvas.get_size_inches()
-    return np.array([axes.get_position(original=True).bounds for axes in canvas.axes]) * [width, height, width, height]
-
-
-def sample(height: int, width: int) -> Sample:
-    return Sample(np.zeros((height, width, 3), np.uint8), {})
-
-
-def paint(axes: Axes, number: int, one: Sample) -> None:
-    axes.imshow(one.image)
-
-
-def test_rows_follow_the_aspect_of_their_image_and_nothing_overlaps() -> None:
-    def note(axes: Axes, number: int, one: Sample) -> None:
-        axes.imshow(one.image)
-        axes.text(1.02, 0.5, "beside it", transform=axes.transAxes)
-        axes.text(0.0, -0.3, "below it", transform=axes.transAxes, va="top")
-
-    canvas = picture("title", [("a", paint), ("b", note), ("c", paint)], [sample(30, 40), sample(60, 40)])
-    boxes = placed(canvas).reshape(2, 3, 4)
-    assert boxes[..., 2] == pytest.approx(module.PANEL)
-    assert boxes[0, :, 3] == pytest.approx(module.PANEL * 0.75) and boxes[1, :, 3] == pytest.approx(module.PANEL * 1.5)
-    assert np.ptp(boxes[..., 0], axis=0) == pytest.approx(0) and np.ptp(boxes[..., 1], axis=1) == pytest.approx(0)
-    rectangles = [axes.get_tightbbox() for axes in canvas.axes]
-    assert all(box is not None for box in rectangles)
-    whole = canvas.bbox
-    for place, box in enumerate(rectangles):
-        assert box is not None
-        assert whole.x0 <= box.x0 and whole.y0 <= box.y0 and box.x1 <= whole.x1 and box.y1 <= whole.y1
-        assert not any(box.overlaps(other) for other in rectangles[:place] if other is not None)
-    (title,) = canvas.texts
-    assert title.get_window_extent().y0 >= max(box.y1 for box in rectangles if box is not None)
-    assert [axes.get_title() for axes in canvas.axes] == ["a", "b", "c", "", "", ""]
-    assert not any(axes.get_xticks().size or axes.get_yticks().size for axes in canvas.axes)
-
-
-def test_a_drawer_that_lengthens_its_axes_gets_them_longer_and_its_image_stays_in_line() -> None:
-    def longer(axes: Axes, number: int, one: Sample) -> None:
-        axes.imshow(one.image)
-        axes.set_ylim(29.5 + (10 if number else 1e9), -0.5)
-
-    canvas = picture("title", [("a", paint), ("b", longer)], [sample(30, 40), sample(30, 40), sample(30, 40)])
-    boxes = placed(canvas).reshape(3, 2, 4)
-    assert boxes[:, 0, 3] == pytest.approx(module.PANEL * 0.75)
-    assert boxes[:, 1, 3] == pytest.approx([module.PANEL * 1.75, module.PANEL, module.PANEL])
-    assert boxes[..., 2] == pytest.approx(module.PANEL)
-    tops = boxes[..., 1] + boxes[..., 3]
-    assert tops[:, 0] == pytest.approx(tops[:, 1])
-    assert tops[0, 1] - tops[1, 1] >= module.PANEL * 1.75
-
-
-def test_a_drawer_that_writes_far_outside_makes_no_endless_picture() -> None:
-    def stray(axes: Axes, number: int, one: Sample) -> None:
-        axes.imshow(one.image)
-        axes.text(1e6, 1e6, "lost")
-        axes.set_xlim(0, 40)
-        axes.set_ylim(30, 0)
-
-    assert max(picture("t", [("a", stray)], [sample(30, 40)]).get_size_inches()) < 5 * module.PANEL
-
-
 # ---------------------------------------------------------------------------------------------------- show
 SMOKE = spaces.recipe_of(spaces.load("semseg_sn"), "smoke")
 
@@ -371,12 +243,14 @@ def test_as_many_images_as_asked_for_and_kept(toy: Toy, count: int, rows: int, m
 
 
 def test_other_data_than_the_trials_are_refused(toy: Toy, tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    (tmp_path / "root" / "x").write_text("changed")
-    with pytest.raises(UserError, match="are not those that the trial was planned with: toy 20 changed, not toy 20 ; .* --data-root"):
-        toy.show(root=tmp_path / "root")
-    (tmp_path / "root" / "x").write_text("")
-    toy.show(root=tmp_path / "root")
+    for root, content in (("changed", "changed"), ("same", "")):
+        (tmp_path / root).mkdir()
+        (tmp_path / root / "x").write_text(content)
+    with pytest.raises(
+        UserError, match="are not those that the trial was planned with: toy 20 changed, not toy 20 ; .* --data-root"
+    ):
+        toy.show(root=tmp_path / "changed")
+    toy.show(root=tmp_path / "same")
 
 
 def test_a_task_that_cannot_be_drawn_is_left_out_with_a_line(toy: Toy, tmp_path: Path) -> None:

@@ -273,7 +273,9 @@ def test_the_store_needs_no_pandas_to_be_imported() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- damage
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "{}", '{"format": 2, "scores": []}', '{"format": "x"}', "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "{}", f'{{"format": {FORMAT}, "scores": []}}', '{"format": "x"}', "\x00"]
+)
 def test_a_damaged_result_is_named_and_trained_anew(store: Store, text: str) -> None:
     folder = finish(store)
     (folder / "result.json").write_text(text)

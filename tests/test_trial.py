@@ -14,6 +14,7 @@ import pytest
 import torch
 from samples import smoke
 
+from mtlbench import predictions
 from mtlbench.batches import evaluation_batch
 from mtlbench.folders import read_result
 from mtlbench.schedule import Queue, Resources, attempt, run_local
@@ -65,10 +66,6 @@ class Study:
     def rows(self, trial: Trial, name: str) -> list[dict[str, str]]:
         with open(self.folder(trial) / name, newline="") as file:
             return list(csv.DictReader(file))
-
-    def predictions(self, trial: Trial) -> dict[str, np.ndarray]:
-        with np.load(self.folder(trial) / "predictions.npz", allow_pickle=False) as arrays:
-            return dict(arrays)
 
     def again(self, trial: Trial, folder: Path, **changes: Any) -> list[Any]:
         """The scores of a changed trial that starts from the same parents."""
@@ -153,12 +150,8 @@ def test_twenty_alpha_points_where_there_are_twenty_iterations(tmp_path: Path) -
 
 def test_predictions_are_of_the_first_eight_test_images(study: Study) -> None:
     for trial in study.trials:
-        arrays = study.predictions(trial)
-        for task in trial.tasks:
-            for number in range(8):
-                found = arrays[f"{task}.probability.{number}"]
-                assert found.dtype == (np.float16 if trial.form == "roi" else np.uint8)
-        assert not any(name.endswith(".8") for name in arrays)
+        kept = predictions.read(study.folder(trial) / predictions.FILE)
+        assert {task: len(arrays) for task, arrays in kept.items()} == dict.fromkeys(trial.tasks, 8)
 
 
 def test_the_result_is_written_last(study: Study, tmp_path: Path) -> None:
@@ -205,13 +198,11 @@ def test_an_ensemble_averages_what_its_members_predict(study: Study) -> None:
             net.load_state_dict(torch.load(study.folder(trial).parent / key / "weights.pt", weights_only=True))
             with torch.inference_mode():
                 members.append(context.tasks[task].predict(net(batch.images, batch.regions)[task], batch))
-        mean = (members[0]["probability"] + members[1]["probability"]) / 2
-        kept = study.predictions(trial)[f"{task}.probability.0"]
         assert not torch.equal(members[0]["probability"], members[1]["probability"])
-        if trial.form == "fcn":
-            assert np.array_equal(kept, mean.argmax(1).byte().numpy())
-        else:
-            np.testing.assert_allclose(kept, mean.numpy(), atol=1e-3)
+        mean = {name: (members[0][name] + members[1][name]) / 2 for name in members[0]}
+        kept = predictions.read(study.folder(trial) / predictions.FILE)[task][0]
+        np.testing.assert_allclose(kept, context.tasks[task].keep(mean, batch), rtol=1e-3, atol=1e-4)
+        assert not np.array_equal(kept, context.tasks[task].keep(members[0], batch))
 
 
 def test_an_ensemble_of_one_network_with_itself_is_that_network(study: Study, tmp_path: Path) -> None:
