@@ -94,8 +94,8 @@ class Normals:
         return label[:, ::-1] * np.array([-1, 1, 1], dtype=label.dtype)
 
     def head(self, channels: int) -> nn.Module:
-        """1x1 convolution `B C H W` -> `B 20 H W` that starts at 0, as FCN's score layer."""
-        score = nn.Conv2d(channels, CODES, 1)
+        """1x1 convolution `B C H W` -> `B K H W` that starts at 0, as FCN's score layer."""
+        score = nn.Conv2d(channels, len(self.codebook.codes), 1)
         nn.init.zeros_(score.weight)
         assert score.bias is not None
         nn.init.zeros_(score.bias)
