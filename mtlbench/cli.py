@@ -69,7 +69,8 @@ def main() -> None:
               help="Option of the data set (repeatable), for example axes=right-in-up.")  # fmt: skip
 @click.option("--val-fraction", type=click.FloatRange(0, 0.9), help="Share of the official train list that is kept for"
               " val (real data); 0 trains on all of it and chooses nothing.")  # fmt: skip
-@click.option("--recipe", default="", help="smoke (seconds), quick (minutes), short (real data), paper (a GPU).")
+@click.option("--recipe", default="", help="smoke (seconds), quick (minutes), short, long (real data), paper (a GPU);"
+              " mtlbench list recipes.")  # fmt: skip
 @click.option("--backbone", default="", help="caffenet or alexnet; default: the recipe's.")
 @click.option("--init", multiple=True, metavar="[ARM=]START", help="Where networks without parents start: scratch or"
               " imagenet; cross-stitch=imagenet: one arm, without its parents (repeatable).")  # fmt: skip

@@ -58,6 +58,7 @@ def test_parts_add_up_to_the_gradient_of_the_whole_batch(form: str, unlabelled: 
     """A task's loss is a mean over labelled pixels or regions of the whole batch, whatever part they come in."""
     net, batch = net_of(form), batch_of(form, unlabelled)
     losses, whole = found(net, form, batch, 0)
+    assert (losses[next(iter(TASKS[form]))] == 0) == (len(unlabelled) == IMAGES)
     for chunk in (1, 2, 4):
         in_parts, gradient = found(net, form, batch, chunk)
         assert in_parts == pytest.approx(losses, rel=1e-5, abs=1e-7)
