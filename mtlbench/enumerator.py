@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -38,14 +39,14 @@ def every_split(points: Sequence[str] = SPLIT_POINTS) -> tuple[Arm, ...]:
     return tuple(Arm(f"split-{point}", "split", {"at": point}) for point in points)
 
 
-def mtl_shared(width: float = 0.25) -> Arm:
+def mtl_shared(width: float = 0.25, name: str = "mtl-shared") -> Arm:
     """Two columns with a common latent layer, trained jointly from the start (Section 6.1)."""
-    return Arm("mtl-shared", "mtl_shared", {"width": width})
+    return Arm(name, "mtl_shared", {"width": width})
 
 
-def cross_stitch(per_channel: bool) -> Arm:
-    """Cross-stitch units between two finished one-task networks (Sections 3 to 5)."""
-    return Arm("cross-stitch", "cross_stitch", {"per_channel": per_channel}, parents=(BASELINE,))
+def cross_stitch(per_channel: bool, name: str = "cross-stitch", **options: Any) -> Arm:
+    """Cross-stitch units between two finished one-task networks (Sections 3 to 5); `options` of the scheme."""
+    return Arm(name, "cross_stitch", {"per_channel": per_channel, **options}, parents=(BASELINE,))
 
 
 def custom(spec: str) -> Arm:
@@ -107,6 +108,12 @@ def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
     return Plugin(name, options, version)
 
 
+def defaults_of(kind: str, name: str) -> dict[str, Any]:
+    """A plug-in's options and their defaults: resolved, the same network has one key however it was asked for."""
+    parameters = inspect.signature(find(kind, name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
 def expand(
     pair: Pair, arms: Sequence[Arm], seeds: Sequence[int], dataset: Plugin, data_root: str, fingerprint: str,
     backbone: Plugin, recipe: Recipe, pretrained: Pretrained | None = None,
@@ -125,7 +132,7 @@ def expand(
     trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
     for seed in seeds:
         for arm in arms:
-            scheme = plugin("scheme", arm.scheme, arm.options)
+            scheme = plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
             for tasks in [pair.tasks] if arm.joint else [(task,) for task in pair.tasks]:
                 parents = [
                     trials[parent, seed, task] for parent in arm.parents for task in tasks

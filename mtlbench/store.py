@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # the process that brings results to the store has no need of
 
 COLUMNS = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "task", "subset", "metric", "headline",
            "category", "value", "unit", "higher_is_better", "finished", "setting"]  # fmt: skip
+NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]  # of curves and alphas
 UNITS = dict.fromkeys(
     ("seconds", "seconds_with_parents", "step_seconds", "evaluation_seconds", "training_seconds", "wait_seconds"), "s"
 )
@@ -210,6 +211,62 @@ class Results:
                 self.problems.append(str(damaged(folder / "result.json")))
         frame = pd.DataFrame(rows, columns=COLUMNS)
         return frame.astype({"headline": bool, "higher_is_better": bool, "value": float})
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The headline on val and the loss during training: the frame's columns that name a trial, then iteration,
+        task, train_loss (mean since the point before), val_headline."""
+        return self._series("curve.csv", {"iteration": int, "task": str, "train_loss": float, "val_headline": float})
+
+    @cached_property
+    def alphas(self) -> pd.DataFrame:
+        """The alphas of units during training (`channel` -1: means over channels) and of every unit at the end: the
+        frame's columns that name a trial, then iteration, stage, receiver, giver, channel, alpha."""
+        kinds = {"iteration": int, "stage": str, "receiver": str, "giver": str, "channel": int, "alpha": float}
+        return self._series("alphas.csv", kinds)
+
+    def _series(self, file: str, kinds: dict[str, type]) -> pd.DataFrame:
+        """A file of every finished trial as one frame, under each of the trial's names; unsound ones are problems."""
+        import pandas as pd
+
+        found = [pd.DataFrame(columns=[*NAMING, *kinds])]
+        for folder, trial, result in self._finished:
+            try:
+                if not (folder / file).exists():  # nothing was trained, or there are no units
+                    continue
+                rows = pd.read_csv(folder / file, dtype=kinds, usecols=list(kinds))[list(kinds)]
+            except (OSError, *UNSOUND):
+                self.problems.append(str(damaged(folder / file)))
+                continue
+            for name in names_of(folder):
+                own = (trial.pair, trial.dataset.name, result["backbone"], name["recipe"], name["arm"], name["seed"],
+                       folder.name, result["finished"], name["setting"])  # fmt: skip
+                found.append(rows.assign(**dict(zip(NAMING, own, strict=True)))[[*NAMING, *kinds]])
+        return pd.concat(found[1:] or found, ignore_index=True)
+
+    def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+        """{task: {category: how often it is labelled in train}} of the trials in `frame`."""
+        keys = set(frame["key"])
+        found: dict[str, dict[str, int]] = {}
+        for folder, _, result in self._finished:
+            if folder.name in keys:
+                found |= {task: dict(counts) for task, counts in result["counts"].items() if counts}
+        return found
+
+    def provenance_of(self, frame: pd.DataFrame) -> list[Options]:
+        """Of each trial in `frame`, once: key, arm, seed, tasks, fingerprint (of the data), data_root, recipe (its
+        fields), dataset, backbone, scheme (labels), parents, environment (python, torch, device), finished, seconds."""
+        keys = set(frame["key"])
+        return [
+            {
+                "key": folder.name, "arm": trial.arm, "seed": trial.seed, "tasks": list(trial.tasks),
+                "fingerprint": trial.fingerprint, "data_root": trial.data_root, "recipe": trial.recipe,
+                "dataset": trial.dataset.label, "backbone": trial.backbone.label, "scheme": trial.scheme.label,
+                "parents": list(trial.parents), "environment": result["environment"], "finished": result["finished"],
+                "seconds": result["cost"]["seconds"],
+            }
+            for folder, trial, result in self._finished if folder.name in keys
+        ]  # fmt: skip
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
         """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""

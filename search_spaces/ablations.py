@@ -1,0 +1,29 @@
+"""What makes cross-stitch work: start, rate, initialisation and place of the units (Tables 1 to 3, Sections 5 and 5.1)."""
+
+from dataclasses import replace
+
+from mtlbench import spaces
+from mtlbench.enumerator import cross_stitch, mtl_shared, one_task
+
+SEMSEG_SN = spaces.load("semseg_sn")
+STARTS = ("0.1", "0.5", "0.7", "0.9")  # alpha_s; alpha_d makes it convex (Table 1)
+RATES = (1, 10, 100, 1000, 10_000)  # over the network's; Table 2, and one more: "even higher made the loss diverge"
+WIDTHS = {"1-16": 1 / 16, "1-4": 1 / 4, "1-1": 1.0}  # of MTL-shared's latent layer over fc7 (Ours)
+CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")  # Section 5: found worse than pooling
+
+# Arms that are the same network as one of semseg_sn go by both names and are trained once.
+SPACE = replace(
+    SEMSEG_SN,
+    arms=(
+        one_task(),
+        *(cross_stitch(True, f"cross-stitch-alpha-{own}-{1 - float(own):.1f}", own=float(own)) for own in STARTS),
+        *(cross_stitch(True, f"cross-stitch-rate-{rate}", lr=float(rate)) for rate in RATES),
+        cross_stitch(True, "cross-stitch-from-one-task"),
+        replace(cross_stitch(True, "cross-stitch-from-scratch"), parents=(), start="scratch", matched=True),
+        cross_stitch(True, "cross-stitch-after-convolutions", after=CONVOLUTIONS),
+        cross_stitch(False, "cross-stitch-per-layer"),
+        cross_stitch(True, "cross-stitch-per-channel"),
+        *(mtl_shared(width, f"mtl-shared-{name}") for name, width in WIDTHS.items()),
+    ),
+    short_list=("one-task", "cross-stitch-alpha-*", "cross-stitch-rate-*", "cross-stitch-from-*"),
+)
