@@ -14,7 +14,8 @@ import pandas as pd
 
 from mtlbench import load_results
 from mtlbench.enumerator import parse_seeds
-from mtlbench.stats import intervals, newest, rank_correlation, relative_change
+from mtlbench.inference import intervals, rank_correlation
+from mtlbench.stats import newest, relative_change
 
 
 def main() -> None:

@@ -53,6 +53,7 @@ def pick(command: Any) -> Any:
     Start with:
       mtlbench run --pair det_attr --all-splits
       mtlbench plot figure2
+      mtlbench report
     """)  # fmt: skip
 @click.version_option(package_name="mtlbench")
 def main() -> None:
@@ -170,43 +171,36 @@ def data_verify(dataset: str, data_root: Path | None, data_options: tuple[str, .
 
 @main.command()
 @click.argument("figure")
-@click.option("--out", type=click.Path(path_type=Path), help="File to write; default: FIGURE.png and FIGURE.svg in the"
-              " results folder.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="File to write (a folder for all); default: FIGURE.png and"
+              " FIGURE.svg in the results folder.")  # fmt: skip
 @click.option("--paper", is_flag=True, help="Add the published values where they are comparable.")
 @pick
 @RESULTS
 @one_line_errors
-def plot(figure: str, out: Path | None, paper: bool, results: Path, **chosen: str | None) -> None:
-    """Draw a figure (figure2) from the results store."""
-    from mtlbench.plugins import create
+def plot(figure: str, out: Path | None, paper: bool, results: Path, **chosen: str | None) -> int:
+    """Draw a figure from the results store: figure2, alphas (the paper's Table 4), figure5, figure6, curves, cost; or
+    all that the results allow."""
+    from mtlbench.plots import plot as draw
     from mtlbench.store import Store
 
-    drawer = create("figure", figure)
     loaded = Store(results).load()
-    data = drawer.data(loaded, paper=paper, **chosen)
+    status = draw(figure, loaded, out, paper, chosen["pair"], chosen["dataset"], chosen["recipe"])
     _report(loaded.problems)
-    from matplotlib.figure import Figure
-
-    canvas = Figure()
-    drawer.draw(data, canvas)
-    paths = [out] if out else [results / f"{figure}.png", results / f"{figure}.svg"]
-    for path in paths:
-        try:
-            canvas.savefig(path, dpi=200)
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot write {path}: {error}") from error
-    click.echo(" ".join(str(path) for path in paths))
-    for text in data["caption"]["text"]:
-        click.echo(text)
+    return status
 
 
 @main.command()
-@click.option("--format", "format_", type=click.Choice(["text", "csv", "markdown"]), default="text", show_default=True)
+@click.argument("number", required=False)
+@click.option("--format", "format_", type=click.Choice(["text", "csv", "markdown", "latex"]), default="text",
+              show_default=True)  # fmt: skip
+@click.option("--paper", is_flag=True, help="Add the published values to a table of the paper where they compare.")
 @pick
 @RESULTS
 @one_line_errors
-def table(format_: str, results: Path, **chosen: str | None) -> None:
-    """Print all arms of a study: means, changes against one-task with intervals, size and time."""
+def table(number: str | None, format_: str, paper: bool, results: Path, **chosen: str | None) -> None:
+    """Print all arms of a study: means, changes against one-task with intervals, size and time; or, with a NUMBER
+    (1, 2, 3, 5, 6), that table of the paper."""
+    from mtlbench.paper_tables import paper_table
     from mtlbench.store import Store
     from mtlbench.tables import results_table
 
@@ -218,12 +212,32 @@ def table(format_: str, results: Path, **chosen: str | None) -> None:
             f"nothing is finished in {results} and {len(failed)} trials failed;"
             f" the first, {first['arm']} seed {first['seed']}: {first['reason']}"
         )
-    text = results_table(
-        loaded.frame, format_, pair=chosen["pair"], dataset=chosen["dataset"], recipe=chosen["recipe"],
-        failures=loaded.failures,
-    )  # fmt: skip
+    if number:
+        text = paper_table(number, loaded, paper, format_, pair=chosen["pair"], dataset=chosen["dataset"],
+                           recipe=chosen["recipe"])  # fmt: skip
+    elif paper:
+        raise UserError("--paper: published values stand beside a table of the paper; type for example table 5 --paper")
+    else:
+        text = results_table(loaded.frame, format_, pair=chosen["pair"], dataset=chosen["dataset"],
+                             recipe=chosen["recipe"], failures=loaded.failures)  # fmt: skip
     _report(loaded.problems)
-    click.echo(text, nl=False)
+    click.echo(text, nl=not text.endswith("\n"))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; default: report.html in the results.")
+@pick
+@RESULTS
+@one_line_errors
+def report(out: Path | None, results: Path, **chosen: str | None) -> None:
+    """Write what the results say as one HTML page: a verdict in words, figures, tables, how it was made."""
+    from mtlbench.report import report as write_report
+    from mtlbench.store import Store
+
+    loaded = Store(results).load()
+    path = write_report(loaded, out or results / "report.html", chosen["pair"], chosen["dataset"], chosen["recipe"])
+    _report(loaded.problems)
+    click.echo(path)
 
 
 @main.command()

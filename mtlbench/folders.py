@@ -17,7 +17,7 @@ from mtlbench.files import UNSOUND, seal
 from mtlbench.spec import FORMAT, Options, Trial
 
 RESULT = {"format": int, "files": dict, "scores": list, "metrics": dict, "cost": dict, "backbone": str,
-          "architecture": list, "finished": str}  # fmt: skip
+          "architecture": list, "counts": dict, "environment": dict, "finished": str}  # fmt: skip
 PLANNED = ("trial.json", "names.json")  # all that a trial's folder holds before its first attempt
 MADE = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt", "result.json")  # by one
 

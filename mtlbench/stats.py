@@ -1,7 +1,8 @@
-"""Statistics on the results frame: what to compare, changes paired by seed, intervals, the Split that val chooses.
+"""The results frame: which rows compare, changes paired by seed, the published numbers.
 
-Every function takes frames and returns frames; only `published` reads a file. The frame is long: one row a number, with
-the columns that `mtlbench.load_results` documents.
+What the changes show (intervals, the Split that val chooses) is in `inference`. Every function takes frames and returns
+frames; only `published` reads a file. The frame is long: one row a number, with the columns that
+`mtlbench.load_results` documents.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit  # t quantile; scipy.stats takes half a second to import
 
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
@@ -133,111 +133,60 @@ def relative_change(
     return joined.assign(change=100 * sign * (joined["value"] - joined["base"]) / size)
 
 
-def pooled_residual(changes: pd.DataFrame) -> tuple[float, int]:
-    """Standard deviation and degrees of freedom of the residual of change ~ arm + seed, for one task and metric.
+def compute_matched(frame: pd.DataFrame, parents: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
+    """What each arm costs for the pair with the training of its parents, and that over one-task's.
 
-    Least squares on all cells, the baseline's included: s^2 = RSS / (cells - rank), for a complete table
-    (arms - 1)(seeds - 1) degrees of freedom. Since the seed effect absorbs what the baseline's own noise does to all
-    arms of a seed, s estimates the noise of a single run (to first order in the baseline's relative noise) and not of a
-    difference, although the baseline's change is identically 0. NaN without degrees of freedom.
+    Columns arm, n (seeds with all of the arm's trials), parameters, flops (forward, of one image through all networks),
+    image_visits (of its own training; a joint network sees an image once for all tasks), image_visits_with_parents,
+    training_flops_with_parents (3 x flops x image visits: the backward pass costs twice the forward one, Kaplan et al.
+    2020, 2.1), seconds_with_parents (evaluation included), and of each but arm and n its ratio to one-task
+    (`..._ratio`). Sums over an arm's trials, means over seeds. `parents`: {key: keys of its parents}
+    (`Results.provenance_of` has them); without it the standard arms': one-task of the same seed for one-task-longer and
+    cross-stitch (unless it starts from scratch or ImageNet), the second member too for the ensemble. NaN where a
+    parent's costs are missing. Ours.
     """
-    arms, _ = pd.factorize(changes["arm"])
-    seeds, _ = pd.factorize(changes["seed"], use_na_sentinel=False)
-    design = np.hstack([np.eye(arms.max() + 1)[arms], np.eye(seeds.max() + 1)[seeds]])
-    values = changes["change"].to_numpy(float)
-    effects, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    freedom = len(values) - int(rank)
-    if freedom == 0:
-        return float("nan"), 0
-    return float(np.sqrt(((values - design @ effects) ** 2).sum() / freedom)), freedom
-
-
-def intervals(changes: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """Mean change per task, metric and arm with its confidence interval; `changes` as `relative_change` gives them.
-
-    Columns mean, n (seeds), low, high, low_single, high_single, noise (s), freedom (of the pooled interval).
-    Pooled (low, high): mean -+ t(freedom) * s * sqrt(2 / n), with s of `pooled_residual`: one noise level for all arms.
-    Single: mean -+ t(n - 1) * sd(changes of the arm) / sqrt(n), the paired t interval, as a check of that assumption.
-    NaN below 3 seeds and for the baseline itself (or an arm that equals it exactly). Uncorrected for many comparisons.
-    """
+    costs = frame[frame["subset"] == "cost"]
+    trials = costs.pivot(index=["arm", "seed", "task", "key"], columns="metric", values="value").reset_index()
+    of_key = trials.drop_duplicates("key").set_index("key")
+    lineage = _usual_parents(trials) if parents is None else parents
+    sums = ["parameters", "flops", "image_visits"]
+    with_parents = ["image_visits_with_parents", "training_flops_with_parents", "seconds_with_parents"]
     rows = []
-    upper = (1 + confidence) / 2
-    for (task, metric), table in changes.dropna(subset=["change"]).groupby(["task", "metric"], sort=False):
-        noise, freedom = pooled_residual(table)
-        for arm, values in table.groupby("arm", sort=False)["change"]:
-            n, mean = len(values), values.mean()
-            half = half_single = float("nan")
-            if n >= FEWEST_SEEDS and values.any():  # all zeros: against itself
-                half = stdtrit(freedom, upper) * noise * np.sqrt(2 / n) if freedom else float("nan")
-                half_single = stdtrit(n - 1, upper) * values.std(ddof=1) / np.sqrt(n)
-            rows.append((task, metric, arm, mean, n, mean - half, mean + half,
-                         mean - half_single, mean + half_single, noise, freedom))  # fmt: skip
-    columns = ["task", "metric", "arm", "mean", "n", "low", "high", "low_single", "high_single", "noise", "freedom"]
-    return pd.DataFrame(rows, columns=columns)
+    for (arm, seed), own in trials[~trials["arm"].isin(HIDDEN_ARMS)].groupby(["arm", "seed"], dropna=False):
+        keys, waiting = set(own["key"]), list(own["key"])
+        while waiting:
+            waiting = [parent for key in waiting for parent in lineage.get(key, ()) if parent not in keys]
+            keys |= set(waiting)
+        trained = of_key.reindex(sorted(keys))
+        rows.append({
+            "arm": arm, "seed": seed, "trials": len(own), **own[sums].sum(),
+            "image_visits_with_parents": trained["image_visits"].sum(skipna=False),
+            "training_flops_with_parents": 3 * (trained["flops"] * trained["image_visits"]).sum(skipna=False),
+            "seconds_with_parents": own["seconds_with_parents"].sum(),
+        })  # fmt: skip
+    table = pd.DataFrame(rows, columns=["arm", "seed", "trials", *sums, *with_parents])
+    complete = table[table["trials"] == table.groupby("arm")["trials"].transform("max")].drop(columns="trials")
+    means = complete.drop(columns="seed").groupby("arm").mean()
+    means = means.loc[arm_order(means.index)]
+    base = means.loc[BASELINE] if BASELINE in means.index else float("nan")
+    counts = complete.groupby("arm").size().rename("n")
+    return means.join(counts).join((means / base).add_suffix("_ratio")).reset_index()
 
 
-def noise_band(frame: pd.DataFrame, confidence: float = 0.95, subset: str = "test") -> pd.DataFrame:
-    """How well the baseline's own headline is known from its seeds, per task, in % of its mean.
-
-    Columns task, metric, n, mean (in the metric's unit), sd (of a single run, %), half_width: the half-width of the
-    unpaired t interval of the baseline's mean over its n seeds, t(n - 1) * sd / sqrt(n); NaN below 3 seeds. Ours: the
-    mean of n runs and not a single run, so that the band compares with markers that are means of n runs.
-    """
-    rows = whole_task(frame, subset)
-    rows = rows[rows["headline"].astype(bool) & (rows["arm"] == BASELINE)]
-    found = []
-    for (task, metric), values in rows.groupby(["task", "metric"], sort=False)["value"]:
-        n, mean = len(values), values.mean()
-        sd = 100 * values.std(ddof=1) / abs(mean) if n > 1 and mean else float("nan")
-        half = stdtrit(n - 1, (1 + confidence) / 2) * sd / np.sqrt(n) if n >= FEWEST_SEEDS else float("nan")
-        found.append((task, metric, n, mean, sd, half))
-    return pd.DataFrame(found, columns=["task", "metric", "n", "mean", "sd", "half_width"])
-
-
-def best_split(frame: pd.DataFrame) -> pd.DataFrame:
-    """The Split that val chooses, per task and for the pair, and what it gives on test.
-
-    Columns scope ("task" or "pair"), task ("" for the pair), arm, val_change, test_change (mean headline change in %;
-    for the pair the mean over its tasks, over Splits that have all of them). Empty without val numbers. The
-    paper picks on the reported numbers (Sections 1.1, 6.1; per task in Table 6, per pair in Table 5); val is ours.
-    """
-    means = {}
-    for subset in ("val", "test"):
-        changes = relative_change(frame, subset=subset)
-        table = changes.pivot_table(index="arm", columns="task", values="change", aggfunc="mean", sort=False)
-        means[subset] = table.loc[[arm for arm in arm_order(table.index) if is_split(arm)]]
-    rows = []
-    for task in means["val"].columns:
-        scores = means["val"][task].dropna()
-        if len(scores):
-            rows.append(("task", task, scores.idxmax(), scores.max()))
-    scores = means["val"].mean(axis=1, skipna=False).dropna()
-    if len(scores):
-        rows.append(("pair", "", scores.idxmax(), scores.max()))
-    means["test"][""] = means["test"].mean(axis=1, skipna=False)
-    best = pd.DataFrame(rows, columns=["scope", "task", "arm", "val_change"])
-    best["test_change"] = [
-        means["test"][task].get(arm, float("nan")) if task in means["test"] else float("nan")
-        for task, arm in zip(best["task"], best["arm"], strict=True)
-    ]
-    return best
-
-
-def rank_correlation(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation of the arms' mean headline changes between two sets of seeds, per task.
-
-    Columns task, arms (in both sets, the baseline included), correlation (ties get mean ranks; NaN below 3 arms).
-    """
-    tables = [
-        relative_change(frame).pivot_table(index="arm", columns="task", values="change", aggfunc="mean", sort=False)
-        for frame in (frame_a, frame_b)
-    ]
-    rows = []
-    for task in [task for task in tables[0].columns if task in tables[1].columns]:
-        both = pd.concat([table[task] for table in tables], axis=1, keys=["a", "b"]).dropna().rank()
-        correlation = both["a"].corr(both["b"]) if len(both) >= 3 else float("nan")
-        rows.append((task, len(both), correlation))
-    return pd.DataFrame(rows, columns=["task", "arms", "correlation"])
+def _usual_parents(trials: pd.DataFrame) -> dict[str, list[str]]:
+    """{key: keys of its parents} by the names of the standard arms; a parent that is not there by a made-up key."""
+    tasks = sorted(set(trials["task"]) - {""})
+    keys = {(row["arm"], row["seed"], row["task"]): row["key"] for row in records(trials)}
+    found = {}
+    for (arm, seed, task), key in keys.items():
+        from_others = arm == "one-task-longer" or (
+            arm.startswith("cross-stitch") and not arm.endswith(("-from-scratch", "-from-imagenet"))
+        )
+        names = [BASELINE, *HIDDEN_ARMS] if arm == "ensemble" else [BASELINE] if from_others else []
+        found[key] = [
+            keys.get((name, seed, one), f"{name} {seed} {one}") for name in names for one in ([task] if task else tasks)
+        ]
+    return found
 
 
 def published() -> pd.DataFrame:

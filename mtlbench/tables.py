@@ -1,4 +1,4 @@
-"""The table of arms against metrics and costs, as text, Markdown or CSV."""
+"""The table of arms against metrics and costs, as text, Markdown, LaTeX or CSV."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any
 
 import pandas as pd
 
+from mtlbench.inference import best_split, intervals
 from mtlbench.plugins import unknown
 from mtlbench.stats import (
     BASELINE,
     FEWEST_SEEDS,
     HIDDEN_ARMS,
     arm_order,
-    best_split,
     failures_of,
-    intervals,
     newest,
     records,
     relative_change,
     whole_task,
 )
 
-FORMATS = ("text", "csv", "markdown")
+FORMATS = ("text", "csv", "markdown", "latex")
 COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an arm's trials, mean over seeds
     "parameters": "parameters",
     "flops": "FLOPs",
@@ -34,6 +33,10 @@ COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an a
     "seconds_with_parents": "with parents",
 }
 NOTHING = "-"
+LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}",
+    ">": "\\textgreater{}", "|": "\\textbar{}", "[": "{[}", "±": "$\\pm$",
+}  # fmt: skip
 CHANCE = "chance"
 
 
@@ -87,6 +90,9 @@ def results_table(
         return _numbers(evidence, failures).to_csv(index=False, float_format="%.6g", lineterminator="\n")
     blocks = _blocks(evidence)
     feet = _feet(evidence, failures, confidence)
+    if format == "latex":
+        heads, *cells = [" & ".join(map(latex_text, row)) for row in _rows_of(_beside(blocks))]
+        return latex_table(note, sum(block.shape[1] for block in blocks), [heads], cells, feet)
     if format == "markdown":
         parts = [note, _markdown(_beside(blocks)), "\n".join(f"- {foot}" for foot in feet)]
     else:
@@ -217,8 +223,30 @@ def _aligned(table: pd.DataFrame) -> str:
     return "\n".join(line.rstrip() for line in [lines[0], rule, *body])
 
 
+def _rows_of(table: pd.DataFrame) -> list[list[str]]:
+    """The headings, then the rows."""
+    return [list(table.columns), *table.to_numpy().tolist()]
+
+
+def latex_text(text: str) -> str:
+    """Text that LaTeX prints as it is: specials escaped, what usual fonts lack as `?`."""
+    known = text.encode("latin-1", "replace").decode("latin-1")
+    return "".join(LATEX.get(letter, letter) for letter in " ".join(known.split()))
+
+
+def latex_table(title: str, columns: int, heads: Sequence[str], rows: Sequence[str], feet: Sequence[str]) -> str:
+    """A `table` with a booktabs tabular, the title as caption and the feet beneath; `heads` and `rows` are LaTeX."""
+    return "\n".join([
+        "% needs \\usepackage{booktabs}", "\\begin{table}", "\\centering", f"\\caption{{{latex_text(title)}}}",
+        f"\\begin{{tabular}}{{l{'r' * (columns - 1)}}}", "\\toprule", *(f"{head} \\\\" for head in heads), "\\midrule",
+        *(f"{row} \\\\" for row in rows), "\\bottomrule", "\\end{tabular}", "", "\\footnotesize\\raggedright",
+        "\n\n".join(map(latex_text, feet)), "\\end{table}",
+    ]) + "\n"  # fmt: skip
+
+
 def _markdown(table: pd.DataFrame) -> str:
-    rows = [list(table.columns), ["---"] + ["---:"] * (table.shape[1] - 1), *table.to_numpy().tolist()]
+    heads, *body = _rows_of(table)
+    rows = [heads, ["---"] + ["---:"] * (table.shape[1] - 1), *body]
     return "\n".join("| " + " | ".join(cell.replace("*", "\\*") for cell in row) + " |" for row in rows)
 
 

@@ -407,7 +407,7 @@ def test_help_is_quick_and_loads_neither_torch_nor_ray() -> None:
 
 def test_the_options_of_run_are_frozen() -> None:
     assert sorted(name for parameter in main.commands["run"].params for name in parameter.opts) == OPTIONS
-    assert sorted(main.commands) == ["clean", "data", "list", "plot", "run", "show", "status", "table"]
+    assert sorted(main.commands) == ["clean", "data", "list", "plot", "report", "run", "show", "status", "table"]
 
 
 # ---------------------------------------------------------------------------------------------------- processes

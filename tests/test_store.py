@@ -34,7 +34,8 @@ ARCHITECTURE = [{"stage": "conv1", "groups": [["colour"]], "unit": False}]
 def result(**changes: Any) -> Options:
     metrics = {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}
     return {
-        "format": FORMAT, "files": {}, "backbone": "b(width=0.5)", "architecture": ARCHITECTURE,
+        "format": FORMAT, "files": {}, "backbone": "b(width=0.5)", "architecture": ARCHITECTURE, "counts": {},
+        "environment": {},
         "scores": [["colour", "val", "acc", "", 40.0], ["colour", "test", "acc", "red", 50.0]],
         "metrics": {"colour": metrics}, "cost": {"parameters": 7, "seconds": 2.5, "seconds_with_parents": 4.5},
         "finished": "2026-01-02T03:04:05", **changes,
@@ -427,3 +428,29 @@ def test_rows_of_a_joint_trial_have_their_own_task_and_its_costs_none(store: Sto
     frame = store.load().frame
     assert set(frame.loc[frame["subset"] != "cost", "task"]) == {"colour"}
     assert set(frame.loc[frame["subset"] == "cost", "task"]) == {""}
+
+
+# ---------------------------------------------------------------------------------------------------- series, counts
+def test_curves_and_alphas_of_every_name_of_a_trial(store: Store) -> None:
+    folder = finish(store)
+    (folder / "curve.csv").write_text("iteration,task,train_loss,val_headline\n5,detection,1.5,20.0\n9,detection,1.0,nan\n")
+    (folder / "alphas.csv").write_text("iteration,stage,receiver,giver,channel,alpha\n0,pool1,a,b,-1,0.1\n")
+    other = dataclasses.replace(TRIAL, arm="the-same")
+    store.name(other)
+    results = store.load()
+    assert sorted(set(results.curves["arm"])) == sorted({TRIAL.arm, "the-same"}) and len(results.curves) == 4
+    assert results.curves["val_headline"].isna().sum() == 2 and results.curves["iteration"].tolist() == [5, 9, 5, 9]
+    assert results.alphas["alpha"].tolist() == [0.1, 0.1] and set(results.alphas["key"]) == {folder.name}
+    assert not results.problems
+    (folder / "curve.csv").write_text("iteration,task\n5,detection\n")
+    again = store.load()
+    assert again.curves.empty and any("curve.csv is damaged" in problem for problem in again.problems)
+
+
+def test_counts_and_provenance_of_the_trials_shown(store: Store) -> None:
+    finish(store, counts={"detection": {"chair": 7}, "attributes": {}})
+    results = store.load()
+    assert results.counts_of(results.frame) == {"detection": {"chair": 7}}
+    (one,) = results.provenance_of(results.frame)
+    assert one["arm"] == TRIAL.arm and one["fingerprint"] == TRIAL.fingerprint and one["recipe"] == TRIAL.recipe
+    assert results.provenance_of(results.frame.iloc[:0]) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 from synthetic_results import results_frame
 
 from mtlbench.errors import UserError
-from mtlbench.tables import pair_costs, results_table, short
+from mtlbench.tables import latex_text, pair_costs, results_table, short
 
 FAILED = {"pair": "det_attr", "dataset": "rooms", "recipe": "quick", "arm": "tree", "seed": 1, "task": "",
           "status": "failed", "reason": "FloatingPointError: loss is nan"}  # fmt: skip
@@ -110,8 +111,39 @@ def test_markdown_is_one_table_with_as_many_cells_in_every_row() -> None:
     assert len({line.count("|") for line in lines}) == 1
 
 
+def test_latex_has_the_cells_of_markdown() -> None:
+    frame = results_frame()
+    failed = [{**FAILED, "reason": "ValueError: 5 % of a_b & {c}"}]
+    text = results_table(frame, "latex", failures=failed)
+    body = text.partition("\\toprule\n")[2].partition("\\bottomrule")[0].replace("\\midrule\n", "")
+    rows = [line.removesuffix(" \\\\").split(" & ") for line in body.splitlines()]
+    marked = [line for line in results_table(frame, "markdown", failures=failed).splitlines() if line.startswith("|")]
+    expected = [[cell.strip() for cell in line.strip("|").split("|")] for line in (marked[0], *marked[2:])]
+    assert [[plain(cell) for cell in row] for row in rows] == [[plain(cell) for cell in row] for row in expected]
+    assert f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}" in text and "det\\_attr on rooms" in text
+    assert text.count("{") - 2 * text.count("\\{") == text.count("}") - 2 * text.count("\\}")
+    assert "tree, seed 1: ValueError: 5 \\% of a\\_b \\& \\{c\\}\n" in text
+
+
+def plain(cell: str) -> str:
+    """A cell without what LaTeX and Markdown escape."""
+    return re.sub(r"\\(.)", r"\1", cell.replace("{[}", "["))
+
+
+@pytest.mark.parametrize(("text", "latex"), [
+    ("a\\b", "a\\textbackslash{}b"), ("x^2 ~ y", "x\\textasciicircum{}2 \\textasciitilde{} y"), ("1\n 2", "1 2"),
+    ("±", "$\\pm$"), ("a → b", "a ? b"), ("$5 & 6%", "\\$5 \\& 6\\%"), ("é", "é"), ("[1]", "{[}1]"),
+])  # fmt: skip
+def test_latex_prints_any_text_as_it_is(text: str, latex: str) -> None:
+    assert latex_text(text) == latex
+
+
+def test_one_task_alone_makes_a_table() -> None:
+    assert "No Split is chosen" in results_table(results_frame(arms=("one-task",)))
+
+
 def test_an_unknown_format_names_the_known_ones() -> None:
-    with pytest.raises(UserError, match="text, csv, markdown"):
+    with pytest.raises(UserError, match="text, csv, markdown, latex"):
         results_table(results_frame(), "markdwn")
 
 

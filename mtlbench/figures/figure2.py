@@ -15,17 +15,15 @@ from matplotlib.patches import Patch
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._schematic import architecture_rows, draw_architectures, row_tops
+from mtlbench.inference import best_split, intervals, noise_band
 from mtlbench.stats import (
     BASELINE,
     FEWEST_SEEDS,
     IDENTITY,
     arm_order,
-    best_split,
     failures_of,
-    intervals,
     is_split,
     newest,
-    noise_band,
     published,
     records,
     relative_change,

@@ -1,0 +1,222 @@
+"""What two arms are to each other on one setting's results, as numbers and in words.
+
+Changes are of headlines on test against one-task with the same seed, in %, up is better. "Beats" and "loses to" stand
+where the interval that allows for all comparisons of its kind excludes 0, "within noise of" where the plain 95 %
+interval covers 0, "ahead of" and "behind" in between (Ours).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from scipy.special import stdtrit
+
+from mtlbench.inference import beats, best_split
+from mtlbench.stats import (
+    BASELINE,
+    HIDDEN_ARMS,
+    IDENTITY,
+    arm_order,
+    failures_of,
+    is_split,
+    newest,
+    records,
+    relative_change,
+)
+
+PAIR = ""  # the scope that is the mean over the pair's tasks, named as in `inference.best_split`
+CROSS_STITCH = ("cross-stitch", "cross-stitch-from-one-task", "cross-stitch-alpha-0.9-0.1")  # one network, three names
+RIVALS = (BASELINE, "one-task-longer", "ensemble", "mtl-shared")  # of cross-stitch, beside the best Split
+CONFIDENCE = 0.95
+BEATS, AHEAD, NOISE, BEHIND, LOSES = "beats", "is ahead of", "is within noise of", "is behind", "loses to"
+RELATIONS = (BEATS, AHEAD, NOISE, BEHIND, LOSES)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One arm minus another in one scope, mean over the seeds that both have; bounds are NaN below 3 seeds.
+
+    `wide` bounds allow for the `comparisons` that are made at once.
+    """
+
+    mean: float
+    low: float
+    high: float
+    wide_low: float
+    wide_high: float
+    probability: float
+    seeds: int
+    comparisons: int = 1
+
+    @property
+    def relation(self) -> str:
+        """How the first arm stands to the second, one of RELATIONS; "" without an interval."""
+        if math.isnan(self.low):
+            return ""
+        if self.low <= 0 <= self.high:
+            return NOISE
+        if self.wide_low > 0 or self.wide_high < 0:
+            return BEATS if self.mean > 0 else LOSES
+        return AHEAD if self.mean > 0 else BEHIND
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is judged: the rows of one pair, dataset, backbone, recipe and setting, and the failures that go with it."""
+
+    frame: pd.DataFrame
+    failures: Sequence[Mapping[str, Any]]
+    note: str  # which results these are, and what was left out
+
+    @cached_property
+    def pair(self) -> str:
+        return self.pick["pair"]
+
+    @cached_property
+    def pick(self) -> dict[str, str]:
+        """What a table or figure is asked for to show the same results."""
+        return {name: str(self.frame[name].iloc[0]) for name in IDENTITY}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """{arm: the name it is judged by}: arms that share trials are one network under several names and count once,
+        by the name with the most trials, the first in table order."""
+        trials = self.frame[self.frame["subset"] != "cost"].groupby("arm")["key"].agg(set)
+        names: dict[str, str] = {}
+        for arm in sorted(arm_order(trials.index), key=lambda arm: -len(trials[arm])):
+            names[arm] = next((other for other in names.values() if trials[other] & trials[arm]), arm)
+        return names
+
+    @cached_property
+    def unique(self) -> pd.DataFrame:
+        """The rows without second names and hidden arms."""
+        keep = self.frame["arm"].map(self.names) == self.frame["arm"]
+        return self.frame[keep & ~self.frame["arm"].isin(HIDDEN_ARMS)]
+
+    @cached_property
+    def changes(self) -> pd.DataFrame:
+        """`stats.relative_change` of the headlines, and for several tasks their mean as the scope PAIR."""
+        changes = relative_change(self.unique).dropna(subset=["change"])
+        tasks = list(dict.fromkeys(changes["task"]))
+        if len(tasks) < 2:
+            return changes
+        means = changes.groupby(["arm", "seed"], sort=False)["change"].agg(["mean", "count"]).reset_index()
+        means = means[means["count"] == len(tasks)].rename(columns={"mean": "change"}).drop(columns="count")
+        return pd.concat([changes, means.assign(task=PAIR, metric="mean over tasks")], ignore_index=True)
+
+    @cached_property
+    def scopes(self) -> list[str]:
+        """The pair, then its tasks; only the task where there is one."""
+        tasks = list(dict.fromkeys(self.changes["task"]))
+        return sorted(tasks, key=lambda task: task != PAIR)
+
+    @cached_property
+    def choice(self) -> dict[str, dict[str, Any]]:
+        """{scope: row of `inference.best_split`}."""
+        return {row["task"]: row for row in records(best_split(self.unique)) if row["task"] in self.scopes}
+
+    @cached_property
+    def arms(self) -> list[str]:
+        return list(dict.fromkeys(self.changes["arm"]))
+
+    @cached_property
+    def seeds(self) -> int:
+        """How many the baseline has."""
+        return int(self.changes.loc[self.changes["arm"] == BASELINE, "seed"].nunique(dropna=False))
+
+    def arm(self, *names: str) -> str | None:
+        """The first of the names that has numbers, as it is called in `changes`."""
+        return next((self.names[name] for name in names if self.names.get(name) in self.arms), None)
+
+    def difference(self, scope: str, arm: str, other: str, comparisons: int = 1) -> Difference | None:
+        """`arm` minus `other`, None where they share no seed; wide bounds after Bonferroni for `comparisons`."""
+        changes = self.changes[self.changes["task"] == scope]
+        plain = records(beats(changes, arm, other, CONFIDENCE))
+        if not plain:
+            return None
+        (row,) = plain
+        tail = (1 - CONFIDENCE) / 2
+        wider = stdtrit(row["freedom"], 1 - tail / comparisons) / stdtrit(row["freedom"], 1 - tail)
+        half = wider * (row["high"] - row["mean"])
+        return Difference(row["mean"], row["low"], row["high"], row["mean"] - half, row["mean"] + half,
+                          row["probability"], int(row["n"]), comparisons)  # fmt: skip
+
+
+def case_of(
+    results: Any, pair: str | None = None, dataset: str | None = None, recipe: str | None = None,
+    backbone: str | None = None,
+) -> Case:  # fmt: skip
+    """The newest results, or those asked for. Raises UserError where there are none."""
+    frame, note = newest(results.frame, pair, dataset, recipe, backbone)
+    return Case(frame, failures_of(frame, results.failures), note)
+
+
+# ---------------------------------------------------------------------------------------------------- words
+def compared(found: Difference, other: str, likely: bool = True) -> str:
+    """What follows the relation: `one-task by 1.2 % [0.3, 2.1] (P > 0.99)`, `one-task (+0.4 % [-0.5, +1.3], P = 0.7)`,
+    `+0.4 % against one-task`; P is the probability that the first arm is the better one."""
+    chance = probability(found.probability) if likely else ""
+    if not found.relation:
+        return f"{percent(found.mean)} against {other}"
+    if found.relation == NOISE:
+        return f"{other} ({', '.join(filter(None, [percent(found.mean, found.low, found.high), chance]))})"
+    sign = 1 if found.mean > 0 else -1
+    low, high = sorted((sign * found.low, sign * found.high))
+    notes = [chance] if chance else []
+    if found.relation in (AHEAD, BEHIND):
+        wide_low, wide_high = sorted((sign * found.wide_low, sign * found.wide_high))
+        bounds = percent(abs(found.mean), wide_low, wide_high, signed=False).partition(" % ")[2]
+        notes.append(f"{bounds} where {count(found.comparisons, 'comparison')} at once are allowed for")
+    text = f"{other} by {percent(abs(found.mean), low, high, signed=False)}"
+    return f"{text} ({', '.join(notes)})" if notes else text
+
+
+def probability(value: float) -> str:
+    """`P = 0.68`, never a certainty; "" where there is none."""
+    if math.isnan(value):
+        return ""
+    return "P > 0.99" if value > 0.99 else "P < 0.01" if value < 0.01 else f"P = {value:.2f}"
+
+
+def percent(
+    mean: float, low: float = math.nan, high: float = math.nan, signed: bool = True, unit: str = "%", digits: int = 1
+) -> str:  # fmt: skip
+    """`+1.2 % [+0.3, +2.1]`, with as many decimals as a bound needs not to read 0."""
+    given = [value for value in (mean, low, high) if not math.isnan(value)]
+    while digits < 4 and any(0 < abs(bound) < 0.5 * 10**-digits for bound in given[1:]):
+        digits += 1
+    sign = "+" if signed else ""
+    texts = [f"{round(value, digits) + 0.0:{sign}.{digits}f}" for value in given]  # + 0.0: no -0.0
+    return f"{texts[0]} {unit}".rstrip() + (f" [{texts[1]}, {texts[2]}]" if len(texts) == 3 else "")
+
+
+def named(arm: str) -> str:
+    """`Split conv4`, `MTL-shared`, else the arm's name."""
+    return f"Split {arm.removeprefix('split-')}" if is_split(arm) else arm.replace("mtl-", "MTL-")
+
+
+def in_words(scope: str) -> str:
+    """`normals`, `the pair`."""
+    return scope or "the pair"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def command(case: Case, space: str) -> str:
+    """What trains a search space (with the options that follow it) on the data and with the recipe that are judged."""
+    name, _, options = space.partition(" ")
+    setting = f"--dataset {case.pick['dataset']} --recipe {case.pick['recipe']}"
+    return f"mtlbench run --pair {name} {setting} {options}".rstrip()

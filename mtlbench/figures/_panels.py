@@ -1,0 +1,110 @@
+"""What figures of series share: rows of the chosen trials, means with intervals, captions, labels kept apart."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtrit
+
+from mtlbench.figures import _style as style
+from mtlbench.stats import FEWEST_SEEDS, failures_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+LINE = 0.135  # of a caption, inches
+LETTERS = 19.5  # of the caption's size in an inch
+Limits = tuple[float, float]
+
+
+def rows_of(series: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of curves or alphas whose trial, under the same name, is in the frame."""
+    if series.empty:
+        return series
+    return series.merge(frame[[column for column in frame if column in series]].drop_duplicates())
+
+
+def mean_interval(values: pd.Series, confidence: float = 0.95) -> tuple[float, float, float, int]:
+    """Mean over seeds, low and high of mean -+ t(n - 1) * sd / sqrt(n), and n; NaN limits below 3 seeds."""
+    kept = values.dropna()
+    n, mean = len(kept), float(kept.mean())
+    if n < FEWEST_SEEDS:
+        return mean, float("nan"), float("nan"), n
+    half = float(stdtrit(n - 1, (1 + confidence) / 2) * kept.std(ddof=1) / np.sqrt(n))
+    return mean, mean - half, mean + half, n
+
+
+def over_seeds(rows: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
+    """Mean, smallest and largest value over seeds and their number, as columns mean, low, high, n."""
+    groups = rows.groupby(list(keys), sort=False)[value]
+    return groups.agg(mean="mean", low="min", high="max", n="count").reset_index()
+
+
+def signed(mean: float, low: float, high: float, sign: str = "+") -> str:
+    """`+0.12 [+0.08, +0.16]`, without the interval where there is none; two decimals."""
+    texts = [f"{round(number, 2) + 0.0:{sign}.2f}" for number in (mean, low, high)]
+    return texts[0] if np.isnan(low) else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def seeds_text(seeds: Iterable[float]) -> str:
+    """`3 seeds (0, 1, 2)`."""
+    found = sorted(set(seeds))
+    return f"{len(found)} seed{'s' if len(found) > 1 else ''} ({', '.join(f'{seed:g}' for seed in found)})"
+
+
+def failed_text(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> str:
+    """`Failed or blocked: a, b.` for the frame's failures, or nothing."""
+    names = dict.fromkeys(str(failure["arm"]) for failure in failures_of(frame, failures))
+    return f"Failed or blocked: {', '.join(names)}." if names else ""
+
+
+def apart(wanted: Sequence[float], gap: float, limits: Limits) -> np.ndarray:
+    """Places nearest to those wanted (least squares), in the same order, at least `gap` apart and inside the limits.
+
+    Where they do not fit, the gap shrinks.
+    """
+    places = np.asarray(wanted, float)
+    if len(places) < 2:
+        return np.clip(places, *limits)
+    gap = min(gap, (limits[1] - limits[0]) / (len(places) - 1))
+    order = np.argsort(places, kind="stable")
+    steps = gap * np.arange(len(places))
+    pools: list[tuple[float, int]] = []  # pool adjacent violators: mean and size
+    for value in places[order] - steps:
+        mean, size = float(value), 1
+        while pools and pools[-1][0] > mean:
+            before, members = pools.pop()
+            mean, size = (mean * size + before * members) / (size + members), size + members
+        pools.append((mean, size))
+    free = np.concatenate([np.full(size, mean) for mean, size in pools])
+    result = np.empty(len(places))
+    result[order] = np.clip(free, limits[0], limits[1] - steps[-1]) + steps
+    return result
+
+
+def wrapped(text: str, width: float) -> list[str]:
+    """The caption in lines that fit a figure of this width (inches)."""
+    return textwrap.wrap(text, int(width * LETTERS))
+
+
+def draw_caption(canvas: Canvas, lines: Sequence[str]) -> None:
+    """The caption's lines at the bottom of the canvas."""
+    width, height = canvas.get_size_inches()
+    canvas.text(0.08 / width, (LINE * len(lines) + 0.05) / height, "\n".join(lines), fontsize=style.SMALL, va="top",
+                linespacing=1.25, color=style.INK)  # fmt: skip
+
+
+def add_panel(canvas: Canvas, left: float, top: float, wide: float, tall: float) -> Axes:
+    """Axes in inches from the left and the top, in the figures' common dress."""
+    width, height = canvas.get_size_inches()
+    axes = canvas.add_axes((left / width, 1 - (top + tall) / height, wide / width, tall / height))
+    axes.tick_params(labelsize=style.SMALL, length=2, pad=1.5)
+    axes.grid(axis="y", color="#DDDDDD", lw=0.4, zorder=0.2)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes

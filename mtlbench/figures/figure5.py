@@ -1,0 +1,37 @@
+"""Figure 5: change in AP of cross-stitch over one-task per attribute, from few labels to many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mtlbench.figures._starved import Question, draw_starved, starved_data
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+QUESTION = Question(
+    figure="figure5", task="attributes", metric="AP", labelled="labelled instances", pair="det_attr",
+    source="Section 6.5 (Figure 5)",
+)  # fmt: skip
+
+
+class Figure5:
+    """Section 6.5, Figure 5, paired by seed, with the mean gain of the 10 and 20 least-labelled and its interval."""
+
+    def data(
+        self,
+        results: Any,
+        paper: bool = False,
+        pair: str | None = None,
+        dataset: str | None = None,
+        recipe: str | None = None,
+        backbone: str | None = None,
+    ) -> dict[str, pd.DataFrame]:
+        """The frames of `_starved.starved_data`. Raises UserError without cross-stitch, one-task or label counts."""
+        return starved_data(QUESTION, results, paper, pair, dataset, recipe, backbone)
+
+    def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None:
+        """Draws on an empty canvas, whose size is set to fit the number of categories."""
+        draw_starved(data, canvas)

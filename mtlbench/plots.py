@@ -1,0 +1,55 @@
+"""`mtlbench plot`: figures from the results store, as files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mtlbench.errors import UserError
+from mtlbench.plugins import create, names
+
+OTHER_NAMES = {"table4": "alphas"}  # the paper's name of that figure
+ENDINGS = (".png", ".svg")
+
+
+def plot(
+    figure: str, results: Any, out: Path | None, paper: bool, pair: str | None, dataset: str | None, recipe: str | None
+) -> int:
+    """Draw one figure or `all`, and print where it is and its caption; 1 where none of all could be drawn.
+
+    Raises UserError for a figure that the results do not allow, unless all were asked for.
+    """
+    if figure != "all":
+        _draw(OTHER_NAMES.get(figure, figure), results, out, paper, pair, dataset, recipe)
+        return 0
+    drawn = 0
+    for name in names("figure"):
+        try:
+            _draw(name, results, out and out / f"{name}.png", paper, pair, dataset, recipe)
+            drawn += 1
+        except UserError as error:
+            click.echo(f"{name} is left out: {error}", err=True)
+    return 0 if drawn else 1
+
+
+def _draw(
+    name: str, results: Any, out: Path | None, paper: bool, pair: str | None, dataset: str | None, recipe: str | None
+) -> None:
+    drawer = create("figure", name)
+    data = drawer.data(results, paper=paper, pair=pair, dataset=dataset, recipe=recipe)
+    from matplotlib.figure import Figure
+
+    canvas = Figure()
+    drawer.draw(data, canvas)
+    paths = [out] if out else [results.root / f"{name}{ending}" for ending in ENDINGS]
+    for path in paths:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            canvas.savefig(path, dpi=200)
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot write {path}: {error}") from error
+    click.echo(" ".join(map(str, paths)))
+    for text in data["caption"]["text"]:
+        click.echo(text)
