@@ -127,7 +127,7 @@ def expand(
         options = backbone.options | {"weights": pretrained.digest}
         starts["imagenet"] = dataclasses.replace(backbone, options=options), pretrained.file
     usual = starts[recipe.init][0]
-    setting = short_hash([dataset.label, dataset.version, fingerprint, usual.label, usual.version,
+    setting = short_hash([dataset.label, dataset.version, fingerprint, usual.name, usual.options, usual.version,
                           dataclasses.asdict(recipe)])  # fmt: skip
     trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
     for seed in seeds:

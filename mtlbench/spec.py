@@ -97,8 +97,8 @@ class Plugin:
 
     @property
     def label(self) -> str:
-        """`caffenet` or `caffenet(small=True,width=0.25)`."""
-        inside = ",".join(f"{k}={v}" for k, v in sorted(self.options.items()))
+        """`caffenet` or `caffenet(small=True,width=0.25)`; where a backbone starts is no part of what it is."""
+        inside = ",".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k != "weights")
         return f"{self.name}({inside})" if inside else self.name
 
 

@@ -172,6 +172,7 @@ def test_cross_stitch_without_parents_trains_as_long_as_with_them() -> None:
     alone, usual = both["cross-stitch-from-imagenet seed 0"], from_starts()["cross-stitch seed 0"]
     assert alone.parents == () and alone.weights_file == WEIGHTS.file and alone.first == 0
     assert alone.iterations == usual.first + usual.iterations
+    assert alone.backbone.label == usual.backbone.label  # they stand in one table
     assert alone.setting == usual.setting and both["one-task detection seed 0"].key == usual.parents[0]
     assert alone.recipe["lr"] == both["one-task detection seed 0"].recipe["lr"]
 
