@@ -22,6 +22,7 @@ from mtlbench.stats import (
     HIDDEN_ARMS,
     IDENTITY,
     arm_order,
+    compute_matched,
     failures_of,
     is_split,
     newest,
@@ -72,6 +73,7 @@ class Case:
     frame: pd.DataFrame
     failures: Sequence[Mapping[str, Any]]
     note: str  # which results these are, and what was left out
+    parents: Mapping[str, Sequence[str]]  # {key of a trial: keys of its parents}
 
     @cached_property
     def pair(self) -> str:
@@ -121,6 +123,12 @@ class Case:
         return {row["task"]: row for row in records(best_split(self.unique)) if row["task"] in self.scopes}
 
     @cached_property
+    def costs(self) -> pd.DataFrame:
+        """`stats.compute_matched` by arm; empty where no costs are known."""
+        known = (self.frame["subset"] == "cost").any()
+        return compute_matched(self.frame, self.parents).set_index("arm") if known else pd.DataFrame()
+
+    @cached_property
     def arms(self) -> list[str]:
         return list(dict.fromkeys(self.changes["arm"]))
 
@@ -153,7 +161,8 @@ def case_of(
 ) -> Case:  # fmt: skip
     """The newest results, or those asked for. Raises UserError where there are none."""
     frame, note = newest(results.frame, pair, dataset, recipe, backbone)
-    return Case(frame, failures_of(frame, results.failures), note)
+    parents = {trial["key"]: trial["parents"] for trial in results.provenance_of(frame)}
+    return Case(frame, failures_of(frame, results.failures), note, parents)
 
 
 # ---------------------------------------------------------------------------------------------------- words

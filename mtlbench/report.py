@@ -28,7 +28,7 @@ from mtlbench.errors import UserError
 from mtlbench.inference import optimism
 from mtlbench.paper_tables import TABLES, comparable, paper_table
 from mtlbench.plugins import create, names
-from mtlbench.stats import FEWEST_SEEDS, HIDDEN_ARMS, arm_order, compute_matched, records
+from mtlbench.stats import FEWEST_SEEDS, HIDDEN_ARMS, arm_order, records
 from mtlbench.tables import NOTHING, results_table, short
 from mtlbench.verdict import answer, gaps, resolution
 
@@ -90,7 +90,7 @@ def page(case: Case, results: Any) -> str:
         answer=answer(case), resolution=resolution(case), claims=claims(case, results), gaps=gaps(case),
         facts=_facts(case, trials), fields=_fields(trials), commands=_commands(case, trials),
         figures=_pictures(case, results), table=_table(case, results), paper_tables=tables,
-        missing_tables=missing, numbers=[_deltas(case, results), _optimism(case), _compute(case, trials)],
+        missing_tables=missing, numbers=[_deltas(case, results), _optimism(case), _compute(case)],
         problems=results.problems, fewest=FEWEST_SEEDS, version=__version__,
         made=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )  # fmt: skip
@@ -313,7 +313,7 @@ def _optimism(case: Case) -> Grid:
     return Grid("What choosing the Split on test would have claimed.", heads, rows, notes)
 
 
-def _compute(case: Case, trials: Sequence[Mapping[str, Any]]) -> Grid:
+def _compute(case: Case) -> Grid:
     """What each arm costs for the pair with the training of its parents, and its ratio to one-task's."""
     columns = {
         "parameters": "parameters", "flops": "FLOPs an image", "image_visits": "image visits",
@@ -321,11 +321,9 @@ def _compute(case: Case, trials: Sequence[Mapping[str, Any]]) -> Grid:
         "seconds_with_parents": "seconds with parents",
     }  # fmt: skip
     rows = []
-    if (case.frame["subset"] == "cost").any():
-        for row in records(compute_matched(case.frame, {trial["key"]: trial["parents"] for trial in trials})):
-            cells = [f"{short(row[name])} ({row[name + '_ratio']:.2f} x)" if row[name] > 0 else NOTHING
-                     for name in columns]  # fmt: skip
-            rows.append([named(row["arm"]), *cells])
+    for row in records(case.costs.reset_index()):
+        cells = [f"{short(row[name])} ({row[name + '_ratio']:.2f} x)" if row[name] > 0 else NOTHING for name in columns]
+        rows.append([named(row["arm"]), *cells])
     notes = ["In brackets: over one-task's. FLOPs: forward, of one image through all networks; training: three times"
              " that for every image visit."]  # fmt: skip
     return Grid("What each arm costs for the pair, the training of its parents included.", ["arm", *columns.values()],

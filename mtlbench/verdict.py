@@ -23,7 +23,7 @@ from mtlbench.comparison import (
 )
 from mtlbench.enumerator import standard_arms
 from mtlbench.inference import detectable, familywise, intervals, seeds_for
-from mtlbench.stats import BASELINE, FEWEST_SEEDS, HIDDEN_ARMS, compute_matched, is_split, records
+from mtlbench.stats import BASELINE, FEWEST_SEEDS, HIDDEN_ARMS, is_split, records
 
 POWER = 0.8
 COSTS = {  # of `stats.compute_matched`
@@ -97,9 +97,7 @@ def _clause(relation: str, texts: list[str]) -> str:
 
 def _costs(case: Case, arm: str) -> list[str]:
     """How large cross-stitch is beside the others, and how much training went into it, parents included."""
-    if not (case.frame["subset"] == "cost").any():
-        return []
-    costs = compute_matched(case.frame).set_index("arm")
+    costs = case.costs
     if arm not in costs.index:
         return []
     others = [other for other in dict.fromkeys([*(row["arm"] for row in case.choice.values()), *RIVALS])

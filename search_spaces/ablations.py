@@ -1,4 +1,4 @@
-"""What makes cross-stitch work: start, rate, initialisation and place of the units (Tables 1 to 3, Sections 5 and 5.1)."""
+"""What makes cross-stitch work: start, rate, initialisation and place of its units (Tables 1 to 3, Section 5)."""
 
 from dataclasses import replace
 

@@ -19,6 +19,8 @@ LAYERS = [
     {"inference"}, {"deltas", "comparison", "tables"}, {"paper_tables", "figures", "claims", "status"},
     {"verdict", "plots"}, {"report", "study", "clean"}, {"datasets", "listing"}, {"cli"},
 ]  # fmt: skip
+WITHOUT_TORCH = ("stats", "inference", "deltas", "comparison", "tables", "paper_tables", "figures", "claims", "verdict",
+                 "plots", "report", "spec", "store", "cli", "display", "status", "clean")  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PLUGINS = ("backbones", "sharing", "tasks", "data", "figures")
 FILES = [p for p in sorted((ROOT / "mtlbench").rglob("*.py")) if p.stem not in ("__init__", "__main__")]
@@ -47,9 +49,7 @@ def test_imports_only_go_down(path: Path) -> None:
         if parts[0] == "ray":
             assert path.stem == "ray_executor"
         if parts[0] in ("torch", "torchvision"):
-            assert own not in ("stats", "inference", "deltas", "comparison", "tables", "paper_tables", "figures", "claims",
-                               "verdict", "plots", "report", "spec", "store", "cli", "display", "status",
-                               "clean")  # fmt: skip
+            assert own not in WITHOUT_TORCH
         if parts[0] != "mtlbench" or len(parts) < 2 or parts[1] not in LEVEL:
             continue
         other = parts[1]

@@ -433,7 +433,8 @@ def test_rows_of_a_joint_trial_have_their_own_task_and_its_costs_none(store: Sto
 # ---------------------------------------------------------------------------------------------------- series, counts
 def test_curves_and_alphas_of_every_name_of_a_trial(store: Store) -> None:
     folder = finish(store)
-    (folder / "curve.csv").write_text("iteration,task,train_loss,val_headline\n5,detection,1.5,20.0\n9,detection,1.0,nan\n")
+    points = "5,detection,1.5,20.0\n9,detection,1.0,nan\n"
+    (folder / "curve.csv").write_text(f"iteration,task,train_loss,val_headline\n{points}")
     (folder / "alphas.csv").write_text("iteration,stage,receiver,giver,channel,alpha\n0,pool1,a,b,-1,0.1\n")
     other = dataclasses.replace(TRIAL, arm="the-same")
     store.name(other)

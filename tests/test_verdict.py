@@ -74,8 +74,9 @@ class World:
         return [
             {"key": row["key"], "arm": row["arm"], "seed": row["seed"], "tasks": list(row["task"]),
              "fingerprint": "f1f2", "data_root": "", "recipe": {"lr": 0.05, "images": 4}, "dataset": "rooms(val=300)",
-             "backbone": row["backbone"], "scheme": row["arm"], "parents": [], "finished": row["finished"],
-             "seconds": 21.0,
+             "backbone": row["backbone"], "scheme": row["arm"], "finished": row["finished"],
+             "seconds": 21.0, "parents": [f"one-task/{task}/{row['seed']}" for task in row["task"]
+                                          if row["arm"].startswith("cross-stitch")],
              "environment": {"python": "3.11.7", "torch": "2.9", "device": "cpu", "processor": "x86_64"}}
             for row in self.trials[self.trials["key"].isin(frame["key"])].drop_duplicates("key").to_dict("records")
         ]  # fmt: skip
@@ -216,6 +217,13 @@ def test_without_val_or_splits_or_one_task_it_says_so() -> None:
     assert line.startswith("Nothing can be said: one-task has no headline")
     with pytest.raises(UserError, match="mtlbench run"):
         verdict(World(results_frame().iloc[:0]))
+
+
+def test_costs_count_the_parents() -> None:
+    """Joint networks of the made-up frame have the FLOPs of one-task's two, and see half of their images in all."""
+    lines = answer(case_of(world("det_attr")))
+    assert found(lines, "Parameters of cross-stitch").endswith("one-task, one-task-longer and MTL-shared; 0.5 x ensemble.")
+    assert "2.0 x Split fc8" in found(lines, "Training FLOPs with parents of cross-stitch for the pair: ")
 
 
 def test_second_names_of_a_network_count_once() -> None:
