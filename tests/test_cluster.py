@@ -137,7 +137,7 @@ def test_all_arms_run_on_machines_without_a_path_to_the_store_and_one_is_lost(
     out, err = driver.communicate()
     assert driver.returncode == 0 and err == "", out + err
     assert lost and max(most) == 1 and sum(most) >= 2, most  # a fake GPU each, though each has two CPUs
-    assert re.search(r"again: .*its process died", out) and "16 of 16 trials done" in out
+    assert re.search(r"^again: ", out, re.MULTILINE) and "16 of 16 trials done" in out  # for whatever reason Ray gives
     assert "Ray offers a GPU on" in out  # it is a fake
     left, right = numbers(secret / "results"), numbers(tmp_path / "local")
     assert len(left) > 1000 and left.equals(right)
