@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,10 @@ def listing(kind: str, pair: str = "") -> list[Table]:
     found = {name: spaces.load(name) for name in ([pair] if pair else spaces.names())}
     if kind == "spaces":
         return [_spaces(found)]
-    make: Callable[[SearchSpace], list[Table]] = _recipes if kind == "recipes" else _arms
-    return [table for space in found.values() for table in make(space)]
+    if kind == "recipes":  # the spaces of one pair share them
+        return [table for space in {space.pair.name: space for space in found.values()}.values()
+                for table in _recipes(space)]  # fmt: skip
+    return [table for name, space in found.items() for table in _arms(name, space)]
 
 
 # ---------------------------------------------------------------------------------------------------- plug-ins
@@ -78,8 +80,8 @@ def _spaces(found: dict[str, SearchSpace]) -> Table:
     return table
 
 
-def _arms(space: SearchSpace) -> list[Table]:
-    table = _table(f"{space.pair.name}: arms", ("arm", "scheme", "networks", "starts from", "short list"))
+def _arms(name: str, space: SearchSpace) -> list[Table]:
+    table = _table(f"{name}: arms", ("arm", "scheme", "networks", "starts from", "short list"))
     for arm in space.arms:
         networks = "one for all tasks" if arm.joint else "one a task"
         short = "yes" if arm.name in space.short_list else ""

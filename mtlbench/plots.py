@@ -25,6 +25,11 @@ def plot(
         _draw(OTHER_NAMES.get(figure, figure), results, out, paper, pair, dataset, recipe)
         return 0
     drawn = 0
+    if out:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {out}: {error}; give a folder with --out") from error
     for name in names("figure"):
         try:
             _draw(name, results, out and out / f"{name}.png", paper, pair, dataset, recipe)
@@ -46,7 +51,6 @@ def _draw(
     paths = [out] if out else [results.root / f"{name}{ending}" for ending in ENDINGS]
     for path in paths:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             canvas.savefig(path, dpi=200)
         except (OSError, ValueError) as error:
             raise UserError(f"cannot write {path}: {error}") from error

@@ -297,7 +297,7 @@ def test_children_of_a_failed_trial_are_blocked_and_named(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--pair", "det_att"), "no pair called 'det_att'. Did you mean 'det_attr'? There are: det_attr, semseg_sn"),
+        (("--pair", "det_att"), "no pair called 'det_att'. Did you mean 'det_attr'? There are: ablations"),
         (("--pair", "nothing.py"), "no such file"),
         (("--space", "semseg_sn"), "--pair and --space mean the same"),
         (("--recipe", "smok"), "no recipe called 'smok'. Did you mean 'smoke'?"),
@@ -336,7 +336,7 @@ def test_a_mistake_is_answered_in_one_line(
 
 def test_a_missing_pair_and_wrong_things_to_show_are_answered_in_one_line(finished: Path, tmp_path: Path) -> None:
     assert "for example --pair det_attr" in refused("run")
-    assert "no figure called 'figure3'. Did you mean 'figure2'?" in refused("plot", "figure3", "--results", finished)
+    assert "no figure called 'figur2'. Did you mean 'figure2'?" in refused("plot", "figur2", "--results", finished)
     out = tmp_path / "none" / "a.png"
     assert f"cannot write {out}" in refused("plot", "figure2", "--results", finished, "--out", out)
     assert "cannot write" in refused("plot", "figure2", "--results", finished, "--out", tmp_path / "a.xyz")
@@ -493,3 +493,19 @@ def test_a_killed_run_is_completed_by_the_same_command(
     assert sorted(p.name for f in folders(results).values() for p in f.iterdir()) == sorted(
         p.name for f in folders(finished).values() for p in f.iterdir()
     )
+
+
+def test_tables_of_the_paper_all_figures_and_the_report_of_a_study(finished: Path, tmp_path: Path) -> None:
+    assert "cross-stitch" in works("table", "6", "--results", finished)
+    assert "\\begin{tabular}" in works("table", "--format", "latex", "--results", finished)
+    assert "mtlbench plot alphas" in refused("table", "4", "--results", finished)
+    assert "table 5 --paper" in refused("table", "--paper", "--results", finished)
+    drawn = cli("plot", "all", "--results", finished, "--out", tmp_path / "figures")
+    assert drawn.exit_code == 0
+    assert {"figure2.png", "alphas.png", "curves.png"} <= set(os.listdir(tmp_path / "figures"))
+    assert "figure6 is left out: " in drawn.output
+    page = tmp_path / "report.html"
+    assert works("report", "--results", finished, "--out", page).strip() == str(page)
+    assert page.read_text().startswith("<!DOCTYPE html>") and "cross-stitch" in page.read_text()
+    works("plot", "table4", "--results", finished, "--out", tmp_path / "alphas.png")
+    assert (tmp_path / "alphas.png").exists()
