@@ -34,7 +34,8 @@ class Own:
     def unit(self, stage, tasks):
         return None
 """
-ARMS = ("--arm", "one-task", "--arm", "ensemble", "--arm", "split-*", "--arm", "mtl-shared", "--arm", "cross-stitch")
+ARMS = ("--arm", "one-task", "--arm", "ensemble", "--arm", "split-conv2", "--arm", "split-fc[68]",
+        "--arm", "mtl-shared", "--arm", "cross-stitch")  # fmt: skip
 
 
 def hidden(folder: Path) -> list[str]:
@@ -107,7 +108,7 @@ def cluster() -> Iterator[Cluster]:
     shutil.rmtree(made.scratch, ignore_errors=True)
 
 
-def test_all_arms_run_on_machines_without_a_path_to_the_store_and_one_is_lost(
+def test_arms_of_all_kinds_run_on_machines_without_a_path_to_the_store_and_one_is_lost(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in cluster.token.items():
@@ -130,17 +131,17 @@ def test_all_arms_run_on_machines_without_a_path_to_the_store_and_one_is_lost(
         for node in range(1, NODES + 1):
             most[node] = max(most[node], cluster.trainers(node))
         done = len(list((secret / "results").glob("*/*/*/result.json")))
-        if not lost and 4 <= done < 13 and cluster.trainers(2):
+        if not lost and 3 <= done < 10 and cluster.trainers(2):
             cluster.kill(2)
             lost = True
         time.sleep(0.05)
     out, err = driver.communicate()
     assert driver.returncode == 0 and err == "", out + err
     assert lost and max(most) == 1 and sum(most) >= 2, most  # a fake GPU each, though each has two CPUs
-    assert re.search(r"^again: ", out, re.MULTILINE) and "16 of 16 trials done" in out  # for whatever reason Ray gives
+    assert re.search(r"^again: ", out, re.MULTILINE) and "12 of 12 trials done" in out  # for whatever reason Ray gives
     assert "Ray offers a GPU on" in out  # it is a fake
     left, right = numbers(secret / "results"), numbers(tmp_path / "local")
-    assert len(left) > 1000 and left.equals(right)
+    assert len(left) > 800 and left.equals(right)
     if before:
         inside = subprocess.run([*before, "ls", str(secret)], capture_output=True, text=True, check=True)
         assert inside.stdout == ""
