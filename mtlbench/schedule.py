@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mtlbench.files import StoreBroken
 from mtlbench.folders import read_result
+from mtlbench.machine import cores
 from mtlbench.spec import Trial
 from mtlbench.store import Store
 
@@ -217,8 +218,3 @@ def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources
             error = f"{type(exception).__name__}: {exception}"
         queue.end(trial.key, error)
         watcher.ended(trial, error)
-
-
-def cores() -> int:
-    """Cores of the processor that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -26,8 +26,9 @@ from mtlbench.enumerator import (
     started,
 )
 from mtlbench.errors import UserError
+from mtlbench.machine import cores
 from mtlbench.plugins import Dataset, create, find, unknown
-from mtlbench.schedule import Queue, Resources, cores, interrupts, run_local
+from mtlbench.schedule import Queue, Resources, interrupts, run_local
 from mtlbench.spaces import load, recipe_of
 from mtlbench.spec import Arm, Options, Plugin, Recipe, SearchSpace, Trial
 from mtlbench.status import bytes_text, wide_console

@@ -255,7 +255,7 @@ def test_number_of_processes_changes_nothing(cache: Path, monkeypatch: pytest.Mo
     data, lines, prints = Rooms(size=16, train=300, val=20, test=20, proposals=4), list[str](), []
     monkeypatch.setattr(rooms.subprocess, "Popen", counting := CountingPopen())
     for cores in (1, 2):
-        monkeypatch.setattr(rooms, "_cores", lambda cores=cores: cores)
+        monkeypatch.setattr(rooms, "cores", lambda cores=cores: cores)
         monkeypatch.setenv("MTLBENCH_CACHE", str(cache / str(cores)))
         data.prepare(lines.append)
         prints.append(data.fingerprint())

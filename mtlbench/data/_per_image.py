@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mtlbench.errors import UserError
+from mtlbench.machine import cores
 
 FEW = 4  # images that are not worth starting processes for
 SECONDS_BETWEEN_LINES = 3.0  # at first; each pause is LONGER times the one before
@@ -62,11 +63,6 @@ def make_missing(
         finally:
             pool.shutdown(cancel_futures=True)
         say(f"{what}: done in {time.monotonic() - started:.0f} s")
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _make(path: Path, one: T, make: Callable[[T, Path], None]) -> None:

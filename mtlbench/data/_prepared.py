@@ -18,7 +18,6 @@ from mtlbench.errors import UserError
 
 ABOUT = "about.json"
 FORMAT = 1  # of these folders
-BLOCK = 1 << 22  # bytes
 
 
 class Prepared:
@@ -149,11 +148,8 @@ def _length(shape: list[int]) -> int:
 
 
 def _sha256(path: Path) -> str:
-    seen = hashlib.sha256()
     try:
         with open(path, "rb") as file:
-            while block := file.read(BLOCK):
-                seen.update(block)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
-    return seen.hexdigest()

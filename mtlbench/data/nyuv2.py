@@ -19,9 +19,10 @@ from mtlbench.cache import cache_root
 from mtlbench.data import _depth_normals as surfaces
 from mtlbench.data import _nyu_files as files
 from mtlbench.data._nyu_files import IGNORED, LABELLED, LISTS, Content, Folders, Frame, Official, Problem
-from mtlbench.data._per_image import SECONDS_BETWEEN_LINES, cores, make_missing
+from mtlbench.data._per_image import SECONDS_BETWEEN_LINES, make_missing
 from mtlbench.data._prepared import Prepared, Writer, prepared, stamp_of
 from mtlbench.errors import UserError
+from mtlbench.machine import cores
 from mtlbench.plugins import Count, Sample, Survey
 
 CLASSES = (  # Gupta et al. 2013, spelt as in classMapping40.mat

@@ -18,6 +18,7 @@ from mtlbench.data._rooms_objects import ATTRIBUTES, CLASSES
 from mtlbench.data._rooms_render import IGNORED, Rendered, render
 from mtlbench.data._rooms_scene import LABELS, make_scene
 from mtlbench.errors import UserError
+from mtlbench.machine import cores
 from mtlbench.plugins import Count, Sample, Survey, unknown
 
 VERSION = 1
@@ -179,7 +180,7 @@ class Rooms:
         wait for the lock that we hold.
         """
         chunks = list(_chunks(self.lengths))
-        processes = min(_cores(), 1 + len(chunks) // 8)
+        processes = min(cores(), 1 + len(chunks) // 8)
         call = "import json, sys; from mtlbench.data.rooms import render_share; render_share(**json.loads(sys.argv[1]))"
         package = str(Path(__file__).resolve().parents[2])
         paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -319,10 +320,6 @@ def _chunks(lengths: dict[str, int]) -> Iterator[tuple[str, int]]:
     for name, length in lengths.items():
         for start in range(0, length, CHUNK):
             yield name, start
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _save(path: Path, array: np.ndarray) -> None:

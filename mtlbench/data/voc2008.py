@@ -13,7 +13,7 @@ import numpy as np
 
 from mtlbench.cache import cache_root
 from mtlbench.data import _selective_search as selective_search
-from mtlbench.data._per_image import SECONDS_BETWEEN_LINES, cores
+from mtlbench.data._per_image import SECONDS_BETWEEN_LINES
 from mtlbench.data._prepared import Prepared, Writer, prepared, stamp_of
 from mtlbench.data._voc_files import (
     ATTRIBUTES,
@@ -28,6 +28,7 @@ from mtlbench.data._voc_files import (
     wrong_in,
 )
 from mtlbench.errors import UserError
+from mtlbench.machine import cores
 from mtlbench.plugins import Count, Sample, Survey
 
 UNLABELLED = 255

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
+from mtlbench.figures._panels import LINE, draw_caption, failed_text, seeds_text, wrapped
 from mtlbench.figures._schematic import architecture_rows, draw_architectures, row_tops
 from mtlbench.inference import best_split, intervals, noise_band
 from mtlbench.stats import (
@@ -21,7 +22,6 @@ from mtlbench.stats import (
     FEWEST_SEEDS,
     IDENTITY,
     arm_order,
-    failures_of,
     is_split,
     newest,
     published,
@@ -39,9 +39,8 @@ PAPER_TABLES = ("Table 5", "Table 6")  # the tables that compare arms; the other
 
 # layout in inches
 COLUMN, WIDEST_COLUMN, LEFT, RIGHT = 0.53, 0.95, 0.78, 0.12
-HEADER, LABELS, PANEL, PANEL_TITLE, LEGEND, LINE = 0.3, 0.36, 1.75, 0.27, 0.2, 0.135
+HEADER, LABELS, PANEL, PANEL_TITLE, LEGEND = 0.3, 0.36, 1.75, 0.27, 0.2
 NARROWEST = 6.8
-LETTERS = 19.5  # of the caption's size in an inch
 
 
 class Figure2:
@@ -76,8 +75,8 @@ class Figure2:
         means["chosen_task"] = means["arm"] == means["task"].map(choice)
         means["chosen_pair"] = means["arm"] == choice.get("")
         overlay, remark = _overlay(frame, arms) if paper else (pd.DataFrame(), "")
-        failures = failures_of(frame, results.failures)
-        text = caption(changes, means, note, len(chosen) > 0, remark, failures)
+        failed = failed_text(frame, results.failures)
+        text = caption(changes, means, note, len(chosen) > 0, remark, failed)
         return {
             "arms": arms,
             "points": changes.merge(arms[["arm", "x"]])[["task", "metric", "arm", "seed", "x", "value", "change"]],
@@ -97,7 +96,7 @@ class Figure2:
         column = min((width - LEFT - RIGHT) / columns, WIDEST_COLUMN)
         aside = ((width - LEFT - RIGHT) / column - columns) / 2  # empty on both sides where arms are few
         span = (-0.5 - aside, columns - 0.5 + aside)
-        lines = textwrap.wrap(data["caption"]["text"].iloc[0], int(width * LETTERS))
+        lines = wrapped(data["caption"]["text"].iloc[0], width)
         handles = _legend(data, tasks)
         legend_rows = 2 if len(handles) <= 10 else 3
         foot = LEGEND + LINE * legend_rows + LINE * len(lines) + 0.08
@@ -126,8 +125,7 @@ class Figure2:
         canvas.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, foot / height),
                       ncols=-(-len(handles) // legend_rows), fontsize=style.SMALL, frameon=False, handletextpad=0.5,
                       columnspacing=1.2)  # fmt: skip
-        canvas.text(0.08 / width, (LINE * len(lines) + 0.05) / height, "\n".join(lines), fontsize=style.SMALL,
-                    va="top", linespacing=1.25, color=style.INK)  # fmt: skip
+        draw_caption(canvas, lines)
 
 
 def layout(names: Iterable[str]) -> pd.DataFrame:
@@ -153,12 +151,11 @@ def _label(arm: str) -> str:
 
 
 def caption(
-    changes: pd.DataFrame, means: pd.DataFrame, note: str, chosen: bool, remark: str, failures: list[Mapping[str, Any]]
+    changes: pd.DataFrame, means: pd.DataFrame, note: str, chosen: bool, remark: str, failed: str
 ) -> str:
     """What was compared, on what, with how many seeds, and what whiskers, band and marks mean."""
     headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in records(means)))
-    seeds = sorted(changes["seed"].unique())
-    listed = f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''} ({', '.join(f'{seed:g}' for seed in seeds)})"
+    listed = seeds_text(changes["seed"])
     parts = [
         f"Change of the headline metric ({headlines}) on test against one-task with the same seed; {listed}.",
         note,
@@ -172,10 +169,7 @@ def caption(
     else:
         parts.append(f"No intervals and no band below {FEWEST_SEEDS} seeds.")
     parts.append("Star, ring: chosen on val, shown on test." if chosen else "No Split could be chosen on val.")
-    if failures:
-        failed = dict.fromkeys(str(failure["arm"]) for failure in failures)
-        parts.append(f"Failed or blocked: {', '.join(failed)}.")
-    return " ".join([*parts, remark]).strip()
+    return " ".join(part for part in (*parts, failed, remark) if part)
 
 
 def _overlay(frame: pd.DataFrame, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:
