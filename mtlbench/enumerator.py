@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 from collections.abc import Iterable, Sequence
@@ -10,10 +11,11 @@ from typing import Any, NamedTuple
 
 from mtlbench.errors import UserError
 from mtlbench.plugins import file_of, find, is_file, unknown
-from mtlbench.spec import STARTS, Arm, Pair, Plugin, Recipe, Trial, derive_seed, identity_of, short_hash
+from mtlbench.spec import STARTS, Arm, Pair, Plugin, Recipe, Trial, as_data, derive_seed, identity_of, short_hash
 
 BASELINE = "one-task"
 MEMBER = "ensemble-member"  # trained for the ensemble only, hidden from tables and figures
+SEARCH = "branching-search"  # trained for the tree only, hidden too
 SPLIT_POINTS = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")  # Section 1.1, Figure 2
 
 
@@ -49,11 +51,60 @@ def cross_stitch(per_channel: bool, name: str = "cross-stitch", **options: Any) 
     return Arm(name, "cross_stitch", {"per_channel": per_channel, **options}, parents=(BASELINE,))
 
 
+def alternatives() -> tuple[Arm, ...]:
+    """Known alternatives to cross-stitch, and controls as wide as all one-task networks together (Ours)."""
+    return (
+        Arm("nddr", "nddr", parents=(BASELINE,)),
+        Arm("sluice", "sluice", parents=(BASELINE,)),
+        Arm("mtan", "mtan"),
+        Arm("soft-sharing", "soft_sharing"),
+        Arm(SEARCH, "branching_search"),
+        Arm("branching", "branching", parents=(SEARCH,)),
+        Arm("one-task-wide", joint=False, start="scratch", wide=True),
+        Arm("split-fc8-wide", "split", {"at": "fc8"}, start="scratch", wide=True),
+    )
+
+
 def custom(spec: str) -> Arm:
-    """An arm for a user's scheme `FILE.py:Class` (or a built-in one by name), trained jointly from the start."""
-    cls = find("scheme", spec)
+    """An arm for a scheme `FILE.py:Class`, `FILE.py:Class(rank=4)` or, built in, `name(own=0.5)`; the options are
+    literals and come into the arm's name. Raises UserError."""
+    place, options = called(spec)
+    cls = find("scheme", place)
+    missing = [name for name in ("version", "groups", "unit") if not hasattr(cls, name)]
+    if missing:
+        raise UserError(f"--scheme {spec}: the class has no {' and no '.join(missing)}; type: mtlbench check {place}")
+    known = inspect.signature(cls).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {cls.__name__} in --scheme {spec}", option, known)
     name = "".join(("-" + c.lower()) if c.isupper() else c for c in cls.__name__).strip("-")
-    return Arm(name, f"{file_of(spec)}:{cls.__name__}" if is_file(spec) else spec)
+    name = "-".join([name, *(f"{option}-{value}" for option, value in options.items())]).replace("/", "_")
+    scheme = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
+    return Arm(name, scheme, options, parents=(BASELINE,) if getattr(cls, "from_one_task", False) else ())
+
+
+def called(spec: str) -> tuple[str, dict[str, Any]]:
+    """`x.py:C(rank=4)` -> ("x.py:C", {"rank": 4}); only literals, nothing is evaluated. Raises UserError."""
+    place, bracket, inside = spec.partition("(")
+    if not bracket:
+        return spec, {}
+    try:
+        call = ast.parse(f"f({inside}", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+            raise ValueError
+        return place.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError) as error:
+        raise UserError(f"--scheme {spec!r}: write FILE.py:Class(name=value, ...) with plain values") from error
+
+
+def at_rates(arms: Sequence[Arm], factors: Sequence[float]) -> tuple[Arm, ...]:
+    """The arms, and each trained one again at these times the recipe's learning rate, called `ARM@FACTOR`; all start
+    from the parents at factor 1 (Ours)."""
+    more = [
+        dataclasses.replace(arm, name=f"{arm.name}@{factor:g}", rate=factor)
+        for factor in factors if factor != 1 for arm in arms if not arm.average and arm.name not in (MEMBER, SEARCH)
+    ]  # fmt: skip
+    return (*arms, *more)
 
 
 def standard_arms(per_channel: bool) -> tuple[Arm, ...]:
@@ -128,36 +179,37 @@ def expand(
         starts["imagenet"] = dataclasses.replace(backbone, options=options), pretrained.file
     usual = starts[recipe.init][0]
     setting = short_hash([dataset.label, dataset.version, fingerprint, usual.name, usual.options, usual.version,
-                          dataclasses.asdict(recipe)])  # fmt: skip
+                          as_data(recipe)])  # fmt: skip
     trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
     for seed in seeds:
         for arm in arms:
             scheme = plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
+            goes_on = bool(arm.parents) and not hasattr(find("scheme", arm.scheme), "adopt")
             for tasks in [pair.tasks] if arm.joint else [(task,) for task in pair.tasks]:
-                parents = [
-                    trials[parent, seed, task] for parent in arm.parents for task in tasks
-                ]  # only per-task arms are parents
+                parents = [trials[parent, seed, task] for parent in arm.parents
+                           for task in (("",) if (parent, seed, "") in trials else tasks)]  # fmt: skip
                 own, weights_file = starts[arm.start or recipe.init]
+                own = dataclasses.replace(own, options=own.options | arm.backbone)
                 trials[arm.name, seed, "" if arm.joint else tasks[0]] = Trial(
                     pair=pair.name, arm=arm.name, seed=seed, recipe_name=recipe.name, tasks=tasks,
                     task_versions={task: find("task", task).version for task in tasks}, form=pair.form,
                     dataset=dataset, data_root=data_root, fingerprint=fingerprint, backbone=own, scheme=scheme,
-                    recipe=identity_of(recipe, tasks, goes_on=bool(arm.parents)),
-                    iterations=_iterations(arm, tasks, recipe), weights_file="" if parents else weights_file,
-                    first=0 if arm.average else max((p.first + p.iterations for p in parents), default=0),
+                    recipe=identity_of(recipe, tasks, goes_on, arm.rate),
+                    iterations=_iterations(arm, tasks, recipe, goes_on), weights_file="" if goes_on else weights_file,
+                    first=max(p.first + p.iterations for p in parents) if goes_on and not arm.average else 0,
                     net_seed=derive_seed(seed, arm.member) if arm.member else seed, average=arm.average,
                     parents=tuple(p.key for p in parents), setting=setting,
                 )  # fmt: skip
     return list(trials.values())
 
 
-def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe) -> int:
+def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, goes_on: bool) -> int:
     if arm.average:
         return 0
     longest = max(recipe.iterations[task] for task in tasks)
     if arm.matched:
         return longest + recipe.extra_iterations
-    return recipe.extra_iterations if arm.parents else longest
+    return recipe.extra_iterations if goes_on else longest
 
 
 class Pretrained(NamedTuple):
@@ -202,14 +254,17 @@ def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[str]) -> tuple
 
 
 def check_arms(arms: Sequence[Arm]) -> None:
-    """Every name once, every parent a per-task arm that stands before its child. Raises UserError."""
+    """Every name once, every parent before its child; a network starts from per-task arms, and adopts what a joint arm
+    has found. Raises UserError."""
     seen: dict[str, Arm] = {}
     for arm in arms:
         if arm.name in seen:
             raise UserError(f"two arms are called {arm.name!r}; give one of them another name")
         for parent in arm.parents:
-            if parent not in seen or seen[parent].joint:
-                raise UserError(f"arm {arm.name}: its parent {parent!r} is not a per-task arm that stands before it")
+            adopts = hasattr(find("scheme", arm.scheme), "adopt")
+            if parent not in seen or seen[parent].joint != adopts:
+                what = "a joint arm" if adopts else "a per-task arm"
+                raise UserError(f"arm {arm.name}: its parent {parent!r} is not {what} that stands before it")
         seen[arm.name] = arm
 
 

@@ -36,28 +36,40 @@ def _band(channels: int, size: int, dtype: torch.dtype, device: torch.device) ->
         return ((index[:, None] - index[None, :]).abs() <= size // 2).to(dtype)
 
 
-class SeededDropout(nn.Module):
-    """Dropout whose mask is a function of (seed, iteration, name), not of a global generator.
+class Seeded(nn.Module):
+    """Randomness that is a function of (seed, iteration, name), not of a global generator.
 
-    So neither another arm nor a resumed run changes the masks (Ours). The network names it and tells it the iteration,
-    and which part of a batch that comes in parts it sees.
+    So neither another arm nor a resumed run changes it (Ours). The network names it and tells it the iteration, which
+    part of a batch that comes in parts it sees, and the finished fraction of the training.
     """
 
-    def __init__(self, p: float) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.p = p
         self.name = ""
         self.seed = 0
         self.iteration = 0
         self.part = 0
+        self.progress = 0.0
+
+    def generator(self, what: str, device: torch.device) -> torch.Generator:
+        """A fresh generator for this step; `what` names its use."""
+        part = [self.part] if self.part else []
+        seed = derive_seed(self.seed, what, self.iteration, self.name, *part)
+        return torch.Generator(device).manual_seed(seed)
+
+
+class SeededDropout(Seeded):
+    """Dropout with a seeded mask."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """Any shape; scaled by 1 / (1 - p) in training, the identity in evaluation."""
         if not self.training or self.p == 0:
             return x
-        part = [self.part] if self.part else []
-        seed = derive_seed(self.seed, "dropout", self.iteration, self.name, *part)
-        generator = torch.Generator(x.device).manual_seed(seed)
+        generator = self.generator("dropout", x.device)
         return x * torch.empty_like(x).bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mtlbench.errors import UserError
-from mtlbench.layers import RegionPool, SeededDropout
-from mtlbench.plugins import Backbone, Geometry, Scheme, Stage, Task
+from mtlbench.layers import RegionPool, Seeded, SeededDropout
+from mtlbench.plugins import Backbone, Geometry, Pass, Scheme, Stage, Task
 from mtlbench.spec import derive_seed
 
 
@@ -31,17 +31,20 @@ class MultiTaskNet(nn.Module):
     Parameters are named `trunk.<stage>.<tasks joined by +>.*`, `units.<stage>.*`, `heads.<task>.*`. The start of a
     stage depends on (seed, stage) alone, so all columns of all arms start alike. Raises UserError for a scheme whose
     groups are no partition of the tasks or merge columns again, or whose unit changes the width of an inner stage.
+    `weighting` "uncertainty" adds a log-variance a task (`log_variances.<task>`) where there are several.
     `precision` "bf16" runs products and convolutions in bfloat16 (torch's autocast), on weights that stay float32.
     """
 
     def __init__(
-        self, tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, seed: int, precision: str = "fp32"
-    ) -> None:
+        self, tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, seed: int,
+        precision: str = "fp32", weighting: str = "fixed",
+    ) -> None:  # fmt: skip
         super().__init__()
         self.tasks, self.form, self.seed, self.precision = tuple(tasks), form, seed, precision
         self.mean, self.std, self.bgr = backbone.mean, backbone.std, backbone.bgr
         self.stages, self.geometry = backbone.stages, backbone.geometry
         self.groups = plan(scheme, backbone.stages, self.tasks)
+        self.scheme = scheme
         self.trunk, self.units, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         channels = backbone.stages[-1].channels
         for stage in backbone.stages:
@@ -64,21 +67,30 @@ class MultiTaskNet(nn.Module):
             with seeded(seed, "init", "fc8", name):
                 self.heads[name] = nn.Sequential(SeededDropout(dropout), task.head(channels))
         for path, module in self.named_modules():
-            if isinstance(module, SeededDropout):
+            if isinstance(module, Seeded):
                 module.seed, module.name = seed, path
+        self.log_variances = nn.ParameterDict()
+        if weighting == "uncertainty" and len(tasks) > 1:
+            self.log_variances.update({name: nn.Parameter(torch.zeros(())) for name in tasks})
 
-    def begin(self, iteration: int, part: int = 0) -> None:
-        """Fix the dropout masks of the step, or part of a step, that follows."""
+    def begin(self, iteration: int, part: int = 0, progress: float = 0.0) -> None:
+        """Fix the random numbers of the step, or part of a step, that follows; `progress` is the finished fraction."""
         for module in self.modules():
-            if isinstance(module, SeededDropout):
-                module.iteration, module.part = iteration, part
+            if isinstance(module, Seeded):
+                module.iteration, module.part, module.progress = iteration, part, progress
+
+    def penalty(self) -> Tensor | None:
+        """What the scheme adds to the loss of a step, scalar."""
+        penalty = getattr(self.scheme, "penalty", None)
+        columns = {stage: dict(copies.named_children()) for stage, copies in self.trunk.items()}
+        return penalty(columns) if penalty else None
 
     def forward(self, images: Tensor, regions: Tensor | None = None) -> dict[str, Tensor]:
         """`B 3 H W` (and `R 5`) -> {task: `B K H W` at full resolution in form `fcn`, `R K` in form `roi`}."""
         with torch.autocast(images.device.type, torch.bfloat16) if self._reduced(images) else nullcontext():
-            xs = dict.fromkeys(self.tasks, images)
+            xs, memory = dict.fromkeys(self.tasks, images), dict[str, Any]()
             for stage in self.stages:
-                xs = self._stage(stage, xs, regions)
+                xs = self._stage(stage, xs, regions, memory)
             outputs = {task: self.heads[task](xs[task]).float() for task in self.tasks}
         if self.form == "fcn":
             outputs = {task: upsample(x, images.shape[-2:], self.geometry) for task, x in outputs.items()}
@@ -87,16 +99,23 @@ class MultiTaskNet(nn.Module):
     def _reduced(self, images: Tensor) -> bool:
         return self.precision == "bf16" and images.device.type != "meta"  # where FLOPs are counted
 
-    def _stage(self, stage: Stage, xs: dict[str, Tensor], regions: Tensor | None) -> dict[str, Tensor]:
+    def _stage(
+        self, stage: Stage, xs: dict[str, Tensor], regions: Tensor | None, memory: dict[str, Any]
+    ) -> dict[str, Tensor]:
         after: dict[str, Tensor] = {}
+
+        def applied(module: nn.Module, x: Tensor) -> Tensor:
+            return module(x, regions) if isinstance(module, RegionPool) else module(x)
+
         for group in self.groups[stage.name]:
             module, x = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"), xs[group[0]]
             if any(xs[task] is not x for task in group):
                 raise UserError(f"{stage.name} is shared by {'+'.join(group)}, but a unit before it told them apart")
-            y = module(x, regions) if isinstance(module, RegionPool) else module(x)
-            after.update(dict.fromkeys(group, y))
+            after.update(dict.fromkeys(group, applied(module, x)))
         if stage.name in self.units:
-            mixed = self.units[stage.name](after)
+            unit = self.units[stage.name]
+            seen = (Pass(partial(applied, module), memory),) if getattr(unit, "sees_pass", False) else ()
+            mixed = unit(after, *seen)
             if set(mixed) != set(self.tasks):
                 raise UserError(f"the unit after {stage.name} returned tasks {sorted(mixed)}, not {sorted(self.tasks)}")
             return mixed
@@ -120,7 +139,7 @@ class MultiTaskNet(nn.Module):
         """
         merged = {name: value for state in states for name, value in state.items()}
         result = self.load_state_dict(merged, strict=False)
-        missing = [name for name in result.missing_keys if not name.startswith("units.")]
+        missing = [name for name in result.missing_keys if not name.startswith(("units.", "log_variances."))]
         if missing or result.unexpected_keys:
             raise UserError(
                 f"the parents' weights do not fit: missing {missing[:3]}, left over {result.unexpected_keys[:3]}"

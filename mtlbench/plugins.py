@@ -193,10 +193,19 @@ class Stage:
     has_parameters: bool
     stitched: bool  # a default place for units
     order: tuple[str, ...]  # all stages of the trunk, then `fc8`
+    widths: tuple[int, ...]  # channels of all stages of the trunk
 
     def before(self, other: str) -> bool:
         """Whether this stage comes before the one named `other`."""
         return self.order.index(self.name) < self.order.index(other)
+
+
+@dataclass
+class Pass:
+    """One forward pass, for units with `sees_pass = True`, which are called with (xs, this)."""
+
+    again: Callable[[Tensor], Tensor]  # the stage before the unit on another input; only where it has no parameters
+    memory: dict[str, Any] = field(default_factory=dict)  # what units leave for later ones; empty at the start
 
 
 class Geometry(NamedTuple):
@@ -235,7 +244,17 @@ class Backbone(Protocol):
 
 
 class Scheme(Protocol):
-    """Who shares what, and what mixes. The constructor takes the scheme's options by keyword."""
+    """Who shares what, and what mixes. The constructor takes the scheme's options by keyword.
+
+    A scheme may also have, each found by its name:
+
+    ``from_one_task = True``  its networks start from the finished one-task networks and train for fewer iterations;
+    ``rates``                 {glob of parameter names: times the base rate}, such as ``{"units.pool1.*": 10.0}``;
+    ``penalty(columns)``      a scalar added to the loss at every step, from {stage: {tasks joined by +: module}};
+    ``outcome(units)``        what a search has found, as plain JSON data, from the trained {stage: unit};
+    ``adopt(outcomes)``       takes the outcomes of the arm's parents, before anything is built: the network then starts
+                              afresh instead of from the parents' weights.
+    """
 
     version: int
 
@@ -246,7 +265,7 @@ class Scheme(Protocol):
         """Mixes activations after a stage, {task: x} -> {task: x}; None = nothing.
 
         A unit may have `lr_multiplier` (its rate over the base rate), `alphas()` -> `T T C` (receiver, giver, channel)
-        and, after the last stage only, `channels` (a new width).
+        and, after the last stage only, `channels` (a new width). With `sees_pass = True` it takes a `Pass`, too.
         """
 
 

@@ -62,6 +62,7 @@ class Recipe:
     fill_background: bool = True  # form roi: with regions of any low overlap, where too few have one in [.1, .5)
     frozen: tuple[str, ...] = ()  # stages that are not trained
     loss_weight: dict[str, float] = field(default_factory=dict)  # of tasks; absent = the task's own
+    weighting: str = "fixed"  # or "uncertainty": joint networks learn a factor a task (Kendall et al. 2018)
     task_options: dict[str, Options] = field(default_factory=dict)  # by task
     curve_points: int = 8
     curve_images: int = 64  # of val, for the curve; the final evaluation takes all
@@ -74,13 +75,17 @@ class Recipe:
     sources: dict[str, str] = field(default_factory=dict)  # of fields: "text: ...", "cited: ..." or "ours: ..."
 
     def __post_init__(self) -> None:
-        for what, valid in (("decay", ("cosine", "step")), ("precision", PRECISIONS), ("init", STARTS)):
+        known = {"decay": ("cosine", "step"), "precision": PRECISIONS, "init": STARTS, "weighting": WEIGHTINGS}
+        for what, valid in known.items():
             if getattr(self, what) not in valid:
                 raise UserError(f"recipe {self.name}: {what} is {getattr(self, what)!r}, must be {' or '.join(valid)}")
 
 
 PRECISIONS = ("fp32", "bf16")
 STARTS = ("scratch", "imagenet")
+WEIGHTINGS = ("fixed", "uncertainty")
+# Fields that are younger than the format: at their defaults they are no part of a key, and older results stay valid.
+ADDED = {"weighting": "fixed"}
 # The last ones stand in the trial itself.
 NOT_IDENTITY = ("name", "gpu_hours", "sources", "iterations", "extra_iterations", "extra_lr", "init",
                 "backbone", "backbone_options", "dataset_options")  # fmt: skip
@@ -97,8 +102,9 @@ class Plugin:
 
     @property
     def label(self) -> str:
-        """`caffenet` or `caffenet(small=True,width=0.25)`; where a backbone starts is no part of what it is."""
-        inside = ",".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k != "weights")
+        """`caffenet` or `caffenet(small=True,width=0.25)`; where a backbone starts and how much wider than usual an
+        arm has it are no part of what it is."""
+        inside = ",".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k not in ("weights", "widen"))
         return f"{self.name}({inside})" if inside else self.name
 
 
@@ -110,7 +116,9 @@ class Arm:
     (those of the same task, or of every task for a joint arm). `average`: no training, the parents' predictions are
     averaged. `member`: another network of the same kind, with seeds of its own (second member of the ensemble).
     `start`: "scratch" or "imagenet" whatever the recipe says; `matched`: its iterations are those of the parents that
-    it could have, and the extra ones (Table 3).
+    it could have, and the extra ones (Table 3). `rate`: times the recipe's learning rate. `wide`: its networks are so
+    wide that each has as many parameters as the one-task networks of all tasks together; `backbone`: options of the
+    backbone of this arm alone.
     """
 
     name: str
@@ -122,6 +130,9 @@ class Arm:
     member: str = ""
     start: str = ""
     matched: bool = False
+    rate: float = 1.0
+    wide: bool = False
+    backbone: Options = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -211,9 +222,18 @@ def derive_seed(seed: int, *labels: str | int) -> int:
     return int(hashlib.sha256(canonical([seed, *labels]).encode()).hexdigest()[:8], 16) >> 1
 
 
-def identity_of(recipe: Recipe, tasks: tuple[str, ...], goes_on: bool = False) -> Options:
-    """The recipe's fields that go into the key of a trial over these tasks, from the start or going on from parents."""
-    fields = {k: v for k, v in json.loads(canonical(dataclasses.asdict(recipe))).items() if k not in NOT_IDENTITY}
+def as_data(recipe: Recipe) -> Options:
+    """All fields as plain data, without the younger ones at their defaults."""
+    fields = json.loads(canonical(dataclasses.asdict(recipe)))
+    return {name: value for name, value in fields.items() if name not in ADDED or value != ADDED[name]}
+
+
+def identity_of(recipe: Recipe, tasks: tuple[str, ...], goes_on: bool = False, rate: float = 1.0) -> Options:
+    """The recipe's fields that go into the key of a trial over these tasks, from the start or going on from parents, at
+    `rate` times its learning rate."""
+    fields = {name: value for name, value in as_data(recipe).items() if name not in NOT_IDENTITY}
+    if len(tasks) == 1:
+        fields.pop("weighting", None)  # a task alone has nothing to be weighed against
     for by_task in ("loss_weight", "task_options"):
         fields[by_task] = {task: value for task, value in fields[by_task].items() if task in tasks}
-    return {**fields, "lr": recipe.extra_lr or recipe.lr} if goes_on else fields
+    return {**fields, "lr": rate * (recipe.extra_lr or recipe.lr if goes_on else recipe.lr)}

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.batches import Scaled, View, evaluation_batch, parts, to_device
+from mtlbench.errors import UserError
 from mtlbench.files import replacing, writing
 from mtlbench.network import MultiTaskNet
 from mtlbench.plugins import Batch, Sample, Score, Task
@@ -86,20 +88,33 @@ def rate(recipe: Options, i: int, iterations: int) -> float:
 def optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
     """SGD with Caffe's groups: weights; biases at `bias_lr` times the rate, without decay; units at their own
     multiplier, without decay (Ours). Each group keeps its factor in `scale`, and the schedule multiplies it, so that
-    the ratio of rates holds at every step."""
+    the ratio of rates holds at every step. The scheme's `rates` multiply those of the parameters that they name.
+    Raises UserError where one names none."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    rates: dict[str, float] = getattr(net.scheme, "rates", {})
+    unused = set(rates)
     for stage in recipe["frozen"]:
         net.trunk[stage].requires_grad_(False)
     for name, parameter in net.named_parameters():
         if not parameter.requires_grad:
             continue
         scale, decay = 1.0, recipe["weight_decay"]
-        if name.startswith("units."):
+        if name.startswith("log_variances."):
+            decay = 0.0
+        elif name.startswith("units."):
             multiplier = getattr(net.units[name.split(".")[1]], "lr_multiplier", None)
             scale, decay = (multiplier, 0.0) if multiplier is not None else (scale, decay)
         elif name.endswith("bias"):
             scale, decay = recipe["bias_lr"], 0.0
+        for glob, factor in rates.items():
+            if fnmatchcase(name, glob):
+                unused.discard(glob)
+                scale *= factor
         groups.setdefault((scale, decay), []).append(parameter)
+    if unused:
+        known = sorted(name.rpartition(".")[0] for name, _ in net.named_parameters())
+        raise UserError(f"scheme {type(net.scheme).__name__}: no parameter matches {min(unused)!r} of its rates; "
+                        f"they are called like {known[0]} and {known[-1]}")  # fmt: skip
     return torch.optim.SGD(
         [{"params": p, "scale": scale, "weight_decay": decay} for (scale, decay), p in groups.items()],
         lr=recipe["lr"], momentum=recipe["momentum"], fused=True,
@@ -129,9 +144,12 @@ def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch,
 
 
 def gradients(
-    net: MultiTaskNet, tasks: dict[str, Task], batch: Batch, recipe: Options, iteration: int
+    net: MultiTaskNet, tasks: dict[str, Task], batch: Batch, recipe: Options, iteration: int, progress: float = 0.0
 ) -> dict[str, Tensor]:
     """Add the gradient of the weighted losses to the parameters', `chunk` images at a time; returns the losses.
+
+    Log-variances s weigh them as exp(-s) loss + s / 2 (Kendall et al. 2018, equation 10; ours: for every kind of task,
+    since the factor 1/2 of their regression shifts s by a constant only); the losses that are returned are without.
 
     A task's loss is a mean, so that the pieces' losses count by what they are means over (gradient accumulation: the
     mini-batch of the recipe on any device).
@@ -141,12 +159,19 @@ def gradients(
               for name, task in tasks.items() if len(pieces) > 1 and name in batch.labels}  # fmt: skip
     losses = dict.fromkeys(tasks, torch.zeros((), device=batch.images.device))
     for number, piece in enumerate(pieces):
-        net.begin(iteration, number)
+        net.begin(iteration, number, progress)
         found = total_loss(tasks, net(piece.images, piece.regions), piece, recipe["loss_weight"])
         for name, count in counts.items():
             found[name] = found[name] * (count[number] / count.sum().clamp(min=1))
-        torch.stack(list(found.values())).sum().backward()
+        weighted = [loss * torch.exp(-net.log_variances[name]) if name in net.log_variances else loss
+                    for name, loss in found.items()]  # fmt: skip
+        torch.stack(weighted).sum().backward()
         losses = {name: loss + found[name].detach() for name, loss in losses.items()}
+    terms = [variance / 2 for name, variance in net.log_variances.items() if name in batch.labels]
+    if (penalty := net.penalty()) is not None:
+        terms.append(penalty)
+    if terms:
+        torch.stack(terms).sum().backward()
     return losses
 
 
@@ -188,7 +213,7 @@ def train(
                 for group in sgd.param_groups:
                     group["lr"] = recipe["lr"] * group["scale"] * factor
                 sgd.zero_grad(set_to_none=True)
-                losses = gradients(net, tasks, batch, recipe, first + i)
+                losses = gradients(net, tasks, batch, recipe, first + i, i / iterations)
                 watch.look(i, losses, net, now=i in curve_at)
                 if recipe["clip"]:
                     for parameters in owners:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import platform
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -83,10 +84,13 @@ def resident_bytes(device: torch.device) -> int:
 
 
 class Context:
-    """A trial's data, tasks and networks, opened. Raises UserError where the data are not those of the plan."""
+    """A trial's data, tasks and networks, opened; `outcomes` are what its parents' searches have found.
 
-    def __init__(self, trial: Trial) -> None:
-        self.trial = trial
+    Raises UserError where the data are not those of the plan.
+    """
+
+    def __init__(self, trial: Trial, outcomes: Sequence[Options] = ()) -> None:
+        self.trial, self.outcomes = trial, outcomes
         data = canonical({"name": trial.dataset.name, "options": trial.dataset.options,
                           "version": trial.dataset.version, "source": trial.dataset.source})  # fmt: skip
         recipe = trial.recipe
@@ -115,16 +119,20 @@ class Context:
         return create("backbone", plugin.source or plugin.name, form=self.trial.form, **plugin.options)
 
     def scheme(self) -> Any:
-        """A fresh scheme."""
+        """A fresh scheme, which knows what its parents have found; before they have, as it is without."""
         plugin = self.trial.scheme
-        return create("scheme", plugin.source or plugin.name, **plugin.options)
+        scheme = create("scheme", plugin.source or plugin.name, **plugin.options)
+        if self.outcomes:
+            scheme.adopt(self.outcomes)
+        return scheme
 
     def network(self) -> MultiTaskNet:
         """A fresh network in its start from scratch."""
         trial = self.trial
         return MultiTaskNet(
-            self.tasks, self.backbone(), self.scheme(), trial.form, trial.net_seed, trial.recipe["precision"]
-        )
+            self.tasks, self.backbone(), self.scheme(), trial.form, trial.net_seed, trial.recipe["precision"],
+            trial.recipe.get("weighting", "fixed"),
+        )  # fmt: skip
 
     def pretrained(self) -> dict[str, dict[str, Tensor]]:
         """{stage: its state} from the file of weights that the trial starts from. Raises UserError where that is not
@@ -176,10 +184,13 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
     start = time.perf_counter()
     torch.set_num_threads(trial.recipe["threads"])
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    context, record = Context(trial), Record()
+    adopts = hasattr(find("scheme", trial.scheme.source or trial.scheme.name), "adopt")
+    outcomes = [outcome_of(parents[key]) for key in trial.parents] if adopts else []
+    context, record = Context(trial, outcomes), Record()
     states = [
-        torch.load(checked(parents[key], "weights.pt"), map_location="cpu", weights_only=True) for key in trial.parents
-    ]
+        torch.load(checked(parents[key], "weights.pt"), map_location="cpu", weights_only=True)
+        for key in trial.parents if not adopts
+    ]  # fmt: skip
     files: dict[str, list[int | str]] = {}
     if trial.average:
         nets = [context.network() for _ in states]
@@ -232,6 +243,14 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
     yield 1.0
 
 
+def outcome_of(folder: Path) -> Options:
+    """What the finished search in `folder` has found. Raises UserError where it was none."""
+    result = json.loads((folder / "result.json").read_text())
+    if "outcome" not in result:
+        raise UserError(f"{folder.name} has found nothing to start from: its scheme has no `outcome`")
+    return result["outcome"]
+
+
 def _result(
     context: Context, net: MultiTaskNet, record: Record, scores: list[tuple[str, str, str, str, float]],
     files: dict[str, list[int | str]], seconds: float, seconds_of_parents: float,
@@ -239,7 +258,12 @@ def _result(
     """What result.json holds; `files` are those that the trial's children need, with their seals."""
     trial = context.trial
     parameters, flops = context.cost()
-    return {
+    found: Options = {}
+    if hasattr(net.scheme, "outcome"):
+        found["outcome"] = net.scheme.outcome(dict(net.units.items()))
+    if len(net.log_variances):
+        found["loss_weights"] = {name: math.exp(-float(s.detach())) for name, s in net.log_variances.items()}
+    return found | {
         "format": FORMAT, "key": trial.key, "backbone": trial.backbone.label, "files": files,
         "architecture": net.architecture(),
         "scores": [s for s in scores if np.isfinite(s[-1])],

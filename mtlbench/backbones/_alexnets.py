@@ -20,7 +20,8 @@ def stages_of(channels: dict[str, int], width: float, fc: int) -> tuple[Stage, .
     fc7's (0 = scaled too)."""
     wide = {s: fc if fc and s.startswith("fc") else max(2, round(c * width / 2) * 2) for s, c in channels.items()}
     order = (*channels, "fc8")
-    return tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED, order) for s in channels)
+    widths = tuple(wide[s] for s in channels)
+    return tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED, order, widths) for s in channels)
 
 
 def fc6(form: str, inputs: int, outputs: int, cells: int, padding: int) -> nn.Module:
