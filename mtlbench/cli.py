@@ -81,11 +81,17 @@ def main() -> None:
               " recipe's, fp32.")  # fmt: skip
 @click.option("--task-option", "task_options", multiple=True, metavar="TASK.NAME=VALUE",
               help="Option of a task (repeatable), for example normals.decoding=nearest.")  # fmt: skip
+@click.option("--loss-weight", "loss_weights", multiple=True, metavar="TASK=WEIGHT,...", help="Weights of the tasks'"
+              " losses; or equal; or uncertainty: joint networks learn them.")  # fmt: skip
+@click.option("--lr-grid", default="", metavar="0.3,1,3", help="Train every arm at these times the recipe's rate, too;"
+              " each is shown at the one that is best on val.")  # fmt: skip
 @click.option("--all-splits", is_flag=True, help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"
               " without it the space's short list: one-task, three Splits, cross-stitch.")  # fmt: skip
+@click.option("--all-schemes", is_flag=True, help="The same, and NDDR, Sluice, MTAN, soft sharing, learned branching,"
+              " and wide controls.")  # fmt: skip
 @click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
 @click.option("--scheme", "schemes", multiple=True, metavar="FILE.py:Class", help="Add an arm with your sharing scheme"
-              " (repeatable).")  # fmt: skip
+              " (repeatable); 'my.py:Gated(rank=4)' sets its options.")  # fmt: skip
 @click.option("--seeds", default="0-2", show_default=True, help="For example 0-2 or 0,3,7; more can be added later.")
 @click.option("--force", default="", metavar="GLOB", help="Train these arms again even where they are finished.")
 @click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from mtlbench.errors import UserError
-from mtlbench.plugins import file_of, find, is_file, unknown
+from mtlbench.plugins import BrokenFile, class_of, file_of, find, is_file, unknown
 from mtlbench.spec import STARTS, Arm, Pair, Plugin, Recipe, Trial, as_data, derive_seed, identity_of, short_hash
 
 BASELINE = "one-task"
@@ -69,7 +70,9 @@ def custom(spec: str) -> Arm:
     """An arm for a scheme `FILE.py:Class`, `FILE.py:Class(rank=4)` or, built in, `name(own=0.5)`; the options are
     literals and come into the arm's name. Raises UserError."""
     place, options = called(spec)
-    cls = find("scheme", place)
+    cls = scheme_class(place)
+    if cls is Broken:
+        return Arm(_kebab(class_of(place)), f"{file_of(place)}:{class_of(place)}", options)
     missing = [name for name in ("version", "groups", "unit") if not hasattr(cls, name)]
     if missing:
         raise UserError(f"--scheme {spec}: the class has no {' and no '.join(missing)}; type: mtlbench check {place}")
@@ -77,10 +80,28 @@ def custom(spec: str) -> Arm:
     for option in options:
         if option not in known:
             raise unknown(f"option of {cls.__name__} in --scheme {spec}", option, known)
-    name = "".join(("-" + c.lower()) if c.isupper() else c for c in cls.__name__).strip("-")
-    name = "-".join([name, *(f"{option}-{value}" for option, value in options.items())]).replace("/", "_")
+    words = [_kebab(cls.__name__), *(f"{option}-{value}" for option, value in options.items())]
+    name = re.sub(r"[^\w.+-]+", "_", "-".join(words))
     scheme = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
     return Arm(name, scheme, options, parents=(BASELINE,) if getattr(cls, "from_one_task", False) else ())
+
+
+def _kebab(name: str) -> str:
+    return "".join(("-" + c.lower()) if c.isupper() else c for c in name).strip("-")
+
+
+class Broken:
+    """Stands for a user's scheme that cannot be imported: its trials are planned, and fail with the reason."""
+
+    version = 0
+
+
+def scheme_class(name: str) -> Any:
+    """The class of a scheme, or Broken for a user's file that is there and cannot be imported. Raises UserError."""
+    try:
+        return find("scheme", name)
+    except BrokenFile:
+        return Broken
 
 
 def called(spec: str) -> tuple[str, dict[str, Any]]:
@@ -153,7 +174,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
     """A plug-in with the version that its class states now; a user's file is named by its class."""
-    version = find(kind, name).version
+    version = (scheme_class(name) if kind == "scheme" else find(kind, name)).version
     if is_file(name):
         return Plugin(name.rpartition(":")[2], options, version, name)
     return Plugin(name, options, version)
@@ -161,7 +182,8 @@ def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
 
 def defaults_of(kind: str, name: str) -> dict[str, Any]:
     """A plug-in's options and their defaults: resolved, the same network has one key however it was asked for."""
-    parameters = inspect.signature(find(kind, name)).parameters.values()
+    cls = scheme_class(name) if kind == "scheme" else find(kind, name)
+    parameters = inspect.signature(cls).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
@@ -184,7 +206,7 @@ def expand(
     for seed in seeds:
         for arm in arms:
             scheme = plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
-            goes_on = bool(arm.parents) and not hasattr(find("scheme", arm.scheme), "adopt")
+            goes_on = bool(arm.parents) and not hasattr(scheme_class(arm.scheme), "adopt")
             for tasks in [pair.tasks] if arm.joint else [(task,) for task in pair.tasks]:
                 parents = [trials[parent, seed, task] for parent in arm.parents
                            for task in (("",) if (parent, seed, "") in trials else tasks)]  # fmt: skip
@@ -261,7 +283,7 @@ def check_arms(arms: Sequence[Arm]) -> None:
         if arm.name in seen:
             raise UserError(f"two arms are called {arm.name!r}; give one of them another name")
         for parent in arm.parents:
-            adopts = hasattr(find("scheme", arm.scheme), "adopt")
+            adopts = hasattr(scheme_class(arm.scheme), "adopt")
             if parent not in seen or seen[parent].joint != adopts:
                 what = "a joint arm" if adopts else "a per-task arm"
                 raise UserError(f"arm {arm.name}: its parent {parent!r} is not {what} that stands before it")

@@ -18,7 +18,8 @@ from mtlbench.spec import FORMAT, Options, Trial
 
 RESULT = {"format": int, "files": dict, "scores": list, "metrics": dict, "cost": dict, "backbone": str,
           "architecture": list, "counts": dict, "environment": dict, "finished": str}  # fmt: skip
-PLANNED = ("trial.json", "names.json")  # all that a trial's folder holds before its first attempt
+# All that a trial's folder holds before its first attempt.
+PLANNED = ("trial.json", "names.json", "dataset.py", "backbone.py", "scheme.py")
 MADE = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt", "result.json")  # by one
 
 

@@ -315,10 +315,18 @@ def file_of(spec: str) -> Path:
     return Path(spec.rpartition(":")[0] if ".py:" in spec else spec).expanduser().resolve()
 
 
+def class_of(spec: str) -> str:
+    """The name of the class in `FILE.py:Class`; of `FILE.py` alone the CamelCase of the file's name."""
+    return spec.rpartition(":")[2] if ".py:" in spec else class_name(file_of(spec).stem)
+
+
+class BrokenFile(UserError):
+    """A user's file that is there and cannot be imported."""
+
+
 def from_file(spec: str) -> Any:
     """The class `FILE.py:Class` (`FILE.py` alone: the CamelCase of the file name). Raises UserError."""
-    path = file_of(spec)
-    cls = spec.rpartition(":")[2] if ".py:" in spec else class_name(path.stem)
+    path, cls = file_of(spec), class_of(spec)
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     module_name = f"mtlbench_user_{path.stem}"
@@ -329,7 +337,7 @@ def from_file(spec: str) -> Any:
     try:
         module_spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise BrokenFile(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     if not inspect.isclass(getattr(module, cls, None)):
         own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module_name]
         raise unknown(f"class in {path.name}", cls, own)

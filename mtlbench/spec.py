@@ -205,6 +205,7 @@ class SearchSpace:
     recipes: tuple[Recipe, ...]
     arms: tuple[Arm, ...]
     short_list: tuple[str, ...]  # run without --all-splits
+    more: tuple[Arm, ...] = ()  # run with --all-schemes, or by name
 
 
 def canonical(data: Any) -> str:

@@ -35,6 +35,7 @@ from mtlbench.folders import (
     states_of,
     trial_folders,
 )
+from mtlbench.sources import keep_sources
 from mtlbench.spec import FORMAT, Options, Trial
 
 if TYPE_CHECKING:  # the process that brings results to the store has no need of pandas
@@ -168,6 +169,7 @@ class Store:
 
 def _write_trial(folder: Path, trial: Trial) -> None:
     write(folder / "trial.json", json.dumps(trial.to_json(), indent=1, sort_keys=True) + "\n")
+    keep_sources(trial, folder)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -14,12 +15,15 @@ from rich.table import Table
 from mtlbench.display import Display, duration
 from mtlbench.enumerator import (
     MEMBER,
+    SEARCH,
     Pretrained,
+    at_rates,
     check_arms,
     custom,
     expand,
     matching,
     needs_weights,
+    one_task,
     parse_seeds,
     plugin,
     select,
@@ -27,8 +31,9 @@ from mtlbench.enumerator import (
 )
 from mtlbench.errors import UserError
 from mtlbench.machine import cores
-from mtlbench.plugins import Dataset, create, find, unknown
+from mtlbench.plugins import Dataset, create, is_file, unknown
 from mtlbench.schedule import Queue, Resources, interrupts, run_local
+from mtlbench.sources import changes
 from mtlbench.spaces import load, recipe_of
 from mtlbench.spec import Arm, Options, Plugin, Recipe, SearchSpace, Trial
 from mtlbench.status import bytes_text, wide_console
@@ -41,9 +46,9 @@ SMALL_FILES = 1 << 20  # bytes a trial: result, curve, alphas, predictions
 def run_study(
     pair: str, space: str, dataset: str, data_root: Path | None, data_options: Sequence[str],
     val_fraction: float | None, recipe: str, backbone: str, init: Sequence[str], weights: Path | None,
-    precision: str | None, task_options: Sequence[str], all_splits: bool, arms: Sequence[str], schemes: Sequence[str],
-    seeds: str, executor: str, gpus_per_trial: float | None, resume_every: float, address: str, dry_run: bool,
-    force: str, results: Path,
+    precision: str | None, task_options: Sequence[str], loss_weights: Sequence[str], lr_grid: str, all_splits: bool,
+    all_schemes: bool, arms: Sequence[str], schemes: Sequence[str], seeds: str, executor: str,
+    gpus_per_trial: float | None, resume_every: float, address: str, dry_run: bool, force: str, results: Path,
 ) -> int:  # fmt: skip
     """Run a study and return the exit status: 0, or 1 where trials failed. Raises UserError."""
     if pair and space and pair != space:
@@ -59,7 +64,9 @@ def run_study(
         recipe_of(study, recipe or study.datasets.get(dataset, "short")), study, dataset, backbone, precision,
         data_options_of(data_options, val_fraction), parse_nested(task_options, "--task-option"),
     )  # fmt: skip
-    wanted, chosen = started(chosen_arms(study, all_splits, arms, schemes), chosen, init)
+    chosen = weighted(chosen, study, loss_weights)
+    wanted, chosen = started(chosen_arms(study, all_splits, all_schemes, arms, schemes), chosen, init)
+    wanted = at_rates(wanted, factors(lr_grid))
     numbers = parse_seeds(seeds)
     check_gpu(chosen, recipe, address, console)
     store = Store(results, create=not dry_run)
@@ -68,8 +75,12 @@ def run_study(
     if weights and not pretrained:
         raise UserError("--weights: no network starts from ImageNet weights; add --init imagenet")
     data, fingerprint, root = prepared(dataset, chosen, data_root, console)
-    trials = expand(study.pair, wanted, numbers, data, root, fingerprint, columns, chosen, pretrained)
     costs = Costs()
+
+    def planned(arms: Sequence[Arm], seeds: Sequence[int]) -> list[Trial]:
+        return expand(study.pair, arms, seeds, data, root, fingerprint, columns, chosen, pretrained)
+
+    trials = planned(widened(wanted, lambda arms: planned(arms, numbers[:1]), costs), numbers)
     done = {trial.key for trial in trials if store.done(trial)}
     forced = matching([arm.name for arm in wanted], force) if force else []
     fresh = {trial.key for trial in trials if trial.arm in forced}
@@ -84,10 +95,10 @@ def run_study(
     distinct = unique(trials)
     missing = [trial for trial in distinct if trial.key not in done]
     for trial in missing:
-        costs.of(trial)  # a scheme that makes no network is refused before anything is said
+        costs.of(trial)  # options that make no network are refused before anything is said
     console.print(
         f"{study.pair.name} on {data.name}, recipe {chosen.name}, {columns.label}: "
-        f"{len({a.name for a in wanted} - {MEMBER})} arms, {len(numbers)} seeds, {len(distinct)} trials, "
+        f"{len({a.name for a in wanted} - {MEMBER, SEARCH})} arms, {len(numbers)} seeds, {len(distinct)} trials, "
         f"{len(done)} of them done; results in {store.root}", highlight=False, markup=False, soft_wrap=True,
     )  # fmt: skip
     if not missing:
@@ -98,6 +109,10 @@ def run_study(
     with store.open(study.pair.name, data.name) as board:
         # Another run may have ended since we looked.
         missing = [trial for trial in missing if trial.key in fresh or not store.done(trial)]
+        for change in changes(missing, store.folder(distinct[0]).parent, fresh):
+            console.print(change.line, style="yellow", highlight=False, markup=False, soft_wrap=True)
+            missing = [trial for trial in missing if trial not in change.held]
+            distinct = [trial for trial in distinct if trial not in change.held]
         queue = Queue(distinct, {trial.key for trial in distinct} - {trial.key for trial in missing}, costs.work)
         check_disk(missing, costs, store)
         store.plan(missing)
@@ -134,17 +149,78 @@ def bytes_of(missing: Sequence[Trial], costs: Costs) -> int:
     return kept + SMALL_FILES * len(missing) + 2 * sum(largest)
 
 
-def chosen_arms(space: SearchSpace, all_splits: bool, globs: Sequence[str], schemes: Sequence[str]) -> tuple[Arm, ...]:
-    """The arms that the options ask for, parents included."""
-    for scheme in schemes:
-        missing = [name for name in ("version", "groups", "unit") if not hasattr(find("scheme", scheme), name)]
-        if missing:
-            raise UserError(f"--scheme {scheme}: the class has no {' and no '.join(missing)}; see Scheme in plugins.py")
+def chosen_arms(
+    space: SearchSpace, all_splits: bool, all_schemes: bool, globs: Sequence[str], schemes: Sequence[str]
+) -> tuple[Arm, ...]:
+    """The arms that the options ask for, parents included. Raises UserError."""
     own = tuple(custom(scheme) for scheme in schemes)
-    everything = (*space.arms, *own)
-    check_arms(everything)
-    names = list(globs) or ["*"] if all_splits or globs else list(space.short_list)
-    return select(everything, [*names, *(arm.name for arm in own)])
+    names = list(globs)
+    if not globs:
+        names = [arm.name for arm in space.arms] if all_splits or all_schemes else list(space.short_list)
+    more = [arm.name for arm in space.more] if all_schemes else []
+    chosen = select((*space.arms, *space.more, *own), [*names, *more, *(arm.name for arm in own)])
+    check_arms(chosen)
+    return chosen
+
+
+def weighted(recipe: Recipe, space: SearchSpace, texts: Sequence[str]) -> Recipe:
+    """The recipe with the weights of losses that the texts ask for: "equal", "uncertainty" or "TASK=W,TASK=W".
+
+    Raises UserError.
+    """
+    for text in (part.strip() for parts in texts for part in parts.split(",")):
+        task, given, number = text.partition("=")
+        if text == "uncertainty":
+            recipe = dataclasses.replace(recipe, weighting=text)
+        elif text == "equal":
+            recipe = dataclasses.replace(recipe, loss_weight=dict.fromkeys(space.pair.tasks, 1.0))
+        elif not given:
+            raise UserError(f"--loss-weight {text!r}: write equal, uncertainty or {space.pair.tasks[0]}=0.5")
+        elif task not in space.pair.tasks:
+            raise unknown(f"task of {space.pair.name} (--loss-weight TASK=WEIGHT)", task, space.pair.tasks)
+        else:
+            weight = positive(number, f"--loss-weight {text}")
+            recipe = dataclasses.replace(recipe, loss_weight=recipe.loss_weight | {task: weight})
+    return recipe
+
+
+def factors(text: str) -> tuple[float, ...]:
+    """`0.3,1,3` as numbers; no text, none. Raises UserError."""
+    return tuple(positive(part, f"--lr-grid {text}") for part in text.split(",") if text)
+
+
+def positive(text: str, where: str) -> float:
+    """A number above 0. Raises UserError."""
+    try:
+        if 0 < (number := float(text)) < math.inf:
+            return number
+    except ValueError:
+        pass
+    raise UserError(f"{where}: {text!r} is not a number above 0")
+
+
+def widened(arms: Sequence[Arm], planned: Callable[[Sequence[Arm]], list[Trial]], costs: Costs) -> tuple[Arm, ...]:
+    """The arms with the width of wide ones found: each network has the parameters of all one-task networks together,
+    within 1 %, by a secant search over the backbone's option `widen` (Ours). Raises UserError where it has none."""
+    if not any(arm.wide for arm in arms):
+        return tuple(arms)
+    target = math.log(sum(costs.of(trial)[0] for trial in planned([one_task()])))
+
+    def excess(arm: Arm, log_width: float) -> float:
+        at_width = dataclasses.replace(arm, backbone=arm.backbone | {"widen": round(math.exp(log_width), 3)})
+        return math.log(max(costs.of(trial)[0] for trial in planned([at_width]))) - target
+
+    def fitting(arm: Arm) -> Arm:
+        before, now = 0.0, math.log(2) / 2  # parameters grow with the square of the width, nearly
+        error_before, error = excess(arm, before), excess(arm, now)
+        for _ in range(6):
+            if abs(error) < 0.01 or error == error_before:
+                break
+            before, now = now, now - error * (now - before) / (error - error_before)
+            error_before, error = error, excess(arm, now)
+        return dataclasses.replace(arm, backbone=arm.backbone | {"widen": round(math.exp(now), 3)})
+
+    return tuple(fitting(arm) if arm.wide else arm for arm in arms)
 
 
 def changed(
@@ -221,7 +297,7 @@ class Costs:
     def of(self, trial: Trial) -> tuple[int, int]:
         """Parameters, and FLOPs of one image forward."""
         same = (trial.tasks, trial.scheme.label, trial.scheme.source, trial.backbone.label,
-                len(trial.parents) if trial.average else 0)  # fmt: skip
+                trial.backbone.options.get("widen"), len(trial.parents) if trial.average else 0)  # fmt: skip
         if same not in self._known:
             self._known[same] = self._count(trial)
         return self._known[same]
@@ -230,12 +306,11 @@ class Costs:
     def _count(trial: Trial) -> tuple[int, int]:
         from mtlbench.trial import Context
 
-        context = Context(trial)
         try:
-            return context.cost()
-        except UserError:
-            raise
-        except Exception:  # a user's scheme: its trials fail, with a traceback each, and the others go on
+            return Context(trial).cost()
+        except Exception:  # a user's scheme: its trials fail, with the reason each, and the others go on
+            if not is_file(trial.scheme.source):
+                raise
             return 0, 0
 
     def work(self, trial: Trial) -> float:

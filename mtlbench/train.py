@@ -214,6 +214,8 @@ def train(
                     group["lr"] = recipe["lr"] * group["scale"] * factor
                 sgd.zero_grad(set_to_none=True)
                 losses = gradients(net, tasks, batch, recipe, first + i, i / iterations)
+                if i == done:
+                    check_use(net)
                 watch.look(i, losses, net, now=i in curve_at)
                 if recipe["clip"]:
                     for parameters in owners:
@@ -242,6 +244,14 @@ def train(
                 saved = time.monotonic()
             yield (i + 1) / iterations
     record.alphas += alpha_rows(net, iterations)
+
+
+def check_use(net: MultiTaskNet) -> None:
+    """Raises UserError where a parameter has no gradient after a step: nothing depends on it (Ours)."""
+    unused = [name for name, parameter in net.named_parameters() if parameter.requires_grad and parameter.grad is None]
+    if unused:
+        more = f" and {len(unused) - 1} more" if len(unused) > 1 else ""
+        raise UserError(f"the loss does not depend on {unused[0]}{more}: use it in forward, or leave it out")
 
 
 class LossWatch:

@@ -25,5 +25,6 @@ SPACE = replace(
         cross_stitch(True, "cross-stitch-per-channel"),
         *(mtl_shared(width, f"mtl-shared-{name}") for name, width in WIDTHS.items()),
     ),
+    more=(),
     short_list=("one-task", "cross-stitch-alpha-*", "cross-stitch-rate-*", "cross-stitch-from-*"),
 )

@@ -13,5 +13,6 @@ SPACE = replace(
         cross_stitch(True, "cross-stitch-per-channel"),
         *(mtl_shared(width, f"mtl-shared-{name}") for name, width in (("1-16", 1 / 16), ("1-4", 0.25), ("1-1", 1.0))),
     ),
+    more=(),
     short_list=("*",),
 )

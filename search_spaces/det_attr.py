@@ -1,6 +1,6 @@
 """Object detection and attribute prediction (Section 6), Fast R-CNN style."""
 
-from mtlbench.enumerator import standard_arms
+from mtlbench.enumerator import alternatives, standard_arms
 from mtlbench.spec import Pair, Recipe, SearchSpace
 
 SMALL = {"small": True, "width": 0.25, "fc": 256, "dropout": 0.0}
@@ -69,4 +69,5 @@ SPACE = SearchSpace(
     Pair("det_attr", TASKS, "roi"), {"rooms": "quick", "voc2008": "paper"}, (SMOKE, QUICK, SHORT, LONG, PAPER),
     standard_arms(per_channel=False),
     short_list=("one-task", "split-conv3", "split-fc6", "split-fc8", "cross-stitch"),
+    more=alternatives(),
 )  # fmt: skip

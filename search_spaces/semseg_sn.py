@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from mtlbench.enumerator import standard_arms
+from mtlbench.enumerator import alternatives, standard_arms
 from mtlbench.spec import Pair, Recipe, SearchSpace
 
 SMALL = {"small": True, "width": 0.25, "fc": 256, "dropout": 0.0}
@@ -62,4 +62,5 @@ SPACE = SearchSpace(
     Pair("semseg_sn", TASKS, "fcn"), {"rooms": "quick", "nyuv2": "paper"}, (SMOKE, QUICK, SHORT, LONG, PAPER),
     standard_arms(per_channel=True),
     short_list=("one-task", "split-conv3", "split-fc6", "split-fc8", "cross-stitch"),
+    more=alternatives(),
 )  # fmt: skip

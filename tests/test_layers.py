@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "machine"}, {"spec", "cache", "files"}, {"values"}, {"plugins", "metrics", "board"},
-    {"regions", "layers", "folders"},
+    {"regions", "layers", "folders"}, {"sources"},
     {"backbones", "sharing", "tasks", "data"},
     {"weights", "network", "batches", "enumerator", "store", "spaces", "predictions"}, {"train"},
     {"trial", "courier", "reaper"}, {"schedule", "packing", "show"}, {"ray_executor", "display", "stats"},

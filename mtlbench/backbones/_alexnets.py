@@ -15,10 +15,11 @@ STITCHED = ("pool1", "pool2", "pool5", "fc6", "fc7")  # Section 5
 NAMED = 3  # differences of a kind that an error spells out
 
 
-def stages_of(channels: dict[str, int], width: float, fc: int) -> tuple[Stage, ...]:
+def stages_of(channels: dict[str, int], width: float, fc: int, widen: float = 1.0) -> tuple[Stage, ...]:
     """All stages in order; `width` scales their channels (to an even number, for two groups), `fc` sets fc6's and
-    fc7's (0 = scaled too)."""
-    wide = {s: fc if fc and s.startswith("fc") else max(2, round(c * width / 2) * 2) for s, c in channels.items()}
+    fc7's (0 = scaled too), `widen` scales what comes of it."""
+    usual = {s: fc if fc and s.startswith("fc") else max(2, round(c * width / 2) * 2) for s, c in channels.items()}
+    wide = {s: c if widen == 1 else max(2, round(c * widen / 2) * 2) for s, c in usual.items()}
     order = (*channels, "fc8")
     widths = tuple(wide[s] for s in channels)
     return tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED, order, widths) for s in channels)

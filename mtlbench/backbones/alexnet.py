@@ -24,7 +24,8 @@ class Alexnet:
     place of pool5, conv1 padded by 5 and pool1 and pool2 by 1, so that cell i is centred on pixel 16 i, where RoI
     pooling looks for it; torchvision's paddings (2, 0, 0) would put it 15 pixels further. Pooled sizes are rounded up,
     as Caffe's, so that the last cells reach the image's edge; at 224 x 224 torchvision's rounding down does the same.
-    `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width). He start, or
+    `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width), `widen` scales
+    all of these. He start, or
     `weights` (the digest of a file); input scaling is torchvision's in both cases.
     """
 
@@ -35,9 +36,11 @@ class Alexnet:
     bgr = False
     torchvision_weights = "AlexNet_Weights.IMAGENET1K_V1"
 
-    def __init__(self, form: str, width: float = 1.0, fc: int = 0, dropout: float = 0.5, weights: str = "") -> None:
+    def __init__(
+        self, form: str, width: float = 1.0, fc: int = 0, dropout: float = 0.5, weights: str = "", widen: float = 1.0
+    ) -> None:
         self.form, self.dropout, self.weights = form, dropout, weights
-        self.stages = stages_of(CHANNELS, width, fc)
+        self.stages = stages_of(CHANNELS, width, fc, widen)
         self.channels = {stage.name: stage.channels for stage in self.stages}
         pool = (3, 2, 0)  # of form `fcn`, the only one whose geometry is read
         self.geometry = geometry_of([(11, 4, 100), pool, pool, pool, (CELLS, 1, 0)], hold=False)

@@ -19,10 +19,11 @@ class Caffenet:
 
     Form `fcn`: FCN-32s (Long et al. 2015): conv1 padded by 100, fc6 and fc7 as convolutions. Form `roi`: Fast R-CNN
     (Girshick 2015): conv1 padded by 5, pool1 and pool2 by 1, RoI pooling 6 x 6 at stride 16 in place of pool5.
-    `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width), `dropout` opens
-    fc7 and the heads. `small` (Ours, for images of about 64 pixels): conv1 5x5 at stride 2, "same" paddings, fc6 over
-    3 x 3 cells; the last map has stride 16 (`fcn`), or RoI pooling works at stride 4 (`roi`: pool2 at stride 1). He
-    start, or `weights` (the digest of a file), which expect Caffe's inputs: BGR, 0-255, minus the mean.
+    `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width), `widen` scales
+    all of these, `dropout` opens fc7 and the heads. `small` (Ours, for images of about 64 pixels): conv1 5x5 at stride
+    2, "same" paddings, fc6 over 3 x 3 cells; the last map has stride 16 (`fcn`), or RoI pooling works at stride 4
+    (`roi`: pool2 at stride 1). He start, or `weights` (the digest of a file), which expect Caffe's inputs: BGR, 0-255,
+    minus the mean.
     """
 
     version = 1
@@ -32,12 +33,13 @@ class Caffenet:
     torchvision_weights = ""
 
     def __init__(
-        self, form: str, width: float = 1.0, fc: int = 0, small: bool = False, dropout: float = 0.5, weights: str = ""
-    ) -> None:
+        self, form: str, width: float = 1.0, fc: int = 0, small: bool = False, dropout: float = 0.5, weights: str = "",
+        widen: float = 1.0,
+    ) -> None:  # fmt: skip
         self.form, self.small, self.dropout, self.weights = form, small, dropout, weights
         # A start from scratch wants inputs near unit size (Ours).
         self.std = (1.0, 1.0, 1.0) if weights else (64.0, 64.0, 64.0)
-        self.stages = stages_of(CHANNELS, width, fc)
+        self.stages = stages_of(CHANNELS, width, fc, widen)
         self.channels = {stage.name: stage.channels for stage in self.stages}
         padding = 1 if small else 0
         pool = (3, 2, padding)  # of form `fcn`, the only one whose geometry is read
