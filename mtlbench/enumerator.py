@@ -111,7 +111,9 @@ def called(spec: str) -> tuple[str, dict[str, Any]]:
         return spec, {}
     try:
         call = ast.parse(f"f({inside}", mode="eval").body
-        if not isinstance(call, ast.Call) or call.args or any(k.arg is None for k in call.keywords):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+            raise ValueError
+        if not all(keyword.arg for keyword in call.keywords):  # **{...}
             raise ValueError
         return place.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError) as error:

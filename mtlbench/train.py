@@ -128,8 +128,8 @@ def by_owner(net: MultiTaskNet) -> list[list[nn.Parameter]]:
     """
     groups: dict[str, list[nn.Parameter]] = {}
     for name, parameter in net.named_parameters():
-        part, first, second, *_ = name.split(".")
-        owner = {"trunk": second, "heads": first}.get(part, part)
+        part, *places = name.split(".")
+        owner = {"trunk": places[1], "heads": places[0]}.get(part, part) if len(places) > 1 else part
         if parameter.requires_grad:
             groups.setdefault(owner, []).append(parameter)
     return list(groups.values())

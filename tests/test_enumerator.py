@@ -124,14 +124,14 @@ def test_arms_that_cannot_be() -> None:
 
 def test_a_scheme_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
-    file.write_text("class HalfAndHalf:\n    version = 3\n")
+    file.write_text("class HalfAndHalf:\n    version = 3\n    groups = unit = None\n")
     arm = custom(f"{file}:HalfAndHalf")
     assert arm.name == "half-and-half"
     assert plugin("scheme", arm.scheme, {}) == Plugin("HalfAndHalf", {}, 3, f"{file}:HalfAndHalf")
     with pytest.raises(UserError, match="no class in mine.py called 'Half'"):
         custom(f"{file}:Half")
-    file.write_text("import nothing_like_this")
-    with pytest.raises(UserError, match="ModuleNotFoundError"):
+    file.write_text("class Half:\n    version = 3\n    def groups(self, stage, tasks): ...\n")
+    with pytest.raises(UserError, match="the class has no unit; type: mtlbench check .*mine.py:Half"):
         custom(f"{file}:Half")
     with pytest.raises(UserError, match="no such file"):
         custom(f"{tmp_path}/other.py:Half")
