@@ -19,7 +19,7 @@ from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 
 BASELINE = "one-task"
-HIDDEN_ARMS = ("ensemble-member",)  # parents only: in the frame, never in a table or figure
+HIDDEN_ARMS = ("ensemble-member", "branching-search")  # parents only: in the frame, never in a table or figure
 IDENTITY = ["pair", "dataset", "backbone", "recipe"]  # what a comparison never mixes
 FEWEST_SEEDS = 3  # below this an interval would be a guess
 _LEADING = ("one-task", "ensemble", "one-task-longer", "mtl-shared")
@@ -77,7 +77,8 @@ def newest(
     stale = chosen["key"].nunique() - current["key"].nunique()
     if stale:
         note += f"; left out: {stale} older trial{'s' if stale > 1 else ''} of other versions or options"
-    return current.reset_index(drop=True), note + "."
+    current, rates = at_best_rates(current)
+    return current.reset_index(drop=True), note + rates + "."
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -182,11 +183,38 @@ def _usual_parents(trials: pd.DataFrame) -> dict[str, list[str]]:
         from_others = arm == "one-task-longer" or (
             arm.startswith("cross-stitch") and not arm.endswith(("-from-scratch", "-from-imagenet"))
         )
-        names = [BASELINE, *HIDDEN_ARMS] if arm == "ensemble" else [BASELINE] if from_others else []
+        names = [BASELINE, HIDDEN_ARMS[0]] if arm == "ensemble" else [BASELINE] if from_others else []
         found[key] = [
             keys.get((name, seed, one), f"{name} {seed} {one}") for name in names for one in ([task] if task else tasks)
         ]
     return found
+
+
+def at_best_rates(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Arms that were trained at several learning rates (`ARM`, `ARM@3`, ...) at the one that is best on val, under the
+    arm's own name; and a clause that says which.
+
+    Best is the highest mean change of the headline against one-task at the recipe's rate, over the seeds that all rates
+    have: over the tasks of a joint network, of each task where it has a network of its own. Without numbers of val the
+    recipe's rate stays. Ours: one fixed rate favours some arms.
+    """
+    if not frame["arm"].str.contains("@").any():
+        return frame, ""
+    joint = frame[frame["subset"] != "cost"].groupby("key")["task"].nunique().gt(1)
+    families = frame["arm"].str.split("@").str[0].rename("family")
+    cell = frame["task"].where(~frame["key"].map(joint).fillna(False).astype(bool), "").rename("cell")
+    changes = relative_change(frame, subset="val")
+    changes = changes.assign(family=changes["arm"].str.split("@").str[0])
+    keep, chosen = pd.Series(False, index=frame.index), []
+    for (family, task), rows in frame.groupby([families, cell], sort=False):
+        own = changes[(changes["family"] == family) & changes["task"].isin([task] if task else changes["task"])]
+        table = own.pivot(index=["seed", "task"], columns="arm", values="change").dropna()
+        best = str(table.mean().idxmax()) if len(table) and table.shape[1] == rows["arm"].nunique() else family
+        keep[rows.index[rows["arm"] == best]] = True
+        if best != family:
+            chosen.append(f"{family}{f' ({task})' if task else ''} at {best.partition('@')[2]} x the rate")
+    said = ", ".join(chosen) if chosen else "the recipe's own for every arm"
+    return frame[keep].assign(arm=families[keep]), f"; learning rates chosen on val: {said}"
 
 
 def published() -> pd.DataFrame:
