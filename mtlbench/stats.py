@@ -201,12 +201,13 @@ def at_best_rates(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     if not frame["arm"].str.contains("@").any():
         return frame, ""
     joint = frame[frame["subset"] != "cost"].groupby("key")["task"].nunique().gt(1)
-    families = frame["arm"].str.split("@").str[0].rename("family")
+    families = frame["arm"].str.split("@").str[0].astype(frame["arm"].dtype).rename("family")
     cell = frame["task"].where(~frame["key"].map(joint).fillna(False).astype(bool), "").rename("cell")
     changes = relative_change(frame, subset="val")
     changes = changes.assign(family=changes["arm"].str.split("@").str[0])
     keep, chosen = pd.Series(False, index=frame.index), []
-    for (family, task), rows in frame.groupby([families, cell], sort=False):
+    for where, rows in frame.groupby([families, cell], sort=False):
+        family, task = map(str, where)
         own = changes[(changes["family"] == family) & changes["task"].isin([task] if task else changes["task"])]
         table = own.pivot(index=["seed", "task"], columns="arm", values="change").dropna()
         best = str(table.mean().idxmax()) if len(table) and table.shape[1] == rows["arm"].nunique() else family
