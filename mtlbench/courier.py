@@ -13,8 +13,8 @@ from typing import Any
 
 from mtlbench.files import StoreBroken, replacing, writing
 from mtlbench.folders import MADE
-from mtlbench.plugins import file_of, is_file
-from mtlbench.spec import Plugin, Trial, short_hash
+from mtlbench.plugins import class_of, file_of, is_file
+from mtlbench.spec import Trial, short_hash
 from mtlbench.store import Store
 
 CHUNK = 16 << 20  # bytes in one message
@@ -147,7 +147,8 @@ def _send(call: Call, trial: dict[str, Any], folder: Path, names: list[str]) -> 
 
 def user_sources(trials: Iterable[Trial]) -> dict[str, str]:
     """{absolute path: text} of the users' plug-in files that the trials name."""
-    files = {file_of(p.source) for t in trials for p in (t.dataset, t.backbone, t.scheme) if is_file(p.source)}
+    named = [place for t in trials for place in (*t.task_files.values(), *(p.source for p in t.plugins))]
+    files = {file_of(place) for place in named if is_file(place)}
     return {str(path): path.read_text() for path in files}
 
 
@@ -168,17 +169,17 @@ def with_weights(trial: Trial, base: Path, call: Call) -> Trial:
 def with_sources(trial: Trial, base: Path, call: Call) -> Trial:
     """The trial with its user's files at hand: where this machine lacks them, or has others, copies below `base`."""
 
-    def at_hand(plugin: Plugin) -> Plugin:
-        if not is_file(plugin.source):
-            return plugin
-        path = file_of(plugin.source)
+    def local(source: str) -> str:
+        if not is_file(source):
+            return source
+        path = file_of(source)
         text = call("source", str(path))
         if not path.is_file() or path.read_text() != text:
             path = base / "sources" / short_hash(text) / path.name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-        return dataclasses.replace(plugin, source=f"{path}:{plugin.name}")
+        return f"{path}:{class_of(source)}"
 
-    return dataclasses.replace(
-        trial, dataset=at_hand(trial.dataset), backbone=at_hand(trial.backbone), scheme=at_hand(trial.scheme)
-    )
+    dataset, backbone, scheme = (dataclasses.replace(p, source=local(p.source)) for p in trial.plugins)
+    tasks = {name: local(place) for name, place in trial.task_files.items()}
+    return dataclasses.replace(trial, dataset=dataset, backbone=backbone, scheme=scheme, task_files=tasks)

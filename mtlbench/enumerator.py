@@ -215,8 +215,9 @@ def expand(
                 own, weights_file = starts[arm.start or recipe.init]
                 own = dataclasses.replace(own, options=own.options | arm.backbone)
                 trials[arm.name, seed, "" if arm.joint else tasks[0]] = Trial(
-                    pair=pair.name, arm=arm.name, seed=seed, recipe_name=recipe.name, tasks=tasks,
-                    task_versions={task: find("task", task).version for task in tasks}, form=pair.form,
+                    pair=pair.name, arm=arm.name, seed=seed, recipe_name=recipe.name, tasks=tasks, form=pair.form,
+                    task_versions={task: find("task", pair.files.get(task, task)).version for task in tasks},
+                    task_files={task: file for task, file in pair.files.items() if task in tasks},
                     dataset=dataset, data_root=data_root, fingerprint=fingerprint, backbone=own, scheme=scheme,
                     recipe=identity_of(recipe, tasks, goes_on, arm.rate),
                     iterations=_iterations(arm, tasks, recipe, goes_on), weights_file="" if goes_on else weights_file,

@@ -18,8 +18,7 @@ from mtlbench.spec import FORMAT, Options, Trial
 
 RESULT = {"format": int, "files": dict, "scores": list, "metrics": dict, "cost": dict, "backbone": str,
           "architecture": list, "counts": dict, "environment": dict, "finished": str}  # fmt: skip
-# All that a trial's folder holds before its first attempt.
-PLANNED = ("trial.json", "names.json", "dataset.py", "backbone.py", "scheme.py")
+PLANNED = ("trial.json", "names.json", "sources.json")  # all that a trial's folder holds before its first attempt
 MADE = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt", "result.json")  # by one
 
 

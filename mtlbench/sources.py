@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtlbench.files import write
 from mtlbench.folders import Damaged, read_trial
-from mtlbench.plugins import file_of, is_file
-from mtlbench.spec import Plugin, Trial
+from mtlbench.plugins import class_of, file_of, is_file
+from mtlbench.spec import KINDS, Trial
 
-KINDS = ("dataset", "backbone", "scheme")  # a copy is called so, with .py
+FILE = "sources.json"  # in a trial's folder
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Change:
     """A file that is not what it was when some of its results were made, though its version is the same."""
 
     path: Path
-    plugin: Plugin
+    version: int
     kept: int  # finished trials of the older text, which stay as they are
     held: tuple[Trial, ...]  # trials that must not run beside them
 
@@ -29,45 +30,49 @@ class Change:
         trials = "trial" if self.kept == 1 else "trials"
         arms = sorted({trial.arm for trial in self.held})
         return (f"{self.path} has changed since {self.kept} finished {trials}, but its version is still "
-                f"{self.plugin.version}: they stay as they are, and {len(self.held)} missing of "
-                f"{', '.join(arms)} will not run, so that the two are never mixed. Raise `version` in the file, or "
-                f"train all its seeds again with --force {arms[0]!r}")  # fmt: skip
+                f"{self.version}: they stay as they are, and {len(self.held)} missing of {', '.join(arms)} will not "
+                f"run, so that the two are never mixed. Raise `version` in the file, or train all its seeds again "
+                f"with --force {arms[0]!r}")  # fmt: skip
 
 
 def keep_sources(trial: Trial, folder: Path) -> None:
-    """Put copies of the trial's user files into its folder; a file that cannot be read here is left out."""
-    for kind in KINDS:
-        if (text := _text_of(getattr(trial, kind))) is not None:
-            write(folder / f"{kind}.py", text)
+    """Write the texts of the trial's user files into its folder; a file that cannot be read here is left out."""
+    texts = {name: _text(place) for name, (place, _) in _files(trial).items()}
+    if known := {name: text for name, text in texts.items() if text is not None}:
+        write(folder / FILE, json.dumps(known, indent=1) + "\n")
 
 
 def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list[Change]:
-    """What may not run as things are: trials of a user's file whose text differs from the copy beside a finished result
-    of the same plug-in and version in `group` (a pair and data set's folder), unless that trial is trained `again`."""
-    found = []
-    for kind in KINDS:
-        plugins = {plugin.source: plugin for trial in missing if is_file((plugin := getattr(trial, kind)).source)}
-        for plugin in plugins.values():
-            text, kept = _text_of(plugin), 0
-            for copy in group.glob(f"*/{kind}.py"):
-                if copy.parent.name in again or not (copy.parent / "result.json").exists():
-                    continue
-                try:
-                    old = getattr(read_trial(copy.parent), kind)
-                except Damaged:
-                    continue
-                same = (old.name, old.version) == (plugin.name, plugin.version) and is_file(old.source)
-                kept += same and copy.read_text() != text
-            if kept and text is not None:
-                held = tuple(trial for trial in missing if getattr(trial, kind).source == plugin.source)
-                found.append(Change(file_of(plugin.source), plugin, kept, held))
-    return found
+    """What may not run as things are: trials of a user's file whose text differs from that beside a finished result of
+    the same class and version in `group` (a pair and data set's folder), unless that trial is trained `again`."""
+    wanted = dict.fromkeys((name, *found) for trial in missing for name, found in _files(trial).items())
+    kept = dict.fromkeys(wanted, 0)
+    for result in group.glob("*/result.json") if wanted else ():
+        if result.parent.name in again:
+            continue
+        try:
+            files, texts = _files(read_trial(result.parent)), json.loads((result.parent / FILE).read_text())
+        except (Damaged, OSError, ValueError):
+            continue
+        for name, place, version in wanted:
+            old, old_version = files.get(name, ("", 0))
+            same = (class_of(old), old_version) == (class_of(place), version) if old else False
+            kept[name, place, version] += same and texts.get(name) != _text(place)
+    return [
+        Change(file_of(place), version, count, tuple(t for t in missing if _files(t).get(name) == (place, version)))
+        for (name, place, version), count in kept.items() if count
+    ]  # fmt: skip
 
 
-def _text_of(plugin: Plugin) -> str | None:
-    if not is_file(plugin.source):
-        return None
+def _files(trial: Trial) -> dict[str, tuple[str, int]]:
+    """{"scheme" and the like: (FILE.py:Class, version)} of a trial's user files."""
+    plugins = {kind: (plugin.source, plugin.version) for kind, plugin in zip(KINDS, trial.plugins, strict=True)}
+    tasks = {f"task {task}": (place, trial.task_versions[task]) for task, place in trial.task_files.items()}
+    return {name: found for name, found in (plugins | tasks).items() if is_file(found[0])}
+
+
+def _text(place: str) -> str | None:
     try:
-        return file_of(plugin.source).read_text()
+        return file_of(place).read_text()
     except OSError:
         return None

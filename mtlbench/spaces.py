@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import runpy
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def load(name: str) -> SearchSpace:
         raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(space, SearchSpace):
         raise UserError(f"{path} has no SPACE = SearchSpace(...)")
-    return space
+    here = path.resolve().parent
+    beside = {task: str(here / place) for task, place in space.pair.files.items()}
+    return dataclasses.replace(space, pair=dataclasses.replace(space.pair, files=beside))
 
 
 def recipe_of(space: SearchSpace, name: str) -> Recipe:

@@ -19,11 +19,15 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two or more tasks that are compared together, in one form of the backbones (`fcn` or `roi`)."""
+    """Two or more tasks that are compared together, in one form of the backbones (`fcn` or `roi`).
+
+    `files` says where tasks are that the package does not have: {name: "FILE.py:Class"}, beside the space's file.
+    """
 
     name: str
     tasks: tuple[str, ...]
     form: str
+    files: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Recipe:
 
 PRECISIONS = ("fp32", "bf16")
 STARTS = ("scratch", "imagenet")
+KINDS = ("dataset", "backbone", "scheme")  # of a trial's plug-ins, besides its tasks
 WEIGHTINGS = ("fixed", "uncertainty")
 # Fields that are younger than the format: at their defaults they are no part of a key, and older results stay valid.
 ADDED = {"weighting": "fixed"}
@@ -158,12 +163,18 @@ class Trial:
     average: bool
     parents: tuple[str, ...]  # keys
     weights_file: str = ""  # that the network starts from: the one whose digest is the backbone's option `weights`
+    task_files: dict[str, str] = field(default_factory=dict)  # of users' own tasks: {name: "FILE.py:Class"}
     setting: str = ""  # hash of data, backbone and the whole recipe: what is compared must share it
+
+    @property
+    def plugins(self) -> tuple[Plugin, Plugin, Plugin]:
+        """Those of KINDS."""
+        return self.dataset, self.backbone, self.scheme
 
     def identity(self) -> Options:
         """All that can change this trial's numbers; names, paths and devices are absent."""
-        plugin = {k: {"name": p.name, "options": p.options, "version": p.version} for k, p in
-                  (("dataset", self.dataset), ("backbone", self.backbone), ("scheme", self.scheme))}
+        plugin = {k: {"name": p.name, "options": p.options, "version": p.version}
+                  for k, p in zip(KINDS, self.plugins, strict=True)}  # fmt: skip
         return {
             "format": FORMAT, "tasks": list(self.tasks), "task_versions": self.task_versions, "form": self.form,
             **plugin, "fingerprint": self.fingerprint, "recipe": self.recipe, "iterations": self.iterations,
@@ -189,7 +200,7 @@ class Trial:
     def from_json(data: Options) -> Trial:
         """The trial that `to_json` described."""
         data = dict(data)
-        for kind in ("dataset", "backbone", "scheme"):
+        for kind in KINDS:
             data[kind] = Plugin(**data[kind])
         for name in ("tasks", "parents"):
             data[name] = tuple(data[name])

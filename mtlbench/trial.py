@@ -61,9 +61,9 @@ def _subsets(plugin: str, data_root: str, short_side: int, long_side: int) -> di
 
 
 @lru_cache(maxsize=16)
-def _facts(task: str, plugin: str, data_root: str) -> Options:
+def _facts(task: str, place: str, plugin: str, data_root: str) -> Options:
     dataset, _ = _opened(plugin, data_root)
-    return find("task", task).fit(dataset.categories(task), dataset.subset("train"))
+    return find("task", place).fit(dataset.categories(task), dataset.subset("train"))
 
 
 @lru_cache(maxsize=1)
@@ -104,8 +104,9 @@ class Context:
         self._seen = (data, trial.data_root, recipe["short_side"], recipe["long_side"])
         self.subsets = _subsets(*self._seen)
         self.tasks: dict[str, Task] = {
-            name: create("task", name, categories=self.dataset.categories(name),
-                         facts=_facts(name, data, trial.data_root), **recipe["task_options"].get(name, {}))
+            name: create("task", trial.task_files.get(name, name), categories=self.dataset.categories(name),
+                         facts=_facts(name, trial.task_files.get(name, name), data, trial.data_root),
+                         **recipe["task_options"].get(name, {}))
             for name in trial.tasks
         }
         backbone = self.backbone()

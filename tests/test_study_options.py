@@ -14,7 +14,7 @@ from mtlbench import spaces
 from mtlbench.enumerator import Broken, at_rates, check_arms, custom, every_split, expand, one_task, plugin
 from mtlbench.errors import UserError
 from mtlbench.folders import PLANNED
-from mtlbench.sources import changes, keep_sources
+from mtlbench.sources import FILE, changes, keep_sources
 from mtlbench.spec import Arm, Plugin, SearchSpace, Trial, as_data, identity_of
 from mtlbench.study import chosen_arms, factors, weighted, widened
 
@@ -163,7 +163,7 @@ def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path:
     (folder / "trial.json").write_text(json.dumps(done.to_json()))
     keep_sources(done, folder)
     (folder / "result.json").write_text("{}")
-    assert (folder / "scheme.py").read_text() == file.read_text() and "scheme.py" in PLANNED
+    assert json.loads((folder / FILE).read_text()) == {"scheme": file.read_text()} and FILE in PLANNED
     assert changes([split, missing], group, ()) == []
     file.write_text(SCHEME.format(version=1) + "# changed\n")
     (change,) = changes([split, missing], group, ())
