@@ -56,7 +56,7 @@ def alternatives() -> tuple[Arm, ...]:
     """Known alternatives to cross-stitch, and controls as wide as all one-task networks together (Ours)."""
     return (
         Arm("nddr", "nddr", parents=(BASELINE,)),
-        Arm("sluice", "sluice", parents=(BASELINE,)),
+        Arm("sluice", "sluice"),
         Arm("mtan", "mtan"),
         Arm("soft-sharing", "soft_sharing"),
         Arm(SEARCH, "branching_search"),
@@ -178,7 +178,7 @@ def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
     """A plug-in with the version that its class states now; a user's file is named by its class."""
     version = (scheme_class(name) if kind == "scheme" else find(kind, name)).version
     if is_file(name):
-        return Plugin(name.rpartition(":")[2], options, version, name)
+        return Plugin(class_of(name), options, version, f"{file_of(name)}:{class_of(name)}")
     return Plugin(name, options, version)
 
 

@@ -193,6 +193,7 @@ class Stage:
     stitched: bool  # a default place for units
     order: tuple[str, ...]  # all stages of the trunk, then `fc8`
     widths: tuple[int, ...]  # channels of all stages of the trunk
+    pooling: tuple[str, ...]  # all stages of the trunk without parameters
 
     def before(self, other: str) -> bool:
         """Whether this stage comes before the one named `other`."""

@@ -6,9 +6,10 @@ import dataclasses
 import runpy
 from pathlib import Path
 
+from mtlbench import plugins
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
-from mtlbench.spec import Recipe, SearchSpace
+from mtlbench.spec import Pair, Recipe, SearchSpace
 
 
 def carried(name: str) -> Path:
@@ -37,7 +38,33 @@ def load(name: str) -> SearchSpace:
         raise UserError(f"{path} has no SPACE = SearchSpace(...)")
     here = path.resolve().parent
     beside = {task: str(here / place) for task, place in space.pair.files.items()}
-    return dataclasses.replace(space, pair=dataclasses.replace(space.pair, files=beside))
+    pair = dataclasses.replace(space.pair, files=beside)
+    check_tasks(pair, path)
+    return dataclasses.replace(space, pair=pair)
+
+
+def check_tasks(pair: Pair, path: Path) -> None:
+    """Raises UserError for a user's own task that the pair lacks, that is built in, or that has another form."""
+    for task, file in pair.files.items():
+        if task not in pair.tasks or not task.isidentifier() or task in plugins.names("task"):
+            raise UserError(f"{path}: {task!r} in files must be a task of the pair, a plain word, and not built in")
+        if (form := plugins.find("task", file).form) != pair.form:
+            raise UserError(f"{path}: task {task} is of form {form}, the pair of form {pair.form}")
+
+
+def like(name: str, pair: Pair, datasets: dict[str, str] | None = None) -> SearchSpace:
+    """The built-in space `name` for a pair of other tasks: its arms, and its recipes but `paper`, with the longest of
+    their iterations for every task; weights and options of tasks that the pair lacks are left out."""
+    base = load(name)
+    recipes = tuple(
+        dataclasses.replace(
+            recipe, iterations=dict.fromkeys(pair.tasks, max(recipe.iterations.values())),
+            loss_weight={task: weight for task, weight in recipe.loss_weight.items() if task in pair.tasks},
+            task_options={task: options for task, options in recipe.task_options.items() if task in pair.tasks},
+        ) for recipe in base.recipes if recipe.name != "paper"
+    )  # fmt: skip
+    datasets = datasets or {data: recipe for data, recipe in base.datasets.items() if recipe != "paper"}
+    return dataclasses.replace(base, pair=pair, recipes=recipes, datasets=datasets)
 
 
 def recipe_of(space: SearchSpace, name: str) -> Recipe:

@@ -164,6 +164,7 @@ class Trial:
     parents: tuple[str, ...]  # keys
     weights_file: str = ""  # that the network starts from: the one whose digest is the backbone's option `weights`
     task_files: dict[str, str] = field(default_factory=dict)  # of users' own tasks: {name: "FILE.py:Class"}
+    keep_weights: bool = False  # whether it leaves weights.pt though no other trial starts from it
     setting: str = ""  # hash of data, backbone and the whole recipe: what is compared must share it
 
     @property

@@ -109,9 +109,12 @@ class Store:
             return None
 
     def done(self, trial: Trial) -> bool:
-        """Whether the trial is finished, readable and has the files that its children need, in their sizes."""
+        """Whether the trial is finished, readable and has the files that its children need, in their sizes, and its
+        weights where it is to keep them."""
         result = self.result(trial)
-        return result is not None and not lost_files(self.folder(trial), result)
+        if result is None or trial.keep_weights and "weights.pt" not in result["files"]:
+            return False
+        return not lost_files(self.folder(trial), result)
 
     def plan(self, trials: Iterable[Trial]) -> None:
         """Note the trials that will run, for `mtlbench status` and tables. Raises StoreBroken."""

@@ -31,7 +31,7 @@ from mtlbench.enumerator import (
 )
 from mtlbench.errors import UserError
 from mtlbench.machine import cores
-from mtlbench.plugins import Dataset, create, is_file, unknown
+from mtlbench.plugins import Dataset, class_of, create, is_file, unknown
 from mtlbench.schedule import Queue, Resources, interrupts, run_local
 from mtlbench.sources import changes
 from mtlbench.spaces import load, recipe_of
@@ -48,7 +48,8 @@ def run_study(
     val_fraction: float | None, recipe: str, backbone: str, init: Sequence[str], weights: Path | None,
     precision: str | None, task_options: Sequence[str], loss_weights: Sequence[str], lr_grid: str, all_splits: bool,
     all_schemes: bool, arms: Sequence[str], schemes: Sequence[str], seeds: str, executor: str,
-    gpus_per_trial: float | None, resume_every: float, address: str, dry_run: bool, force: str, results: Path,
+    gpus_per_trial: float | None, resume_every: float, address: str, dry_run: bool, force: str,
+    keep_weights: Sequence[str], results: Path,
 ) -> int:  # fmt: skip
     """Run a study and return the exit status: 0, or 1 where trials failed. Raises UserError."""
     if pair and space and pair != space:
@@ -61,7 +62,7 @@ def run_study(
     if dataset not in study.datasets and ".py" not in dataset:
         raise unknown(f"data set for {study.pair.name}", dataset, study.datasets)
     chosen = changed(
-        recipe_of(study, recipe or study.datasets.get(dataset, "short")), study, dataset, backbone, precision,
+        recipe_of(study, recipe or study.datasets.get(dataset) or usual(study)), study, dataset, backbone, precision,
         data_options_of(data_options, val_fraction), parse_nested(task_options, "--task-option"),
     )  # fmt: skip
     chosen = weighted(chosen, study, loss_weights)
@@ -74,17 +75,20 @@ def run_study(
     pretrained = pretrained_of(columns, study.pair.form, weights) if needs_weights(wanted, chosen) else None
     if weights and not pretrained:
         raise UserError("--weights: no network starts from ImageNet weights; add --init imagenet")
-    data, fingerprint, root = prepared(dataset, chosen, data_root, console)
+    data, fingerprint, root = prepared(dataset, study.pair.tasks, chosen, data_root, console)
     costs = Costs()
 
     def planned(arms: Sequence[Arm], seeds: Sequence[int]) -> list[Trial]:
         return expand(study.pair, arms, seeds, data, root, fingerprint, columns, chosen, pretrained)
 
-    trials = planned(widened(wanted, lambda arms: planned(arms, numbers[:1]), costs), numbers)
+    trials = keeping(planned(widened(wanted, lambda arms: planned(arms, numbers[:1]), costs), numbers), keep_weights)
     done = {trial.key for trial in trials if store.done(trial)}
     forced = matching([arm.name for arm in wanted], force) if force else []
     fresh = {trial.key for trial in trials if trial.arm in forced}
     done -= fresh
+    if without := [trial for trial in unique(trials) if trial.key not in fresh and lacks_weights(trial, store)]:
+        console.print(f"{len(without)} finished trials kept no weights and train again for --keep-weights, on a "
+                      "processor of the same kind to the same numbers", highlight=False, soft_wrap=True)  # fmt: skip
     if dry_run:
         console.print(listing(trials, done, costs))
         missing = [trial for trial in unique(trials) if trial.key not in done]
@@ -144,9 +148,23 @@ def bytes_of(missing: Sequence[Trial], costs: Costs) -> int:
     """What the trials write to the store, roughly: weights that others may start from, small files, and the resume
     files (weights and momentum) of those that run at a time."""
     weights = {trial.key: 4 * costs.of(trial)[0] for trial in missing}
-    kept = sum(weights[trial.key] for trial in missing if len(trial.tasks) == 1 and not trial.parents)
+    kept = sum(weights[t.key] for t in missing if t.keep_weights or len(t.tasks) == 1 and not t.parents)
     largest = sorted(weights.values())[-cores() :]
     return kept + SMALL_FILES * len(missing) + 2 * sum(largest)
+
+
+def keeping(trials: Sequence[Trial], globs: Sequence[str]) -> list[Trial]:
+    """The trials; those whose arm matches one of the globs, under any of its names, keep their weights. Raises
+    UserError."""
+    arms = {name for glob in globs for name in matching(sorted({trial.arm for trial in trials}), glob)}
+    keys = {trial.key for trial in trials if trial.arm in arms and not trial.average}
+    return [dataclasses.replace(trial, keep_weights=True) if trial.key in keys else trial for trial in trials]
+
+
+def lacks_weights(trial: Trial, store: Store) -> bool:
+    """Whether the trial is finished, and not done only because it kept no weights."""
+    result = store.result(trial) if trial.keep_weights else None
+    return result is not None and "weights.pt" not in result["files"]
 
 
 def chosen_arms(
@@ -158,9 +176,9 @@ def chosen_arms(
     if not globs:
         names = [arm.name for arm in space.arms] if all_splits or all_schemes else list(space.short_list)
     more = [arm.name for arm in space.more] if all_schemes else []
-    chosen = select((*space.arms, *space.more, *own), [*names, *more, *(arm.name for arm in own)])
-    check_arms(chosen)
-    return chosen
+    everything = (*space.arms, *space.more, *own)
+    check_arms(everything)
+    return select(everything, [*names, *more, *(arm.name for arm in own)])
 
 
 def weighted(recipe: Recipe, space: SearchSpace, texts: Sequence[str]) -> Recipe:
@@ -234,11 +252,23 @@ def changed(
         if task not in space.pair.tasks:
             raise unknown(f"task of {space.pair.name} (--task-option TASK.NAME=VALUE)", task, space.pair.tasks)
     tasks = {task: recipe.task_options.get(task, {}) | more for task, more in task_options.items()}
-    data = recipe.dataset_options.get(dataset, {}) | data_options
+    name = name_of(dataset)
+    data = recipe.dataset_options.get(name, {}) | data_options
     return dataclasses.replace(
         recipe, precision=precision or recipe.precision, task_options=recipe.task_options | tasks,
-        dataset_options=recipe.dataset_options | ({dataset: data} if data else {}),
+        dataset_options=recipe.dataset_options | ({name: data} if data else {}),
     )  # fmt: skip
+
+
+def usual(space: SearchSpace) -> str:
+    """The recipe for a data set that the space does not name: short, or the first."""
+    names = [recipe.name for recipe in space.recipes]
+    return "short" if "short" in names else names[0]
+
+
+def name_of(dataset: str) -> str:
+    """What a data set goes by in recipes: a file by its class, since paths are no part of an identity."""
+    return class_of(dataset) if is_file(dataset) else dataset
 
 
 def data_options_of(texts: Sequence[str], val_fraction: float | None) -> Options:
@@ -281,9 +311,15 @@ def opened(name: str, options: Options, data_root: Path | None) -> tuple[Dataset
     return open_dataset(data, root), data, root
 
 
-def prepared(name: str, recipe: Recipe, data_root: Path | None, console: Console) -> tuple[Plugin, str, str]:
-    """The data set with its caches made, its fingerprint, and its folder as absolute text."""
-    dataset, data, root = opened(name, recipe.dataset_options.get(name, {}), data_root)
+def prepared(
+    name: str, tasks: Sequence[str], recipe: Recipe, data_root: Path | None, console: Console
+) -> tuple[Plugin, str, str]:
+    """The data set with its caches made, its fingerprint, and its folder as absolute text. Raises UserError where it
+    has no labels for one of the tasks."""
+    dataset, data, root = opened(name, recipe.dataset_options.get(name_of(name), {}), data_root)
+    if lacking := [task for task in tasks if task not in dataset.tasks]:
+        raise UserError(f"{name} has no labels for {' and '.join(lacking)} (it has {', '.join(dataset.tasks)}); give a "
+                        "--pair of its tasks, docs/own_task.md says how to make one")  # fmt: skip
     dataset.prepare(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
     return data, dataset.fingerprint(), root
 
