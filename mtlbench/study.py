@@ -87,8 +87,8 @@ def run_study(
     fresh = {trial.key for trial in trials if trial.arm in forced}
     done -= fresh
     if without := [trial for trial in unique(trials) if trial.key not in fresh and lacks_weights(trial, store)]:
-        console.print(f"{len(without)} finished trials kept no weights and train again for --keep-weights, on a "
-                      "processor of the same kind to the same numbers", highlight=False, soft_wrap=True)  # fmt: skip
+        console.print(f"finished without keeping weights: {len(without)}; trained again for --keep-weights (on a "
+                      "processor of the same kind to the same numbers)", highlight=False, soft_wrap=True)  # fmt: skip
     if dry_run:
         console.print(listing(trials, done, costs))
         missing = [trial for trial in unique(trials) if trial.key not in done]
@@ -171,12 +171,13 @@ def chosen_arms(
     space: SearchSpace, all_splits: bool, all_schemes: bool, globs: Sequence[str], schemes: Sequence[str]
 ) -> tuple[Arm, ...]:
     """The arms that the options ask for, parents included. Raises UserError."""
-    own = tuple(custom(scheme) for scheme in schemes)
+    known = (*space.arms, *space.more)
+    own = tuple(map(custom, schemes))
     names = list(globs)
     if not globs:
         names = [arm.name for arm in space.arms] if all_splits or all_schemes else list(space.short_list)
     more = [arm.name for arm in space.more] if all_schemes else []
-    everything = (*space.arms, *space.more, *own)
+    everything = (*known, *(arm for arm in own if arm not in known))  # `--scheme nddr` is the arm that there is
     check_arms(everything)
     return select(everything, [*names, *more, *(arm.name for arm in own)])
 
