@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["load_results"]
+__all__ = ["load_network", "load_results"]
 
 
 def __getattr__(name: str) -> Any:
-    """`mtlbench.load_results`, imported when asked for: pandas is slow to import."""
+    """`mtlbench.load_results` and `load_network`, imported when asked for: pandas and torch are slow to import."""
     if name == "load_results":
         from mtlbench.store import load_results
 
         return load_results
+    if name == "load_network":
+        from mtlbench.export import load_network
+
+        return load_network
     raise AttributeError(f"module 'mtlbench' has no attribute {name!r}")

@@ -94,6 +94,8 @@ def main() -> None:
               " (repeatable); 'my.py:Gated(rank=4)' sets its options.")  # fmt: skip
 @click.option("--seeds", default="0-2", show_default=True, help="For example 0-2 or 0,3,7; more can be added later.")
 @click.option("--force", default="", metavar="GLOB", help="Train these arms again even where they are finished.")
+@click.option("--keep-weights", multiple=True, metavar="GLOB", help="Keep the trained weights of these arms, for"
+              " predict and export-weights (repeatable); one-task networks always keep them.")  # fmt: skip
 @click.option("--executor", type=click.Choice(["ray", "local"]), default="ray", show_default=True,
               help="Ray Tune, or one trial after the other in this process.")  # fmt: skip
 @click.option("--gpus-per-trial", type=click.FloatRange(0, 1), default=None, help="May be a fraction; default: chosen"
@@ -133,6 +135,40 @@ def list_(kind: str, pair: str) -> None:
     from mtlbench.listing import print_listing
 
     print_listing(kind, pair)
+
+
+PLUGINS = click.Choice(["scheme", "task", "dataset", "backbone"])
+
+
+@main.command()
+@click.argument("kind", type=PLUGINS)
+@click.argument("name")
+@one_line_errors
+def new(kind: str, name: str) -> None:
+    """Write NAME.py into this folder: a short, commented scheme, task, data set or backbone that already works."""
+    from mtlbench.new import new as write
+
+    path, then = write(kind, name, Path())
+    click.echo("\n  ".join([f"wrote {path}; next:", *then]))
+
+
+@main.command()
+@click.argument("plugin", metavar="FILE.py[:CLASS]")
+@click.option("--kind", type=PLUGINS, help="What it is to be; default: what the class has tells it.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the data, for a data set.")
+@one_line_errors
+def check(plugin: str, kind: str | None, data_root: Path | None) -> int:
+    """Say in plain words what is wrong with your scheme, task, data set or backbone, in seconds; the exit status is 1
+    where something is.
+
+    \b
+    mtlbench check gated.py
+    mtlbench check 'gated.py:Gated(start=0.5)'
+    mtlbench check my_data.py --data-root ~/photos
+    """
+    from mtlbench.checks import check as check_plugin
+
+    return check_plugin(plugin, kind or "", data_root)
 
 
 @main.group()
@@ -262,6 +298,42 @@ def show(trial: str, count: int, data_root: Path | None, out: Path | None, resul
     from mtlbench.show import show as draw
 
     click.echo(draw(results, trial, data_root, count, out, click.echo))
+
+
+@main.command()
+@click.argument("trial")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.option("--pair", default="", help="Of this pair; default: the newest results.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder to write to; default: predict-ARM-KEY in the"
+              " results folder.")  # fmt: skip
+@RESULTS
+@one_line_errors
+def predict(trial: str, images: tuple[Path, ...], pair: str, out: Path | None, results: Path) -> int:
+    """Predict on images from anywhere with a finished trial that kept its weights: a picture and the numbers of each.
+
+    TRIAL is what show takes. An image that cannot be read is a line; the exit status is then 1.
+    """
+    from mtlbench.predict import predict as run_predict
+
+    warn = lambda line: click.echo(f"mtlbench: {line}", err=True)  # noqa: E731
+    return run_predict(results, trial, pair, images, out, click.echo, warn)
+
+
+@main.command("export-weights")
+@click.argument("trial")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--pair", default="", help="Of this pair; default: the newest results.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@RESULTS
+@one_line_errors
+def export_weights(trial: str, file: Path, pair: str, force: bool, results: Path) -> None:
+    """Write a finished trial's network as one file of plain tensors for use elsewhere (.pt, .pth or .safetensors).
+
+    TRIAL is what show takes; mtlbench.load_network(FILE) gives the network back.
+    """
+    from mtlbench.export import export
+
+    click.echo(export(results, trial, pair, file, force, lambda line: click.echo(f"mtlbench: {line}", err=True)))
 
 
 @main.command()

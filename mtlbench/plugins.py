@@ -250,7 +250,7 @@ class Scheme(Protocol):
 
     ``from_one_task = True``  its networks start from the finished one-task networks and train for fewer iterations;
     ``rates``                 {glob of parameter names: times the base rate}, such as ``{"units.pool1.*": 10.0}``;
-    ``penalty(columns)``      a scalar added to the loss at every step, or None, from {stage: {tasks joined by +: module}};
+    ``penalty(columns)``      a scalar (or None) added to the loss of a step, from {stage: {tasks joined by +: module}};
     ``outcome(units)``        what a search has found, as plain JSON data, from the trained {stage: unit};
     ``adopt(outcomes)``       takes the outcomes of the arm's parents, before anything is built: the network then starts
                               afresh instead of from the parents' weights.

@@ -70,9 +70,9 @@ class Finished:
             raise damaged(self.folder / "result.json") from error
 
 
-def find_trials(results: Path, text: str) -> list[Finished]:
+def find_trials(results: Path, text: str, pair: str = "") -> list[Finished]:
     """The finished trial of a folder, of a key or of the first digits of a key; or the trials of `ARM` or `ARM:SEED`
-    in the newest results of that arm (of its first seed), one a task where the arm has one a task.
+    in the newest results of that arm (of its first seed; of that pair), one a task where the arm has one a task.
 
     Raises UserError that names candidates, and says what to type.
     """
@@ -91,11 +91,11 @@ def find_trials(results: Path, text: str) -> list[Finished]:
     named: list[Finished] = []
     others: list[Finished] = []
     for found in _all_finished(root):
-        wanted = found.name["arm"] == arm and seed in ("", str(found.name["seed"]))
+        wanted = found.name["arm"] == arm and seed in ("", str(found.name["seed"])) and pair in ("", found.trial.pair)
         (named if wanted else others).append(found)
     if named:
         return _newest(named)
-    raise _not_found(root, text, arm, seed, others)
+    raise _not_found(root, text, arm, seed, pair, others)
 
 
 def _is_prefix(text: str) -> bool:
@@ -139,9 +139,11 @@ def _newest(named: Sequence[Finished]) -> list[Finished]:
     return [by_tasks[tasks] for tasks in sorted(by_tasks)]
 
 
-def _not_found(root: Path, text: str, arm: str, seed: str, others: Sequence[Finished]) -> UserError:
-    """The error for an arm and seed without a finished trial."""
+def _not_found(root: Path, text: str, arm: str, seed: str, pair: str, others: Sequence[Finished]) -> UserError:
+    """The error for an arm and seed (of a pair) without a finished trial."""
     for folder in _folders(root):
+        if pair not in ("", folder.parent.parent.name):
+            continue
         try:
             names = names_of(folder)
         except UserError:
@@ -152,9 +154,10 @@ def _not_found(root: Path, text: str, arm: str, seed: str, others: Sequence[Fini
         return UserError(f"no trial is finished in {root}; mtlbench run --pair det_attr makes some")
     near = [one for one in others if one.name["arm"] == arm] or others
     listed = "; ".join(one.label for one in near[:CANDIDATES]) + ("; ..." if len(near) > CANDIDATES else "")
+    where = f"of {pair} in {root}" if pair else f"in {root}"
     return UserError(
-        f"no finished trial {text!r} in {root}; type a key, its first {SHORTEST_PREFIX} digits or more, ARM or "
-        f"ARM:SEED; there are: {listed}"
+        f"no finished trial {text!r} {where}; type a key, its first {SHORTEST_PREFIX} digits or more, ARM or ARM:SEED; "
+        f"there are: {listed}"
     )
 
 

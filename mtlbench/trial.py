@@ -83,6 +83,44 @@ def resident_bytes(device: torch.device) -> int:
     return int(RESIDENT_SHARE * total * torch.cuda.get_per_process_memory_fraction(device))
 
 
+def tasks_of(trial: Trial, known: Mapping[str, Options]) -> dict[str, Task]:
+    """The trial's tasks, from {name: its `categories` and `facts`}."""
+    return {
+        name: create("task", trial.task_files.get(name, name), categories=tuple(known[name]["categories"]),
+                     facts=known[name]["facts"], **trial.recipe["task_options"].get(name, {}))
+        for name in trial.tasks
+    }  # fmt: skip
+
+
+def backbone_of(trial: Trial) -> Any:
+    """A fresh backbone."""
+    return create("backbone", trial.backbone.source or trial.backbone.name, form=trial.form, **trial.backbone.options)
+
+
+def scheme_of(trial: Trial, outcomes: Sequence[Options]) -> Any:
+    """A fresh scheme, which knows what its parents have found; before they have, as it is without."""
+    scheme = create("scheme", trial.scheme.source or trial.scheme.name, **trial.scheme.options)
+    if outcomes:
+        scheme.adopt(outcomes)
+    return scheme
+
+
+def network_of(trial: Trial, tasks: dict[str, Task], outcomes: Sequence[Options]) -> MultiTaskNet:
+    """A fresh network in its start from scratch."""
+    return MultiTaskNet(
+        tasks, backbone_of(trial), scheme_of(trial, outcomes), trial.form, trial.net_seed, trial.recipe["precision"],
+        trial.recipe.get("weighting", "fixed"),
+    )  # fmt: skip
+
+
+def view_of(trial: Trial) -> View:
+    """How samples become batches."""
+    recipe, backbone = trial.recipe, backbone_of(trial)
+    return View(trial.form, trial.tasks, recipe["short_side"], recipe["long_side"], recipe["mirror"],
+                recipe["colour"], recipe["regions"], recipe["fill_background"], recipe["chunk"],
+                backbone.mean, backbone.std, backbone.bgr)  # fmt: skip
+
+
 class Context:
     """A trial's data, tasks and networks, opened; `outcomes` are what its parents' searches have found.
 
@@ -103,37 +141,31 @@ class Context:
             )
         self._seen = (data, trial.data_root, recipe["short_side"], recipe["long_side"])
         self.subsets = _subsets(*self._seen)
-        self.tasks: dict[str, Task] = {
-            name: create("task", trial.task_files.get(name, name), categories=self.dataset.categories(name),
-                         facts=_facts(name, trial.task_files.get(name, name), data, trial.data_root),
-                         **recipe["task_options"].get(name, {}))
+        self.known: dict[str, Options] = {
+            name: {"categories": self.dataset.categories(name),
+                   "facts": _facts(name, trial.task_files.get(name, name), data, trial.data_root)}
             for name in trial.tasks
-        }
-        backbone = self.backbone()
-        self.view = View(trial.form, trial.tasks, recipe["short_side"], recipe["long_side"], recipe["mirror"],
-                         recipe["colour"], recipe["regions"], recipe["fill_background"], recipe["chunk"],
-                         backbone.mean, backbone.std, backbone.bgr)  # fmt: skip
-
-    def backbone(self) -> Any:
-        """A fresh backbone."""
-        plugin = self.trial.backbone
-        return create("backbone", plugin.source or plugin.name, form=self.trial.form, **plugin.options)
-
-    def scheme(self) -> Any:
-        """A fresh scheme, which knows what its parents have found; before they have, as it is without."""
-        plugin = self.trial.scheme
-        scheme = create("scheme", plugin.source or plugin.name, **plugin.options)
-        if self.outcomes:
-            scheme.adopt(self.outcomes)
-        return scheme
+        }  # fmt: skip
+        self.tasks = tasks_of(trial, self.known)
+        self.view = view_of(trial)
 
     def network(self) -> MultiTaskNet:
         """A fresh network in its start from scratch."""
-        trial = self.trial
-        return MultiTaskNet(
-            self.tasks, self.backbone(), self.scheme(), trial.form, trial.net_seed, trial.recipe["precision"],
-            trial.recipe.get("weighting", "fixed"),
-        )  # fmt: skip
+        return network_of(self.trial, self.tasks, self.outcomes)
+
+    def model(self) -> Options:
+        """What besides trial.json and weights.pt a network is used with, as JSON data: `tasks` (categories and facts),
+        `outcomes`, `short_side` of images in pixels, and `windows` `P 4` (as shares of width and height) where all
+        images have the same proposals."""
+        train = self.subsets["train"]
+        first = [train[number] for number in range(min(2, len(train)))]
+        shares = [s.proposals / np.tile(s.image.shape[1::-1], 2) for s in first if s.proposals is not None]
+        same = self.trial.form == "roi" and len(shares) == 2 and np.array_equal(*shares)
+        return {
+            "tasks": self.known, "outcomes": list(self.outcomes),
+            "short_side": self.view.short_side or min(first[0].image.shape[:2]),
+            "windows": shares[0].tolist() if same else None,
+        }  # fmt: skip
 
     def pretrained(self) -> dict[str, dict[str, Tensor]]:
         """{stage: its state} from the file of weights that the trial starts from. Raises UserError where that is not
@@ -142,7 +174,7 @@ class Context:
         path = Path(trial.weights_file)
         if not path.is_file() or weights.digest(path) != trial.backbone.options["weights"]:
             raise UserError(f"{path} on {platform.node()} is not the file of weights that the run was planned with")
-        return self.backbone().adapted(weights.read(path))
+        return backbone_of(trial).adapted(weights.read(path))
 
     def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:
         """The training batches of data indices start .. stop - 1 on the device, made ahead by `workers` threads."""
@@ -160,7 +192,8 @@ class Context:
         """Parameters, and FLOPs of one training-size image forward; of both members for an ensemble."""
         size = self.subsets["train"][0].image.shape[:2]
         parameters, flops = network.cost(
-            self.tasks, self.backbone(), self.scheme(), self.trial.form, size, self.trial.recipe["regions"]
+            self.tasks, backbone_of(self.trial), scheme_of(self.trial, self.outcomes), self.trial.form, size,
+            self.trial.recipe["regions"],
         )
         members = len(self.trial.parents) if self.trial.average else 1
         return parameters * members, flops * members
@@ -213,7 +246,7 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
             ResumeFile(folder / "resume.pt", errand.resume_every),
         ):  # fmt: skip
             yield 0.9 * fraction
-        if len(trial.tasks) == 1 and not trial.parents:  # a possible parent
+        if trial.keep_weights or len(trial.tasks) == 1 and not trial.parents:  # asked for, or a possible parent
             with writing(folder), replacing(folder / "weights.pt") as path:
                 with open(path, "wb") as file:
                     torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
@@ -259,7 +292,7 @@ def _result(
     """What result.json holds; `files` are those that the trial's children need, with their seals."""
     trial = context.trial
     parameters, flops = context.cost()
-    found: Options = {}
+    found: Options = {"model": context.model()} if files else {}
     if hasattr(net.scheme, "outcome"):
         found["outcome"] = net.scheme.outcome(dict(net.units.items()))
     if len(net.log_variances):

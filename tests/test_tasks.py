@@ -169,20 +169,6 @@ def test_best_constant_normal() -> None:
 DETECTION = Detection(("cat", "dog", "cow"), {"offset_mean": [[0.0] * 4] * 3, "offset_std": [[0.1] * 4] * 3})
 
 
-@pytest.mark.parametrize("task", [SEMSEG, normals_task(), DETECTION, Attributes(("red", "round"), {})], ids=str)
-def test_nothing_labelled_gives_zero_with_a_gradient(task: Any) -> None:
-    name = type(task).__name__.lower()
-    channels = {"semseg": 3, "normals": 20, "detection": 16, "attributes": 2}[name]
-    output = torch.randn(4, channels, *((5, 5) if task.form == "fcn" else ()), requires_grad=True)
-    shape = {"semseg": (4, 5, 5), "normals": (4, 5, 5, 3), "detection": (4,), "attributes": (4, 2)}[name]
-    foreground = torch.ones(4, dtype=torch.bool)
-    masks = {name: torch.zeros(4, dtype=torch.bool)}
-    batch = Batch(torch.zeros(4), {name: torch.ones(shape)}, masks, [], None, foreground, torch.zeros(4, 4))
-    loss = task.loss(output, batch)
-    loss.backward()
-    assert float(loss.detach()) == 0 and output.grad is not None and (output.grad == 0).all()
-
-
 def test_empty_meters_give_nan_not_errors() -> None:
     for task in (SEMSEG, normals_task(), DETECTION, Attributes(("red",), {})):
         meter = task.meter()

@@ -40,9 +40,10 @@ class SoftSharing:
 
     def penalty(self, columns: dict[str, dict[str, nn.Module]]) -> Tensor:
         """The scalar that is added to the loss of a step; 0 for one task."""
+        trained = [p for copies in columns.values() for column in copies.values() for p in column.parameters()
+                   if p.requires_grad]  # fmt: skip
+        total = 0.0 * trained[-1].sum()  # one task alone, or frozen stages, must have a gradient, too
         pulled = [list(columns[stage].values()) for stage in self.stages or columns]
-        parameters = [p for copies in pulled for column in copies for p in column.parameters() if p.requires_grad]
-        total = 0.0 * parameters[-1].sum()  # one task alone must have a gradient, too
         for copies in pulled:
             for one, other in combinations(copies, 2):
                 for a, b in zip(one.parameters(), other.parameters(), strict=True):
