@@ -13,8 +13,9 @@ import sys
 import pandas as pd
 
 from mtlbench import load_results
+from mtlbench.choice import rank_correlation
 from mtlbench.enumerator import parse_seeds
-from mtlbench.inference import intervals, rank_correlation
+from mtlbench.inference import intervals
 from mtlbench.stats import newest, relative_change
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mtlbench.choice import best_split
 from mtlbench.comparison import CROSS_STITCH, PAIR, Case, Difference, command, count, listed, named, percent
 from mtlbench.errors import UserError
-from mtlbench.inference import best_split
 from mtlbench.plugins import create
 from mtlbench.stats import BASELINE, FEWEST_SEEDS, newest, published, records, relative_change
 
@@ -72,18 +72,32 @@ def claims(case: Case, results: Any) -> list[str]:
             if line := _tested(case, claim):
                 said.append(line)
             else:
-                untested.setdefault(claim.space, []).append(claim.text)
+                untested.setdefault(claim.space, []).append(f"{claim.text} ({_lacking(case, claim)})")
     if case.pair == "semseg_sn":
-        for line, text in ((_robust(case), ROBUST), (_too_fast(case), TOO_FAST)):
+        for line, text, arms in ((_robust(case), ROBUST, "two starts"), (_too_fast(case), TOO_FAST, "higher rate")):
             if line:
                 said.append(line)
             else:
-                untested.setdefault(ABLATED, []).append(text)
+                untested.setdefault(ABLATED, []).append(f"{text} (no {arms})")
     said += [*_starved(case, results), *_task_specific(case, results)]
     for space, texts in untested.items():
         typed = space.format(pair=case.pair, ablations=ABLATIONS.get(case.pair, case.pair))
-        said.append(f"Not tested, arms are missing: {'; '.join(texts)}. Type: {command(case, typed)}")
+        said.append(f"Not tested: {'; '.join(texts)}. Type: {command(case, typed)}")
     return said
+
+
+def _lacking(case: Case, claim: Claim) -> str:
+    """Why a claim was not tested."""
+    failed = {str(failure["arm"]) for failure in case.failures}
+    why = []
+    for names in (claim.arm, claim.other):
+        if names == (BEST_SPLIT,):
+            why += [] if case.choice else ["no Split chosen on val"]
+        elif not case.arm(*names):
+            why.append(f"{names[0]} failed" if failed & set(names) else f"no {names[0]}")
+    if claim.space == IMAGENET and why:
+        why.append("needs weights of ImageNet, docs/weights.md")
+    return ", ".join(why) or "no seed in common"
 
 
 def status(low: float, high: float) -> str:

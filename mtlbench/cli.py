@@ -216,17 +216,21 @@ def data_verify(dataset: str, data_root: Path | None, data_options: tuple[str, .
 @click.option("--out", type=click.Path(path_type=Path), help="File to write (a folder for all); default: FIGURE.png and"
               " FIGURE.svg in the results folder.")  # fmt: skip
 @click.option("--paper", is_flag=True, help="Add the published values where they are comparable.")
+@click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable), also variants of"
+              " cross-stitch and MTL-shared, which are not shown else.")  # fmt: skip
 @pick
 @RESULTS
 @one_line_errors
-def plot(figure: str, out: Path | None, paper: bool, results: Path, **chosen: str | None) -> int:
+def plot(
+    figure: str, out: Path | None, paper: bool, arms: tuple[str, ...], results: Path, **chosen: str | None
+) -> int:  # fmt: skip
     """Draw a figure from the results store: figure2, alphas (the paper's Table 4), figure5, figure6, curves, cost; or
     all that the results allow."""
     from mtlbench.plots import plot as draw
     from mtlbench.store import Store
 
     loaded = Store(results).load()
-    status = draw(figure, loaded, out, paper, chosen["pair"], chosen["dataset"], chosen["recipe"])
+    status = draw(figure, loaded, out, paper, arms, **chosen)
     _report(loaded.problems)
     return status
 

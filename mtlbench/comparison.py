@@ -14,23 +14,23 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-from scipy.special import stdtrit
 
-from mtlbench.inference import beats, best_split
+from mtlbench.choice import best_split
+from mtlbench.inference import beats, half_width
 from mtlbench.stats import (
     BASELINE,
     HIDDEN_ARMS,
     IDENTITY,
-    arm_order,
     compute_matched,
     failures_of,
     is_split,
     newest,
+    one_name_each,
     records,
     relative_change,
 )
 
-PAIR = ""  # the scope that is the mean over the pair's tasks, named as in `inference.best_split`
+PAIR = ""  # the scope that is the mean over the pair's tasks, named as in `choice.best_split`
 CROSS_STITCH = ("cross-stitch", "cross-stitch-from-one-task", "cross-stitch-alpha-0.9-0.1")  # one network, three names
 RIVALS = (BASELINE, "one-task-longer", "ensemble", "mtl-shared")  # of cross-stitch, beside the best Split
 CONFIDENCE = 0.95
@@ -86,13 +86,8 @@ class Case:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """{arm: the name it is judged by}: arms that share trials are one network under several names and count once,
-        by the name with the most trials, the first in table order."""
-        trials = self.frame[self.frame["subset"] != "cost"].groupby("arm")["key"].agg(set)
-        names: dict[str, str] = {}
-        for arm in sorted(arm_order(trials.index), key=lambda arm: -len(trials[arm])):
-            names[arm] = next((other for other in names.values() if trials[other] & trials[arm]), arm)
-        return names
+        """`stats.one_name_each`."""
+        return one_name_each(self.frame)
 
     @cached_property
     def unique(self) -> pd.DataFrame:
@@ -119,7 +114,7 @@ class Case:
 
     @cached_property
     def choice(self) -> dict[str, dict[str, Any]]:
-        """{scope: row of `inference.best_split`}."""
+        """{scope: row of `choice.best_split`}."""
         return {row["task"]: row for row in records(best_split(self.unique)) if row["task"] in self.scopes}
 
     @cached_property
@@ -144,13 +139,12 @@ class Case:
     def difference(self, scope: str, arm: str, other: str, comparisons: int = 1) -> Difference | None:
         """`arm` minus `other`, None where they share no seed; wide bounds after Bonferroni for `comparisons`."""
         changes = self.changes[self.changes["task"] == scope]
-        plain = records(beats(changes, arm, other, CONFIDENCE))
-        if not plain:
+        found = records(beats(changes, arm, other, CONFIDENCE))
+        if not found:
             return None
-        (row,) = plain
-        tail = (1 - CONFIDENCE) / 2
-        wider = stdtrit(row["freedom"], 1 - tail / comparisons) / stdtrit(row["freedom"], 1 - tail)
-        half = wider * (row["high"] - row["mean"])
+        (row,) = found
+        wide, plain = (half_width(1.0, row["freedom"], 1 - (1 - CONFIDENCE) / times) for times in (comparisons, 1))
+        half = wide / plain * (row["high"] - row["mean"])
         return Difference(row["mean"], row["low"], row["high"], row["mean"] - half, row["mean"] + half,
                           row["probability"], int(row["n"]), comparisons)  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What changes against one-task show: intervals, families of them, power, the Split that val chooses.
+"""What changes against one-task show: intervals, families of them, power.
 
 Model (Ours): change = arm + seed + noise, for one task and metric, with normal noise of one size for all arms, checked
 arm by arm. `changes` are `stats.relative_change`'s, in % of one-task; the baseline's rows (all 0) belong to them. The
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,9 @@ import pandas as pd
 # scipy.stats takes half a second to import
 from scipy.special import fdtrc, gammaincinv, nctdtr, ndtr, stdtr, stdtrit
 
-from mtlbench.stats import BASELINE, FEWEST_SEEDS, arm_order, is_split, relative_change, whole_task
+from mtlbench.stats import BASELINE, FEWEST_SEEDS, whole_task
 
+Number = TypeVar("Number", float, pd.Series)
 CHECK = 0.01  # chance that any of several equally noisy arms is left out of the pool
 
 
@@ -44,11 +45,23 @@ def pooled_residual(changes: pd.DataFrame, check: float = CHECK) -> Pool:
     (Bonferroni), until none does. Only an excess counts: a chance small sd of few seeds is what pooling is there to
     mend.
     """
-    arms, seeds, values, names = _cells(changes)
-    noise, freedom, noisy = pool(arms, seeds, values[:, None], check)
     twins = _twins(changes)
-    excess = {name for name, found in zip(names, noisy[:, 0], strict=True) if found}
-    return Pool(float(noise[0]), int(freedom[0]), frozenset(arm for arm, first in twins.items() if first in excess))
+    table = changes[changes["arm"].isin(set(twins.values()))]
+    arms, names = pd.factorize(table["arm"])
+    seeds, _ = pd.factorize(table["seed"], use_na_sentinel=False)
+    values = table["change"].to_numpy(float)
+    noise, freedom, noisy = _pool_of_one(arms.tobytes(), seeds.tobytes(), values.tobytes(), check)
+    excess = {names[place] for place in noisy}
+    return Pool(noise, freedom, frozenset(arm for arm, first in twins.items() if first in excess))
+
+
+@lru_cache(maxsize=256)
+def _pool_of_one(arms: bytes, seeds: bytes, values: bytes, check: float) -> tuple[float, int, tuple[int, ...]]:
+    """`pool` of one table, which a report asks for again and again; the arrays as bytes, so that they can be looked up.
+    Noise, freedom, numbers of the noisy arms."""
+    table = np.frombuffer(values, float)[:, None]
+    noise, freedom, noisy = pool(np.frombuffer(arms, np.intp), np.frombuffer(seeds, np.intp), table, check)
+    return float(noise[0]), int(freedom[0]), tuple(np.flatnonzero(noisy[:, 0]).tolist())
 
 
 def pool(
@@ -88,11 +101,16 @@ def pool(
 
 
 def _twins(changes: pd.DataFrame) -> dict[str, str]:
-    """{arm: the arm it is counted as}: a network with several names has the same numbers under each."""
-    cells = {
-        str(arm): {(str(seed), change) for seed, change in zip(rows["seed"], rows["change"], strict=True)}
-        for arm, rows in changes.groupby("arm", sort=False)
-    }
+    """{arm: the arm it is counted as}: a network with several names has the same trials under each.
+
+    Changes without `key` (means over tasks, say) are the same where they are equal.
+    """
+    marks = changes["change"].astype(object)
+    if "key" in changes:
+        marks = changes["key"].where(changes["key"].notna(), marks)
+    cells: dict[str, set[tuple[str, object]]] = {}
+    for arm, seed, mark in zip(changes["arm"].tolist(), changes["seed"].tolist(), marks.tolist(), strict=True):
+        cells.setdefault(str(arm), set()).add((str(seed), mark))
     firsts: dict[str, str] = {}
     for arm in sorted(cells, key=lambda arm: -len(cells[arm])):
         counted = dict.fromkeys(firsts.values())
@@ -100,15 +118,12 @@ def _twins(changes: pd.DataFrame) -> dict[str, str]:
     return firsts
 
 
-def _cells(changes: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
-    """Number of the arm, number of the seed and change of every cell, and the arms' names; twins once."""
-    table = changes[changes["arm"].isin(set(_twins(changes).values()))]
-    arms, names = pd.factorize(table["arm"])
-    seeds, _ = pd.factorize(table["seed"], use_na_sentinel=False)
-    return arms, seeds, table["change"].to_numpy(float), [str(name) for name in names]
-
-
 # --------------------------------------------------------------------------------------------------- intervals
+def half_width(error: Number, freedom: Number, confidence: float = 0.95) -> Number:
+    """Half the width of a t interval: the quantile for `freedom` times the standard error."""
+    return stdtrit(freedom, (1 + confidence) / 2) * error
+
+
 def intervals(changes: pd.DataFrame, confidence: float = 0.95, check: float = CHECK) -> pd.DataFrame:
     """Mean change per task, metric and arm with its confidence interval, in %; not corrected for many comparisons.
 
@@ -117,12 +132,11 @@ def intervals(changes: pd.DataFrame, confidence: float = 0.95, check: float = CH
     Single: mean -+ t(n - 1) * sd(changes of the arm) / sqrt(n), the paired t interval, which needs no common noise.
     Shown: pooled, but single where flagged, that is where the arm is noisier than the pool; where the baseline is,
     every arm is flagged, for its noise is in every change. Among 12 arms the check finds one of 3 times the others'
-    noise in 31, 60 and 92 % of all tables at 3, 5 and 10 seeds, and its shown interval covers in 79, 87 and 93 % (if it
-    is the baseline, all do); Single covers in 95 %. NaN below 3 seeds and for the baseline itself (or an arm that
-    equals it exactly). Ours.
+    noise in 31, 60 and 91 % of all tables at 3, 5 and 10 seeds, and its shown interval covers in 79, 87 and 94 % (if it
+    is the baseline, those of all arms in 80, 87 and 94 %); Single covers in 95 %. NaN below 3 seeds and for the
+    baseline itself (or an arm that equals it exactly). Ours.
     """
     rows = []
-    upper = (1 + confidence) / 2
     for task, metric, table in _tables(changes):
         found = pooled_residual(table, check)
         flagged = _flagged(table, found)
@@ -130,8 +144,9 @@ def intervals(changes: pd.DataFrame, confidence: float = 0.95, check: float = CH
             n, mean = len(values), values.mean()
             half = half_single = math.nan
             if n >= FEWEST_SEEDS and values.any():  # all zeros: against itself
-                half = stdtrit(found.freedom, upper) * found.noise * np.sqrt(2 / n) if found.freedom else math.nan
-                half_single = stdtrit(n - 1, upper) * values.std(ddof=1) / np.sqrt(n)
+                error, error_single = found.noise * math.sqrt(2 / n), values.std(ddof=1) / math.sqrt(n)
+                half = half_width(error, found.freedom, confidence) if found.freedom else math.nan
+                half_single = half_width(error_single, n - 1, confidence)
             shown = half_single if arm in flagged else half
             rows.append((task, metric, arm, mean, n, mean - half, mean + half, mean - half_single, mean + half_single,
                          mean - shown, mean + shown, arm in flagged, found.noise, found.freedom))  # fmt: skip
@@ -157,14 +172,15 @@ def familywise(changes: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
     for task, metric, table in _tables(changes):
         plain = intervals(table, confidence, check).set_index("arm")
         compared = [arm for arm in plain.index if not math.isnan(plain["low_single"][arm])]
-        number = len({_twins(table)[arm] for arm in compared})
+        twins = _twins(table)
+        number = len({twins[arm] for arm in compared})
         complete = len(set(plain.loc[compared, "n"])) == 1 and plain["n"].max() == table["seed"].nunique(dropna=False)
         for arm, row in plain.iterrows():
             freedom, n = int(row["freedom"]), int(row["n"])
             half = math.nan
             if arm in compared and row["flagged"]:
                 sd = float(table.loc[table["arm"] == arm, "change"].std(ddof=1))
-                half = stdtrit(n - 1, (1 + inner ** (1 / number)) / 2) * sd / math.sqrt(n)
+                half = half_width(sd / math.sqrt(n), n - 1, inner ** (1 / number))
             elif arm in compared and freedom:
                 correlation = 0.5 if complete else 0.0
                 half = critical(number, freedom, inner, correlation) * row["noise"] * math.sqrt(2 / n)
@@ -217,7 +233,7 @@ def beats(changes: pd.DataFrame, a: str, b: str, confidence: float = 0.95) -> pd
             freedom, error = n - 1, float(differences.std(ddof=1)) / math.sqrt(n)
         half = probability = math.nan
         if n >= FEWEST_SEEDS and freedom and differences.any():
-            half = stdtrit(freedom, (1 + confidence) / 2) * error
+            half = half_width(error, freedom, confidence)
             probability = float(stdtr(freedom, mean / error)) if error > 0 else float(mean > 0)
         rows.append((task, metric, a, b, mean, n, mean - half, mean + half, probability, flagged,
                      error * math.sqrt(n / 2), freedom))  # fmt: skip
@@ -238,7 +254,7 @@ def noise_band(frame: pd.DataFrame, confidence: float = 0.95, subset: str = "tes
     for (task, metric), values in rows.groupby(["task", "metric"], sort=False)["value"]:
         n, mean = len(values), values.mean()
         sd = 100 * values.std(ddof=1) / abs(mean) if n > 1 and mean else math.nan
-        half = stdtrit(n - 1, (1 + confidence) / 2) * sd / np.sqrt(n) if n >= FEWEST_SEEDS else math.nan
+        half = half_width(sd / math.sqrt(n), n - 1, confidence) if n >= FEWEST_SEEDS else math.nan
         found.append((task, metric, n, mean, sd, half))
     return pd.DataFrame(found, columns=["task", "metric", "n", "mean", "sd", "half_width"])
 
@@ -262,7 +278,7 @@ def power_of(difference: float, noise: float, freedom: int, n: int, confidence: 
 
     `difference` and `noise` (of a single run) in the same unit, the pooled residual's s with `freedom`.
     """
-    limit, shift = stdtrit(freedom, (1 + confidence) / 2), abs(difference) / (noise * math.sqrt(2 / n))
+    limit, shift = half_width(1.0, freedom, confidence), abs(difference) / (noise * math.sqrt(2 / n))
     return float(1 - nctdtr(freedom, shift, limit) + nctdtr(freedom, shift, -limit))
 
 
@@ -305,83 +321,3 @@ def _crossing(rising: Callable[[float], float], level: float) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if rising(middle) < level else (low, middle)
     return high
-
-
-# ---------------------------------------------------------------------------------------------- choosing a Split
-def best_split(frame: pd.DataFrame) -> pd.DataFrame:
-    """The Split that val chooses, per task and for the pair, and what it gives on test.
-
-    Columns scope ("task" or "pair"), task ("" for the pair), arm, val_change, test_change (mean headline change in %;
-    for the pair the mean over its tasks, over Splits that have all of them). Empty without val numbers. The
-    paper picks on the reported numbers (Sections 1.1, 6.1; per task in Table 6, per pair in Table 5); val is ours.
-    """
-    val, test = (_means(_split_changes(frame, subset)) for subset in ("val", "test"))
-    none = pd.Series(dtype=float)
-    rows = [
-        ("task" if task else "pair", task, arm, val[task][arm], test.get(task, none).get(arm, math.nan))
-        for task, arm in _best(val).items()
-    ]
-    return pd.DataFrame(rows, columns=["scope", "task", "arm", "val_change", "test_change"])
-
-
-def optimism(frame: pd.DataFrame) -> pd.DataFrame:
-    """What choosing the Split on test would have claimed, beside choosing it on val; per task and for the pair.
-
-    Columns scope, task, arm_val, test_of_val, arm_test, test_of_test, optimism (test_of_test - test_of_val, never below
-    0), error (of optimism: sd over seeds / sqrt(n), the two arms taken as given; NaN below 3 seeds and where val and
-    test agree), n (seeds that both arms have). Mean headline changes in %. The best of several noisy means is biased
-    upwards (Cawley and Talbot 2010); test_of_val is not, since val and test share no image. Ours.
-    """
-    val, changes = _means(_split_changes(frame, "val")), _split_changes(frame, "test")
-    test, rows = _means(changes), []
-    on_test = _best(test)
-    for task, arm in _best(val).items():
-        if task not in on_test or arm not in test[task].dropna():
-            continue
-        other = on_test[task]
-        cells = changes[task] if task else changes.mean(axis=1, skipna=False)
-        differences = (cells.xs(other) - cells.xs(arm)).dropna()
-        n = len(differences)
-        error = float(differences.std(ddof=1)) / math.sqrt(n) if n >= FEWEST_SEEDS and other != arm else math.nan
-        rows.append(("task" if task else "pair", task, arm, test[task][arm], other, test[task][other],
-                     test[task][other] - test[task][arm], error, n))  # fmt: skip
-    columns = ["scope", "task", "arm_val", "test_of_val", "arm_test", "test_of_test", "optimism", "error", "n"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _split_changes(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
-    """Headline changes of the Splits in %, (arm, seed) x task."""
-    changes = relative_change(frame, subset=subset)
-    cells = changes[changes["arm"].map(is_split).astype(bool)].pivot(
-        index=["arm", "seed"], columns="task", values="change"
-    )
-    return cells.reindex(columns=list(dict.fromkeys(changes["task"]))).astype(float)
-
-
-def _means(changes: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, arm x task, and as task "" the mean over the tasks where none is missing."""
-    means = changes.groupby("arm").mean()
-    means = means.loc[arm_order(means.index)]
-    return means.assign(**{"": means.mean(axis=1, skipna=False)})
-
-
-def _best(means: pd.DataFrame) -> dict[str, str]:
-    """{task: the arm with the highest mean}, the earlier one of equals."""
-    return {str(task): str(means[task].idxmax()) for task in means.columns if means[task].notna().any()}
-
-
-def rank_correlation(frame_a: pd.DataFrame, frame_b: pd.DataFrame) -> pd.DataFrame:
-    """Spearman's rank correlation of the arms' mean headline changes between two sets of seeds, per task.
-
-    Columns task, arms (in both sets, the baseline included), correlation (ties get mean ranks; NaN below 3 arms).
-    """
-    tables = [
-        relative_change(frame).pivot_table(index="arm", columns="task", values="change", aggfunc="mean", sort=False)
-        for frame in (frame_a, frame_b)
-    ]
-    rows = []
-    for task in [task for task in tables[0].columns if task in tables[1].columns]:
-        both = pd.concat([table[task] for table in tables], axis=1, keys=["a", "b"]).dropna().rank()
-        correlation = both["a"].corr(both["b"]) if len(both) >= 3 else math.nan
-        rows.append((task, len(both), correlation))
-    return pd.DataFrame(rows, columns=["task", "arms", "correlation"])

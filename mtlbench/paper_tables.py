@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
+from mtlbench.choice import best_split
 from mtlbench.enumerator import SPLIT_POINTS
 from mtlbench.errors import UserError
-from mtlbench.inference import best_split
+from mtlbench.inference import half_width
+from mtlbench.paper import comparable, contradiction
 from mtlbench.plugins import unknown
+from mtlbench.render import FORMATS, NOTHING, Column, Head, Line, latex, markdown, text
 from mtlbench.spec import Recipe
 from mtlbench.stats import (
     FEWEST_SEEDS,
-    IDENTITY,
     arm_order,
     failures_of,
     is_split,
     newest,
-    published,
     records,
     whole_task,
 )
-from mtlbench.tables import FORMATS, NOTHING, latex_table, latex_text
 
 CONFIDENCE = 0.95
-Column = tuple[str, str]  # task, metric
 
 
 @dataclass(frozen=True)
@@ -59,9 +55,9 @@ class Layout:
     remark: str = ""
 
     @property
-    def columns(self) -> list[Column]:
-        """Task and metric, from left to right."""
-        return [column for _, columns in self.groups for column in columns]
+    def head(self) -> Head:
+        """What stands over the table."""
+        return Head(self.heading, self.groups)
 
 
 def _same(label: str, arm: str, command: str = "") -> Row:
@@ -102,20 +98,6 @@ TABLES = {
     "6": Layout("object detection and attributes", "det_attr", ARMS, "arm", REGIONS, BASELINES,
                 {"detection": "split-fc7", "attributes": "split-conv2"}),
 }  # fmt: skip
-# What else must agree for the paper's numbers to compare: Sections 5 and 6, Long et al. 2015, Girshick 2015.
-CATEGORIES = {"semseg": 40, "detection": 20, "attributes": 64}
-SIDES = {"semseg_sn": (0, 0), "det_attr": (600, 1000)}  # shortest and longest in pixels, 0: as they are
-ONE_RUN = {"Table 2": "cross-stitch-rate-1000", "Table 3": "cross-stitch-from-one-task", "Table 5": "cross-stitch"}
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the table as text; a single cell stands across all columns."""
-
-    label: str
-    n: str
-    cells: Sequence[str]
-    best: Sequence[bool]
 
 
 def paper_table(
@@ -145,14 +127,12 @@ def paper_table(
     layout = TABLES[number]
     if pair not in (None, layout.pair):
         raise UserError(f"table {number} of the paper is about {layout.pair}, not {pair}; leave out --pair")
-    frame = results.frame.assign(backbone=_without_weights(results.frame["backbone"]))
-    if layout.pair not in set(frame["pair"]):
+    if layout.pair not in set(results.frame["pair"]):
         raise UserError(f"table {number} needs results of {layout.pair}; type: mtlbench run "
                         + layout.command.format(pair=layout.pair, setting="").replace("  ", " "))  # fmt: skip
-    wanted = None if backbone is None else WEIGHTS.sub("", backbone)
-    frame, note = newest(frame, layout.pair, dataset, recipe, wanted)
+    frame, note = newest(results.frame, layout.pair, dataset, recipe, backbone)
     rows, chosen = _rows(layout, frame)
-    table = numbers(frame, rows, layout.columns)
+    table = numbers(frame, rows, layout.head.columns)
     failures = _failures(results.failures, frame, rows)
     theirs, remark = comparable(frame, results) if paper else (pd.DataFrame(), "")
     theirs = theirs[theirs["source"] == f"Table {number}"] if len(theirs) else theirs
@@ -169,8 +149,10 @@ def paper_table(
         *_missing_feet(layout, frame, rows, failures, table), *([remark] if remark else []),
     ]  # fmt: skip
     if len(theirs):
-        feet.append(f"Published: Table {number} of the paper, one run each.{contradiction(number)}")
-    return {"text": _text, "markdown": _markdown, "latex": _latex}[format_](layout, title, lines, feet, width)
+        feet.append(f"Published: Table {number} of the paper, one run each. {contradiction(number)}".rstrip())
+    if format_ == "text":
+        return text(layout.head, title, lines, feet, width)
+    return (markdown if format_ == "markdown" else latex)(layout.head, title, lines, feet)
 
 
 def numbers(frame: pd.DataFrame, rows: Sequence[Row], columns: Sequence[Column]) -> pd.DataFrame:
@@ -206,65 +188,8 @@ def _over_seeds(frame: pd.DataFrame, subset: str, arms: Sequence[str]) -> dict[C
                         higher=("higher_is_better", "first"))  # fmt: skip
     enough = table["n"] >= FEWEST_SEEDS
     n = table["n"].where(enough)
-    table["half"] = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * table["sd"] / np.sqrt(n)
+    table["half"] = half_width(table["sd"] / np.sqrt(n), n - 1, CONFIDENCE)
     return {column: part.droplevel([0, 1]) for column, part in table.groupby(["task", "metric"])}  # type: ignore[misc]
-
-
-def comparable(frame: pd.DataFrame, results: Any) -> tuple[pd.DataFrame, str]:
-    """The paper's numbers for the frame's pair, or none and a sentence that says why they do not compare.
-
-    They do on the same data set, backbone and recipe (as in Figure 2 here), and with the same categories, image sides,
-    precision and start of the networks; `results` has counts_of and provenance_of.
-    """
-    ours = records(frame.head(1))[0]
-    theirs = published()
-    theirs = theirs[theirs["pair"] == ours["pair"]]
-    if theirs.empty:
-        return theirs, f"The paper has no numbers for {ours['pair']}."
-    ours = ours | {"backbone": WEIGHTS.sub("", ours["backbone"])}
-    asked = records(theirs.head(1))[0]
-    reasons = [f"{name} {ours[name]}, not {asked[name]}" for name in IDENTITY if ours[name] != asked[name]]
-    for task, counts in results.counts_of(frame).items():
-        if len(counts) != CATEGORIES.get(task, len(counts)):
-            reasons.append(f"{len(counts)} categories of {task}, not {CATEGORIES[task]}")
-    trials = [trial for trial in results.provenance_of(frame) if trial["arm"] == "one-task"]
-    sides = {(trial["recipe"].get("short_side", 0), trial["recipe"].get("long_side", 0)) for trial in trials}
-    reasons += [f"{_sides(*own)}, not {_sides(*SIDES[ours['pair']])}" for own in sorted(sides - {SIDES[ours["pair"]]})]
-    precisions = {str(trial["recipe"].get("precision", "fp32")) for trial in trials}
-    reasons += [f"precision {own}, not fp32" for own in sorted(precisions - {"fp32"})]
-    if any("weights=" not in trial["backbone"] for trial in trials):
-        reasons.append("networks that start from scratch, not from ImageNet")
-    if reasons:
-        return theirs.iloc[:0], f"Published values are not shown, they do not compare: {'; '.join(reasons)}."
-    return theirs, ""
-
-
-def _sides(short: int, long: int) -> str:
-    return f"images with sides of {short} to {long} pixels" if short or long else "images in full size"
-
-
-def contradiction(number: str) -> str:
-    """Where the paper's tables give one run two values, a sentence for the tables concerned, else "".
-
-    Tables 2 (scale 1000), 3 (one-task) and 5 (cross-stitch) show what should be one run (Sections 5.2, 5.3, 6.2).
-    """
-    if f"Table {number}" not in ONE_RUN:
-        return ""
-    theirs = published()
-    theirs = theirs[theirs["arm"] == theirs["source"].map(ONE_RUN)]
-    cells = theirs.pivot_table(index=["task", "metric"], columns="source", values="value", sort=False)
-    differs = cells[cells.nunique(axis=1) > 1]
-    said = ["{} {}: {}".format(*cell, ", ".join(f"{name} {value}" for name, value in row.items()))
-            for cell, row in zip(differs.index, records(differs), strict=True)]  # fmt: skip
-    return f" What should be one run differs between the paper's tables ({'; '.join(said)})." if said else ""
-
-
-WEIGHTS = re.compile(r"\(weights=[^,()]*\)|,weights=[^,()]*|(?<=\()weights=[^,()]*,")
-
-
-def _without_weights(labels: pd.Series) -> pd.Series:
-    """Backbones less the option `weights`: where an arm starts is the arm's (Table 3), and `setting` knows the rest."""
-    return labels.map({label: WEIGHTS.sub("", label) for label in labels.unique()})
 
 
 def _rows(layout: Layout, frame: pd.DataFrame) -> tuple[list[Row], list[dict[str, Any]]]:
@@ -291,11 +216,9 @@ def _name(arm: str) -> str:
 
 def _failures(failures: Sequence[Mapping[str, Any]], frame: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
     """arm, where, reason ("diverged: ...", "failed: ..." or "blocked by ...") of what the rows lack."""
-    plain = [{name: WEIGHTS.sub("", value) if name == "backbone" else value for name, value in failure.items()}
-             for failure in failures]  # fmt: skip
     done = set(zip(frame["arm"], frame["seed"], frame["task"], strict=True))
     found = []
-    for failure in failures_of(frame, plain):
+    for failure in failures_of(frame, failures):
         arm, seed, task = failure["arm"], failure["seed"], failure["task"]
         trained = any((arm, seed, name) in done for name in ([task] if task else frame["task"].unique()))
         if arm in {row.arm for row in rows} and not trained:
@@ -385,74 +308,6 @@ def _command(template: str, frame: pd.DataFrame) -> str:
     setting = f"--dataset {first['dataset']} --recipe {first['recipe']}"
     setting += f" --backbone {backbone}" if backbone != Recipe.backbone else ""
     return "mtlbench run " + template.format(pair=first["pair"], setting=setting)
-
-
-def _text(layout: Layout, title: str, lines: Sequence[Line], feet: Sequence[str], width: int) -> str:
-    """Plain text; the best are marked ` *`, which stands out of the alignment."""
-    cells = [[*line.cells] if len(line.cells) == 1 else
-             [cell + (" *" if best else "  ") for cell, best in zip(line.cells, line.best, strict=True)]
-             for line in lines]  # fmt: skip
-    names = [metric.removeprefix("within_") + "  " for _, metric in layout.columns]
-    sizes = [max([7, len(name), *(len(row[place]) for row in cells if len(row) > 1)])
-             for place, name in enumerate(names)]  # fmt: skip
-    left = max(len(layout.heading), *(len(line.label) + 2 * (line.n == NOTHING) for line in lines))
-    count = max(len(line.n) for line in lines)
-    heads, start = [" " * (left + 2 + count)] * max(len(words) for words, _ in layout.groups), 0
-    for words, columns in layout.groups:
-        here = slice(start, start + len(columns))
-        room = sum(sizes[here]) + 2 * (len(columns) - 2)  # up to where the last column's marks stand
-        sizes[start] += max(0, max(map(len, words)) - room)
-        room, start = max(room, max(map(len, words))), here.stop
-        heads = [head + "  " + word.rjust(room) + "  " for head, word in zip(heads, words, strict=True)]
-
-    def joined(label: str, n: str, row: Sequence[str]) -> str:
-        body = [cell.rjust(size) for cell, size in zip(row, sizes, strict=True)] if len(row) > 1 else [f" {row[0]}"]
-        return "  ".join([label.ljust(left), n.rjust(count), *body]).rstrip()
-
-    body = [joined(f"  {line.label}" if line.n == NOTHING else line.label, "" if line.n == NOTHING else line.n, row)
-            for line, row in zip(lines, cells, strict=True)]  # fmt: skip
-    head = [*(line.rstrip() for line in heads), joined(layout.heading, "n", names)]
-    wrapped = []
-    for foot in feet:
-        said, _, command = foot.partition(" mtlbench run ")  # which stays in one piece, for copying
-        wrapped.append(textwrap.fill(said, width, subsequent_indent="  ", break_on_hyphens=False))
-        wrapped += [f"    mtlbench run {command}"] if command else []
-    rule = "-" * (left + 2 + count + sum(sizes) + 2 * len(sizes))
-    return "\n".join([*textwrap.wrap(title, width), "", *head, rule, *body, "", *wrapped]) + "\n"
-
-
-def _spread(line: Line, bold: str) -> list[str]:
-    """Label, n and one cell a column; the best as `bold` says, a cell across all columns in the first of them."""
-    if len(line.cells) == 1:
-        return [line.label, line.n, line.cells[0], *[NOTHING] * (len(line.best) - 1)]
-    marked = [bold.format(cell) if best else cell for cell, best in zip(line.cells, line.best, strict=True)]
-    return [line.label, line.n, *marked]
-
-
-def _markdown(layout: Layout, title: str, lines: Sequence[Line], feet: Sequence[str], width: int) -> str:
-    heads = [layout.heading, "n", *(" ".join(column) for column in layout.columns)]
-    rows = [heads, ["---"] + ["---:"] * (len(heads) - 1), *(_spread(line, "**{}**") for line in lines)]
-    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([title, "", *table, "", *(f"- {foot}" for foot in feet)]) + "\n"
-
-
-def _latex(layout: Layout, title: str, lines: Sequence[Line], feet: Sequence[str], width: int) -> str:
-    heads = []
-    for place in range(max(len(words) for words, _ in layout.groups)):
-        spans = [f"\\multicolumn{{{len(columns)}}}{{c}}{{{latex_text(words[place])}}}"
-                 for words, columns in layout.groups]  # fmt: skip
-        heads.append(" & ".join(["", "", *spans]).strip())
-    names = [name.removeprefix("within_") for _, name in layout.columns]
-    heads.append(" & ".join(map(latex_text, [layout.heading, "n", *names])))
-    body = []
-    for line in lines:
-        label = ("\\quad " if line.n == NOTHING else "") + latex_text(line.label)
-        cells = [f"\\textbf{{{latex_text(cell)}}}" if best else latex_text(cell)
-                 for cell, best in zip(line.cells, line.best, strict=False)]  # fmt: skip
-        if len(cells) == 1:
-            cells = [f"\\multicolumn{{{len(layout.columns)}}}{{l}}{{{latex_text(line.cells[0])}}}"]
-        body.append(" & ".join([label, latex_text(line.n), *cells]))
-    return latex_table(title, len(layout.columns) + 2, heads, body, feet)
 
 
 def _csv(

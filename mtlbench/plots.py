@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,15 @@ ENDINGS = (".png", ".svg")
 
 
 def plot(
-    figure: str, results: Any, out: Path | None, paper: bool, pair: str | None, dataset: str | None, recipe: str | None
+    figure: str, results: Any, out: Path | None, paper: bool, arms: Sequence[str], **chosen: str | None
 ) -> int:
     """Draw one figure or `all`, and print where it is and its caption; 1 where none of all could be drawn.
 
-    Raises UserError for a figure that the results do not allow, unless all were asked for.
+    `arms` are globs, of figures that show arms; `chosen` are pair, dataset and recipe. Raises UserError for a figure
+    that the results do not allow, unless all were asked for.
     """
     if figure != "all":
-        _draw(OTHER_NAMES.get(figure, figure), results, out, paper, pair, dataset, recipe)
+        _draw(OTHER_NAMES.get(figure, figure), results, out, paper, arms, chosen)
         return 0
     drawn = 0
     if out:
@@ -32,7 +35,7 @@ def plot(
             raise UserError(f"cannot write {out}: {error}; give a folder with --out") from error
     for name in names("figure"):
         try:
-            _draw(name, results, out and out / f"{name}.png", paper, pair, dataset, recipe)
+            _draw(name, results, out and out / f"{name}.png", paper, arms, chosen)
             drawn += 1
         except UserError as error:
             click.echo(f"{name} is left out: {error}", err=True)
@@ -40,10 +43,13 @@ def plot(
 
 
 def _draw(
-    name: str, results: Any, out: Path | None, paper: bool, pair: str | None, dataset: str | None, recipe: str | None
+    name: str, results: Any, out: Path | None, paper: bool, arms: Sequence[str], chosen: dict[str, str | None]
 ) -> None:
     drawer = create("figure", name)
-    data = drawer.data(results, paper=paper, pair=pair, dataset=dataset, recipe=recipe)
+    some = {"arms": arms} if arms else {}
+    if arms and "arms" not in inspect.signature(drawer.data).parameters:
+        raise UserError(f"{name} shows no arms to choose from; leave --arm out")
+    data = drawer.data(results, paper=paper, **some, **chosen)
     from matplotlib.figure import Figure
 
     canvas = Figure()

@@ -21,15 +21,17 @@ from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 
 from mtlbench import __version__, spaces
+from mtlbench.choice import optimism
 from mtlbench.claims import ABLATIONS, IMAGENET, claims
 from mtlbench.comparison import Case, case_of, count, in_words, listed, named, percent
 from mtlbench.deltas import DELTAS, deltas, published_deltas
 from mtlbench.errors import UserError
-from mtlbench.inference import optimism
-from mtlbench.paper_tables import TABLES, comparable, paper_table
+from mtlbench.paper import comparable
+from mtlbench.paper_tables import TABLES, paper_table
 from mtlbench.plugins import create, names
+from mtlbench.render import NOTHING
 from mtlbench.stats import FEWEST_SEEDS, HIDDEN_ARMS, arm_order, records
-from mtlbench.tables import NOTHING, results_table, short
+from mtlbench.tables import results_table, short
 from mtlbench.verdict import answer, gaps, resolution
 
 FIRST = ("figure2", "alphas", "figure5", "figure6", "curves", "cost")  # then the others, by name
@@ -111,6 +113,7 @@ def _facts(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[tuple[str, s
 
     arms = arm_order(set(case.frame["arm"]) - set(HIDDEN_ARMS))
     aliases = [f"{arm} = {case.names[arm]}" for arm in arms if case.names.get(arm, arm) != arm]
+    arms = [arm for arm in arms if case.names.get(arm, arm) == arm]
     finished = sorted(str(trial["finished"])[:16].replace("T", " ") for trial in trials)
     hours = sum(float(trial["seconds"]) for trial in trials) / 3600
     facts = [
@@ -122,7 +125,7 @@ def _facts(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[tuple[str, s
         ("Recipe", case.pick["recipe"]),
         ("Seeds", ", ".join(_seeds(case))),
         (f"Arms ({len(arms)})", ", ".join(map(named, arms))),
-        ("Same network, two names", ", ".join(aliases)),
+        ("Other names of these", ", ".join(aliases)),
         ("Trials", f"{len(trials)}, {hours:.1f} hours of training and evaluation" if trials else ""),
         ("Finished", f"{finished[0]} to {finished[-1]} UTC" if finished else ""),
         ("Trained with", distinct(lambda trial: _machine(trial["environment"]))),

@@ -7,6 +7,7 @@ frames; only `published` reads a file. The frame is long: one row a number, with
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ HIDDEN_ARMS = ("ensemble-member", "branching-search")  # parents only: in the fr
 IDENTITY = ["pair", "dataset", "backbone", "recipe"]  # what a comparison never mixes
 FEWEST_SEEDS = 3  # below this an interval would be a guess
 _LEADING = ("one-task", "ensemble", "one-task-longer", "mtl-shared")
-_TRAILING = ("cross-stitch",)
+_VARIED = ("mtl-shared", "cross-stitch")  # arms whose variants have names that begin with theirs
 
 
 def is_split(arm: str) -> bool:
@@ -32,16 +33,38 @@ def is_split(arm: str) -> bool:
 
 
 def arm_order(arms: Iterable[str]) -> list[str]:
-    """The arms in table order: baseline and controls, mtl-shared, Splits from early to late, cross-stitch, others."""
+    """The arms in table order: baseline and controls, mtl-shared, Splits from early to late, cross-stitch, others.
 
-    def position(arm: str) -> tuple[int, int, str]:
-        if arm in _LEADING:
-            return 0, _LEADING.index(arm), ""
+    Variants (`cross-stitch-rate-10`) stand after the arm whose name they begin with; numbers in names count as numbers,
+    and 1-16 as a sixteenth.
+    """
+
+    def position(arm: str) -> tuple[int, int, list[str | float]]:
+        family = next((name for name in (*_VARIED, arm) if arm.startswith(name)), arm)
+        if family in _LEADING:
+            return 0, _LEADING.index(family), _natural(arm)
         if is_split(arm):  # conv2 .. conv5, fc6 .. fc8, and layer2 before layer10
-            return 1, 0, re.sub(r"\d+", lambda digits: digits[0].zfill(4), arm)
-        return (2, 0, "") if arm in _TRAILING else (3, 0, arm)
+            return 1, 0, _natural(arm)
+        return 2 if family in _VARIED else 3, 0, _natural(arm)
 
     return sorted(set(arms), key=position)
+
+
+def _natural(name: str) -> list[str | float]:
+    """Texts and numbers in turn, which sort as people do: `rate-`, 10.0, ``."""
+    fractions = re.sub(r"(?<![\d.])(\d+)-([1-9]\d*)(?![\d.])", lambda f: f"{int(f[1]) / int(f[2]):.9f}", name)
+    parts = re.split(r"(\d+(?:\.\d+)?)", fractions)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+def one_name_each(frame: pd.DataFrame) -> dict[str, str]:
+    """{arm: the name it is judged by}: arms that share trials are one network under several names and count once, by
+    the name with the most trials, the first in table order."""
+    trials = frame[frame["subset"] != "cost"].groupby("arm")["key"].agg(set)
+    names: dict[str, str] = {}
+    for arm in sorted(arm_order(trials.index), key=lambda arm: -len(trials[arm])):
+        names[arm] = next((other for other in names.values() if trials[other] & trials[arm]), arm)
+    return names
 
 
 def newest(
@@ -67,7 +90,7 @@ def newest(
             if name not in valid:
                 raise unknown(f"{column} with results", name, valid)
             candidates = candidates[candidates[column] == name]
-    last = records(candidates[candidates["finished"] == max(candidates["finished"])])[0]
+    last = records(candidates[candidates["finished"] == candidates["finished"].max()].head(1))[0]
     chosen = candidates[(candidates[IDENTITY] == [last[column] for column in IDENTITY]).all(axis=1)]
     note = _sentence(last) + (" (the newest results)" if None in asked.values() else "")
     others = candidates.drop(chosen.index)[IDENTITY].drop_duplicates()
@@ -87,9 +110,21 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The failures that belong to the frame's pair, dataset, backbone and recipe, as far as they tell."""
-    own = records(frame.head(1)[IDENTITY])[0]
-    return [failure for failure in failures if all(failure.get(name, own[name]) == own[name] for name in IDENTITY)]
+    """The failures that belong to the frame's pair, dataset, backbone, recipe and setting, as far as they tell.
+
+    Those after which the same arm and seed finished (of the same task, for one with one task) are no longer true.
+    """
+    own = records(frame.head(1)[[*IDENTITY, "setting"]])[0]
+    done = frame.groupby(["arm", "seed", "task"])["finished"].max()
+    later = {cell: str(finished) for cell, finished in done.items()}
+
+    def mended(failure: Mapping[str, Any]) -> bool:
+        tasks = [failure["task"]] if failure["task"] else frame["task"].unique()
+        times = [later.get((failure["arm"], failure["seed"], task), "") for task in tasks]
+        return max(times) > failure.get("failed", "")
+
+    same = [one for one in failures if all(one.get(name, value) == value for name, value in own.items())]
+    return [failure for failure in same if not mended(failure)]
 
 
 def _sentence(identity: Mapping[str, Any]) -> str:
@@ -121,12 +156,13 @@ def relative_change(
 
     change = 100 * sign * (value - base) / |base|, sign = -1 where lower is better; NaN where base is 0. One row per
     arm, seed, task and metric; the baseline's own rows are in it, identically 0. Seeds that the baseline lacks go.
-    Definition of the paper's Figure 2(b), "performance relative to the task-specific network".
+    Column `key` is the trial's: second names of a network have it too. Definition of the paper's Figure 2(b),
+    "performance relative to the task-specific network".
     """
     rows = whole_task(frame, subset)
     rows = rows[rows["headline"].astype(bool)] if metric is None else rows[rows["metric"] == metric]
     cell = ["seed", "task", "metric"]
-    columns = ["arm", *cell, "unit", "higher_is_better", "value"]
+    columns = ["arm", *cell, "unit", "higher_is_better", "value", "key"]
     base = rows.loc[rows["arm"] == baseline, [*cell, "value"]].rename(columns={"value": "base"})
     joined = rows[columns].merge(base, on=cell, validate="many_to_one")
     sign = np.where(joined["higher_is_better"].astype(bool), 1.0, -1.0)
@@ -148,30 +184,33 @@ def compute_matched(frame: pd.DataFrame, parents: Mapping[str, Sequence[str]] | 
     """
     costs = frame[frame["subset"] == "cost"]
     trials = costs.pivot(index=["arm", "seed", "task", "key"], columns="metric", values="value").reset_index()
-    of_key = trials.drop_duplicates("key").set_index("key")
-    lineage = _usual_parents(trials) if parents is None else parents
     sums = ["parameters", "flops", "image_visits"]
     with_parents = ["image_visits_with_parents", "training_flops_with_parents", "seconds_with_parents"]
-    rows = []
-    for (arm, seed), own in trials[~trials["arm"].isin(HIDDEN_ARMS)].groupby(["arm", "seed"], dropna=False):
-        keys, waiting = set(own["key"]), list(own["key"])
-        while waiting:
-            waiting = [parent for key in waiting for parent in lineage.get(key, ()) if parent not in keys]
-            keys |= set(waiting)
-        trained = of_key.reindex(sorted(keys))
-        rows.append({
-            "arm": arm, "seed": seed, "trials": len(own), **own[sums].sum(),
-            "image_visits_with_parents": trained["image_visits"].sum(skipna=False),
-            "training_flops_with_parents": 3 * (trained["flops"] * trained["image_visits"]).sum(skipna=False),
-            "seconds_with_parents": own["seconds_with_parents"].sum(),
-        })  # fmt: skip
-    table = pd.DataFrame(rows, columns=["arm", "seed", "trials", *sums, *with_parents])
+    trials = trials.reindex(columns=["arm", "seed", "task", "key", *sums, "seconds_with_parents"])
+    lineage = _usual_parents(trials) if parents is None else parents
+    visits = dict(zip(trials["key"], trials["image_visits"], strict=True))
+    work = dict(zip(trials["key"], 3 * trials["flops"] * trials["image_visits"], strict=True))
+    own = trials[~trials["arm"].isin(HIDDEN_ARMS)].groupby(["arm", "seed"], dropna=False)
+    table = own[[*sums, "seconds_with_parents"]].sum()
+    trained = [_with_ancestors(keys, lineage) for keys in own["key"].agg(list)]
+    table["image_visits_with_parents"] = [sum(visits.get(key, math.nan) for key in keys) for keys in trained]
+    table["training_flops_with_parents"] = [sum(work.get(key, math.nan) for key in keys) for keys in trained]
+    table = table[[*sums, *with_parents]].assign(trials=own.size()).reset_index()
     complete = table[table["trials"] == table.groupby("arm")["trials"].transform("max")].drop(columns="trials")
     means = complete.drop(columns="seed").groupby("arm").mean()
     means = means.loc[arm_order(means.index)]
     base = means.loc[BASELINE] if BASELINE in means.index else float("nan")
     counts = complete.groupby("arm").size().rename("n")
     return means.join(counts).join((means / base).add_suffix("_ratio")).reset_index()
+
+
+def _with_ancestors(keys: Sequence[str], lineage: Mapping[str, Sequence[str]]) -> list[str]:
+    """The keys, their parents' and so on, each once."""
+    found, waiting = set(keys), list(keys)
+    while waiting:
+        waiting = [parent for key in waiting for parent in lineage.get(key, ()) if parent not in found]
+        found.update(waiting)
+    return sorted(found)
 
 
 def _usual_parents(trials: pd.DataFrame) -> dict[str, list[str]]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import shutil
@@ -285,7 +286,8 @@ class Results:
 
     @cached_property
     def failures(self) -> list[Options]:
-        """Trials that left an error.txt and no result, and those that wait for one of them."""
+        """Trials that left an error.txt and no result, and those that wait for one of them: pair, dataset, recipe,
+        backbone, setting, arm, seed, key, task ("" for joint ones), status, reason, failed (when; blocked: planned)."""
         found = []
         for state in sorted(self.states, key=lambda state: state.state != "failed"):
             if state.state not in ("failed", "blocked"):
@@ -295,11 +297,21 @@ class Results:
                 continue
             task = trial.tasks[0] if len(trial.tasks) == 1 else ""
             blocked = state.state == "blocked"
+            file = "trial.json" if blocked else "error.txt"
             status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", state.reason)
             found.append({"pair": trial.pair, "dataset": trial.dataset.name, "recipe": trial.recipe_name,
-                          "backbone": trial.backbone.label, "arm": trial.arm, "seed": trial.seed, "task": task,
-                          "status": status, "reason": reason})  # fmt: skip
+                          "backbone": trial.backbone.label, "setting": trial.setting, "arm": trial.arm,
+                          "seed": trial.seed, "key": state.folder.name, "task": task, "status": status,
+                          "reason": reason, "failed": _written(state.folder / file)})  # fmt: skip
         return found
+
+
+def _written(path: Path) -> str:
+    """When a file was written last, as results say when they finished; "" where it is gone."""
+    try:
+        return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="milliseconds")
+    except OSError:
+        return ""
 
 
 def _rows(folder: Path, trial: Trial, result: Options) -> list[tuple[Any, ...]]:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from mtlbench.inference import best_split, intervals
+from mtlbench.choice import best_split
+from mtlbench.inference import intervals
 from mtlbench.plugins import unknown
+from mtlbench.render import DAGGER, FORMATS, NOTHING, latex_table, latex_text
 from mtlbench.stats import (
     BASELINE,
     FEWEST_SEEDS,
@@ -18,12 +20,12 @@ from mtlbench.stats import (
     arm_order,
     failures_of,
     newest,
+    one_name_each,
     records,
     relative_change,
     whole_task,
 )
 
-FORMATS = ("text", "csv", "markdown", "latex")
 COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an arm's trials, mean over seeds
     "parameters": "parameters",
     "flops": "FLOPs",
@@ -32,10 +34,9 @@ COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an a
     "seconds": "seconds",
     "seconds_with_parents": "with parents",
 }
-NOTHING = "-"
-LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
-    "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}",
-    ">": "\\textgreater{}", "|": "\\textbar{}", "[": "{[}", "±": "$\\pm$",
+CHANGE = {  # column of the CSV -> of `inference.intervals`
+    "change %": "mean", "change low %": "shown_low", "change high %": "shown_high", "change low_single %": "low_single",
+    "change high_single %": "high_single", "noisier than the pool": "flagged",
 }  # fmt: skip
 CHANCE = "chance"
 
@@ -49,10 +50,11 @@ class Evidence:
     headlines: dict[str, str]  # task -> metric
     units: dict[tuple[str, str], str]  # (task, metric) -> unit
     means: pd.DataFrame
-    changes: dict[tuple[str, str], dict[str, Any]]  # (task, arm) -> a row of `stats.intervals`
+    changes: dict[tuple[str, str], dict[str, Any]]  # (task, arm) -> a row of `inference.intervals`
     costs: pd.DataFrame
     chance: dict[tuple[str, str], float]  # (task, metric) -> value
-    chosen: list[dict[str, Any]]  # rows of `stats.best_split`
+    chosen: list[dict[str, Any]]  # rows of `choice.best_split`
+    names: dict[str, str]  # arm -> the name that its network counts by
 
     def metrics(self, task: str) -> list[str]:
         """The metrics of a task, the headline first."""
@@ -122,7 +124,7 @@ def gather(rows: pd.DataFrame, failed_arms: Sequence[str] = (), confidence: floa
         costs=pair_costs(rows).reindex(index=arms),
         chance={(row["task"], row["metric"]): row["value"]
                 for row in records(chance.groupby(cell, sort=False)["value"].mean().reset_index())},
-        chosen=records(best_split(rows)),
+        chosen=records(best_split(rows)), names=one_name_each(rows),
     )  # fmt: skip
 
 
@@ -151,12 +153,12 @@ def _number(value: float, unit: str) -> str:
 
 
 def _change(evidence: Evidence, task: str, arm: str) -> str:
-    """`+1.2 [-0.3, +2.7]`, without the interval where there is none."""
+    """`+1.2 [-0.3, +2.7]`, without the interval where there is none, with a mark where it is of the arm's own noise."""
     row = evidence.changes.get((task, arm))
     if row is None or arm == BASELINE:
         return NOTHING
-    mean, low, high = (f"{round(row[name], 1) + 0.0:+.1f}" for name in ("mean", "low", "high"))  # + 0.0: no -0.0
-    return mean if pd.isna(row["low"]) else f"{mean} [{low}, {high}]"
+    mean, low, high = (f"{round(row[name], 1) + 0.0:+.1f}" for name in ("mean", "shown_low", "shown_high"))  # no -0.0
+    return mean if pd.isna(row["shown_low"]) else f"{mean} [{low}, {high}]{DAGGER if row['flagged'] else ''}"
 
 
 def _seeds(evidence: Evidence, arm: str) -> str:
@@ -208,13 +210,14 @@ def _merged(blocks: Sequence[pd.DataFrame], width: int) -> list[pd.DataFrame]:
 
 
 def _aligned(table: pd.DataFrame) -> str:
-    """Plain text: the first column to the left, headings and numbers to the right, ` *` kept out of the alignment."""
+    """Plain text: the first column to the left, headings and numbers to the right, marks kept out of the alignment."""
     columns = []
     for place, heading in enumerate(table.columns):
         cells = table.iloc[:, place].tolist()
-        if any(cell.endswith(" *") for cell in cells):
-            cells = [cell if cell.endswith(" *") else cell + "  " for cell in cells]
-            heading += "  "
+        for mark in (" *", DAGGER):
+            if any(cell.endswith(mark) for cell in cells):
+                cells = [cell if cell.endswith(mark) else cell + " " * len(mark) for cell in cells]
+                heading += " " * len(mark)
         size = max(map(len, [heading, *cells]))
         columns.append([cell.ljust(size) if place == 0 else cell.rjust(size) for cell in [heading, *cells]])
     lines = ["  ".join(cells) for cells in zip(*columns, strict=True)]
@@ -226,22 +229,6 @@ def _aligned(table: pd.DataFrame) -> str:
 def _rows_of(table: pd.DataFrame) -> list[list[str]]:
     """The headings, then the rows."""
     return [list(table.columns), *table.to_numpy().tolist()]
-
-
-def latex_text(text: str) -> str:
-    """Text that LaTeX prints as it is: specials escaped, what usual fonts lack as `?`."""
-    known = text.encode("latin-1", "replace").decode("latin-1")
-    return "".join(LATEX.get(letter, letter) for letter in " ".join(known.split()))
-
-
-def latex_table(title: str, columns: int, heads: Sequence[str], rows: Sequence[str], feet: Sequence[str]) -> str:
-    """A `table` with a booktabs tabular, the title as caption and the feet beneath; `heads` and `rows` are LaTeX."""
-    return "\n".join([
-        "% needs \\usepackage{booktabs}", "\\begin{table}", "\\centering", f"\\caption{{{latex_text(title)}}}",
-        f"\\begin{{tabular}}{{l{'r' * (columns - 1)}}}", "\\toprule", *(f"{head} \\\\" for head in heads), "\\midrule",
-        *(f"{row} \\\\" for row in rows), "\\bottomrule", "\\end{tabular}", "", "\\footnotesize\\raggedright",
-        "\n\n".join(map(latex_text, feet)), "\\end{table}",
-    ]) + "\n"  # fmt: skip
 
 
 def _markdown(table: pd.DataFrame) -> str:
@@ -257,6 +244,7 @@ def _feet(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence:
         f" with the {100 * confidence:g} % interval (from {FEWEST_SEEDS} seeds on; residual of the arm + seed model"
         " pooled over arms). Costs are per pair: the sum over an arm's networks; seconds without and with parents."
     ]
+    feet += _noisy_feet(evidence) + _names_feet(evidence)
     if not evidence.changes:
         feet.append(f"No changes: the results hold no {BASELINE} for these seeds.")
     if evidence.chosen:
@@ -279,6 +267,27 @@ def _feet(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence:
     return feet
 
 
+def _noisy_feet(evidence: Evidence) -> list[str]:
+    """What the mark of noisy arms means, if any has it."""
+    marked = [task for (task, _), row in evidence.changes.items() if row["flagged"] and not pd.isna(row["shown_low"])]
+    if not marked:
+        return []
+    whole = [task for task in dict.fromkeys(marked)
+             if all(row["flagged"] for (other, _), row in evidence.changes.items() if other == task)]  # fmt: skip
+    why = f" (all arms of {', '.join(whole)}: {BASELINE} itself is noisier)" if whole else ""
+    return [f"{DAGGER} noisier than the pool{why}: the interval is the paired t interval of the arm's own seeds."]
+
+
+def _names_feet(evidence: Evidence) -> list[str]:
+    """Which arms are one network."""
+    others: dict[str, list[str]] = {}
+    for arm in evidence.arms:
+        if (name := evidence.names.get(arm, arm)) != arm:
+            others.setdefault(name, [name]).append(arm)
+    texts = [" = ".join(names) for names in others.values()]
+    return [f"One network, trained and counted once, under several names: {'; '.join(texts)}."] if texts else []
+
+
 def _failure(failure: Mapping[str, Any]) -> str:
     """`failed seed 1 detection` or `seed 1 blocked by one-task detection seed 1`."""
     which = f"seed {failure['seed']} {failure['task']}".strip()
@@ -294,9 +303,10 @@ def _numbers(evidence: Evidence, failures: Sequence[Mapping[str, Any]]) -> pd.Da
         for metric in evidence.metrics(task):
             columns[f"{task} {metric}"] = evidence.means[task, metric].tolist()
             if metric == headline:
-                for name in ("mean", "low", "high", "low_single", "high_single"):
-                    heading = f"{task} {metric} change{'' if name == 'mean' else ' ' + name} %"
-                    columns[heading] = [evidence.changes.get((task, arm), {}).get(name) for arm in arms]
+                for heading, name in CHANGE.items():
+                    columns[f"{task} {metric} {heading}"] = [
+                        evidence.changes.get((task, arm), {}).get(name) for arm in arms
+                    ]
         columns[f"{task} chosen on val"] = [arm == evidence.choice(task) for arm in arms]
     columns["pair chosen on val"] = [arm == evidence.choice("") for arm in arms]
     columns |= {name: evidence.costs[name].tolist() for name in COSTS}

@@ -132,7 +132,8 @@ def resolution(case: Case) -> list[str]:
         smallest = detectable(row["noise"], row["freedom"], case.seeds, POWER)
         if smallest > 0:  # NaN where noise cannot be estimated
             least.append(f"{percent(smallest, signed=False)} ({in_words(scope)})")
-            half.append(str(seeds_for(smallest / 2, row["noise"], len(case.arms), POWER)))
+            pooled = 1 + round(row["freedom"] / (case.seeds - 1))  # arms; those whose own noise is larger are not in it
+            half.append(str(seeds_for(smallest / 2, row["noise"], arms=pooled, power=POWER)))
     if not least:
         return ["The noise between seeds cannot be estimated from so few arms and seeds."]
     more = half[0] if len(set(half)) == 1 else listed(half)

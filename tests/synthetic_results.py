@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -79,7 +79,7 @@ def results_frame(
 def architecture(arm: str, tasks: Sequence[str]) -> list[dict[str, Any]]:
     """Groups and units per stage, as the store's results carry them."""
     order = [*STAGES, "fc8"]
-    apart = order.index(arm.removeprefix("split-")) if arm.startswith("split-") else 0
+    apart = order.index(arm.split("-")[1]) if arm.startswith("split-") else 0
     return [
         {
             "stage": stage,
@@ -92,14 +92,21 @@ def architecture(arm: str, tasks: Sequence[str]) -> list[dict[str, Any]]:
 
 @dataclass
 class FakeResults:
-    """What figures take: a frame, architectures, failures."""
+    """What figures and tables take: a frame, architectures, failures; nothing is known of counts and single trials."""
 
     frame: pd.DataFrame
     architectures: dict[str, list[dict[str, Any]]]
     failures: list[dict[str, Any]] = field(default_factory=list)
+    states: ClassVar[list[Any]] = []
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
         return self.architectures
+
+    def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+        return {}
+
+    def provenance_of(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
+        return []
 
 
 def fake_results(pair: str = "det_attr", tasks: Sequence[str] | None = None, **options: Any) -> FakeResults:

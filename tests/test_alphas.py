@@ -13,7 +13,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy import stats
-from synthetic_results import TASKS, FakeResults, results_frame
+from synthetic_results import TASKS, FakeResults, architecture, results_frame
 
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
@@ -216,3 +216,21 @@ def test_nothing_overlaps_and_nothing_leaves_the_page(case: str) -> None:
         assert wide <= 1 or tall <= 1, f"{one!r} covers {two!r}"
     across = [line.get_ydata()[0] for line in canvas.axes[0].lines if list(line.get_xdata()) == [0, 1]]
     assert sorted(across) == pytest.approx([0.1, 0.9])  # the start
+
+
+def test_arms_that_are_asked_for_have_their_layers_in_the_networks_order() -> None:
+    usual = random_results({"cross-stitch": 0.9, "cross-stitch-alpha-0.5-0.5": 0.5}, widths={"pool1": 3, "fc7": 4})
+    placed = random_results({"cross-stitch-after-convolutions": 0.9}, widths={"conv5": 3, "fc7": 4})
+    results = WithAlphas(
+        pd.concat([usual.frame, placed.frame[placed.frame["arm"] == "cross-stitch-after-convolutions"]]),
+        {"one-task": architecture("one-task", ("semseg", "normals"))}, alphas=pd.concat([usual.alphas, placed.alphas]),
+    )  # fmt: skip
+    assert Alphas().data(results)["starts"]["arm"].tolist() == ["cross-stitch", "cross-stitch-alpha-0.5-0.5"]
+    asked = Alphas().data(results, arms=["cross-stitch", "*convolutions"])
+    assert asked["starts"]["arm"].tolist() == ["cross-stitch", "cross-stitch-after-convolutions"]
+    assert asked["stages"]["stage"].tolist() == ["pool1", "conv5", "fc7"]
+    canvas = Figure()
+    Alphas().draw(asked, canvas)
+    assert len(canvas.axes) == 2 * 2 * (2 + 1)  # arms x tasks x (own layers + training)
+    with pytest.raises(UserError, match="no arm with alphas called 'mtl-shared'"):
+        Alphas().data(results, arms=["mtl-shared"])

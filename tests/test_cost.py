@@ -9,15 +9,18 @@ import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from synthetic_results import ARMS, SPLITS, FakeResults, fake_results
+from synthetic_results import ARMS, EFFECTS, SPLITS, FakeResults, fake_results
 
 from mtlbench import stats
 from mtlbench.errors import UserError
-from mtlbench.figures.cost import COSTS, MEAN, Cost, mean_over_tasks, on_front, place_labels
+from mtlbench.figures._labels import place_labels
+from mtlbench.figures.cost import COSTS, MEAN, Cost, mean_over_tasks, on_front
 from mtlbench.inference import intervals
 
 ABLATIONS = ("cross-stitch-alpha-0.1-0.9", "cross-stitch-alpha-0.5-0.5", "cross-stitch-rate-1", "my-tree",
              "mtl-shared-1-16", "cross-stitch-after-convolutions")  # fmt: skip
+MORE = ("cross-stitch-rate-1000", "cross-stitch-from-scratch", "mtl-shared-1-1", "nddr", "sluice", "mtan",
+        "soft-sharing", "branching", "one-task-wide", "split-fc8-wide")  # fmt: skip
 SHARE = dict(zip(SPLITS, (0.99, 0.97, 0.93, 0.88, 0.85, 0.65, 0.51), strict=True))  # of two networks
 
 
@@ -106,7 +109,7 @@ def test_arms_without_a_task_or_costs_are_named() -> None:
     results = priced()
     frame = results.frame
     no_cost = (frame["subset"] == "cost") & (frame["arm"] == "mtl-shared")
-    no_task = (frame["task"] == "detection") & (frame["arm"] == "ensemble") & (frame["subset"] != "cost")
+    no_task = (frame["task"] == "detection") & (frame["arm"] == "ensemble")
     results.frame = frame[~(no_cost | no_task)]
     results.failures = [{"arm": "ensemble", "seed": 0, "task": "detection", "status": "failed", "reason": ""}]
     data = Cost().data(results)
@@ -123,28 +126,41 @@ def test_without_two_arms_the_error_says_what_to_type(arms: tuple[str, ...]) -> 
     assert "\n" not in str(error.value)
 
 
+def placed(anchors: np.ndarray, sizes: np.ndarray, lines: np.ndarray, page: np.ndarray) -> np.ndarray:
+    """Every marker has a label."""
+    return place_labels(anchors, sizes, anchors, lines, page)
+
+
 def test_a_single_label_stands_beside_its_marker_and_two_do_not_meet() -> None:
     page, size = np.array([200.0, 100.0]), np.array([[40.0, 8.0]])
     lines = np.zeros((0, 2))
-    alone = place_labels(np.array([[100.0, 50.0]]), size, lines, page)
+    alone = placed(np.array([[100.0, 50.0]]), size, lines, page)
     assert alone[0].tolist() == pytest.approx([124.0, 50.0])
-    cornered = place_labels(np.array([[198.0, 98.0]]), size, lines, page)[0]
+    cornered = placed(np.array([[198.0, 98.0]]), size, lines, page)[0]
     assert (cornered + size[0] / 2 <= page).all()
-    twins = place_labels(np.array([[100.0, 50.0], [100.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
+    twins = placed(np.array([[100.0, 50.0], [100.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
     assert (np.abs(twins[0] - twins[1]) >= size[0]).any()
-    first, _ = place_labels(np.array([[100.0, 50.0], [124.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
+    first, _ = placed(np.array([[100.0, 50.0], [124.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
     assert (np.abs(first - [124.0, 50.0]) >= size[0] / 2).any()  # the other's marker
-    struck = place_labels(np.array([[100.0, 50.0]]), size, np.array([[x, 50.0] for x in range(200)]), page)[0]
+    struck = placed(np.array([[100.0, 50.0]]), size, np.array([[x, 50.0] for x in range(200)]), page)[0]
     assert abs(struck[1] - 50) >= size[0, 1] / 2  # a line through the marker
 
 
-@pytest.mark.parametrize("case", ["all", "semseg", "one seed", "two arms", "same costs", "ablations"])
+def test_labels_keep_off_markers_without_a_label() -> None:
+    page, size, lines = np.array([200.0, 100.0]), np.array([[40.0, 8.0]]), np.zeros((0, 2))
+    anchor, others = np.array([[100.0, 50.0]]), np.array([[100.0, 50.0], [124.0, 50.0], [110.0, 50.0]])
+    place = place_labels(anchor, size, others, lines, page)[0]
+    assert not any((np.abs(place - other) < size[0] / 2).all() for other in others)
+
+
+@pytest.mark.parametrize("case", ["all", "semseg", "one seed", "two arms", "same costs", "ablations", "many"])
 def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> None:
     options: dict[str, object] = {
         "semseg": {"pair": "semseg_sn"},
         "one seed": {"seeds": (0,)},
         "two arms": {"arms": ("one-task", "cross-stitch")},
         "ablations": {"arms": (*ARMS, *ABLATIONS)},
+        "many": {"arms": (*ARMS, *ABLATIONS, *MORE), "effects": {**EFFECTS, "cross-stitch-rate-1000": -90.0}},
     }.get(case, {})  # type: ignore[assignment]
     results = fake_results(**options) if case == "same costs" else priced(**options)  # type: ignore[arg-type]
     data = Cost().data(results)
@@ -153,7 +169,7 @@ def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> No
     top = canvas.axes[: len(COSTS)]
     for axes, cost in zip(top, COSTS, strict=True):
         rows = data["points"].query(f"panel == '{MEAN}' and cost == '{cost}'")
-        assert len(axes.texts) == len(rows)
+        assert len(axes.texts) == rows["named"].sum()
         labels = [(text.get_text(), text.get_tightbbox(renderer)) for text in axes.texts]
         markers = axes.transData.transform(rows[["x", "mean"]])
         for name, box in labels:
@@ -170,6 +186,22 @@ def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> No
         box = text.get_window_extent(renderer)
         assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
     assert len(canvas.axes) == 3 * len(data["panels"])
+
+
+def test_names_are_those_of_the_front_and_of_all_but_ablations() -> None:
+    effects = {**EFFECTS, "cross-stitch-rate-1000": -90.0, "cross-stitch-rate-1": 40.0}
+    data = Cost().data(priced(arms=(*ARMS, *ABLATIONS, *MORE), effects=effects))
+    points = data["points"][data["points"]["panel"] == MEAN]
+    for _, rows in points.groupby("cost"):
+        named = set(rows.loc[rows["named"], "arm"])
+        assert {*ARMS, "nddr", "mtan", "split-fc8-wide"} <= named and "cross-stitch-rate-1" in named
+        assert "mtl-shared-1-1" not in named and "cross-stitch-alpha-0.5-0.5" not in named
+        assert rows.loc[rows["far"], "arm"].tolist() == ["cross-stitch-rate-1000"]
+    words = [text.get_text() for text in drawn(data).legends[0].get_texts()]
+    assert {"cross-stitch: variants", "mtl-shared: variants", "off the axis"} <= set(words)
+    assert "cross-stitch-rate-1000 \N{MINUS SIGN}1" in data["caption"]["text"].item()
+    few = Cost().data(priced(arms=(*ARMS, *ABLATIONS)), arms=["split-*"])["points"]["arm"]
+    assert set(few) == {"one-task", *SPLITS}
 
 
 def test_a_column_shares_its_costs_and_a_row_its_changes() -> None:

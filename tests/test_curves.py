@@ -17,7 +17,7 @@ from matplotlib.text import Text
 from synthetic_results import ARMS, TASKS, FakeResults, results_frame
 
 from mtlbench.errors import UserError
-from mtlbench.figures.curves import Curves, begins_of, looks
+from mtlbench.figures.curves import OWN_COLOURS, Curves, _far_off, begins_of, looks
 
 NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]
 CHILDREN = ("cross-stitch", "one-task-longer")
@@ -164,3 +164,21 @@ def test_nothing_overlaps_and_nothing_leaves_the_page(case: str, monkeypatch: py
         wide = min(first.x1, second.x1) - max(first.x0, second.x0)
         tall = min(first.y1, second.y1) - max(first.y0, second.y0)
         assert wide <= 1 or tall <= 1.5, f"{one!r} covers {two!r}"
+
+
+def test_a_collapsed_arm_leaves_the_axes_to_the_others() -> None:
+    ends = pd.DataFrame({
+        "arm": [f"split-conv{place}" for place in range(2, 9)] + ["cross-stitch-rate-1000"], "task": "semseg",
+        "x": 10, "quantity": "val_headline", "mean": [*range(30, 37), 2.0], "low": np.nan, "high": np.nan,
+    })  # fmt: skip
+    far = _far_off(pd.concat([ends.assign(x=5, mean=2.0), ends]))  # the last value counts
+    assert far.to_dict("records") == [{"task": "semseg", "arm": "cross-stitch-rate-1000", "value": 2.0}]
+    others = _far_off(ends.iloc[:-1])
+    assert others.empty and others.columns.tolist() == ["task", "arm", "value"]
+
+
+def test_a_wider_split_is_no_part_of_the_ramp_and_many_arms_stay_apart() -> None:
+    names = ["split-conv4", "split-fc8-wide", *(f"own{letter}" for letter in "abcdefghij")]
+    table = looks(names).set_index("arm")
+    assert not table.duplicated().any()
+    assert table.loc["split-fc8-wide", "colour"] in OWN_COLOURS

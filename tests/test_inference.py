@@ -9,7 +9,7 @@ import scipy.stats
 from synthetic_results import results_frame
 from test_stats import table_of
 
-from mtlbench import inference, stats
+from mtlbench import choice, inference, stats
 
 
 def changes_of(cells: dict[str, list[float]]) -> pd.DataFrame:
@@ -139,6 +139,25 @@ def test_a_network_with_two_names_counts_once() -> None:
     assert inference.pooled_residual(named).noisy == {"arm5", "other-name"}
 
 
+def test_equal_numbers_of_different_trials_are_no_twins_and_different_ones_of_one_trial_cannot_be() -> None:
+    """Two collapsed networks have the same score; keys tell them apart."""
+    table = random_changes(6, 3, {})
+    collapsed = table[table["arm"] == "arm2"].assign(arm="other")
+    both = pd.concat([table, collapsed])
+    keyed = both.assign(key=both["arm"] + both["seed"].astype(str))
+    assert set(inference.familywise(both)["comparisons"]) == {5}
+    assert set(inference.familywise(keyed)["comparisons"]) == {6}
+    twins = keyed.assign(key=keyed["key"].str.replace("other", "arm2"))
+    assert inference.pooled_residual(twins) == inference.pooled_residual(table)
+    changes = stats.relative_change(results_frame())
+    assert changes["key"].nunique() == len(changes[["arm", "seed", "key"]].drop_duplicates())
+
+
+def test_half_width_is_scipys_t_interval() -> None:
+    low, high = scipy.stats.t.interval(0.9, 4, 0.0, 1.7)
+    assert inference.half_width(1.7, 4, 0.9) == pytest.approx(high) == pytest.approx(-low)
+
+
 @pytest.mark.parametrize(("comparisons", "freedom", "value"), [(1, 5, 2.57), (2, 5, 3.03), (3, 10, 2.76), (2, 20, 2.38),
                                                                (9, 20, 2.95), (5, 60, 2.58)])  # fmt: skip
 def test_critical_values_are_dunnetts_table(comparisons: int, freedom: int, value: float) -> None:
@@ -242,15 +261,15 @@ def test_detectable_is_scipys_power_and_seeds_for_turns_it_round() -> None:
 def test_optimism_is_what_choosing_on_test_adds() -> None:
     test = table_of({"one-task": [10.0] * 3, "split-conv2": [11.0, 11.2, 11.4], "split-fc8": [10.1, 10.5, 10.3]})
     val = table_of({"one-task": [10.0] * 3, "split-conv2": [10.0] * 3, "split-fc8": [10.8] * 3}, subset="val")
-    found = inference.optimism(pd.concat([test, val], ignore_index=True))
+    found = choice.optimism(pd.concat([test, val], ignore_index=True))
     assert found["scope"].tolist() == ["task", "pair"]
     row = found.iloc[0]
     assert (row["arm_val"], row["arm_test"]) == ("split-fc8", "split-conv2")
     assert (row["test_of_val"], row["test_of_test"], row["optimism"]) == pytest.approx((3.0, 12.0, 9.0))
     assert row["error"] == pytest.approx(np.std([9.0, 7.0, 11.0], ddof=1) / np.sqrt(3))
-    same = inference.optimism(pd.concat([test, test.assign(subset="val")], ignore_index=True)).iloc[0]
+    same = choice.optimism(pd.concat([test, test.assign(subset="val")], ignore_index=True)).iloc[0]
     assert same["optimism"] == 0 and np.isnan(same["error"])
-    assert inference.optimism(test).empty
+    assert choice.optimism(test).empty
 
 
 def test_noise_band_is_the_t_interval_of_the_baselines_mean() -> None:
@@ -265,23 +284,23 @@ def test_noise_band_is_the_t_interval_of_the_baselines_mean() -> None:
 def test_the_split_is_chosen_on_val_and_reported_on_test() -> None:
     test = table_of({"one-task": [10.0], "split-conv2": [12.0], "split-fc8": [11.0], "tree": [13.0]})
     val = table_of({"one-task": [10.0], "split-conv2": [10.5], "split-fc8": [10.8], "tree": [13.0]}, subset="val")
-    best = inference.best_split(pd.concat([test, val], ignore_index=True))
+    best = choice.best_split(pd.concat([test, val], ignore_index=True))
     assert best["scope"].tolist() == ["task", "pair"] and best["arm"].tolist() == ["split-fc8"] * 2
     assert best["val_change"].tolist() == pytest.approx([8.0] * 2)
     assert best["test_change"].tolist() == pytest.approx([10.0] * 2)
-    assert inference.best_split(test).empty
+    assert choice.best_split(test).empty
 
 
 def test_the_pairs_split_has_the_best_mean_over_tasks() -> None:
     frame = results_frame(noise=0.0)
-    best = inference.best_split(frame).set_index("task")["arm"]
+    best = choice.best_split(frame).set_index("task")["arm"]
     assert best.to_dict() == {"detection": "split-fc8", "attributes": "split-conv4", "": "split-conv4"}
 
 
 def test_rank_correlation_is_spearmans() -> None:
     frame = results_frame(seeds=range(6))
     halves = frame[frame["seed"] < 3], frame[frame["seed"] >= 3]
-    found = inference.rank_correlation(*halves).set_index("task")
+    found = choice.rank_correlation(*halves).set_index("task")
     for task in ("detection", "attributes"):
         changes = [stats.relative_change(half) for half in halves]
         means = [c[c["task"] == task].groupby("arm")["change"].mean() for c in changes]
@@ -291,18 +310,18 @@ def test_rank_correlation_is_spearmans() -> None:
 
 def test_without_splits_nothing_is_chosen() -> None:
     frame = results_frame(arms=("one-task", "cross-stitch"))
-    assert inference.best_split(frame).empty and inference.optimism(frame).empty
-    assert inference.best_split(results_frame(arms=("split-conv2", "split-fc8"))).empty  # no baseline
+    assert choice.best_split(frame).empty and choice.optimism(frame).empty
+    assert choice.best_split(results_frame(arms=("split-conv2", "split-fc8"))).empty  # no baseline
 
 
 def test_the_pairs_choice_needs_all_tasks() -> None:
     frame = results_frame(noise=0.0)
     frame = frame[~((frame["arm"] == "split-conv4") & (frame["task"] == "detection") & (frame["subset"] == "val"))]
-    assert inference.best_split(frame).set_index("scope").loc["pair", "arm"] == "split-conv3"
+    assert choice.best_split(frame).set_index("scope").loc["pair", "arm"] == "split-conv3"
     frame = frame[(frame["arm"] != "split-fc8") | (frame["subset"] != "test")]
-    row = inference.best_split(frame).set_index("task").loc["detection"]
+    row = choice.best_split(frame).set_index("task").loc["detection"]
     assert row["arm"] == "split-fc8" and np.isnan(row["test_change"])
-    assert inference.optimism(frame)["task"].tolist() == ["attributes", ""]
+    assert choice.optimism(frame)["task"].tolist() == ["attributes", ""]
 
 
 def test_two_diverging_arms_are_both_found() -> None:

@@ -16,11 +16,13 @@ LAYERS = [
     {"backbones", "sharing", "tasks", "data"},
     {"weights", "network", "batches", "enumerator", "store", "spaces", "predictions"}, {"train"},
     {"trial", "courier", "reaper"}, {"schedule", "packing", "show"}, {"ray_executor", "display", "stats"},
-    {"inference"}, {"deltas", "comparison", "tables"}, {"paper_tables", "figures", "claims", "status"},
-    {"verdict", "plots"}, {"report", "study", "clean"}, {"datasets", "listing"}, {"cli"},
+    {"choice", "inference", "paper", "render"}, {"deltas", "comparison", "tables"},
+    {"paper_tables", "figures", "claims", "status"}, {"verdict", "plots"}, {"report", "study", "clean"},
+    {"datasets", "listing"}, {"cli"},
 ]  # fmt: skip
-WITHOUT_TORCH = ("stats", "inference", "deltas", "comparison", "tables", "paper_tables", "figures", "claims", "verdict",
-                 "plots", "report", "spec", "store", "cli", "display", "status", "clean")  # fmt: skip
+WITHOUT_TORCH = ("stats", "choice", "inference", "paper", "render", "deltas", "comparison", "tables", "paper_tables",
+                 "figures", "claims", "verdict", "plots", "report", "spec", "store", "cli", "display", "status",
+                 "clean")  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PLUGINS = ("backbones", "sharing", "tasks", "data", "figures")
 FILES = [p for p in sorted((ROOT / "mtlbench").rglob("*.py")) if p.stem not in ("__init__", "__main__")]

@@ -160,19 +160,30 @@ def test_no_results_says_what_to_type() -> None:
         stats.newest(results_frame().iloc[:0])
 
 
-def test_arms_stand_in_table_order() -> None:
-    names = [
-        "tree",
-        "cross-stitch",
-        "split-layer10",
-        "split-fc8",
-        "split-conv2",
-        "split-layer2",
-        "ensemble",
-        "one-task",
-    ]
-    assert stats.arm_order(names) == ["one-task", "ensemble", "split-conv2", "split-fc8", "split-layer2",
-                                      "split-layer10", "cross-stitch", "tree"]  # fmt: skip
+def test_arms_stand_in_table_order_variants_beside_their_arm_and_numbers_as_numbers() -> None:
+    ordered = ["one-task", "ensemble", "mtl-shared", "mtl-shared-1-16", "mtl-shared-1-4", "mtl-shared-1-1",
+               "split-conv2", "split-fc8", "split-layer2", "split-layer10", "cross-stitch",
+               "cross-stitch-alpha-0.1-0.9", "cross-stitch-alpha-0.9-0.1", "cross-stitch-rate-1", "cross-stitch-rate-10",
+               "cross-stitch-rate-1000", "mtan", "tree"]  # fmt: skip
+    assert stats.arm_order(reversed(ordered)) == ordered
+
+
+def test_arms_that_share_trials_are_one_network_by_the_name_with_most_trials() -> None:
+    frame = results_frame(seeds=(0, 1), arms=("one-task", "cross-stitch", "mtl-shared"))
+    own = frame[frame["arm"] == "cross-stitch"]
+    names = stats.one_name_each(pd.concat([frame, own.assign(arm="a-tree"), own[own["seed"] == 1].assign(arm="b")]))
+    assert names == {"one-task": "one-task", "mtl-shared": "mtl-shared", "cross-stitch": "cross-stitch",
+                     "a-tree": "cross-stitch", "b": "cross-stitch", "ensemble-member": "ensemble-member"}  # fmt: skip
+
+
+def test_failures_of_other_settings_and_those_that_were_mended_later_are_left_out() -> None:
+    frame = results_frame(seeds=(0,), arms=("one-task", "split-conv4"))  # finished 2026-01-02T03:04:05
+    late, early = "2026-01-03T00:00:00.000+00:00", "2026-01-01T00:00:00.000+00:00"
+    one = {"setting": "a1", "arm": "split-conv4", "seed": 0, "task": "", "failed": early}
+    elsewhere = {"arm": "one-task", "seed": 1, "task": "detection"}
+    kept = [one | {"failed": late}, one | {"seed": 1}, one | {"arm": "tree"}, one | elsewhere]
+    gone = [one, one | {"arm": "tree", "setting": "b2"}, one | {"arm": "one-task", "task": "detection"}]
+    assert stats.failures_of(frame, [*gone, *kept]) == kept
 
 
 def test_importing_statistics_is_light() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import errno
 import hashlib
 import json
@@ -100,6 +101,8 @@ def test_a_failure_is_kept_with_its_last_line_until_the_next_attempt(store: Stor
     store.begin(JOINT)
     store.fail(JOINT, "Traceback\n  somewhere\nValueError: too red\n")
     (failure,) = store.load().failures
+    assert datetime.datetime.fromisoformat(failure.pop("failed")).tzinfo
+    assert (failure.pop("setting"), failure.pop("key")) == (JOINT.setting, JOINT.key)
     assert failure == {"pair": "p", "dataset": "d", "recipe": "smoke", "backbone": "b(width=0.5)", "arm": "split",
                        "seed": 3, "task": "", "status": "failed", "reason": "ValueError: too red"}  # fmt: skip
     finish(store, JOINT)

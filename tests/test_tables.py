@@ -11,7 +11,8 @@ import pytest
 from synthetic_results import results_frame
 
 from mtlbench.errors import UserError
-from mtlbench.tables import latex_text, pair_costs, results_table, short
+from mtlbench.render import latex_text
+from mtlbench.tables import pair_costs, results_table, short
 
 FAILED = {"pair": "det_attr", "dataset": "rooms", "recipe": "quick", "arm": "tree", "seed": 1, "task": "",
           "status": "failed", "reason": "FloatingPointError: loss is nan"}  # fmt: skip
@@ -44,6 +45,10 @@ Split chosen on val, * per task and + for the pair: detection split-fc8 (val +2.
   split-conv4 (val +2.5 %, test +3.2 %), the pair split-conv4 (val +0.2 %, test +0.6 %).
 failed: tree, seed 1: FloatingPointError: loss is nan
 """
+
+
+def parsed(text: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text))
 
 
 def test_text_table_is_the_golden_one() -> None:
@@ -79,6 +84,41 @@ def test_tables_break_between_tasks_to_fit_the_width() -> None:
 def test_one_seed_shows_changes_without_intervals() -> None:
     text = results_table(results_frame(seeds=(0,)))
     assert "[" not in text and "split-conv4" in text
+
+
+def test_a_noisy_arm_is_marked_and_has_its_own_interval() -> None:
+    frame = results_frame("det_attr")
+    wild = (frame["arm"] == "split-fc6") & (frame["subset"] == "test") & (frame["task"] == "detection")
+    frame.loc[wild, "value"] *= 1 + frame.loc[wild, "seed"]
+    text, latex = (results_table(frame, format, width=300) for format in ("text", "latex"))
+    row = parsed(results_table(frame, "csv")).set_index("arm").filter(like="detection mAP change").loc["split-fc6"]
+    assert row["detection mAP change low %"] == row["detection mAP change low_single %"]
+    shown = "{:+.1f} [{:+.1f}, {:+.1f}]†".format(*row.iloc[:3])
+    lines = text.splitlines()
+    assert shown in next(line for line in lines if line.startswith("split-fc6")) and text.count("†") == 2
+    assert "† noisier than the pool: the interval is the paired t interval of the arm's own seeds." in text
+    ends = {line.rindex("]", 0, line.index("]") + 1) for line in lines if line.startswith(("split-fc6", "split-fc7"))}
+    assert len(ends) == 1
+    assert latex.count("\\textdagger{}") == 2 and shown in results_table(frame, "markdown")
+    assert "†" not in results_table(results_frame())
+
+
+def test_where_one_task_is_the_noisy_one_the_note_says_so() -> None:
+    frame = results_frame()
+    wild = (frame["arm"] == "one-task") & (frame["task"] == "detection")
+    frame.loc[wild, "value"] *= 1 + 20 * frame.loc[wild, "seed"]
+    assert "(all arms of detection: one-task itself is noisier)" in results_table(frame, width=300)
+
+
+def test_second_names_of_a_network_are_said() -> None:
+    frame = results_frame()
+    again = frame[frame["arm"] == "cross-stitch"].assign(arm="cross-stitch-rate-100")
+    text = results_table(pd.concat([frame, again]), width=300)
+    assert "counted once, under several names: cross-stitch = cross-stitch-rate-100.\n" in text
+    assert "several names" not in results_table(frame)
+    changes = [line.split("[")[1:] for line in text.splitlines() if line.startswith("split-conv4 ")]
+    assert changes == [line.split("[")[1:] for line in results_table(frame, width=300).splitlines()
+                       if line.startswith("split-conv4 ")]  # fmt: skip
 
 
 def test_without_one_task_the_table_still_stands() -> None:

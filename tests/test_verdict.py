@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,7 @@ class World:
     frame: pd.DataFrame
     failures: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    states: ClassVar[list[Any]] = []
 
     def __post_init__(self) -> None:
         trials = self.frame[self.frame["subset"] != "cost"]
@@ -251,6 +252,16 @@ def test_what_the_seeds_can_show_is_what_inference_says() -> None:
     assert scipy.stats.nct.sf(limit, 22, least / (noise * np.sqrt(2 / 3))) == pytest.approx(0.8, abs=0.01)
 
 
+def test_seeds_are_asked_for_as_many_arms_as_the_noise_is_pooled_over() -> None:
+    """A wild arm has no part in the noise and lends no degrees of freedom."""
+    results = world("det_attr")
+    wild = (results.frame["arm"] == "split-fc6") & (results.frame["subset"] == "test")
+    results.frame.loc[wild, "value"] *= 1 + results.frame.loc[wild, "seed"]
+    without = world("det_attr", arms=[arm for arm in ARMS if arm != "split-fc6"])
+    case = case_of(results)
+    assert len(case.arms) == 12 and resolution(case) == resolution(case_of(without))
+
+
 # ---------------------------------------------------------------------------------------------------- the claims
 def claimed(results: World) -> list[str]:
     return claims(case_of(results), results)
@@ -292,9 +303,14 @@ def test_every_claim_of_the_ablations_is_tested_where_its_arms_are() -> None:
                   "beats one from scratch (Section 5.3, ours)", "after convolutions (Section 5)",
                   "per channel beats one per layer", "robust to the start", "pool5 is more task"):  # fmt: skip
         assert "[" in found(lines, words)
-    assert found(lines, "Not tested", "ImageNet").endswith("--arm cross-stitch --init cross-stitch=imagenet")
+    imagenet = found(lines, "Not tested", "ImageNet")
+    assert "(no cross-stitch-from-imagenet, needs weights of ImageNet, docs/weights.md)" in imagenet
+    assert imagenet.endswith("--arm cross-stitch --init cross-stitch=imagenet")
+    failure = {"arm": "cross-stitch-rate-1", "seed": 0, "task": "", "status": "failed", "reason": "x"}
+    failed = claimed(world(arms=[*ARMS, *(arm for arm in ABLATIONS if arm != failure["arm"])], failures=[failure]))
+    assert "than at 1 (cross-stitch-rate-1 failed); " in found(failed, "Not tested", "--pair ablations")
     missing = found(claimed(world()), "Not tested", "ablations")
-    assert "robust to the start" in missing and "diverge above 1000" in missing
+    assert "robust to the start of the alphas (no two starts)" in missing and "above 1000" in missing
     assert missing.endswith("Type: mtlbench run --pair ablations --dataset rooms --recipe quick --all-splits")
 
 

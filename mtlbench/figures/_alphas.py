@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from mtlbench.figures import _panels as panels
+from mtlbench.figures._arms import one_name_each
+from mtlbench.plugins import unknown
 from mtlbench.stats import FEWEST_SEEDS, arm_order, records
 
 MAIN, STARTS = "cross-stitch", "cross-stitch-alpha-"  # the arms that differ in nothing but the start (Table 1)
@@ -19,16 +22,20 @@ PAPERS_TASKS = {"semseg", "normals"}  # that Section 5.4 speaks of
 POOL5 = "pool5"
 
 
-def shown_arms(alphas: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the arms that differ in their start alone, cross-stitch first, then from high to low alpha_s; of
-    arms that are the same trials only one; without any of them up to 4 other arms that have alphas."""
+def shown_arms(alphas: pd.DataFrame, globs: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of the arms that match a glob; without globs of those that differ in their start alone, cross-stitch
+    first, then from high to low alpha_s, or without any of them up to 4 other arms that have alphas.
+
+    Of arms that are the same trials only one. Raises UserError for a glob without an arm that has alphas.
+    """
     names = arm_order(alphas["arm"].unique())
-    wanted = [name for name in names if name == MAIN or name.startswith(STARTS)]
-    wanted = sorted(wanted, key=lambda name: name.startswith(STARTS)) or names[:MOST_ARMS]
-    keys = {name: set(alphas.loc[alphas["arm"] == name, "key"]) for name in wanted}
-    fuller = sorted(wanted, key=lambda name: -len(keys[name]))
-    kept = [name for i, name in enumerate(fuller) if not any(keys[name] <= keys[other] for other in fuller[:i])]
-    return alphas[alphas["arm"].isin(kept)]
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for name in names):
+            raise unknown("arm with alphas", glob, names)
+    starts = [name for name in names if name == MAIN or name.startswith(STARTS)] or names[:MOST_ARMS]
+    asked = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
+    wanted = sorted(asked if globs else starts, key=lambda name: name.startswith(STARTS))
+    return alphas[alphas["arm"].isin(set(one_name_each(alphas, wanted)))]
 
 
 def by_receiver(alphas: pd.DataFrame) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import EngFormatter, NullLocator
 from scipy.special import stdtrit
 
 from mtlbench.figures import _style as style
@@ -15,10 +16,12 @@ from mtlbench.stats import FEWEST_SEEDS, failures_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
 
 LINE = 0.135  # of a caption, inches
 LETTERS = 19.5  # of the caption's size in an inch
+FEWEST_NEAR = 6  # arms that an axis is made for where others are far off
 Limits = tuple[float, float]
 
 
@@ -87,9 +90,28 @@ def apart(wanted: Sequence[float], gap: float, limits: Limits) -> np.ndarray:
     return result
 
 
+def far_off(rows: pd.DataFrame) -> pd.Series:
+    """Which arms (rows with mean, low, high) lie so far from the rest that an axis with them would flatten the others.
+
+    At most a third of the arms, on either side, cut off from the others by more than these and their whiskers span; at
+    least 6 others. Ours.
+    """
+    far = pd.Series(False, index=rows.index)
+    for sign in (1, -1):
+        order = (sign * rows["mean"]).sort_values(kind="stable").index
+        for count in range(len(order) // 3, 0, -1):
+            rest = rows.loc[order[count:]]
+            low, high = np.nanmin(rest[["mean", "low", "high"]]), np.nanmax(rest[["mean", "low", "high"]])
+            last = rows.loc[order[count - 1], "mean"]
+            if len(rest) >= FEWEST_NEAR and (low - last if sign > 0 else last - high) > high - low:
+                far[order[:count]] = True
+                break
+    return far
+
+
 def wrapped(text: str, width: float) -> list[str]:
     """The caption in lines that fit a figure of this width (inches)."""
-    return textwrap.wrap(text, int(width * LETTERS))
+    return textwrap.wrap(text, int(width * LETTERS), break_on_hyphens=False)
 
 
 def draw_caption(canvas: Canvas, lines: Sequence[str]) -> None:
@@ -97,6 +119,18 @@ def draw_caption(canvas: Canvas, lines: Sequence[str]) -> None:
     width, height = canvas.get_size_inches()
     canvas.text(0.08 / width, (LINE * len(lines) + 0.05) / height, "\n".join(lines), fontsize=style.SMALL, va="top",
                 linespacing=1.25, color=style.INK)  # fmt: skip
+
+
+def label_logarithmic(axis: Axis, low: float, high: float, most: int = 5) -> None:
+    """Ticks of a logarithmic axis at round numbers, as many as do not crowd it, in plain words (`2 k`)."""
+    decades = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+    for steps in ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,)):
+        ticks = [step * decade for decade in decades for step in steps if low <= step * decade <= high]
+        if len(ticks) <= most:
+            break
+    axis.set_ticks(ticks)
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(EngFormatter())
 
 
 def add_panel(canvas: Canvas, left: float, top: float, wide: float, tall: float) -> Axes:

@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.errors import UserError
+from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import LINE, draw_caption, failed_text, mean_interval, seeds_text, wrapped
-from mtlbench.stats import BASELINE, FEWEST_SEEDS, IDENTITY, newest, published, records, whole_task
+from mtlbench.paper import comparable
+from mtlbench.stats import BASELINE, FEWEST_SEEDS, newest, published, records, whole_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -71,7 +73,7 @@ def starved_data(
     bars = pd.DataFrame({"category": order, "x": range(len(order)), "count": counts.to_numpy(int)}).join(bars)
     groups, seeds = _groups(kept)
     correlation = _correlation(kept, counts)
-    overlay, remark = _published(question, frame) if paper else (pd.DataFrame(columns=["group", "value"]), "")
+    overlay, remark = _published(question, frame, results) if paper else (pd.DataFrame(columns=["group", "value"]), "")
     tasks = list(dict.fromkeys(whole_task(frame, "test")["task"]))
     about = {"task": question.task, "metric": question.metric, "labelled": question.labelled,
              "place": tasks.index(question.task) if question.task in tasks else 0}  # fmt: skip
@@ -162,18 +164,16 @@ def _correlation(gains: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
     return pd.DataFrame([(mean, *np.clip([low, high], -1, 1), n)], columns=INTERVAL)
 
 
-def _published(question: Question, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _published(question: Question, frame: pd.DataFrame, results: Any) -> tuple[pd.DataFrame, str]:
     """The paper's mean gains and a remark; an empty frame where there are none or they do not compare."""
     nothing = pd.DataFrame(columns=["group", "value"])
-    theirs = published()
-    theirs = theirs[(theirs["source"] == question.source) & (theirs["task"] == question.task)]
-    if theirs.empty:
+    printed = published()
+    if printed[(printed["source"] == question.source) & (printed["task"] == question.task)].empty:
         return nothing, f"The paper prints no mean gains for {question.task}."
-    ours = frame[IDENTITY].iloc[0]
-    differs = [name for name in IDENTITY if theirs[name].iloc[0] != ours[name]]
-    if differs:
-        why = ", ".join(f"{name} {theirs[name].iloc[0]}, not {ours[name]}" for name in differs)
-        return nothing, f"Published values are not shown, they do not compare: {why}."
+    theirs, why_not = comparable(frame, results)
+    if theirs.empty:
+        return nothing, why_not
+    theirs = theirs[(theirs["source"] == question.source) & (theirs["task"] == question.task)]
     sizes = theirs["metric"].str.extract(r"_gain_(\d+)_rarest")[0]
     overlay = pd.DataFrame({"group": sizes + " least-labelled", "value": theirs["value"].to_numpy()})
     said = ", ".join(f"{size} least-labelled {value:+.1f}" for size, value in zip(sizes, theirs["value"], strict=True))
@@ -269,8 +269,8 @@ def _draw_bars(axes: Axes, bars: pd.DataFrame, about: Mapping[str, Any], colour:
     fewest, most = float(bars["count"].min()), float(bars["count"].max())
     counts.set_ylim(fewest / 1.6, most * 1.6 if most > 10 * fewest else fewest * 16)
     counts.set_ylabel(f"{about['labelled']} in train (line)", fontsize=style.NORMAL)
+    panels.label_logarithmic(counts.yaxis, *counts.get_ylim(), most=7)
     counts.tick_params(labelsize=style.NORMAL, length=2)
-    counts.tick_params(which="minor", length=0)
     for side in (axes, counts):
         side.spines["top"].set_visible(False)
 

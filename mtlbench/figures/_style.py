@@ -13,14 +13,20 @@ SMALL = 6.5  # points
 NORMAL = 7.5
 LARGE = 8.5
 
-MARKERS = {  # arms outside the Split family have a marker each
+MARKERS = {  # by family, as `_arms.family` names it
+    "split": "o",
     "one-task": "s",
     "one-task-longer": "P",
     "ensemble": "^",
     "mtl-shared": "v",
     "cross-stitch": "X",
+    "nddr": "h",
+    "sluice": "p",
+    "mtan": "8",
+    "soft-sharing": "d",
+    "branching": "<",
+    "one-task-wide": ">",
 }
-SPLIT_MARKER = "o"
 CUSTOM_MARKER = "D"
 
 
@@ -29,6 +35,6 @@ def task_colour(place: int) -> str:
     return TASK_COLOURS[place % len(TASK_COLOURS)]
 
 
-def marker(arm: str) -> str:
-    """The marker of an arm's mean."""
-    return SPLIT_MARKER if arm.startswith("split-") else MARKERS.get(arm, CUSTOM_MARKER)
+def marker(family: str) -> str:
+    """The marker of the means of a family of arms."""
+    return MARKERS.get(family, CUSTOM_MARKER)

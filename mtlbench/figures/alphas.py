@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 WORDS = {"alpha_s": r"$\alpha_s$", "alpha_d": r"$\alpha_d$"}
+ENDS = ("alpha_s_low", "alpha_s_high", "alpha_d_low", "alpha_d_high")
 SORTED_POINTS = 200  # drawn of a layer's units
 
 # layout in inches
@@ -51,22 +53,25 @@ class Alphas:
         dataset: str | None = None,
         recipe: str | None = None,
         backbone: str | None = None,
+        arms: Sequence[str] = (),
     ) -> dict[str, pd.DataFrame]:
-        """Everything that is drawn or said, as frames: starts, sorted, training, numbers, claims, caption.
+        """Everything that is drawn or said, as frames: starts, stages, sorted, training, numbers, claims, caption.
 
-        starts: arm, own and other (the start of alpha_s and alpha_d), seeds. sorted: arm, stage, task (receiver),
-        quantity (alpha_s, alpha_d), rank, mean over seeds of the values sorted per seed, low, high (smallest and
-        largest seed), n. training: the same of the means over a layer's units, by iteration, and where they start.
+        starts: arm, own and other (the start of alpha_s and alpha_d), seeds. stages: stage, in the networks' order.
+        sorted: arm, stage, task (receiver), quantity (alpha_s, alpha_d), rank, mean over seeds of the values sorted per
+        seed, low, high (smallest and largest seed), n. training: the same of the means over a layer's units, by
+        iteration, and where they start.
         numbers: arm, stage, task, units, n and mean over units at the end with 95 % t interval over seeds of alpha_s,
         alpha_d and difference (alpha_s - alpha_d). claims: `claims_of`. caption: text, one row. alpha_d is the mean
-        over the other tasks as givers. Raises UserError where no arm has alphas.
+        over the other tasks as givers. `arms` are globs, without any the starts of Table 1. Raises UserError where no
+        arm has alphas.
         """
         frame, note = newest(results.frame, pair, dataset, recipe, backbone)
-        rows = shown_arms(panels.rows_of(results.alphas, frame))
+        rows = shown_arms(panels.rows_of(results.alphas, frame), arms)
         if rows.empty:
             known = frame["pair"].iloc[0]
             raise UserError(f"alphas needs an arm with alphas; type: mtlbench run --pair {known} --arm {MAIN}")
-        units = by_receiver(rows)
+        units = _in_order(by_receiver(rows), results.architectures_of(frame))
         last = units["iteration"] == units.groupby(["arm", "seed"])["iteration"].transform("max")
         final, means = units[last & (units["channel"] >= 0)], units[units["channel"] < 0]
         numbers, differences = numbers_of(final)
@@ -79,6 +84,7 @@ class Alphas:
         ]  # fmt: skip
         return {
             "starts": starts,
+            "stages": pd.DataFrame({"stage": units["stage"].unique()}),
             "sorted": sorted_values(final),
             "training": training_of(means),
             "numbers": numbers,
@@ -89,9 +95,10 @@ class Alphas:
     def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None:
         """Draws on an empty canvas: a row per start and task, a column per layer, training to the right."""
         starts, numbers = records(data["starts"]), data["numbers"]
-        tasks, stages = list(dict.fromkeys(numbers["task"])), list(dict.fromkeys(numbers["stage"]))
-        width = max(WIDTH, LEFT + RIGHT + len(stages) * (NARROWEST_PANEL + GAP) + 0.4 + TRAINING)
-        column = (width - LEFT - RIGHT - 0.4 - TRAINING) / len(stages)
+        tasks, stages = list(dict.fromkeys(numbers["task"])), data["stages"]["stage"].tolist()
+        most = int(numbers.groupby("arm")["stage"].nunique().max())
+        width = max(WIDTH, LEFT + RIGHT + most * (NARROWEST_PANEL + GAP) + 0.4 + TRAINING)
+        column = (width - LEFT - RIGHT - 0.4 - TRAINING) / most
         lines = panels.wrapped(data["caption"]["text"].iloc[0], width)
         rows = len(starts) * len(tasks)
         tall = PANEL if rows <= 6 else LOW_PANEL  # eight rows fit a page
@@ -102,7 +109,10 @@ class Alphas:
         top = MARGIN
         for start in starts:
             own = {name: table[table["arm"] == start["arm"]] for name, table in data.items() if "arm" in table}
-            limits = _limits(own["sorted"]["mean"], 0.25 if own["numbers"]["units"].max() == 1 else 0.06)
+            mine = own["numbers"]
+            theirs = [stage for stage in stages if stage in set(mine["stage"])]
+            reach = pd.concat([own["sorted"]["mean"], *(mine[name] for name in ENDS if mine["units"].max() == 1)])
+            limits = _limits(reach.dropna(), 0.2 if mine["units"].max() == 1 else 0.06)
             changes = _limits(own["training"][["low", "high"]].sub(own["training"]["start"], axis=0), 0.06)
             canvas.text(0.08 / width, 1 - (top + 0.02) / height, _heading(start), fontsize=style.LARGE, va="top",
                         color=style.INK)  # fmt: skip
@@ -111,7 +121,7 @@ class Alphas:
                 mine = {name: table[table["task"] == task] for name, table in own.items() if "task" in table}
                 colour, last = style.task_colour(place), place == len(tasks) - 1
                 top += NUMBERS
-                made = _layer_panels(canvas, mine, stages, colour, top, tall, column, last)
+                made = _layer_panels(canvas, mine, theirs, colour, top, tall, column, last)
                 right = panels.add_panel(canvas, width - RIGHT - TRAINING, top, TRAINING, tall)
                 _draw_training(right, mine["training"], shades, last)
                 for axes in made:
@@ -130,6 +140,13 @@ class Alphas:
                       bbox_to_anchor=(0.5, foot / height), fontsize=style.SMALL, handletextpad=0.5,
                       columnspacing=1.2)  # fmt: skip
         panels.draw_caption(canvas, lines)
+
+
+def _in_order(units: pd.DataFrame, architectures: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
+    """The rows by stage as the networks have them: arms may have their units at different places."""
+    known = dict.fromkeys(stage["stage"] for trunk in architectures.values() for stage in trunk)
+    places = {stage: place for place, stage in enumerate(dict.fromkeys([*known, *units["stage"]]))}
+    return units.sort_values("stage", key=lambda column: column.map(places), kind="stable", ignore_index=True)
 
 
 def _heading(start: dict[str, Any]) -> str:
@@ -162,9 +179,6 @@ def _layer_panels(
         made.append(axes)
         if place:
             axes.tick_params(labelleft=False)
-        if stage not in numbers:
-            axes.text(0.5, 0.5, "no units", transform=axes.transAxes, ha="center", fontsize=style.SMALL)
-            continue
         row, table = numbers[stage], mine["sorted"][mine["sorted"]["stage"] == stage]
         for quantity, (tint, dashes) in _strokes(colour).items():
             line = table[table["quantity"] == quantity]
@@ -200,9 +214,10 @@ def _amount(row: dict[str, Any], quantity: str) -> str:
 def _write_numbers(axes: Axes, row: dict[str, Any], colour: str) -> None:
     """A layer's two means above its panel."""
     for quantity, (tint, _) in _strokes(colour).items():
-        axes.annotate(f"{WORDS[quantity]} {_amount(row, quantity)}", (0, 1), (0, 2 if quantity == "alpha_d" else 10.5),
-                      xycoords="axes fraction", textcoords="offset points", va="bottom", color=tint,
-                      fontsize=style.SMALL - 0.5)  # fmt: skip
+        y = 3.5 if quantity == "alpha_d" else 12
+        for words, x in ((WORDS[quantity], 0), (_amount(row, quantity), 10)):  # formulas are slow: the same two always
+            axes.annotate(words, (0, 1), (x, y), xycoords="axes fraction", textcoords="offset points", va="baseline",
+                          color=tint, fontsize=style.SMALL - 0.5)  # fmt: skip
 
 
 def _error(axes: Axes, x: float, row: dict[str, Any], quantity: str, tint: str) -> None:
@@ -220,7 +235,9 @@ def _draw_points(axes: Axes, numbers: dict[str, dict[str, Any]], stages: list[st
             row = numbers[stages[place]]
             _error(axes, place, row, quantity, tint)
             above = row[quantity] >= max(row["alpha_s"], row["alpha_d"])  # the larger one above, the smaller below
-            axes.annotate(_amount(row, quantity), (place, row[quantity]), (0, 6 if above else -6), ha="center",
+            end = row[f"{quantity}_high" if above else f"{quantity}_low"]
+            y = row[quantity] if np.isnan(end) else end
+            axes.annotate(_amount(row, quantity), (place, y), (0, 4 if above else -4), ha="center",
                           va="bottom" if above else "top", textcoords="offset points", fontsize=style.SMALL - 0.5,
                           color=tint, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
     axes.set_xlim(-0.4, len(stages) - 0.6)

@@ -14,17 +14,21 @@ from matplotlib.colors import to_hex
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
-from mtlbench.stats import BASELINE, HIDDEN_ARMS, arm_order, newest, records, whole_task
+from mtlbench.figures._arms import shown_arms
+from mtlbench.stats import BASELINE, arm_order, newest, records, whole_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-FAMILY = re.compile(r"(split|cross-stitch-[a-z]+|mtl-shared)-.")  # arms that differ in one thing share a colour ramp
+# arms that differ in one thing share a colour ramp
+FAMILY = re.compile(r"(split(?=-[^-@]+$)|cross-stitch-[a-z]+|mtl-shared)-.")
 RAMPS = ("Blues", "Greens", "Oranges", "Purples", "Reds", "YlOrBr")
 RAMP_ENDS = (0.5, 0.97)  # light to dark; paler is hard to see on white
 COLOURS = {BASELINE: "#000000", "one-task-longer": "#000000", "mtl-shared": "#CC79A7", "cross-stitch": "#D55E00"}
-OWN_COLOURS = ("#009E73", "#8B5A2B", "#7F3C8D", "#F0027F")  # of arms without family or fixed colour
+OWN_COLOURS = (  # of arms without family or fixed colour; with more of them dash-dotted the second time
+    "#009E73", "#8B5A2B", "#7F3C8D", "#F0027F", "#17A2B8", "#6B8E23", "#B8860B", "#708090", "#E9967A",
+)  # fmt: skip
 DASHED = ("one-task-longer",)
 MOST_NAMED = 4  # arms in a sentence of the caption
 QUANTITIES = ("val_headline", "train_loss")
@@ -47,17 +51,20 @@ class Curves:
         dataset: str | None = None,
         recipe: str | None = None,
         backbone: str | None = None,
+        arms: Sequence[str] = (),
     ) -> dict[str, pd.DataFrame]:
         """Everything that is drawn, as frames: arms, tasks, points, means, caption.
 
         arms: arm, colour, dashes. tasks: task, metric, unit, higher_is_better, chance (know-nothing score on test).
         points: arm, task, seed, iteration (own), begin (the longest line of parents, in iterations), x (their sum),
         val_headline, train_loss (weighted; mean since the point before). means: arm, task, x, quantity, mean, low, high
-        (smallest and largest seed), n. caption: text, one row. Raises UserError where no finished trial was trained.
+        (smallest and largest seed), n. far: task, arm, value (last val headline, off the axis). caption: text, one row.
+        `arms` are globs, without any all arms. Raises UserError where no finished trial was trained.
         """
         frame, note = newest(results.frame, pair, dataset, recipe, backbone)
         rows = panels.rows_of(results.curves, frame)
-        rows = rows[~rows["arm"].isin(HIDDEN_ARMS)]
+        names, names_text = shown_arms(frame, arms, every=True)
+        rows = rows[rows["arm"].isin(names)]
         if rows.empty:
             known = frame["pair"].iloc[0]
             raise UserError(f"curves needs trials with a curve.csv; type: mtlbench run --pair {known} --force '*'")
@@ -67,12 +74,19 @@ class Curves:
         points["x"] = points["begin"] + points["iteration"]
         means = [panels.over_seeds(points, ["arm", "task", "x"], name).assign(quantity=name) for name in QUANTITIES]
         lost = arm_order(rows.loc[rows["key"].isin(unknown), "arm"])
-        text = caption(points, note, frame, provenance, lost, panels.failed_text(frame, results.failures), paper)
+        table = pd.concat(means, ignore_index=True).dropna(subset=["mean"])
+        far = _far_off(table)
+        remarks = (
+            "In brackets: the last value of arms so far off that axes leave them out." if len(far) else "", names_text,
+            "The paper publishes no curves." if paper else "", panels.failed_text(frame, results.failures),
+        )  # fmt: skip
+        text = caption(points, note, frame[frame["arm"].isin(names)], provenance, lost, remarks)
         return {
             "arms": looks(points["arm"].unique().tolist()),
             "tasks": _tasks(frame),
             "points": points.reset_index(drop=True),
-            "means": pd.concat(means, ignore_index=True).dropna(subset=["mean"]),
+            "means": table,
+            "far": far,
             "caption": pd.DataFrame({"text": [text]}),
         }
 
@@ -81,7 +95,7 @@ class Curves:
         means = data["means"]
         tasks = [row for row in records(data["tasks"]) if row["task"] in set(means["task"])]
         quantities = [name for name in QUANTITIES if name in set(means["quantity"])]
-        column = PANEL + LEADER + LETTER * data["arms"]["arm"].str.len().max() + GAP
+        column = PANEL + LEADER + LETTER * (data["arms"]["arm"].str.len().max() + 8 * (len(data["far"]) > 0)) + GAP
         width = LEFT + len(tasks) * column - GAP + RIGHT
         tall = {"val_headline": max(VAL, 0.1 + LABEL_STEP * len(data["arms"])), "train_loss": LOSS}
         if quantities == ["train_loss"]:
@@ -96,7 +110,7 @@ class Curves:
                 axes = panels.add_panel(canvas, left, top, PANEL, tall[quantity])
                 _draw_lines(axes, data, task["task"], quantity)
                 if quantity == "val_headline":
-                    _dress_val(axes, task)
+                    _dress_val(axes, data, task)
                 else:
                     axes.set_ylabel("training loss", fontsize=style.NORMAL)
                 if quantity == quantities[0]:
@@ -141,7 +155,8 @@ def looks(names: Sequence[str]) -> pd.DataFrame:
         colours |= {arm: to_hex(shade) for arm, shade in zip(ramped[name], shades, strict=True)}
     free = [arm for arm in arms if arm not in colours]
     colours |= {arm: OWN_COLOURS[place % len(OWN_COLOURS)] for place, arm in enumerate(free)}
-    rows = [(arm, colours[arm], "--" if arm in DASHED else "-") for arm in arms]
+    again = set(free[len(OWN_COLOURS) :])
+    rows = [(arm, colours[arm], "--" if arm in DASHED else "-." if arm in again else "-") for arm in arms]
     return pd.DataFrame(rows, columns=["arm", "colour", "dashes"])
 
 
@@ -155,7 +170,7 @@ def _tasks(frame: pd.DataFrame) -> pd.DataFrame:
 
 def caption(
     points: pd.DataFrame, note: str, frame: pd.DataFrame, provenance: Sequence[Mapping[str, Any]], lost: list[str],
-    failed: str, paper: bool,
+    remarks: Sequence[str],
 ) -> str:  # fmt: skip
     """What the lines are, on how many val images, where children begin, who has fewer seeds or no curve."""
     seeds = points.groupby("arm")["seed"].nunique()
@@ -164,6 +179,7 @@ def caption(
     where = f"at most the first {max(images)} images of val" if images else "the first images of val"
     children = arm_order(points.loc[points["begin"] > 0, "arm"])
     fewer = [f"{arm} ({n})" for arm, n in seeds.items() if n < most]
+    known = _tasks(frame)["chance"].notna().any()
     missing = [arm for arm in arm_order(whole_task(frame, "test")["arm"]) if arm not in set(points["arm"])]
     parts = [
         f"Headline metric on {where}; loss weighted, mean since the point before."
@@ -171,11 +187,11 @@ def caption(
         f"{'; thin: each seed' if most > 1 else ''}.", note,
         f"From where the longest parent ends (vertical dashes): {_listed(children)}." if children else "",
         f"Parents of {_listed(lost)} are not in the results: drawn from 0." if lost else "",
-        "Dotted: what knowing nothing gives on test." if _tasks(frame)["chance"].notna().any() else "",
+        "Dotted, where in reach: what knowing nothing gives on test." if known else "",
         f"Fewer seeds: {', '.join(fewer)}." if fewer else "",
         f"Not trained, no curve: {_listed(missing)}." if missing else "",
         "No val headline was taken." if points["val_headline"].isna().all() else "",
-        "The paper publishes no curves." if paper else "", failed,
+        *remarks,
     ]  # fmt: skip
     return " ".join(part for part in parts if part)
 
@@ -202,17 +218,41 @@ def _draw_lines(axes: Axes, data: dict[str, pd.DataFrame], task: str, quantity: 
         axes.axvline(begin, color=style.FAINT, lw=0.6, ls=(0, (2, 2)), zorder=1)
     axes.set_xlim(0, 1.02 * data["points"]["x"].max())
     axes.locator_params(axis="x", nbins=5)
-    if quantity == "train_loss" and means["mean"].min() > 0 and means["mean"].max() > LOG_FROM * means["mean"].min():
+    low, high, loss = *_range(data, task, quantity), quantity == "train_loss"
+    if loss and 0 < LOG_FROM * low < high:
         axes.set_yscale("log")
+    elif loss and np.isfinite(high):
+        axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low) + 1e-9)
 
 
-def _dress_val(axes: Axes, task: Mapping[str, Any]) -> None:
-    """The metric, which way is better, and the know-nothing score."""
+def _far_off(means: pd.DataFrame) -> pd.DataFrame:
+    """The arms whose last val headline would flatten the others'."""
+    val = means[means["quantity"] == "val_headline"].sort_values("x", kind="stable")
+    ends = val.groupby(["task", "arm"], sort=False).last().reset_index()
+    far = [rows[panels.far_off(rows)] for _, rows in ends.groupby("task", sort=False)]
+    return pd.concat([*far, ends.iloc[:0]])[["task", "arm", "mean"]].rename(columns={"mean": "value"})
+
+
+def _range(data: dict[str, pd.DataFrame], task: str, quantity: str) -> tuple[float, float]:
+    """Of the arms that are not far off."""
+    far = set(data["far"].loc[data["far"]["task"] == task, "arm"])
+    values = data["points"].loc[(data["points"]["task"] == task) & ~data["points"]["arm"].isin(far), quantity]
+    return float(values.min()), float(values.max())
+
+
+def _dress_val(axes: Axes, data: dict[str, pd.DataFrame], task: Mapping[str, Any]) -> None:
+    """The metric, which way is better, and the know-nothing score; the axis is made for the arms that are not far."""
+    low, high = _range(data, task["task"], "val_headline")
+    room = 0.04 * (high - low) if high > low else 1.0
+    if low - (high - low) < task["chance"] < high + (high - low):
+        low, high = min(low, task["chance"]), max(high, task["chance"])
+    axes.set_ylim(low - room, high + room)
     unit = f", {task['unit']}" if task["unit"] else ""
     better = "higher is better" if task["higher_is_better"] else "lower is better"
     axes.set_ylabel(f"val {task['metric']}{unit} ({better})", fontsize=style.NORMAL)
     if np.isfinite(task["chance"]):
         axes.axhline(task["chance"], color=style.INK, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
+        axes.set_title(f"knowing nothing: {task['chance']:.3g}", fontsize=style.SMALL, loc="right", pad=4)
 
 
 def _label(axes: Axes, data: dict[str, pd.DataFrame], task: str, quantity: str, tall: float) -> None:
@@ -223,9 +263,13 @@ def _label(axes: Axes, data: dict[str, pd.DataFrame], task: str, quantity: str, 
     arms = [look for look in records(data["arms"]) if look["arm"] in ends.index]
     to_page = axes.transLimits if axes.get_yscale() == "linear" else axes.transScale + axes.transLimits
     wanted = [to_page.transform((0, ends.loc[look["arm"], "mean"]))[1] for look in arms]
+    off = data["far"][data["far"]["task"] == task].set_index("arm")["value"].map("{:.3g}".format)
+    limits = axes.get_ylim()
     for look, y in zip(arms, panels.apart(wanted, LABEL_STEP / tall, (0.02, 0.98)), strict=True):
         end = ends.loc[look["arm"]]
-        axes.annotate(look["arm"], (end["x"], end["mean"]), (1 + LEADER / PANEL, y), textcoords="axes fraction",
-                      va="center", fontsize=style.SMALL, color=look["colour"], annotation_clip=False,
-                      arrowprops={"arrowstyle": "-", "color": look["colour"], "lw": 0.4, "alpha": 0.5, "shrinkA": 1,
-                                  "shrinkB": 0, "relpos": (0.0, 0.5)})  # fmt: skip
+        name = f"{look['arm']} ({off[look['arm']]})" if look["arm"] in off else look["arm"]
+        leader = {"arrowstyle": "-", "color": look["colour"], "lw": 0.4, "alpha": 0.5, "shrinkA": 1, "shrinkB": 0,
+                  "relpos": (0.0, 0.5)}  # fmt: skip
+        axes.annotate(name, (end["x"], np.clip(end["mean"], *limits)), (1 + LEADER / PANEL, y),
+                      textcoords="axes fraction", va="center", fontsize=style.SMALL, color=look["colour"],
+                      annotation_clip=False, arrowprops=leader)  # fmt: skip

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from mtlbench.choice import best_split
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._panels import LINE, draw_caption, failed_text, seeds_text, wrapped
-from mtlbench.figures._schematic import architecture_rows, draw_architectures, row_tops
-from mtlbench.inference import best_split, intervals, noise_band
+from mtlbench.figures._arms import family, listed, on_spectrum, short, shown_arms
+from mtlbench.figures._changes import DAGGER, GAP, draw_panel
+from mtlbench.figures._panels import LINE, draw_caption, failed_text, far_off, seeds_text, wrapped
+from mtlbench.figures._schematic import architecture_rows, draw_architectures, own_units, row_tops, seeds_differ
+from mtlbench.inference import intervals, noise_band
+from mtlbench.paper import comparable
 from mtlbench.stats import (
     BASELINE,
     FEWEST_SEEDS,
-    IDENTITY,
     arm_order,
-    is_split,
     newest,
-    published,
     records,
     relative_change,
 )
@@ -34,13 +34,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 BESIDE = ("one-task-longer", "ensemble", "mtl-shared", "cross-stitch")  # to the right of the spectrum, then custom arms
-GAP = 0.7  # between the spectrum and the arms beside it, in columns
 PAPER_TABLES = ("Table 5", "Table 6")  # the tables that compare arms; the others are ablations
 
 # layout in inches
 COLUMN, WIDEST_COLUMN, LEFT, RIGHT = 0.53, 0.95, 0.78, 0.12
-HEADER, LABELS, PANEL, PANEL_TITLE, LEGEND = 0.3, 0.36, 1.75, 0.27, 0.2
+HEADER, PANEL, PANEL_TITLE, LEGEND = 0.3, 1.75, 0.27, 0.2
 NARROWEST = 6.8
+LABEL_LINE, LABEL_MARGIN, LETTER, LETTERS = 0.1, 0.07, 0.048, 10  # of the arms' names: inches, letters in a line
+UPRIGHT, CROWDED_COLUMN = 16, 0.4  # up to so many arms; with more the names stand upright, in narrower columns
 
 
 class Figure2:
@@ -54,37 +55,48 @@ class Figure2:
         dataset: str | None = None,
         recipe: str | None = None,
         backbone: str | None = None,
+        arms: Sequence[str] = (),
     ) -> dict[str, pd.DataFrame]:
         """Everything that is drawn, as frames: arms, points, means, band, architectures, published, caption.
 
         `results` has frame, architectures_of and failures; the newest pair, dataset, backbone and recipe are taken, or
-        those asked for. arms: arm, label, x. points: task, arm, seed, x, change (%). means: `stats.intervals` with x,
-        chosen_task and chosen_pair. band: `stats.noise_band`. architectures: arm, x, stage, row, task, place, group,
-        unit, copies. published: task, arm, x, value, change (empty unless `paper` and comparable). caption: text, one
-        row. Raises UserError without one-task.
+        those asked for; `arms` are globs, without any all arms but ablations. arms: arm, label, x. points: task, arm,
+        seed, x, change (%). means: `inference.intervals` (low, high: the shown ones, of all arms' pool) with x, far
+        (off the axis), chosen_task and chosen_pair. band: `inference.noise_band`. architectures: `architecture_rows`.
+        published: task, arm, x, value, change (empty unless `paper` and comparable). caption: text, one row. Raises
+        UserError without one-task.
         """
         frame, note = newest(results.frame, pair, dataset, recipe, backbone)
         changes = relative_change(frame).dropna(subset=["change"])
         if changes.empty:
             raise UserError(f"figure2 needs {BASELINE} on test; type: mtlbench run --pair {frame['pair'].iloc[0]}")
-        arms = layout(changes["arm"].unique())
+        shown, names_text = shown_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms)
+        places = layout(shown)
         tasks = list(dict.fromkeys(changes["task"]))
         chosen = best_split(frame)
-        means = intervals(changes).merge(arms[["arm", "x"]])
+        means = intervals(changes).drop(columns=["low", "high"]).merge(places[["arm", "x"]])
+        means = means.rename(columns={"shown_low": "low", "shown_high": "high"})
+        means["far"] = pd.concat([far_off(rows) for _, rows in means.groupby("task")])
         choice = dict(zip(chosen["task"], chosen["arm"], strict=True))
         means["chosen_task"] = means["arm"] == means["task"].map(choice)
         means["chosen_pair"] = means["arm"] == choice.get("")
-        overlay, remark = _overlay(frame, arms) if paper else (pd.DataFrame(), "")
-        failed = failed_text(frame, results.failures)
-        text = caption(changes, means, note, len(chosen) > 0, remark, failed)
+        trials = frame[frame["arm"].isin(shown)].drop_duplicates(["arm", "seed", "key"])
+        architectures = {
+            seed: architecture_rows(results.architectures_of(own), places, tasks)
+            for seed, own in trials.groupby("seed", dropna=False)
+        }
+        overlay, remark = _overlay(frame, results, places) if paper else (pd.DataFrame(), "")
+        remarks = (names_text, _search_text(seeds_differ(architectures)), failed_text(frame, results.failures), remark)
+        points = changes.merge(places[["arm", "x"]])[["task", "metric", "arm", "seed", "x", "value", "change"]]
+        band = noise_band(frame).merge(changes[["task", "unit", "higher_is_better"]].drop_duplicates())
         return {
-            "arms": arms,
-            "points": changes.merge(arms[["arm", "x"]])[["task", "metric", "arm", "seed", "x", "value", "change"]],
+            "arms": places,
+            "points": points,
             "means": means,
-            "band": noise_band(frame).merge(changes[["task", "unit", "higher_is_better"]].drop_duplicates()),
-            "architectures": architecture_rows(results.architectures_of(frame), arms, tasks),
+            "band": band.sort_values("task", key=lambda column: column.map(tasks.index), ignore_index=True),
+            "architectures": _first_of(architectures, places["arm"]),
             "published": overlay,
-            "caption": pd.DataFrame({"text": [text]}),
+            "caption": pd.DataFrame({"text": [caption(points, means, note, len(chosen) > 0, remarks)]}),
         }
 
     def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None:
@@ -92,7 +104,9 @@ class Figure2:
         arms, tasks = data["arms"], list(data["band"]["task"])
         drawing = float(row_tops(data["architectures"])[-1])
         columns = float(arms["x"].max()) + 1.0
-        width = max(NARROWEST, LEFT + columns * COLUMN + RIGHT)
+        crowded = len(arms) > UPRIGHT
+        least = CROWDED_COLUMN if crowded else COLUMN
+        width = max(NARROWEST, LEFT + columns * least + RIGHT)
         column = min((width - LEFT - RIGHT) / columns, WIDEST_COLUMN)
         aside = ((width - LEFT - RIGHT) / column - columns) / 2  # empty on both sides where arms are few
         span = (-0.5 - aside, columns - 0.5 + aside)
@@ -100,7 +114,8 @@ class Figure2:
         handles = _legend(data, tasks)
         legend_rows = 2 if len(handles) <= 10 else 3
         foot = LEGEND + LINE * legend_rows + LINE * len(lines) + 0.08
-        height = HEADER + drawing + LABELS + len(tasks) * (PANEL_TITLE + PANEL) + LABELS + foot
+        labels = _label_height(arms, crowded)
+        height = HEADER + drawing + labels + len(tasks) * (PANEL_TITLE + PANEL) + labels + foot
         canvas.set_size_inches(width, height)
 
         def axes(top: float, tall: float) -> Axes:
@@ -108,19 +123,19 @@ class Figure2:
             return canvas.add_axes(box, xlim=span)
 
         sketch = axes(HEADER, drawing)
-        draw_architectures(sketch, data["architectures"], tasks, COLUMN / column)
+        draw_architectures(sketch, data["architectures"], tasks, least / column)
         _spectrum_header(sketch, arms)
-        _arm_labels(sketch, arms)
-        top = HEADER + drawing + LABELS
+        _arm_labels(sketch, arms, crowded)
+        top = HEADER + drawing + labels
         for place, task in enumerate(tasks):
             panel = axes(top + PANEL_TITLE, PANEL)
-            _draw_panel(panel, data, task, style.task_colour(place), COLUMN / column)
+            draw_panel(panel, data, task, style.task_colour(place), least / column)
             top += PANEL_TITLE + PANEL
             if place == len(tasks) - 1:
-                _arm_labels(panel, arms)
+                _arm_labels(panel, arms, crowded)
             else:
                 panel.tick_params(labelbottom=False)
-        for text, y in (("(a)", HEADER - 0.03), ("(b)", HEADER + drawing + LABELS + PANEL_TITLE - 0.06)):
+        for text, y in (("(a)", HEADER - 0.03), ("(b)", HEADER + drawing + labels + PANEL_TITLE - 0.06)):
             canvas.text(0.08 / width, 1 - y / height, text, fontsize=style.LARGE, fontweight="bold", color=style.INK)
         canvas.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, foot / height),
                       ncols=-(-len(handles) // legend_rows), fontsize=style.SMALL, frameon=False, handletextpad=0.5,
@@ -131,58 +146,84 @@ class Figure2:
 def layout(names: Iterable[str]) -> pd.DataFrame:
     """Arms from left to right: Splits from fully shared to nearly separate, one-task, a gap, the arms beside them."""
     ordered = arm_order(names)
-    spectrum = [arm for arm in reversed(ordered) if is_split(arm)] + [BASELINE]
+    spectrum = [arm for arm in reversed(ordered) if on_spectrum(arm)] + [BASELINE]
     beside = [arm for arm in BESIDE if arm in ordered]
     beside += [arm for arm in ordered if arm not in (*spectrum, *beside)]
+    first = {family(arm): place for place, arm in reversed([*enumerate(beside)])}
+    beside.sort(key=lambda arm: first[family(arm)])  # an arm's variants stand beside it
     x = [float(i) for i in range(len(spectrum))] + [len(spectrum) + GAP + i for i in range(len(beside))]
     arms = [*spectrum, *beside]
     return pd.DataFrame({"arm": arms, "label": [_label(arm) for arm in arms], "x": x})
 
 
 def _label(arm: str) -> str:
-    """The arm's name in lines of at most 9 characters, broken at hyphens where possible."""
-    if is_split(arm):
-        return "Split\n" + "\n".join(textwrap.wrap(arm.removeprefix("split-"), 9))
+    """The arm's name in short lines, broken at hyphens where possible."""
+    if arm.startswith("split-"):
+        return "Split\n" + "\n".join(textwrap.wrap(arm.removeprefix("split-"), LETTERS))
     lines = [""]
     for part in re.split(r"(?<=-)", arm.replace("mtl-", "MTL-")):
-        for piece in textwrap.wrap(part, 9):
-            lines = [*lines[:-1], lines[-1] + piece] if len(lines[-1] + piece) <= 9 else [*lines, piece]
+        for piece in textwrap.wrap(part, LETTERS, break_on_hyphens=False):
+            lines = [*lines[:-1], lines[-1] + piece] if len(lines[-1] + piece) <= LETTERS else [*lines, piece]
     return "\n".join(line for line in lines if line)
 
 
+def _first_of(architectures: dict[Any, pd.DataFrame], arms: Iterable[str]) -> pd.DataFrame:
+    """Each arm's architecture with the first seed that has one, in the arms' order."""
+    rows = pd.concat([rows.assign(seed=place) for place, rows in enumerate(architectures.values())], ignore_index=True)
+    first = rows[rows["seed"] == rows.groupby("arm")["seed"].transform("min")].drop(columns="seed")
+    order = {arm: place for place, arm in enumerate(arms)}
+    return first.sort_values("arm", key=lambda column: column.map(order), kind="stable", ignore_index=True)
+
+
+def _search_text(differing: list[str]) -> str:
+    if not differing:
+        return ""
+    return f"(a) has the first seed's network of {', '.join(differing)}: the search found others with other seeds."
+
+
 def caption(
-    changes: pd.DataFrame, means: pd.DataFrame, note: str, chosen: bool, remark: str, failed: str
+    points: pd.DataFrame, means: pd.DataFrame, note: str, chosen: bool, remarks: Sequence[str]
 ) -> str:
     """What was compared, on what, with how many seeds, and what whiskers, band and marks mean."""
     headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in records(means)))
-    listed = seeds_text(changes["seed"])
+    listed_seeds = seeds_text(points["seed"])
     parts = [
-        f"Change of the headline metric ({headlines}) on test against one-task with the same seed; {listed}.",
+        f"Change of the headline metric ({headlines}) on test against one-task with the same seed; {listed_seeds}.",
         note,
     ]
     if means["low"].notna().any():
         freedom = "/".join(dict.fromkeys(str(value) for value in means["freedom"]))  # tasks differ where cells miss
         parts.append(
-            f"Whiskers: 95 % t interval of the paired mean, residual of arm + seed pooled over arms ({freedom} degrees"
-            " of freedom). Band: unpaired 95 % t interval of one-task's own mean over its seeds."
+            f"Whiskers: 95 % t interval of the paired mean, residual of arm + seed pooled over all arms ({freedom}"
+            " degrees of freedom). Band: unpaired 95 % t interval of one-task's own mean over its seeds."
         )
+        if flagged := _flagged(means):
+            parts.append(f"{DAGGER}: noisier than that pool, so the interval is of the arm's own seeds ({flagged}).")
     else:
         parts.append(f"No intervals and no band below {FEWEST_SEEDS} seeds.")
+    if means["far"].any():
+        parts.append("Arrows: off the axis, with the mean; their seeds and whiskers are not drawn.")
     parts.append("Star, ring: chosen on val, shown on test." if chosen else "No Split could be chosen on val.")
-    return " ".join(part for part in (*parts, failed, remark) if part)
+    if any(short(arm).startswith("CS-") for arm in means["arm"]) and means["arm"].nunique() > UPRIGHT:
+        parts.append("CS: cross-stitch; MTL: MTL-shared.")
+    return " ".join(part for part in (*parts, *remarks) if part)
 
 
-def _overlay(frame: pd.DataFrame, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _flagged(means: pd.DataFrame) -> str:
+    """The arms with an interval of their own, or why all have one."""
+    arms = list(dict.fromkeys(means.loc[means["flagged"] & means["low"].notna(), "arm"]))
+    everywhere = means[means["flagged"]].groupby("task")["arm"].nunique().eq(means["arm"].nunique())
+    if everywhere.any():
+        return f"all arms of {', '.join(everywhere.index[everywhere])}, for {BASELINE} itself is noisier"
+    return listed(arms)
+
+
+def _overlay(frame: pd.DataFrame, results: Any, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The published changes of the arms shown and a remark; an empty frame where they do not compare."""
-    ours = frame[IDENTITY].iloc[0]
-    theirs = published()
-    theirs = theirs[theirs["source"].isin(PAPER_TABLES) & (theirs["pair"] == ours["pair"])]
+    theirs, why_not = comparable(frame, results)
+    theirs = theirs[theirs["source"].isin(PAPER_TABLES)]
     if theirs.empty:
-        return pd.DataFrame(), f"The paper has no numbers for {ours['pair']}."
-    differs = [name for name in IDENTITY if theirs[name].iloc[0] != ours[name]]
-    if differs:
-        why = ", ".join(f"{name} {theirs[name].iloc[0]}, not {ours[name]}" for name in differs)
-        return pd.DataFrame(), f"Published values are not shown, they do not compare: {why}."
+        return pd.DataFrame(), why_not
     table = relative_change(theirs).merge(arms[["arm", "x"]])
     source = theirs["source"].iloc[0]
     return table[["task", "arm", "x", "value", "change"]], f"Published: {source} of the paper, one run each."
@@ -202,69 +243,24 @@ def _spectrum_header(axes: Axes, arms: pd.DataFrame) -> None:
                   fontsize=style.NORMAL, color=style.INK)  # fmt: skip
 
 
-def _draw_panel(axes: Axes, data: dict[str, pd.DataFrame], task: str, colour: str, scale: float) -> None:
-    """One task: a dot per seed, mean, interval, band and zero line; n along the bottom."""
-    points, means = (data[name][data[name]["task"] == task] for name in ("points", "means"))
-    band = next(row for row in records(data["band"]) if row["task"] == task)
-    overlay = data["published"]
-    overlay = overlay[overlay["task"] == task] if len(overlay) else overlay
-    edge: dict[str, Any] = {"edgecolor": style.INK, "linewidth": 0.8}
-    if np.isfinite(band["half_width"]):
-        axes.axhspan(-band["half_width"], band["half_width"], color=style.BAND, lw=0, zorder=0)
-    axes.axhline(0, color=style.INK, lw=0.8, zorder=1)
-    spectrum = means[[is_split(arm) or arm == BASELINE for arm in means["arm"]]].sort_values("x")
-    axes.plot(spectrum["x"], spectrum["mean"], color=colour, lw=1.0, alpha=0.6, zorder=2)
-    seeds = sorted(points["seed"].unique())
-    if len(seeds) > 1:  # one seed: its dot would hide behind the mean
-        sway = dict(zip(seeds, scale * np.linspace(-0.37, -0.13, len(seeds)), strict=True))
-        dots = points[points["arm"] != BASELINE]
-        axes.scatter(dots["x"] + dots["seed"].map(sway), dots["change"], s=7, facecolor="white", edgecolor=style.DOTS,
-                     linewidth=0.7, zorder=2.5)  # fmt: skip
-    for row in records(means):
-        x, mean = row["x"], row["mean"]
-        if np.isfinite(row["low"]):
-            axes.errorbar(x, mean, yerr=row["high"] - mean, color=style.INK, lw=1.0, capsize=2.5, zorder=3)
-        shape, size = ("*", 110) if row["chosen_task"] else (style.marker(row["arm"]), 26)
-        axes.scatter(x, mean, marker=shape, s=size, color=colour, zorder=4, **edge)
-        if row["chosen_pair"]:
-            axes.scatter(x, mean, marker="o", s=170, facecolor="none", zorder=3.5, **edge)
-        axes.text(x, 0.025, f"n={row['n']}", transform=axes.get_xaxis_transform(), fontsize=style.SMALL - 1,
-                  ha="center", va="bottom", color=style.INK)  # fmt: skip
-    if len(overlay):
-        places = overlay["x"] + 0.24 * scale
-        axes.scatter(places, overlay["change"], marker="d", s=18, facecolor="white", zorder=4, **edge)
-    _limits(axes, points, means, overlay, band["half_width"])
-    separator = float(data["arms"].loc[data["arms"]["arm"] == BASELINE, "x"].iloc[0]) + (1 + GAP) / 2
-    if data["arms"]["x"].max() > separator:
-        axes.axvline(separator, color=style.FAINT, lw=0.6, ls=(0, (2, 2)))
-    direction = "higher" if band["higher_is_better"] else "lower"
-    axes.set_title(f"{task}: {band['metric']}, {direction} is better; one-task = {band['mean']:.1f} {band['unit']}",
-                   fontsize=style.LARGE, loc="left", pad=3, color=style.INK)  # fmt: skip
-    axes.set_ylabel("change vs one-task\n(%, up is better)", fontsize=style.NORMAL)
-    axes.set_xticks(data["arms"]["x"])
-    axes.tick_params(labelsize=style.NORMAL, length=2)
-    axes.tick_params(axis="x", length=0)
-    axes.grid(axis="y", color="#DDDDDD", lw=0.4, zorder=0.2)
-    axes.spines[["top", "right"]].set_visible(False)
+def _label_height(arms: pd.DataFrame, upright: bool) -> float:
+    """What the arms' names take, in inches."""
+    if upright:
+        return LABEL_MARGIN + LETTER * max(len(short(arm)) for arm in arms["arm"])
+    return LABEL_MARGIN + LABEL_LINE * max(label.count("\n") + 1 for label in arms["label"])
 
 
-def _limits(axes: Axes, points: pd.DataFrame, means: pd.DataFrame, overlay: pd.DataFrame, half_width: float) -> None:
-    """Room for everything that is drawn, some above for rings and a strip below for n."""
-    shown = [points["change"], means["low"], means["high"], *([overlay["change"]] if len(overlay) else [])]
-    values = np.concatenate([*shown, [0.0, half_width, -half_width]])
-    low, high = np.nanmin(values), np.nanmax(values)
-    tall = max(high - low, 1.0)
-    axes.set_ylim(low - 0.2 * tall, high + 0.12 * tall)
-
-
-def _arm_labels(axes: Axes, arms: pd.DataFrame) -> None:
-    axes.set_xticks(arms["x"], arms["label"], fontsize=style.SMALL, linespacing=1.0)
+def _arm_labels(axes: Axes, arms: pd.DataFrame, upright: bool) -> None:
+    """Names below the columns, in several lines or, where there are many, upright in one."""
+    texts = [short(arm) for arm in arms["arm"]] if upright else arms["label"]
+    axes.set_xticks(arms["x"], texts, fontsize=style.SMALL, linespacing=1.0, rotation=90 if upright else 0)
 
 
 def _legend(data: dict[str, pd.DataFrame], tasks: list[str]) -> list[Any]:
     """Only what is in the picture."""
     means = data["means"]
     many = data["points"]["seed"].nunique() > 1
+    drawn, own = data["architectures"], own_units(data["architectures"])
 
     def box(colour: str, label: str) -> Patch:
         return Patch(facecolor=colour, edgecolor=style.INK, lw=0.5, label=label)
@@ -275,7 +271,8 @@ def _legend(data: dict[str, pd.DataFrame], tasks: list[str]) -> list[Any]:
     wanted: list[tuple[bool, Any]] = [
         *((True, box(style.task_colour(place), task)) for place, task in enumerate(tasks)),
         (True, box(style.SHARED, "shared by tasks")),
-        (bool(data["architectures"]["unit"].any()), mark("x", 5, "unit mixing columns")),
+        (bool((drawn["unit"] & ~own).any()), mark("x", 5, "unit mixing columns")),
+        (bool(own.any()), mark("o", 3, "task's unit in shared stage", face=style.FAINT)),
         (many, mark("o", 3, "single seed", edge=style.DOTS)),
         (True, mark("o", 5, "mean over seeds" if many else "one seed")),
         (bool(means["low"].notna().any()), mark("|", 7, "95 % interval")),
