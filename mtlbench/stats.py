@@ -28,8 +28,8 @@ _VARIED = ("mtl-shared", "cross-stitch")  # arms whose variants have names that 
 
 
 def is_split(arm: str) -> bool:
-    """Whether an arm is of the Split family."""
-    return arm.startswith("split-")
+    """Whether an arm is of the Split family: `split-fc8`, but no wide control and no other rate of one."""
+    return re.fullmatch(r"split-[^-@]+", arm) is not None
 
 
 def arm_order(arms: Iterable[str]) -> list[str]:

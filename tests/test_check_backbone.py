@@ -153,7 +153,7 @@ MISTAKES = {
     Flat: r".*the last stage gives the shape 2 x 24 x 16; in form fcn it must give a map, B C H W",
     Neighbours: r"in evaluation an image's output changes with the other images of the batch",
     Unused: r"trunk\.conv4\.one\.extra gets no gradient: nothing depends on it",
-    Dropping: r"two trainings of one seed differ in trunk\..*; use mtlbench\.layers\.SeededDropout in place of nn\.Dropout",
+    Dropping: r"two trainings of one seed differ in trunk\..*; use mtlbench\.layers\.SeededDropout in place of",
     Careless: r"test_check_backbone\.py:\d+ \(in adapted\): KeyError: 'conv1\.weight'; adapted must raise .*UserError",
     Credulous: r".*adapted takes a file without any weights; it must raise mtlbench\.errors\.UserError",
     Raising: r"test_check_backbone\.py:\d+ \(in changed\): ValueError: nothing for conv1",

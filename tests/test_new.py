@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from mtlbench.checks import kind_of
 from mtlbench.cli import main
+from mtlbench.errors import UserError
 from mtlbench.new import NEXT, new
 from mtlbench.plugins import from_file
 
@@ -89,7 +90,7 @@ def test_a_file_is_never_overwritten(folder: Path) -> None:
 
 
 def test_a_folder_that_is_gone_is_one_line(folder: Path) -> None:
-    with pytest.raises(Exception, match="gated.py cannot be written: No such file or directory"):
+    with pytest.raises(UserError, match="gated.py cannot be written: No such file or directory"):
         new("scheme", "gated", folder / "gone")
 
 
@@ -102,5 +103,5 @@ def test_writing_a_file_does_not_wait_for_torch() -> None:
 
 def test_an_installed_copy_carries_the_templates() -> None:
     globs = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["mtlbench"]
-    carried = {path.name for glob in globs for path in (ROOT / "mtlbench").glob(glob) if path.parent.name == "templates"}
-    assert carried == {f"{kind}.py" for kind in NEXT}
+    found = [path for glob in globs for path in (ROOT / "mtlbench").glob(glob)]
+    assert {path.name for path in found if path.parent.name == "templates"} == {f"{kind}.py" for kind in NEXT}
