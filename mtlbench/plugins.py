@@ -285,7 +285,7 @@ def names(kind: str) -> list[str]:
 
 def class_name(name: str) -> str:
     """`cross_stitch` -> `CrossStitch`."""
-    return "".join(part.capitalize() for part in name.split("_"))
+    return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
 def unknown(what: str, name: str, valid: Iterable[str]) -> UserError:
