@@ -9,7 +9,6 @@ from typing import Any
 from mtlbench.choice import best_split
 from mtlbench.comparison import CROSS_STITCH, PAIR, Case, Difference, command, count, listed, named, percent
 from mtlbench.errors import UserError
-from mtlbench.plugins import create
 from mtlbench.stats import BASELINE, FEWEST_SEEDS, newest, published, records, relative_change
 
 BEST_SPLIT = "the best Split"  # stands for the arm that val chooses
@@ -209,7 +208,7 @@ def _starved(case: Case, results: Any) -> list[str]:
         if task not in case.scopes:
             continue
         try:
-            groups = create("figure", name).data(results, **case.pick)["groups"]
+            groups = case.figure(name, results)["groups"]
         except UserError:
             continue  # the report names it
         for row in records(groups[groups["end"] == "difference"]):
@@ -227,7 +226,7 @@ def _spelled(group: str) -> str:
 def _task_specific(case: Case, results: Any) -> list[str]:
     """Section 5.4, from the alphas: the figure's own contrasts."""
     try:
-        found = create("figure", "alphas").data(results, **case.pick)
+        found = case.figure("alphas", results)
     except UserError:
         return []
     arm = found["starts"]["arm"].iloc[0]

@@ -17,6 +17,7 @@ import pandas as pd
 
 from mtlbench.choice import best_split
 from mtlbench.inference import beats, half_width
+from mtlbench.plugins import create
 from mtlbench.stats import (
     BASELINE,
     HIDDEN_ARMS,
@@ -131,6 +132,16 @@ class Case:
     def seeds(self) -> int:
         """How many the baseline has."""
         return int(self.changes.loc[self.changes["arm"] == BASELINE, "seed"].nunique(dropna=False))
+
+    def figure(self, name: str, results: Any) -> dict[str, pd.DataFrame]:
+        """What a figure shows of this case, worked out once. Raises the figure's UserError."""
+        if name not in self._figures:
+            self._figures[name] = create("figure", name).data(results, paper=True, **self.pick)
+        return self._figures[name]
+
+    @cached_property
+    def _figures(self) -> dict[str, dict[str, pd.DataFrame]]:
+        return {}
 
     def arm(self, *names: str) -> str | None:
         """The first of the names that has numbers, as it is called in `changes`."""
