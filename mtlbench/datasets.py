@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mtlbench.data._selective_search import recall
 from mtlbench.display import duration
-from mtlbench.plugins import Dataset, Survey
+from mtlbench.plugins import Dataset, Survey, blamed
 from mtlbench.spec import Options
 from mtlbench.status import printable, wide_console
 from mtlbench.study import opened
@@ -23,7 +23,8 @@ def prepare(name: str, data_root: Path | None, options: Options) -> None:
     console = wide_console()
     start = time.monotonic()
     dataset = opened(name, options, data_root)[0]
-    dataset.prepare(lambda line: console.print(Text(printable(line)), soft_wrap=True))
+    with blamed(name):
+        dataset.prepare(lambda line: console.print(Text(printable(line)), soft_wrap=True))
     test = dataset.subset("test")
     pairs = ((one.boxes, one.proposals) for one in map(test.__getitem__, range(len(test))))
     found = recall((boxes, proposals) for boxes, proposals in pairs if boxes is not None and proposals is not None)
@@ -39,7 +40,8 @@ def verify(name: str, data_root: Path | None, options: Options) -> int:
     """Look at every file, print counts and problems, and return 0, or 1 where something is broken or missing."""
     console = wide_console()
     dataset: Dataset = opened(name, options, data_root)[0]
-    survey = dataset.verify(lambda line: console.print(Text(printable(line)), soft_wrap=True))
+    with blamed(name):
+        survey = dataset.verify(lambda line: console.print(Text(printable(line)), soft_wrap=True))
     return report(name, survey, console)
 
 

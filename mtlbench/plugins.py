@@ -6,12 +6,14 @@ CamelCase (``sharing/cross_stitch.py`` holds ``CrossStitch``). Contracts name wh
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -342,6 +344,22 @@ def from_file(spec: str) -> Any:
         own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module_name]
         raise unknown(f"class in {path.name}", cls, own)
     return getattr(module, cls)
+
+
+@contextlib.contextmanager
+def blamed(name: str) -> Iterator[None]:
+    """Whatever a user's file `name` raises inside is one line that says where. Raises UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not is_file(name):
+            raise
+        path = file_of(name)
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+        where = f"{path}:{lines[-1]}" if lines else str(path)
+        raise UserError(f"{where}: {type(error).__name__}: {error}; type: mtlbench check {name}") from error
 
 
 def create(kind: str, name: str, **options: Any) -> Any:

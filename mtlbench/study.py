@@ -31,7 +31,7 @@ from mtlbench.enumerator import (
 )
 from mtlbench.errors import UserError
 from mtlbench.machine import cores
-from mtlbench.plugins import Dataset, class_of, create, is_file, unknown
+from mtlbench.plugins import Dataset, blamed, class_of, create, is_file, unknown
 from mtlbench.schedule import Queue, Resources, interrupts, run_local
 from mtlbench.sources import changes
 from mtlbench.spaces import load, recipe_of
@@ -309,7 +309,8 @@ def opened(name: str, options: Options, data_root: Path | None) -> tuple[Dataset
 
     data = plugin("dataset", name, options)
     root = str(data_root.expanduser().resolve()) if data_root else ""
-    return open_dataset(data, root), data, root
+    with blamed(name):
+        return open_dataset(data, root), data, root
 
 
 def prepared(
@@ -321,8 +322,9 @@ def prepared(
     if lacking := [task for task in tasks if task not in dataset.tasks]:
         raise UserError(f"{name} has no labels for {' and '.join(lacking)} (it has {', '.join(dataset.tasks)}); give a "
                         "--pair of its tasks, docs/own_task.md says how to make one")  # fmt: skip
-    dataset.prepare(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
-    return data, dataset.fingerprint(), root
+    with blamed(name):
+        dataset.prepare(lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True))
+        return data, dataset.fingerprint(), root
 
 
 class Costs:

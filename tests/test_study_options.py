@@ -16,7 +16,7 @@ from mtlbench.errors import UserError
 from mtlbench.folders import PLANNED
 from mtlbench.sources import FILE, changes, keep_sources
 from mtlbench.spec import Arm, Plugin, SearchSpace, Trial, as_data, identity_of
-from mtlbench.study import chosen_arms, factors, weighted, widened
+from mtlbench.study import chosen_arms, factors, opened, weighted, widened
 
 SPACE = spaces.load("det_attr")
 QUICK = spaces.recipe_of(SPACE, "quick")
@@ -152,6 +152,14 @@ def test_wide_arms_have_the_parameters_of_all_one_task_networks() -> None:
         assert math.isclose(Counted().of(trial)[0], 2 * 360_000, rel_tol=0.01)
     assert len({trial.setting for trial in (*wide, *planned([one_task()]))}) == 1
     assert {trial.backbone.label for trial in wide} == {planned([one_task()])[0].backbone.label}
+
+
+def test_what_a_users_data_set_raises_is_one_line_that_says_where(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("class Mine:\n    version = 1\n    def __init__(self, root=None):\n        {}['x']\n")
+    for place in (str(file), f"{file}:Mine"):
+        with pytest.raises(UserError, match=rf"mine\.py:4: KeyError: 'x'; type: mtlbench check {place}$"):
+            opened(place, {}, None)
 
 
 # ------------------------------------------------------------------------------------------------ sources
