@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import math
 import shutil
 import time
@@ -170,15 +171,18 @@ def lacks_weights(trial: Trial, store: Store) -> bool:
 def chosen_arms(
     space: SearchSpace, all_splits: bool, all_schemes: bool, globs: Sequence[str], schemes: Sequence[str]
 ) -> tuple[Arm, ...]:
-    """The arms that the options ask for, parents included. Raises UserError."""
-    known = (*space.arms, *space.more)
-    own = tuple(map(custom, schemes))
-    names = list(globs)
+    """The arms that the options ask for, parents included; a glob means arms of `more` where it means no others.
+
+    Raises UserError.
+    """
+    known, own = (*space.arms, *space.more), tuple(map(custom, schemes))
+    everything = (*known, *(arm for arm in own if arm not in known))  # `--scheme nddr` is the arm that there is
+    check_arms(everything)
+    usual = [arm.name for arm in everything if arm not in space.more]
+    names = [name for glob in globs for name in fnmatch.filter(usual, glob) or [glob]]
     if not globs:
         names = [arm.name for arm in space.arms] if all_splits or all_schemes else list(space.short_list)
     more = [arm.name for arm in space.more] if all_schemes else []
-    everything = (*known, *(arm for arm in own if arm not in known))  # `--scheme nddr` is the arm that there is
-    check_arms(everything)
     return select(everything, [*names, *more, *(arm.name for arm in own)])
 
 

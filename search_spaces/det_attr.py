@@ -55,6 +55,7 @@ PAPER = Recipe(
         "fill_background": "cited: Girshick 2015, Section 2.3, background overlaps in [.1, .5) only",
         "frozen": "cited: the released CaffeNet model does not train conv1 (Split conv2 is then two one-task networks)",
         "loss_weight": "text: Section 6, Scaling losses: attributes by 1/64, which makes their sum a mean",
+        "weighting": "text: Section 6, Scaling losses: fixed",
         "task_options": "cited: Girshick 2015, offsets normalised by class",
         "threads": "ours",
         "precision": "cited: float32",

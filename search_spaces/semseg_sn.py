@@ -48,6 +48,7 @@ PAPER = Recipe(
         "colour": "ours: factors within a tenth of 1; the start of Section 5 is missing from our copy",
         "frozen": "cited: none",
         "loss_weight": "text: Section 6, Scaling losses: both 1",
+        "weighting": "text: Section 6, Scaling losses: fixed",
         "task_options": "cited: Wang et al. 2015, nearest of 20 codes; Ladicky et al. 2014, decoding by triangles",
         "threads": "ours",
         "precision": "cited: float32",

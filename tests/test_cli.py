@@ -42,18 +42,14 @@ class Broken(Trunk):
     def groups(self, stage, tasks):
         raise RuntimeError("no such plan")
 
-class Unfit(Trunk):
-    def groups(self, stage, tasks):
-        return [tasks[:1]]
-
 class Versionless:
     def groups(self, stage, tasks):
         return [tasks]
 '''
-OPTIONS = ["--address", "--all-splits", "--arm", "--backbone", "--data-option", "--data-root", "--dataset", "--dry-run",
-           "--executor", "--force", "--gpus-per-trial", "--init", "--pair", "--precision", "--recipe", "--results",
-           "--resume-every", "--scheme", "--seeds", "--space", "--task-option", "--val-fraction",
-           "--weights"]  # fmt: skip
+OPTIONS = ["--address", "--all-schemes", "--all-splits", "--arm", "--backbone", "--data-option", "--data-root",
+           "--dataset", "--dry-run", "--executor", "--force", "--gpus-per-trial", "--init", "--keep-weights",
+           "--loss-weight", "--lr-grid", "--pair", "--precision", "--recipe", "--results", "--resume-every", "--scheme",
+           "--seeds", "--space", "--task-option", "--val-fraction", "--weights"]  # fmt: skip
 
 
 def cli(*args: object) -> Result:
@@ -211,6 +207,7 @@ def test_arms_are_chosen_by_glob_and_bring_their_parents(tmp_path: Path) -> None
 
     assert listed("--arm", "split-fc*") == ["split-fc6", "split-fc7", "split-fc8"]
     assert listed("--arm", "cross*") == ["one-task", "cross-stitch"]
+    assert listed("--arm", "*-wide") == ["one-task-wide", "split-fc8-wide"]
     assert listed() == ["one-task", "split-conv3", "split-fc6", "split-fc8", "cross-stitch"]
     every = listed("--all-splits")
     assert len(every) == 13 and [arm for arm in every if arm.startswith("split-")] == [
@@ -312,8 +309,10 @@ def test_children_of_a_failed_trial_are_blocked_and_named(tmp_path: Path, monkey
         (("--scheme", "nothing.py:Own"), "no such file"),
         (("--scheme", "{mine}:Trunc"), "no class in mine.py called 'Trunc'. Did you mean 'Trunk'?"),
         (("--scheme", "{mine}:Versionless"), "the class has no version and no unit"),
-        (("--scheme", "{mine}:Unfit"), "scheme Unfit: groups at conv1 are [('detection',)], not a partition"),
-        (("--scheme", "{syntax}:Own"), "SyntaxError"),
+        (("--scheme", "split(at='conv9')"), "no layer to split at called 'conv9'"),
+        (("--loss-weight", "det=1"), "no task of det_attr (--loss-weight TASK=WEIGHT) called 'det'"),
+        (("--lr-grid", "1,fast"), "--lr-grid 1,fast: 'fast' is not a number above 0"),
+        (("--keep-weights", "nothing"), "no arm called 'nothing'"),
         (("--dataset", "voc2008"), "voc2008 needs its files: --data-root DIR"),
         (("--dataset", "voc2008", "--data-root", "{tmp}/nothing"), "--data-root"),
         (("--dataset", "voc2008", "--data-root", "{mine}"), "--data-root"),
@@ -325,8 +324,7 @@ def test_children_of_a_failed_trial_are_blocked_and_named(tmp_path: Path, monkey
 def test_a_mistake_is_answered_in_one_line(
     options: tuple[str, ...], message: str, schemes: Path, tmp_path: Path
 ) -> None:
-    (schemes.parent / "syntax.py").write_text("def (")
-    places = {"tmp": tmp_path, "mine": schemes, "syntax": schemes.parent / "syntax.py"}
+    places = {"tmp": tmp_path, "mine": schemes}
     filled = [option.format(**places) for option in options]
     before = schemes.read_text()
     assert message in refused(*LOCAL, "--arm", "one-task", "--results", tmp_path / "results", *filled)
@@ -407,7 +405,8 @@ def test_help_is_quick_and_loads_neither_torch_nor_ray() -> None:
 
 def test_the_options_of_run_are_frozen() -> None:
     assert sorted(name for parameter in main.commands["run"].params for name in parameter.opts) == OPTIONS
-    assert sorted(main.commands) == ["clean", "data", "list", "plot", "report", "run", "show", "status", "table"]
+    assert sorted(main.commands) == ["check", "clean", "data", "export-weights", "list", "new", "plot", "predict",
+                                     "report", "run", "show", "status", "table"]  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- processes

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
 from mtlbench.layers import LocalResponseNorm, SeededDropout, _band
-from mtlbench.network import MultiTaskNet, _interpolation, cost, plan, upsample
+from mtlbench.network import MultiTaskNet, _interpolation, cost, upsample
 from mtlbench.plugins import Geometry, Scheme, Stage, create, names
 from mtlbench.sharing.cross_stitch import CrossStitch, CrossStitchUnit
 from mtlbench.sharing.mtl_shared import MtlShared
@@ -201,30 +201,6 @@ def test_every_parameter_gets_a_gradient_and_declared_channels_hold(form: str, s
     assert seen == {stage.name: stage.channels for stage in net.stages}
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not dead
-
-
-@pytest.mark.parametrize("name", names("scheme"))
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_contract_of_every_scheme(name: str, count: int) -> None:
-    """Groups are a partition that only splits; units keep tasks and shapes; the same twice for a seed."""
-    options = {"at": "conv4"} if name == "split" else {}
-    tasks = tuple("abc"[:count])
-    for form in ("fcn", "roi"):
-        scheme = create("scheme", name, **options)
-        stages = Caffenet(form, **SMALL).stages
-        plan(scheme, stages, tasks)
-        for stage in stages:
-            torch.manual_seed(0)
-            unit = scheme.unit(stage, tasks)
-            if unit is None:
-                continue
-            torch.manual_seed(0)
-            again = scheme.unit(stage, tasks)
-            assert all(map(torch.equal, unit.state_dict().values(), again.state_dict().values()))
-            x = {t: torch.randn(2, stage.channels, 3, 3) for t in tasks}
-            y = unit(x)
-            width = getattr(unit, "channels", stage.channels)
-            assert set(y) == set(tasks) and all(v.shape == (2, width, 3, 3) for v in y.values())
 
 
 @pytest.mark.parametrize("name", names("backbone"))
