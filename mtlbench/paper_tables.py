@@ -23,6 +23,7 @@ from mtlbench.stats import (
     failures_of,
     is_split,
     newest,
+    reason_of,
     records,
     whole_task,
 )
@@ -222,7 +223,7 @@ def _failures(failures: Sequence[Mapping[str, Any]], frame: pd.DataFrame, rows: 
         arm, seed, task = failure["arm"], failure["seed"], failure["task"]
         trained = any((arm, seed, name) in done for name in ([task] if task else frame["task"].unique()))
         if arm in {row.arm for row in rows} and not trained:
-            said = failure["reason"].partition("; alphas {")[0]  # status --failed has them
+            said = reason_of(failure)
             error, _, words = said.partition(": ")
             reason = f"diverged: {words}" if error.endswith("Diverged") else f"failed: {said}"
             reason = reason if failure["status"] == "failed" else failure["status"]

@@ -29,7 +29,7 @@ from mtlbench.errors import UserError
 from mtlbench.paper import comparable
 from mtlbench.paper_tables import TABLES, paper_table
 from mtlbench.plugins import create, names
-from mtlbench.render import NOTHING
+from mtlbench.render import DAGGER, NOTHING
 from mtlbench.stats import FEWEST_SEEDS, HIDDEN_ARMS, arm_order, records
 from mtlbench.tables import results_table, short
 from mtlbench.verdict import answer, gaps, resolution
@@ -284,7 +284,8 @@ def _paper_tables(case: Case, results: Any) -> tuple[list[Grid], list[str]]:
 def _deltas(case: Case, results: Any) -> Grid:
     """Arms against the deltas of the field."""
     found = deltas(case.unique)
-    cells = {(row["arm"], row["delta"]): percent(row["mean"], row["low"], row["high"]) for row in records(found)}
+    cells = {(row["arm"], row["delta"]): percent(row["mean"], row["low"], row["high"])
+             + (DAGGER if row["flagged"] and row["low"] == row["low"] else "") for row in records(found)}  # fmt: skip
     arms = arm_order(found["arm"].unique())
     rows = [[named(arm), *(cells.get((arm, delta), NOTHING) for delta in DELTAS)] for arm in arms]
     metrics = found.drop_duplicates("delta").set_index("delta")["metrics"]
@@ -295,6 +296,8 @@ def _deltas(case: Case, results: Any) -> Grid:
         table = table[table["pair"] == case.pair].pivot_table(index=["arm", "source"], columns="delta", values="change")
         rows += [[f"{named(arm)}, published ({source})", *(percent(found[delta]) for delta in DELTAS)]
                  for (arm, source), found in zip(table.index, records(table), strict=True)]  # fmt: skip
+    notes += [f"{DAGGER} noisier than the pool: the interval is of the arm's own seeds."] if any(
+        cell.endswith(DAGGER) for cell in cells.values()) else []  # fmt: skip
     notes += [remark] if remark else []
     return Grid("Single numbers for all tasks, by their full names; change against one-task in %, up is better.",
                 ["arm", *DELTAS], rows, notes)  # fmt: skip
@@ -325,6 +328,8 @@ def _compute(case: Case) -> Grid:
     }  # fmt: skip
     rows = []
     for row in records(case.costs.reset_index()):
+        if case.names.get(row["arm"], row["arm"]) != row["arm"]:  # a second name
+            continue
         cells = [f"{short(row[name])} ({row[name + '_ratio']:.2f} x)" if row[name] > 0 else NOTHING for name in columns]
         rows.append([named(row["arm"]), *cells])
     notes = ["In brackets: over one-task's. FLOPs: forward, of one image through all networks; training: three times"

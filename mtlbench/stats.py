@@ -127,6 +127,12 @@ def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> l
     return [failure for failure in same if not mended(failure)]
 
 
+def reason_of(failure: Mapping[str, Any]) -> str:
+    """Why a trial failed, without the alphas of one that diverged (`mtlbench status --failed` and the report's list of
+    failures have them)."""
+    return str(failure["reason"]).partition("; alphas {")[0]
+
+
 def _sentence(identity: Mapping[str, Any]) -> str:
     return f"{identity['pair']} on {identity['dataset']}, backbone {identity['backbone']}, recipe {identity['recipe']}"
 

@@ -289,7 +289,7 @@ class Results:
         """Trials that left an error.txt and no result, and those that wait for one of them: pair, dataset, recipe,
         backbone, setting, arm, seed, key, task ("" for joint ones), status, reason, failed (when; blocked: planned)."""
         found = []
-        for state in sorted(self.states, key=lambda state: state.state != "failed"):
+        for state in sorted(self.states, key=lambda state: (state.state != "failed", state.label)):
             if state.state not in ("failed", "blocked"):
                 continue
             if (trial := state.trial) is None:

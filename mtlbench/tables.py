@@ -21,6 +21,7 @@ from mtlbench.stats import (
     failures_of,
     newest,
     one_name_each,
+    reason_of,
     records,
     relative_change,
     whole_task,
@@ -157,8 +158,12 @@ def _change(evidence: Evidence, task: str, arm: str) -> str:
     row = evidence.changes.get((task, arm))
     if row is None or arm == BASELINE:
         return NOTHING
-    mean, low, high = (f"{round(row[name], 1) + 0.0:+.1f}" for name in ("mean", "shown_low", "shown_high"))  # no -0.0
-    return mean if pd.isna(row["shown_low"]) else f"{mean} [{low}, {high}]{DAGGER if row['flagged'] else ''}"
+    bounds = row["shown_low"], row["shown_high"]
+    digits = 1
+    while digits < 4 and any(0 < abs(bound) < 0.5 * 10**-digits for bound in bounds):  # no bound reads 0 that is not
+        digits += 1
+    mean, low, high = (f"{round(value, digits) + 0.0:+.{digits}f}" for value in (row["mean"], *bounds))  # no -0.0
+    return mean if pd.isna(bounds[0]) else f"{mean} [{low}, {high}]{DAGGER if row['flagged'] else ''}"
 
 
 def _seeds(evidence: Evidence, arm: str) -> str:
@@ -262,7 +267,7 @@ def _feet(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence:
         feet.append(f"Know-nothing scores besides: {', '.join(others)}.")
     for failure in failures:
         task = f", {failure['task']}" if failure["task"] else ""
-        reason = f": {failure['reason']}" if failure["reason"] else ""
+        reason = f": {reason_of(failure)}" if failure["reason"] else ""
         feet.append(f"{failure['status']}: {failure['arm']}, seed {failure['seed']}{task}{reason}")
     return feet
 

@@ -23,7 +23,7 @@ from mtlbench.comparison import (
 )
 from mtlbench.enumerator import standard_arms
 from mtlbench.inference import detectable, familywise, intervals, seeds_for
-from mtlbench.stats import BASELINE, FEWEST_SEEDS, HIDDEN_ARMS, is_split, records
+from mtlbench.stats import BASELINE, FEWEST_SEEDS, HIDDEN_ARMS, is_split, reason_of, records
 
 POWER = 0.8
 COSTS = {  # of `stats.compute_matched`
@@ -152,7 +152,7 @@ def gaps(case: Case) -> list[str]:
                     f" {command(case, case.pair + ' --all-splits')}")  # fmt: skip
     seeds_of: dict[tuple[str, ...], list[str]] = {}
     for failure in case.failures:
-        what = tuple(str(failure[name]) for name in ("arm", "task", "status", "reason"))
+        what = *(str(failure[name]) for name in ("arm", "task", "status")), reason_of(failure)
         seeds_of.setdefault(what, []).append(str(failure["seed"]))
     for (arm, task, status, reason), seeds in seeds_of.items():
         which = f"{arm}{', ' + task if task else ''}, seed{'s' * (len(seeds) > 1)} {listed(seeds)}"

@@ -15,7 +15,8 @@ from test_verdict import ABLATIONS, World, world
 
 from mtlbench.comparison import case_of
 from mtlbench.errors import UserError
-from mtlbench.report import _commands, embedded, from_markdown, report
+from mtlbench.plugins import create
+from mtlbench.report import _commands, _compute, _deltas, _facts, embedded, from_markdown, report
 from mtlbench.verdict import verdict
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
@@ -192,3 +193,24 @@ def test_the_report_needs_no_torch() -> None:
             "print([m for m in ('torch', 'ray', 'scipy.stats') if m in sys.modules])")  # fmt: skip
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_second_names_count_once_and_noisy_arms_are_marked(tmp_path: Path) -> None:
+    results = world(arms=("one-task", "ensemble", "split-conv4", "split-fc7", "split-fc8", "cross-stitch",
+                          "cross-stitch-rate-100"))  # fmt: skip
+    wild = (results.frame["arm"] == "split-fc7") & (results.frame["subset"] == "test")
+    results.frame.loc[wild, "value"] *= 1 + results.frame.loc[wild, "seed"]
+    case = case_of(results)
+    assert dict(_facts(case, []))["Arms (6)"].endswith("Split fc8, cross-stitch")
+    assert dict(_facts(case, []))["Other names of these"] == "cross-stitch-rate-100 = cross-stitch"
+    assert [row[0] for row in _compute(case).rows].count("cross-stitch-rate-100") == 0
+    grid = _deltas(case, results)
+    assert {row[0] for row in grid.rows if any("†" in cell for cell in row)} == {"Split fc7"}
+    assert any(note.startswith("† noisier") for note in grid.notes)
+
+
+def test_a_figure_is_worked_out_once_for_claims_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    results, asked = world(arms=FEW), []
+    case = case_of(results)
+    monkeypatch.setattr("mtlbench.comparison.create", lambda kind, name: asked.append(name) or create(kind, name))
+    assert case.figure("alphas", results) is case.figure("alphas", results) and asked == ["alphas"]

@@ -12,7 +12,7 @@ from synthetic_results import results_frame
 
 from mtlbench.errors import UserError
 from mtlbench.render import latex_text
-from mtlbench.tables import pair_costs, results_table, short
+from mtlbench.tables import _change, gather, pair_costs, results_table, short
 
 FAILED = {"pair": "det_attr", "dataset": "rooms", "recipe": "quick", "arm": "tree", "seed": 1, "task": "",
           "status": "failed", "reason": "FloatingPointError: loss is nan"}  # fmt: skip
@@ -101,6 +101,13 @@ def test_a_noisy_arm_is_marked_and_has_its_own_interval() -> None:
     assert len(ends) == 1
     assert latex.count("\\textdagger{}") == 2 and shown in results_table(frame, "markdown")
     assert "†" not in results_table(results_frame())
+
+
+def test_a_bound_that_is_not_0_does_not_read_0() -> None:
+    evidence = gather(results_frame(arms=("one-task", "split-fc8")))
+    row = evidence.changes["detection", "split-fc8"] | {"mean": 13.9, "shown_low": -0.04, "shown_high": 27.84}
+    evidence.changes["detection", "split-fc8"] = row
+    assert _change(evidence, "detection", "split-fc8") == "+13.90 [-0.04, +27.84]"
 
 
 def test_where_one_task_is_the_noisy_one_the_note_says_so() -> None:
