@@ -117,6 +117,15 @@ class Dropping(Small):
         return nn.Sequential(module, nn.Dropout(0.2)) if stage == "fc6" else module
 
 
+class Valued(Small):
+    class Negative(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() >= 0 else -x
+
+    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+        return nn.Sequential(module, self.Negative()) if stage == "fc6" else module
+
+
 class Careless(Small):
     def adapted(self, state: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
         return {"conv1": {"0.weight": state["conv1.weight"]}}
@@ -154,6 +163,7 @@ MISTAKES = {
     Neighbours: r"in evaluation an image's output changes with the other images of the batch",
     Unused: r"trunk\.conv4\.one\.extra gets no gradient: nothing depends on it",
     Dropping: r"two trainings of one seed differ in trunk\..*; use mtlbench\.layers\.SeededDropout in place of",
+    Valued: r"test_check_backbone\.py:\d+ \(in forward\): .*operations are counted with tensors that have no values",
     Careless: r"test_check_backbone\.py:\d+ \(in adapted\): KeyError: 'conv1\.weight'; adapted must raise .*UserError",
     Credulous: r".*adapted takes a file without any weights; it must raise mtlbench\.errors\.UserError",
     Raising: r"test_check_backbone\.py:\d+ \(in changed\): ValueError: nothing for conv1",

@@ -269,6 +269,10 @@ class Misnamed(Separate):
     rates = {"units.pool9.*": 2.0}
 
 
+class Listed(Separate):
+    rates = ("units.*", 10.0)
+
+
 class Unwritable(CrossStitch):
     def outcome(self, units: dict[str, nn.Module]) -> Any:
         return {"alphas": torch.ones(2)}
@@ -320,6 +324,7 @@ MISTAKES = {
     NumberPenalty: r".*penalty returns a float \(0\.5\); return one number as a tensor",
     DetachedPenalty: r".*penalty returns \S+, on which no weight has an influence; make it of the columns' parameters",
     Misnamed: r"scheme Misnamed: no parameter matches 'units\.pool9\.\*' of its rates",
+    Listed: r"rates is \('units\.\*', 10\.0\); write \{glob of parameter names: factor\}",
     Unwritable: r".*what outcome returns is no plain JSON data \(Object of type Tensor",
     SharedParents: r"from_one_task is True, but the parents' weights do not fit: missing .*; give every task a column",
     Versionless: r"version is None; write `version = 1` in the class, and raise it when you change",
