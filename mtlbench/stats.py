@@ -60,7 +60,7 @@ def _natural(name: str) -> list[str | float]:
 def one_name_each(frame: pd.DataFrame) -> dict[str, str]:
     """{arm: the name it is judged by}: arms that share trials are one network under several names and count once, by
     the name with the most trials, the first in table order."""
-    trials = frame[frame["subset"] != "cost"].groupby("arm")["key"].agg(set)
+    trials = frame.groupby("arm")["key"].agg(set)
     names: dict[str, str] = {}
     for arm in sorted(arm_order(trials.index), key=lambda arm: -len(trials[arm])):
         names[arm] = next((other for other in names.values() if trials[other] & trials[arm]), arm)

@@ -8,8 +8,9 @@ import pytest
 
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import family, is_ablation, on_spectrum, one_name_each, short, shown_arms
+from mtlbench.figures._arms import family, is_ablation, other_names, short, shown_arms
 from mtlbench.figures._panels import far_off
+from mtlbench.stats import is_split
 
 
 def trials(**keys: str) -> pd.DataFrame:
@@ -28,7 +29,7 @@ def test_families_of_known_and_unknown_names() -> None:
     assert {name: family(name) for name in names} == names
     ablations = {name for name in names if is_ablation(name)}
     assert ablations == {"cross-stitch-rate-10", "mtl-shared-1-16", "nddr@0.1", "split-conv4@10"}
-    assert [name for name in names if on_spectrum(name)] == ["split-conv4"]
+    assert [name for name in names if is_split(name)] == ["split-conv4"]
 
 
 def test_known_families_have_a_marker_each() -> None:
@@ -39,10 +40,10 @@ def test_known_families_have_a_marker_each() -> None:
 
 def test_arms_that_share_a_trial_are_one_network_under_the_name_with_most_trials() -> None:
     frame = trials(cross_stitch="ab", cross_stitch_rate_100="ab", cross_stitch_per_channel="a", nddr="c")
-    names = one_name_each(frame, frame["arm"].unique().tolist())
+    names = other_names(frame, frame["arm"].unique().tolist())
     assert names == {"cross-stitch": ["cross-stitch-per-channel", "cross-stitch-rate-100"], "nddr": []}
     fuller = trials(cross_stitch="a", cross_stitch_rate_100="ab")
-    names = one_name_each(fuller, ["cross-stitch", "cross-stitch-rate-100"])
+    names = other_names(fuller, ["cross-stitch", "cross-stitch-rate-100"])
     assert names == {"cross-stitch-rate-100": ["cross-stitch"]}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.figures import _panels as panels
-from mtlbench.figures._arms import one_name_each
+from mtlbench.figures._arms import other_names
 from mtlbench.plugins import unknown
 from mtlbench.stats import FEWEST_SEEDS, arm_order, records
 
@@ -35,7 +35,7 @@ def shown_arms(alphas: pd.DataFrame, globs: Sequence[str] = ()) -> pd.DataFrame:
     starts = [name for name in names if name == MAIN or name.startswith(STARTS)] or names[:MOST_ARMS]
     asked = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
     wanted = sorted(asked if globs else starts, key=lambda name: name.startswith(STARTS))
-    return alphas[alphas["arm"].isin(set(one_name_each(alphas, wanted)))]
+    return alphas[alphas["arm"].isin(set(other_names(alphas, wanted)))]
 
 
 def by_receiver(alphas: pd.DataFrame) -> pd.DataFrame:

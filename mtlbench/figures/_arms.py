@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import pandas as pd
 
 from mtlbench.plugins import unknown
-from mtlbench.stats import BASELINE, HIDDEN_ARMS, arm_order
+from mtlbench.stats import BASELINE, HIDDEN_ARMS, arm_order, is_split, one_name_each
 
 ABLATED = ("cross-stitch", "mtl-shared")  # arms whose variants have names that begin with theirs
 FAMILIES = ("one-task-longer", "one-task-wide", "one-task", "ensemble", "nddr", "sluice", "mtan", "soft-sharing",
             "branching", *ABLATED)  # fmt: skip
-SPECTRUM = re.compile(r"split-[^-@]+")  # the paper's Splits; not split-fc8-wide, nor split-conv4@10 at another rate
 MOST_NAMED = 6  # arms in a list of the caption
-
-
-def on_spectrum(arm: str) -> bool:
-    """Whether an arm is one of the Splits between fully shared and fully separate."""
-    return SPECTRUM.fullmatch(arm) is not None
 
 
 def family(arm: str) -> str:
     """The arm of which this is a variant (`cross-stitch-rate-1`, `nddr@10`), `split`, or its own name."""
-    if on_spectrum(arm):
+    if is_split(arm):
         return "split"
     plain = arm.partition("@")[0]
     return next((name for name in FAMILIES if plain == name or plain.startswith(f"{name}-")), plain)
@@ -36,22 +29,11 @@ def is_ablation(arm: str) -> bool:
     return "@" in arm or (family(arm) in ABLATED and arm not in ABLATED)
 
 
-def one_name_each(frame: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]]:
-    """{arm: its other names} in table order; arms with a trial in common are one network.
-
-    The name with most trials is kept, of equals the plain one before those of ablations.
-    """
-    rows = frame[frame["arm"].isin(set(arms))]
-    keys = {str(arm): set(own) for arm, own in rows.groupby("arm", sort=False)["key"]}
-    order = arm_order(keys)
-    kept: dict[str, list[str]] = {}
-    for arm in sorted(order, key=lambda arm: (-len(keys[arm]), is_ablation(arm))):
-        first = next((name for name in kept if keys[name] & keys[arm]), None)
-        if first is None:
-            kept[arm] = []
-        else:
-            kept[first].append(arm)
-    return {arm: arm_order(kept[arm]) for arm in order if arm in kept}
+def other_names(frame: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]]:
+    """{arm: its other names} in table order; arms with a trial in common are one network (`stats.one_name_each`)."""
+    names = one_name_each(frame[frame["arm"].isin(set(arms))])
+    return {arm: [other for other in arm_order(names) if names[other] == arm and other != arm]
+            for arm in arm_order(names.values())}  # fmt: skip
 
 
 def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = False) -> tuple[list[str], str]:
@@ -66,7 +48,7 @@ def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = Fal
         if not any(fnmatchcase(arm, glob) for arm in names):
             raise unknown("arm with results", glob, names)
     asked = [arm for arm in names if arm == BASELINE or any(fnmatchcase(arm, glob) for glob in globs or "*")]
-    known = one_name_each(frame, asked)
+    known = other_names(frame, asked)
     shown = list(known)
     if not globs and not every:
         standing_in = {arm for name in ABLATED for arm in _standing_in(name, known)}

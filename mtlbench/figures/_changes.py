@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import family, on_spectrum
-from mtlbench.stats import BASELINE, records
+from mtlbench.figures._arms import family
+from mtlbench.stats import BASELINE, is_split, records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +28,7 @@ def draw_panel(axes: Axes, data: dict[str, pd.DataFrame], task: str, colour: str
     if np.isfinite(band["half_width"]):
         axes.axhspan(-band["half_width"], band["half_width"], color=style.BAND, lw=0, zorder=0)
     axes.axhline(0, color=style.INK, lw=0.8, zorder=1)
-    spectrum = means[[on_spectrum(arm) or arm == BASELINE for arm in means["arm"]]].sort_values("x")
+    spectrum = means[[is_split(arm) or arm == BASELINE for arm in means["arm"]]].sort_values("x")
     axes.plot(spectrum["x"], spectrum["mean"].mask(spectrum["far"]), color=colour, lw=1.0, alpha=0.6, zorder=2)
     seeds = sorted(points["seed"].unique())
     if len(seeds) > 1:  # one seed: its dot would hide behind the mean

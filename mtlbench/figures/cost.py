@@ -14,7 +14,7 @@ from matplotlib.textpath import text_to_path
 
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import family, is_ablation, listed, on_spectrum, shown_arms
+from mtlbench.figures._arms import family, is_ablation, listed, shown_arms
 from mtlbench.figures._labels import along, place_labels
 from mtlbench.figures._panels import LINE, draw_caption, failed_text, far_off, label_logarithmic, seeds_text, wrapped
 from mtlbench.inference import intervals
@@ -22,6 +22,7 @@ from mtlbench.stats import (
     BASELINE,
     FEWEST_SEEDS,
     arm_order,
+    is_split,
     newest,
     records,
     relative_change,
@@ -189,7 +190,7 @@ def caption(
             parts.append(f"Noisier than the pool somewhere, and there with an interval of its own: {listed(noisy)}.")
     else:
         parts.append(f"No intervals below {FEWEST_SEEDS} seeds; the front goes by means.")
-    if any(on_spectrum(arm) for arm in shown["arm"]):
+    if any(is_split(arm) for arm in shown["arm"]):
         parts.append("Splits are labelled by their first task-specific layer. Columns share the cost axis.")
     if not shown["named"].all():
         parts.append("Named: the front and all arms but ablations.")
@@ -224,7 +225,7 @@ def _limits(axes: Axes, costs: pd.Series, rows: pd.DataFrame) -> None:
 def _draw_panel(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     """Markers (full = on the front), whiskers, the front as steps, the Splits joined by a line."""
     axes.axhline(0, color=style.INK, lw=0.8, zorder=1)
-    splits = rows[[on_spectrum(arm) for arm in rows["arm"]]]
+    splits = rows[[is_split(arm) for arm in rows["arm"]]]
     axes.plot(splits["x"], splits["mean"], color=style.FAINT, lw=0.7, zorder=1.5)
     front = rows[rows["front"]].sort_values(["x", "mean"])
     axes.step(front["x"], front["mean"], where="post", color=style.INK, lw=1.0, ls=(0, (4, 2)), zorder=2)
@@ -266,7 +267,7 @@ def _draw_labels(axes: Axes, rows: pd.DataFrame, width: float, height: float) ->
     lines = [
         np.array([[0, zero], [width, zero]]),
         np.column_stack([steps[1:, 0], steps[:-1, 1]]),
-        anchors[[on_spectrum(arm) for arm in rows["arm"]]],
+        anchors[[is_split(arm) for arm in rows["arm"]]],
         *(np.array(whisker) for whisker in ends if np.isfinite(whisker).all()),
     ]
     drawn = np.concatenate([along(line) for line in lines if len(line)])
@@ -296,7 +297,7 @@ def _legend(points: pd.DataFrame) -> list[Any]:
         (True, mark(style.FAINT, "on the front")),
         (not points["front"].all(), mark("white", "beaten by a cheaper or better arm")),
         (stepped, line("Pareto front (cheaper, better)", color=style.INK, lw=1.0, ls=(0, (4, 2)))),
-        (any(on_spectrum(arm) for arm in points["arm"]), line("Splits", color=style.FAINT, lw=0.7)),
+        (any(is_split(arm) for arm in points["arm"]), line("Splits", color=style.FAINT, lw=0.7)),
         *((True, mark("white", f"{name}: variants", style.marker(name), 3.2)) for name in variants),
         (bool(points["far"].any()), mark(style.INK, "off the axis", DOWN, 6)),
         (bool(points["low"].notna().any()), line("95 % interval", color=style.FAINT, lw=0.8, marker="|", ls="", ms=7)),

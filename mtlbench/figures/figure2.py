@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from mtlbench.choice import best_split
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import family, listed, on_spectrum, short, shown_arms
+from mtlbench.figures._arms import family, listed, short, shown_arms
 from mtlbench.figures._changes import DAGGER, GAP, draw_panel
 from mtlbench.figures._panels import LINE, draw_caption, failed_text, far_off, seeds_text, wrapped
 from mtlbench.figures._schematic import architecture_rows, draw_architectures, own_units, row_tops, seeds_differ
@@ -24,6 +24,7 @@ from mtlbench.stats import (
     BASELINE,
     FEWEST_SEEDS,
     arm_order,
+    is_split,
     newest,
     records,
     relative_change,
@@ -146,7 +147,7 @@ class Figure2:
 def layout(names: Iterable[str]) -> pd.DataFrame:
     """Arms from left to right: Splits from fully shared to nearly separate, one-task, a gap, the arms beside them."""
     ordered = arm_order(names)
-    spectrum = [arm for arm in reversed(ordered) if on_spectrum(arm)] + [BASELINE]
+    spectrum = [arm for arm in reversed(ordered) if is_split(arm)] + [BASELINE]
     beside = [arm for arm in BESIDE if arm in ordered]
     beside += [arm for arm in ordered if arm not in (*spectrum, *beside)]
     first = {family(arm): place for place, arm in reversed([*enumerate(beside)])}
