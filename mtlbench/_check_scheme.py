@@ -313,10 +313,10 @@ def price(cases: list[Case], repeats: int = 3) -> str:
         found = [(_step_seconds(net, case.form, repeats), sum(p.numel() for p in net.parameters()))
                  for net in (joint, *ones)]  # fmt: skip
         time_, size = (own / sum(of_ones) for own, *of_ones in zip(*found, strict=True))
-        texts.append(f"about {time_:.1f} times as long and has {size:.2f} times the parameters in form {case.form}")
+        texts.append(f"{time_:.1f} times the time and {size:.2f} times the parameters in form {case.form}")
     count = len(cases[0].names)
-    return (f"A training step with {count} tasks takes {'; '.join(texts)}: as steps of their {count} one-task networks "
-            "together (1 = nothing saved, nothing added)")  # fmt: skip
+    return (f"A training step with {count} tasks needs, of what their {count} one-task networks need together, about "
+            f"{'; '.join(texts)} (1 = nothing saved, nothing added)")  # fmt: skip
 
 
 def _step_seconds(net: MultiTaskNet, form: str, repeats: int) -> float:
