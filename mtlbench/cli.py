@@ -72,7 +72,7 @@ def main() -> None:
               " val (real data); 0 trains on all of it and chooses nothing.")  # fmt: skip
 @click.option("--recipe", default="", help="smoke (seconds), quick (minutes), short, long (real data), paper (a GPU);"
               " mtlbench list recipes.")  # fmt: skip
-@click.option("--backbone", default="", help="caffenet or alexnet; default: the recipe's.")
+@click.option("--backbone", default="", help="caffenet, alexnet or FILE.py; default: the recipe's.")
 @click.option("--init", multiple=True, metavar="[ARM=]START", help="Where networks without parents start: scratch or"
               " imagenet; cross-stitch=imagenet: one arm, without its parents (repeatable).")  # fmt: skip
 @click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), help="File of ImageNet weights; default:"
