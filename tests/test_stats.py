@@ -164,7 +164,7 @@ def test_arms_stand_in_table_order_variants_beside_their_arm_and_numbers_as_numb
     ordered = ["one-task", "ensemble", "mtl-shared", "mtl-shared-1-16", "mtl-shared-1-4", "mtl-shared-1-1",
                "split-conv2", "split-fc8", "split-layer2", "split-layer10", "cross-stitch",
                "cross-stitch-alpha-0.1-0.9", "cross-stitch-alpha-0.9-0.1", "cross-stitch-rate-1",
-               "cross-stitch-rate-10", "cross-stitch-rate-1000", "mtan", "tree"]  # fmt: skip
+               "cross-stitch-rate-10", "cross-stitch-rate-1000", "branching", "tree"]  # fmt: skip
     assert stats.arm_order(reversed(ordered)) == ordered
 
 

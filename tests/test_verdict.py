@@ -252,7 +252,7 @@ def test_what_the_seeds_can_show_is_what_inference_says() -> None:
     assert scipy.stats.nct.sf(limit, 22, least / (noise * np.sqrt(2 / 3))) == pytest.approx(0.8, abs=0.01)
 
 
-def test_seeds_are_asked_for_as_many_arms_as_the_noise_is_pooled_over() -> None:
+def test_seeds_are_asked_for_as_many_arms_as_the_noise_is_pooled_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wild arm has no part in the noise and lends no degrees of freedom."""
     results = world("det_attr")
     wild = (results.frame["arm"] == "split-fc6") & (results.frame["subset"] == "test")
@@ -260,6 +260,10 @@ def test_seeds_are_asked_for_as_many_arms_as_the_noise_is_pooled_over() -> None:
     without = world("det_attr", arms=[arm for arm in ARMS if arm != "split-fc6"])
     case = case_of(results)
     assert len(case.arms) == 12 and resolution(case) == resolution(case_of(without))
+    asked: list[int] = []
+    monkeypatch.setattr("mtlbench.verdict.seeds_for", lambda *_, arms, power: asked.append(arms))
+    resolution(case)
+    assert asked == [11, 11, 11]
 
 
 # ---------------------------------------------------------------------------------------------------- the claims
