@@ -235,7 +235,8 @@ class Results:
         """A file of every finished trial as one frame, under each of the trial's names; unsound ones are problems."""
         import pandas as pd
 
-        found = [pd.DataFrame(columns=[*NAMING, *kinds])]
+        parts: list[pd.DataFrame] = []
+        heads: list[tuple[Any, ...]] = []  # of the parts; columns are made once for all, which is what takes time
         for folder, trial, result in self._finished:
             try:
                 if not (folder / file).exists():  # nothing was trained, or there are no units
@@ -245,10 +246,13 @@ class Results:
                 self.problems.append(str(damaged(folder / file)))
                 continue
             for name in names_of(folder):
-                own = (trial.pair, trial.dataset.name, result["backbone"], name["recipe"], name["arm"], name["seed"],
-                       folder.name, result["finished"], name["setting"])  # fmt: skip
-                found.append(rows.assign(**dict(zip(NAMING, own, strict=True)))[[*NAMING, *kinds]])
-        return pd.concat(found[1:] or found, ignore_index=True)
+                parts.append(rows)
+                heads.append((trial.pair, trial.dataset.name, result["backbone"], name["recipe"], name["arm"],
+                              name["seed"], folder.name, result["finished"], name["setting"]))  # fmt: skip
+        if not parts:
+            return pd.DataFrame(columns=[*NAMING, *kinds])
+        named = pd.DataFrame(heads, columns=NAMING).loc[pd.RangeIndex(len(parts)).repeat([len(part) for part in parts])]
+        return pd.concat([named.reset_index(drop=True), pd.concat(parts, ignore_index=True)], axis=1)
 
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         """{task: {category: how often it is labelled in train}} of the trials in `frame`."""
