@@ -176,7 +176,7 @@ def plan(scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...]) -> d
 def seeded(seed: int, *labels: str) -> Iterator[None]:
     """Torch's global generator as a function of (seed, labels) inside, untouched outside."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, *labels))
+        torch.default_generator.manual_seed(derive_seed(seed, *labels))  # torch.manual_seed also asks every accelerator
         yield
 
 
