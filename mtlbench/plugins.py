@@ -201,6 +201,16 @@ class Stage:
         """Whether this stage comes before the one named `other`."""
         return self.order.index(self.name) < self.order.index(other)
 
+    def takes_unit(self, after: Sequence[str], scheme: str) -> bool:
+        """Whether a scheme with units after the stages `after` has one here; none named = the backbone's own places.
+
+        Raises UserError for a stage that the backbone does not have.
+        """
+        for name in after:
+            if name not in self.order[:-1]:
+                raise UserError(f"{scheme} after {name!r}: the stages are {', '.join(self.order[:-1])}")
+        return self.name in after if after else self.stitched
+
 
 @dataclass
 class Pass:

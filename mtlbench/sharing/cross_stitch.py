@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mtlbench.errors import UserError
 from mtlbench.plugins import Stage
 
 
@@ -31,11 +30,7 @@ class CrossStitch:
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """A CrossStitchUnit after the stages of `after`."""
-        for name in self.after:
-            if name not in stage.order[:-1]:
-                raise UserError(f"cross-stitch after {name!r}: the stages are {', '.join(stage.order[:-1])}")
-        wanted = stage.name in self.after if self.after else stage.stitched
-        if not wanted:
+        if not stage.takes_unit(self.after, "cross-stitch"):
             return None
         return CrossStitchUnit(tasks, stage.channels if self.per_channel else 1, self.own, self.lr)
 

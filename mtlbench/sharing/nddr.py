@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mtlbench.errors import UserError
 from mtlbench.plugins import Stage
 
 MOMENTUM, EPSILON = 0.05, 1e-3  # of the normalisation, as released
@@ -41,10 +40,7 @@ class Nddr:
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """A Fusion after the stages of `after`. Raises UserError for a stage that the backbone does not have."""
-        for name in self.after:
-            if name not in stage.order[:-1]:
-                raise UserError(f"nddr after {name!r}: the stages are {', '.join(stage.order[:-1])}")
-        wanted = stage.name in self.after if self.after else stage.stitched
+        wanted = stage.takes_unit(self.after, "nddr")
         return Fusion(tasks, stage.channels, self.own, self.normalise) if wanted else None
 
 

@@ -51,11 +51,8 @@ class Sluice:
 
         Raises UserError for a stage that the backbone does not have or whose channels make no equal subspaces.
         """
-        for name in self.after:
-            if name not in stage.order[:-1]:
-                raise UserError(f"sluice after {name!r}: the stages are {', '.join(stage.order[:-1])}")
-        layers = self._layers(stage)
-        if stage.name not in layers and not (stage.name in self.after if self.after else stage.stitched):
+        wanted, layers = stage.takes_unit(self.after, "sluice"), self._layers(stage)
+        if not wanted and stage.name not in layers:
             return None
         if self.subspaces < 1 or stage.channels % self.subspaces:
             raise UserError(f"sluice: the {stage.channels} channels of {stage.name} make no {self.subspaces} subspaces")
