@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from mtlbench import spaces
 from mtlbench.batches import View
 from mtlbench.enumerator import expand, plugin, select
-from mtlbench.plugins import Sample
+from mtlbench.new import new
+from mtlbench.plugins import Sample, from_file
 from mtlbench.spec import Trial
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
@@ -66,3 +68,14 @@ def smoke(pair: str, arms: tuple[str, ...], **changes: Any) -> list[Trial]:
     dataset.prepare(lambda line: None)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     return expand(space.pair, select(space.arms, arms), (0,), data, "", dataset.fingerprint(), backbone, recipe)
+
+
+def changed_template(kind: str, name: str, folder: Path, *changes: tuple[str, str]) -> Any:
+    """The class of what `mtlbench new KIND NAME` writes into the folder, after some changes of its text."""
+    path, _ = new(kind, name, folder)
+    text = path.read_text()
+    for old, now in changes:
+        assert old in text, old
+        text = text.replace(old, now)
+    path.write_text(text)
+    return from_file(str(path))

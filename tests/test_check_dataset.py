@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from samples import changed_template
 
 from mtlbench._check_dataset import FIRST, LAST, OF_IMAGES, findings
 from mtlbench.cli import main
 from mtlbench.data.rooms import Rooms, RoomsSubset
 from mtlbench.errors import UserError
-from mtlbench.new import new
-from mtlbench.plugins import Sample, Survey, from_file
+from mtlbench.plugins import Sample, Survey
 
 DOCS = Path(__file__).parents[1] / "docs"
 FEW = {"size": 32, "train": 6, "val": 2, "test": 2, "proposals": 16}
@@ -45,15 +46,7 @@ def own_folders(root: Path, count: int = 10, height: int = 32, width: int = 40) 
     return root
 
 
-def template(folder: Path, *changes: tuple[str, str]) -> Any:
-    """The class of the template's file after some changes of its text."""
-    path, _ = new("dataset", "my_data", folder)
-    text = path.read_text()
-    for old, now in changes:
-        assert old in text, old
-        text = text.replace(old, now)
-    path.write_text(text)
-    return from_file(str(path))
+template = partial(changed_template, "dataset", "my_data")
 
 
 def wrong(cls: Any, **options: Any) -> list[str]:

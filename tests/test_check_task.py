@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import changed_template
 
 from mtlbench import plugins
 from mtlbench._check_task import QUESTIONS, findings
-from mtlbench.new import new
-from mtlbench.plugins import find, from_file
+from mtlbench.plugins import find
 
 
 def wrong(cls: Any, **options: Any) -> list[str]:
@@ -32,15 +33,7 @@ def test_options_are_used_and_wrong_ones_named() -> None:
     assert wrong(normals, decodin="nearest") == ["there is no option decodin; there are: decoding, labels"]
 
 
-def template(folder: Path, *changes: tuple[str, str]) -> Any:
-    """The class of the template's file after some changes of its text."""
-    path, _ = new("task", "depth", folder)
-    text = path.read_text()
-    for old, now in changes:
-        assert old in text, old
-        text = text.replace(old, now)
-    path.write_text(text)
-    return from_file(str(path))
+template = partial(changed_template, "task", "depth")
 
 
 def test_the_template_works(tmp_path: Path) -> None:
