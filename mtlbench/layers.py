@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 import torchvision
@@ -14,7 +15,7 @@ from mtlbench.spec import derive_seed
 class LocalResponseNorm(nn.Module):
     """x / (1 + alpha / size * sum of x^2 over `size` neighbouring channels) ** 0.75 (Krizhevsky et al. 2012).
 
-    The same numbers as torch's within rounding, as one banded matrix product over channels, which is faster.
+    The same numbers as torch's within rounding, as one banded matrix product over channels each way, which is faster.
     """
 
     def __init__(self, size: int = 5, alpha: float = 1e-4) -> None:
@@ -23,17 +24,39 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`B C H W` -> `B C H W`."""
-        band = _band(x.shape[1], self.size, x.dtype, x.device)
-        energy = torch.matmul(band, (x * x).flatten(2)).view_as(x)
-        root = (energy * self.scale + 1).sqrt()
-        return x / (root * root.sqrt())
+        return _Normalised.apply(x, _band(x.shape[1], self.size, self.scale, x.dtype, x.device))
+
+
+class _Normalised(torch.autograd.Function):
+    """x * s ** -0.75 with s = 1 + band x^2, `B C H W`; its gradient takes fewer passes over memory than torch's own."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, band: Tensor) -> Tensor:
+        s = _over_channels(band, x * x).add_(1)
+        factor = s.rsqrt()
+        factor.mul_(factor.sqrt())
+        ctx.save_for_backward(x, s, factor, band)
+        return x * factor
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        x, s, factor, band = ctx.saved_tensors
+        direct = gradients[0] * factor
+        return direct.addcmul_(x, _over_channels(band, (direct * x).div_(s)), value=-1.5), None
+
+
+def _over_channels(band: Tensor, x: Tensor) -> Tensor:
+    """The symmetric `C C` matrix times every pixel of `B C H W`, in either memory format."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return (x.permute(0, 2, 3, 1) @ band).permute(0, 3, 1, 2)
+    return (band @ x.flatten(2)).view_as(x)
 
 
 @cache
-def _band(channels: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _band(channels: int, size: int, scale: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # made in an evaluation, it must serve training too
         index = torch.arange(channels, device=device)
-        return ((index[:, None] - index[None, :]).abs() <= size // 2).to(dtype)
+        return ((index[:, None] - index[None, :]).abs() <= size // 2).to(dtype) * scale
 
 
 class Seeded(nn.Module):

@@ -18,7 +18,8 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from mtlbench.batches import LOADERS, maps_of
-from mtlbench.network import MultiTaskNet
+from mtlbench.machine import keep_memory
+from mtlbench.network import MultiTaskNet, placed
 from mtlbench.spec import Trial
 from mtlbench.train import EVALUATION_IMAGES, Record, ResumeFile, evaluate, train
 from mtlbench.trial import Context
@@ -76,11 +77,12 @@ def measure(trial: Trial, device: torch.device) -> Measured:
 
     On the CPU `memory` is the peak of this process, `capacity` the machine's, `busy` 1.
     """
+    keep_memory()
     torch.set_num_threads(trial.recipe["threads"])
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     context = Context(trial)
     try:
-        net = context.network().to(device)
+        net = placed(context.network(), device)
         steps = _steps(context, net, device)
         _run(steps, WARM_STEPS, device)
         step_seconds = _run(steps, TIMED_STEPS, device) / TIMED_STEPS

@@ -195,6 +195,8 @@ def train(
     if (state := resume.load()) is not None:
         net.load_state_dict(state["net"])
         sgd.load_state_dict(state["sgd"])
+        for parameter, kept in sgd.state.items():  # torch's fused step takes it for granted that their layouts agree
+            kept["momentum_buffer"] = torch.empty_like(parameter).copy_(kept["momentum_buffer"])
         record.__dict__.update(state["record"])
         sums = {name: total.to(device) for name, total in state["sums"].items()}
         steps, done, watch.first = state["steps"], state["done"], state["first_loss"]

@@ -31,7 +31,8 @@ from mtlbench.batches import (
 from mtlbench.errors import UserError
 from mtlbench.files import replacing, seal, write, write_csv, writing
 from mtlbench.folders import checked
-from mtlbench.network import MultiTaskNet
+from mtlbench.machine import keep_memory
+from mtlbench.network import MultiTaskNet, placed
 from mtlbench.plugins import Batch, Dataset, Score, Task, create, find
 from mtlbench.spec import FORMAT, Options, Plugin, Trial, canonical
 from mtlbench.train import Record, ResumeFile, average, evaluate, final_alpha_rows, train
@@ -216,6 +217,7 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
     Raises StoreBroken where `folder` cannot be written, and whatever else goes wrong.
     """
     start = time.perf_counter()
+    keep_memory()
     torch.set_num_threads(trial.recipe["threads"])
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     adopts = hasattr(find("scheme", trial.scheme.source or trial.scheme.name), "adopt")
@@ -230,14 +232,14 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
         nets = [context.network() for _ in states]
         for net, state in zip(nets, states, strict=True):
             net.load_state_dict(state)
-            net.to(errand.device)
+            placed(net, errand.device)
     else:
         nets = [context.network()]
         if states:
             nets[0].load_columns(states)
         elif trial.weights_file:
             nets[0].load_pretrained(context.pretrained())
-        nets[0].to(errand.device)
+        placed(nets[0], errand.device)
         workers = loader_workers(errand.cores, trial.recipe["threads"])
         for fraction in train(
             nets[0], context.tasks,
