@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt in glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of mallopt in glibc's malloc.h
 
 
 def cores() -> int:
@@ -25,3 +25,4 @@ def keep_memory() -> None:
         library = ctypes.CDLL(None)
         library.mallopt(M_MMAP_MAX, 0)
         library.mallopt(M_TRIM_THRESHOLD, -1)
+        library.mallopt(M_ARENA_MAX, 1)  # those of other threads than the main one hold 64 MB at most

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
 from mtlbench.layers import LocalResponseNorm, SeededDropout, _band
-from mtlbench.network import MultiTaskNet, _interpolation, cost, upsample
+from mtlbench.network import MultiTaskNet, _interpolation, cost, placed, upsample
 from mtlbench.plugins import Geometry, Scheme, Stage, create, names
 from mtlbench.sharing.cross_stitch import CrossStitch, CrossStitchUnit
 from mtlbench.sharing.mtl_shared import MtlShared
@@ -286,8 +286,26 @@ def test_crop_offset_of_fcn_alexnet_with_a_shifted_impulse() -> None:
 
 
 def test_banded_response_normalisation_equals_torch() -> None:
-    x = torch.randn(2, 12, 5, 5) * 30
-    torch.testing.assert_close(LocalResponseNorm()(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)(x))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = (torch.randn(2, 12, 5, 5) * 300).contiguous(memory_format=layout).requires_grad_()
+        ours, torchs = LocalResponseNorm()(x), nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)(x)
+        torch.testing.assert_close(ours, torchs)
+        weights = torch.randn_like(x)
+        by_ours, by_torch = (torch.autograd.grad((y * weights).sum(), x)[0] for y in (ours, torchs))
+        torch.testing.assert_close(by_ours, by_torch)
+        assert ours.is_contiguous(memory_format=layout) and by_ours.is_contiguous(memory_format=layout)
+
+
+@FORMS
+def test_a_network_computes_the_same_in_either_memory_format(form: str) -> None:
+    """On the processor activations are channels last, so that pooling is fast; what is computed stays the same."""
+    plain, other_one = (net_of(form, CrossStitch()).eval() for _ in range(2))  # dropout draws in the order of memory
+    on_processor = placed(other_one, torch.device("cpu"))
+    pooled: list[Tensor] = []
+    on_processor.trunk.get_submodule("pool1.a").register_forward_hook(lambda module, x, y: pooled.append(y))
+    for one, other in zip(plain(*inputs(form)).values(), on_processor(*inputs(form)).values(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+    assert pooled[0].is_contiguous(memory_format=torch.channels_last) and not pooled[0].is_contiguous()
 
 
 @FORMS

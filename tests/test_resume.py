@@ -61,6 +61,24 @@ def straight(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return found, root
 
 
+def test_a_resume_file_of_another_memory_format_goes_on_all_the_same(
+    straight: tuple[dict[str, Trial], Path], tmp_path: Path
+) -> None:
+    """As one from a GPU would be; torch's fused step would mix up momenta that lie in another order than weights."""
+    found, root = straight
+    trial = next(iter(found.values()))
+    for _ in itertools.islice(run_trial(trial, tmp_path, {}, OFTEN), 4):
+        pass
+    state = torch.load(tmp_path / "resume.pt", weights_only=True)
+    buffers = state["sgd"]["state"].values()
+    assert any(not kept["momentum_buffer"].is_contiguous() for kept in buffers)  # channels last
+    for kept in buffers:
+        kept["momentum_buffer"] = kept["momentum_buffer"].contiguous()
+    torch.save(state, tmp_path / "resume.pt")
+    finish(trial, tmp_path, root)
+    same(tmp_path, root / trial.key)
+
+
 @pytest.mark.parametrize("arm", ["one-task", "cross-stitch"])
 @pytest.mark.parametrize("steps", [1, 4, 6])
 def test_killed_at_any_iteration_and_gone_on_with_is_the_straight_run(
