@@ -57,7 +57,7 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> dict[str, A
                          for place, (name, _, unit, higher) in enumerate(about)}  # fmt: skip
         for subset, (name, mean, _, _) in itertools.product(("val", "test", "chance"), about):
             categories = [f"c{place}" for place in range(17)] if name == CATEGORIES.get(task) else [""]
-            if subset == "test" or categories == [""]:
+            if subset != "chance" or trial.arm == "one-task":
                 scores += [[task, subset, name, one, mean * rng.normal(1, 0.03)] for one in categories]
     groups = [[task] for task in trial.tasks]
     stitched = trial.scheme.name == "cross_stitch"
@@ -100,7 +100,7 @@ def fill(root: Path, space: SearchSpace, count: int) -> int:
             (folder / "curve.csv").write_text("\n".join(["iteration,task,train_loss,val_headline", *points]) + "\n")
             if trial.scheme.name == "cross_stitch":
                 (folder / "alphas.csv").write_text("\n".join(alphas_of(trial, rng)) + "\n")
-            (folder / "result.json").write_text(json.dumps(result_of(trial, written, rng)))
+            (folder / "result.json").write_text(json.dumps(result_of(trial, written, rng), indent=1))
             written += 1
         if written >= count:
             return written
