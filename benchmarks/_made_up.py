@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mtlbench.enumerator import expand, plugin
 from mtlbench.spec import FORMAT, SearchSpace, Trial
+from mtlbench.store import Store
 
 STAGES = {"conv1": 24, "pool1": 24, "conv2": 64, "pool2": 64, "conv3": 96, "conv4": 96, "conv5": 64, "pool5": 64,
           "fc6": 256, "fc7": 256}  # channels
@@ -79,3 +82,19 @@ def alphas_of(trial: Trial, rng: np.random.Generator) -> list[str]:
         lines += [f"400,{stage},{receiver},{giver},{place},{value}"
                   for place, value in enumerate(rng.normal(own, 0.02, STAGES[stage]))]  # fmt: skip
     return lines
+
+
+def fill(root: Path, trials: list[Trial]) -> int:
+    """Write a store in which the trials are finished; returns how many networks they are."""
+    store, written = Store(root, create=True), set[str]()
+    for trial in trials:
+        if trial.key in written:
+            store.name(trial)
+            continue
+        folder, rng = store.begin(trial), np.random.default_rng(len(written))
+        (folder / "curve.csv").write_text("\n".join(curve_of(trial)) + "\n")
+        if trial.scheme.name == "cross_stitch":
+            (folder / "alphas.csv").write_text("\n".join(alphas_of(trial, rng)) + "\n")
+        (folder / "result.json").write_text(json.dumps(result_of(trial, len(written), rng), indent=1))
+        written.add(trial.key)
+    return len(written)

@@ -8,8 +8,8 @@ semseg_sn at recipe smoke, so that `run` finds all of them done.
 
 from __future__ import annotations
 
-import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -18,15 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from _figures import Figure, tell
-from _made_up import alphas_of, curve_of, result_of
+from _made_up import fill
 from rich.console import Console
 
 from mtlbench import cli, spaces
 from mtlbench.enumerator import expand, plugin
-from mtlbench.store import Store
-from mtlbench.study import prepared, unique
+from mtlbench.study import prepared
 
 HELP_SECONDS = 0.3
 HEAVY = ("torch", "torchvision", "ray", "pandas", "matplotlib", "seaborn", "scipy", "cv2", "numpy")
@@ -43,7 +41,7 @@ def main() -> None:
     rows = [helped(words) for words in ([], *commands(cli.main))]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        fill(Path(folder, "results"))
+        finish(Path(folder, "results"))
         calls = [called(words) for words in CALLS]
     first, slowest = rows[0]["seconds"], max(row["seconds"] for row in rows)
     tell(rows + calls, [
@@ -62,22 +60,13 @@ def commands(group: click.Group) -> list[list[str]]:
     return found
 
 
-def fill(root: Path) -> None:
+def finish(root: Path) -> None:
     """Make a finished study, without training."""
     space = spaces.load("semseg_sn")
     recipe = spaces.recipe_of(space, "smoke")
     data, fingerprint, where = prepared("rooms", space.pair.tasks, recipe, None, Console(quiet=True))
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    trials = expand(space.pair, space.arms, range(3), data, where, fingerprint, backbone, recipe)
-    store, rng = Store(root, create=True), np.random.default_rng(0)
-    for place, trial in enumerate(unique(trials)):
-        folder = store.begin(trial)
-        (folder / "curve.csv").write_text("\n".join(curve_of(trial)))
-        if trial.scheme.name == "cross_stitch":
-            (folder / "alphas.csv").write_text("\n".join(alphas_of(trial, rng)))
-        (folder / "result.json").write_text(json.dumps(result_of(trial, place, rng)))
-    for trial in trials:
-        store.name(trial)
+    fill(root, expand(space.pair, space.arms, range(3), data, where, fingerprint, backbone, recipe))
 
 
 def helped(words: list[str]) -> dict[str, Any]:
@@ -107,12 +96,12 @@ def row(words: list[str], wall: float, processor: float) -> dict[str, Any]:
 
 def run(*words: str) -> tuple[float, float, str]:
     """Wall and processor seconds of a Python process, and what it said. Raises where it failed."""
-    wall, before = time.perf_counter(), os.times()
+    wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)}: {done.stderr}")
-    after = os.times()
-    processor = after.children_user - before.children_user + after.children_system - before.children_system
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return time.perf_counter() - wall, processor, done.stdout + done.stderr
 
 
