@@ -179,9 +179,10 @@ def without_collector() -> Iterator[None]:
     try:
         yield
     finally:
-        if enabled:
+        if not gc.get_freeze_count():
             gc.freeze()
             gc.unfreeze()  # what was read is now of the oldest generation, unvisited
+        if enabled:
             gc.enable()
 
 
