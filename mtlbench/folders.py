@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import json
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,6 +145,11 @@ def trial_folders(group: Path) -> list[Path]:
     return [folder for folder in _folders(group) if re.fullmatch("[0-9a-f]{12}", folder.name)]
 
 
+def all_folders(root: Path) -> Iterator[Path]:
+    """Those of all trials of a results folder."""
+    return (folder for group in groups(root) for folder in trial_folders(group))
+
+
 def _folders(parent: Path) -> list[Path]:
     with contextlib.suppress(OSError), os.scandir(parent) as entries:
         found = sorted(e.path for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
@@ -151,16 +157,32 @@ def _folders(parent: Path) -> list[Path]:
     return []
 
 
-def _sizes(folder: Path) -> dict[str, int]:
+def _sizes(folder: Path | str, below: str = "") -> dict[str, int]:
     """{name: bytes} of the files in a folder, those of its folders too."""
     found: dict[str, int] = {}
-    for where, _, names in os.walk(folder):
-        for name in names:
-            path = Path(where, name)
-            with contextlib.suppress(OSError):  # gone by now
-                about = path.lstat()
-                found[str(path.relative_to(folder))] = about.st_size
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # gone by now
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    found |= _sizes(entry.path, f"{below}{entry.name}/")
+                else:
+                    found[below + entry.name] = entry.stat(follow_symlinks=False).st_size
     return found
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """While much JSON is read: nothing there refers back, and to look for what does took two thirds of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():
+            gc.freeze()
+            gc.unfreeze()  # what was read is now of the oldest generation, unvisited
+        if enabled:
+            gc.enable()
 
 
 @dataclass(frozen=True)
@@ -237,7 +259,8 @@ def failure_of(folder: Path) -> str:
 
 def states_of(root: Path) -> list[State]:
     """Where every trial of a results folder stands, now."""
-    return [state for group in groups(root) for state in states_in(group, run_of(group))]
+    with without_collector():
+        return [state for group in groups(root) for state in states_in(group, run_of(group))]
 
 
 def states_in(group: Path, run: Run | None) -> list[State]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import gc
 import json
 import os
 import shutil
@@ -27,15 +26,15 @@ from mtlbench.folders import (
     Damaged,
     Outdated,
     State,
+    all_folders,
     damaged,
-    groups,
     lost_files,
     names_in,
     names_of,
     read_result,
     read_trial,
     states_of,
-    trial_folders,
+    without_collector,
 )
 from mtlbench.frames import NAMING, Head, LongFrame, head_of, named
 from mtlbench.sources import keep_sources
@@ -171,21 +170,6 @@ def _write_trial(folder: Path, trial: Trial) -> None:
     keep_sources(trial, folder)
 
 
-@contextlib.contextmanager
-def without_collector() -> Iterator[None]:
-    """While much JSON is read: nothing there refers back, and to look for what does took two thirds of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if not gc.get_freeze_count():
-            gc.freeze()
-            gc.unfreeze()  # what was read is now of the oldest generation, unvisited
-        if enabled:
-            gc.enable()
-
-
 class Finished(NamedTuple):
     """A finished trial as its folder tells."""
 
@@ -212,7 +196,7 @@ class Results:
     def _finished(self) -> list[Finished]:
         found, outdated = [], 0
         with without_collector():
-            for folder in (folder for group in groups(self.root) for folder in trial_folders(group)):
+            for folder in all_folders(self.root):
                 path = os.path.join(folder, "result.json")  # five times as fast as folder / "result.json"
                 if not os.path.exists(path):
                     continue
@@ -313,6 +297,8 @@ class Results:
     def failures(self) -> list[Options]:
         """Trials that left an error.txt and no result, and those that wait for one of them: pair, dataset, recipe,
         backbone, setting, arm, seed, key, task ("" for joint ones), status, reason, failed (when; blocked: planned)."""
+        if not any(os.path.exists(os.path.join(folder, "error.txt")) for folder in all_folders(self.root)):
+            return []  # most stores: nothing else has to be read
         found = []
         for state in sorted(self.states, key=lambda state: (state.state != "failed", state.label)):
             if state.state not in ("failed", "blocked"):
