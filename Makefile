@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figure2 test lint torture clean
+.PHONY: figure2 test lint torture bench clean
 
 figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
@@ -18,6 +18,10 @@ lint: .venv/installed
 # 30 runs killed at random moments; make torture ARGS='--driver 2 --worker 1 --seed 7' for fewer or the same again.
 torture: .venv/installed
 	$(BIN)/python tests/torture.py $(ARGS)
+
+# Ten minutes, every figure against benchmarks/reference.json; make bench ARGS='startup load' for some of them.
+bench: .venv/installed
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 # Reinstalled only when pyproject.toml or the tested versions changed.
 .venv/installed: pyproject.toml constraints.txt

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from mtlbench.board import Board, locked
 from mtlbench.errors import UserError
@@ -26,28 +26,22 @@ from mtlbench.folders import (
     Damaged,
     Outdated,
     State,
-    check_words,
+    all_folders,
     damaged,
-    groups,
     lost_files,
+    names_in,
     names_of,
     read_result,
     read_trial,
     states_of,
-    trial_folders,
+    without_collector,
 )
+from mtlbench.frames import NAMING, Head, LongFrame, head_of, named
 from mtlbench.sources import keep_sources
 from mtlbench.spec import FORMAT, Options, Trial
 
 if TYPE_CHECKING:  # the process that brings results to the store has no need of pandas
     import pandas as pd
-
-COLUMNS = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "task", "subset", "metric", "headline",
-           "category", "value", "unit", "higher_is_better", "finished", "setting"]  # fmt: skip
-NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]  # of curves and alphas
-UNITS = dict.fromkeys(
-    ("seconds", "seconds_with_parents", "step_seconds", "evaluation_seconds", "training_seconds", "wait_seconds"), "s"
-)
 
 
 class Store:
@@ -176,6 +170,19 @@ def _write_trial(folder: Path, trial: Trial) -> None:
     keep_sources(trial, folder)
 
 
+class Finished(NamedTuple):
+    """A finished trial as its folder tells."""
+
+    folder: Path
+    trial: Trial
+    names: list[Options]
+    result: Options
+
+    def heads(self) -> list[Head]:
+        """What every row of its numbers begins with, one for each of its names. Raises one of UNSOUND."""
+        return [head_of(self.trial, self.folder.name, name, self.result) for name in self.names]
+
+
 @dataclass
 class Results:
     """What a results folder holds, as frames; damaged files are listed in `problems` and skipped."""
@@ -186,37 +193,37 @@ class Results:
         self.problems: list[str] = []
 
     @cached_property
-    def _finished(self) -> list[tuple[Path, Trial, Options]]:
+    def _finished(self) -> list[Finished]:
         found, outdated = [], 0
-        for folder in (folder for group in groups(self.root) for folder in trial_folders(group)):
-            if not (folder / "result.json").exists():
-                continue
-            try:
-                found.append((folder, read_trial(folder), read_result(folder / "result.json")))
-            except Outdated:
-                outdated += 1
-            except UserError as error:
-                self.problems.append(str(error))
+        with without_collector():
+            for folder in all_folders(self.root):
+                path = os.path.join(folder, "result.json")  # five times as fast as folder / "result.json"
+                if not os.path.exists(path):
+                    continue
+                try:
+                    trial = read_trial(folder)
+                    found.append(Finished(folder, trial, names_in(folder, trial), read_result(path)))
+                except Outdated:
+                    outdated += 1
+                except UserError as error:
+                    self.problems.append(str(error))
         if outdated:
             self.problems.append(
                 f"{outdated} trial{'s' * (outdated > 1)} of an older format; this mtlbench trains them anew; "
                 "mtlbench clean removes them"
             )
-        return sorted(found, key=lambda item: -len(item[1].tasks))  # joint trials know the order of the tasks
+        return sorted(found, key=lambda one: -len(one.trial.tasks))  # joint trials know the order of the tasks
 
     @cached_property
     def frame(self) -> pd.DataFrame:
-        """One row a number; columns as in COLUMNS."""
-        import pandas as pd
-
-        rows: list[tuple[Any, ...]] = []
-        for folder, trial, result in self._finished:
+        """One row a number; columns as in frames.COLUMNS."""
+        long = LongFrame()
+        for one in self._finished:
             try:
-                rows += _rows(folder, trial, result)
+                long.add(one.trial, one.result, one.heads())
             except UNSOUND:
-                self.problems.append(str(damaged(folder / "result.json")))
-        frame = pd.DataFrame(rows, columns=COLUMNS)
-        return frame.astype({"headline": bool, "higher_is_better": bool, "value": float})
+                self.problems.append(str(damaged(one.folder / "result.json")))
+        return long.made()
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -236,31 +243,29 @@ class Results:
         import pandas as pd
 
         parts: list[pd.DataFrame] = []
-        heads: list[tuple[Any, ...]] = []  # of the parts; columns are made once for all, which is what takes time
-        for folder, trial, result in self._finished:
+        heads: list[Head] = []  # of the parts
+        for one in self._finished:
             try:
-                if not (folder / file).exists():  # nothing was trained, or there are no units
+                if not (one.folder / file).exists():  # nothing was trained, or there are no units
                     continue
-                rows = pd.read_csv(folder / file, dtype=kinds, usecols=list(kinds))[list(kinds)]
+                rows = pd.read_csv(one.folder / file, dtype=kinds, usecols=list(kinds))[list(kinds)]
+                own = one.heads()
             except (OSError, *UNSOUND):
-                self.problems.append(str(damaged(folder / file)))
+                self.problems.append(str(damaged(one.folder / file)))
                 continue
-            for name in names_of(folder):
-                parts.append(rows)
-                heads.append((trial.pair, trial.dataset.name, result["backbone"], name["recipe"], name["arm"],
-                              name["seed"], folder.name, result["finished"], name["setting"]))  # fmt: skip
+            heads += own
+            parts += [rows] * len(own)
         if not parts:
             return pd.DataFrame(columns=[*NAMING, *kinds])
-        named = pd.DataFrame(heads, columns=NAMING).loc[pd.RangeIndex(len(parts)).repeat([len(part) for part in parts])]
-        return pd.concat([named.reset_index(drop=True), pd.concat(parts, ignore_index=True)], axis=1)
+        return pd.concat([named(heads, list(map(len, parts))), pd.concat(parts, ignore_index=True)], axis=1)
 
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         """{task: {category: how often it is labelled in train}} of the trials in `frame`."""
         keys = set(frame["key"])
         found: dict[str, dict[str, int]] = {}
-        for folder, _, result in self._finished:
-            if folder.name in keys:
-                found |= {task: dict(counts) for task, counts in result["counts"].items() if counts}
+        for one in self._finished:
+            if one.folder.name in keys:
+                found |= {task: dict(counts) for task, counts in one.result["counts"].items() if counts}
         return found
 
     def provenance_of(self, frame: pd.DataFrame) -> list[Options]:
@@ -275,12 +280,12 @@ class Results:
                 "parents": list(trial.parents), "environment": result["environment"], "finished": result["finished"],
                 "seconds": result["cost"]["seconds"],
             }
-            for folder, trial, result in self._finished if folder.name in keys
+            for folder, trial, _, result in self._finished if folder.name in keys
         ]  # fmt: skip
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
         """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
-        by_key = {folder.name: result["architecture"] for folder, _, result in self._finished}
+        by_key = {one.folder.name: one.result["architecture"] for one in self._finished}
         return {arm: by_key[key] for arm, key in zip(frame["arm"], frame["key"], strict=True) if key in by_key}
 
     @cached_property
@@ -292,6 +297,8 @@ class Results:
     def failures(self) -> list[Options]:
         """Trials that left an error.txt and no result, and those that wait for one of them: pair, dataset, recipe,
         backbone, setting, arm, seed, key, task ("" for joint ones), status, reason, failed (when; blocked: planned)."""
+        if not any(os.path.exists(os.path.join(folder, "error.txt")) for folder in all_folders(self.root)):
+            return []  # most stores: nothing else has to be read
         found = []
         for state in sorted(self.states, key=lambda state: (state.state != "failed", state.label)):
             if state.state not in ("failed", "blocked"):
@@ -316,26 +323,6 @@ def _written(path: Path) -> str:
         return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="milliseconds")
     except OSError:
         return ""
-
-
-def _rows(folder: Path, trial: Trial, result: Options) -> list[tuple[Any, ...]]:
-    """A trial's rows of the frame. Raises one of UNSOUND for a result that makes no sense."""
-    rows: list[tuple[Any, ...]] = []
-    where = (trial.pair, trial.dataset.name, result["backbone"])
-    for name in names_of(folder):
-        head = (*where, name["recipe"], name["arm"], name["seed"], folder.name)
-        last = (result["finished"], name["setting"])
-        for task, subset, metric, category, value in result["scores"]:
-            about = result["metrics"][task][metric]
-            check_words(task, subset, metric, category, about["unit"], *last)
-            rows.append((*head, task, subset, metric, bool(about["headline"]), category, float(value), about["unit"],
-                         bool(about["higher_is_better"]), *last))  # fmt: skip
-        task = trial.tasks[0] if len(trial.tasks) == 1 else ""
-        for metric, value in result["cost"].items():
-            check_words(metric, result["backbone"])
-            unit = UNITS.get(metric, "")
-            rows.append((*head, task, "cost", metric, False, "", float(value), unit, False, *last))
-    return rows
 
 
 def load_results(root: str | Path = "results") -> pd.DataFrame:

@@ -309,12 +309,10 @@ def check_gpu(recipe: Recipe, named: str, address: str, console: Console) -> Non
 
 def opened(name: str, options: Options, data_root: Path | None) -> tuple[Dataset, Plugin, str]:
     """A data set with these options, not yet prepared, and its folder as absolute text. Raises UserError."""
-    from mtlbench.trial import open_dataset
-
     data = plugin("dataset", name, options)
-    root = str(data_root.expanduser().resolve()) if data_root else ""
-    with blamed(name):
-        return open_dataset(data, root), data, root
+    root = data_root.expanduser().resolve() if data_root else None
+    with blamed(name):  # as trial.open_dataset, which is not here before torch is
+        return create("dataset", data.source or data.name, root=root, **data.options), data, str(root or "")
 
 
 def prepared(

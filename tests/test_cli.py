@@ -21,8 +21,9 @@ from click.testing import CliRunner, Result
 
 from mtlbench import load_results
 from mtlbench.cli import main
+from mtlbench.frames import UNITS
 from mtlbench.spec import FORMAT
-from mtlbench.store import UNITS, Store
+from mtlbench.store import Store
 
 SMOKE = ("run", "--pair", "det_attr", "--recipe", "smoke")
 LOCAL = (*SMOKE, "--executor", "local", "--seeds", "0")

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "machine"}, {"spec", "cache", "files"}, {"values"}, {"plugins", "metrics", "board"},
-    {"regions", "layers", "folders"}, {"sources"},
+    {"regions", "layers", "folders"}, {"sources", "frames"},
     {"backbones", "sharing", "tasks", "data"},
     {"weights", "network", "batches", "enumerator", "store", "spaces", "predictions"}, {"train"},
     {"trial", "courier", "reaper"}, {"schedule", "packing", "show"}, {"ray_executor", "display", "stats"},
@@ -22,8 +22,8 @@ LAYERS = [
     {"_check_task", "_check_dataset", "_check_scheme", "_check_backbone"}, {"cli"},
 ]  # fmt: skip
 WITHOUT_TORCH = ("stats", "choice", "inference", "paper", "render", "deltas", "comparison", "tables", "paper_tables",
-                 "figures", "claims", "verdict", "plots", "report", "spec", "store", "cli", "display", "status",
-                 "clean")  # fmt: skip
+                 "figures", "claims", "verdict", "plots", "report", "spec", "frames", "store", "cli", "display",
+                 "status", "clean")  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 PLUGINS = ("backbones", "sharing", "tasks", "data", "figures")
 FILES = [p for p in sorted((ROOT / "mtlbench").rglob("*.py")) if p.stem not in ("__init__", "__main__")

@@ -20,8 +20,9 @@ import mtlbench
 from mtlbench.errors import UserError
 from mtlbench.files import StoreBroken, replacing, seal, write, write_csv, writing
 from mtlbench.folders import Damaged, Outdated, checked, read_result
+from mtlbench.frames import COLUMNS
 from mtlbench.spec import FORMAT, Options, Plugin, Trial
-from mtlbench.store import COLUMNS, Store
+from mtlbench.store import Store
 
 TRIAL = Trial(
     pair="p", arm="one-task", seed=3, recipe_name="smoke", tasks=("colour",), task_versions={"colour": 1}, form="fcn",

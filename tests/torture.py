@@ -28,7 +28,7 @@ import click
 import pandas as pd
 
 from mtlbench import load_results
-from mtlbench.store import UNITS
+from mtlbench.frames import UNITS
 
 COMMAND = ("run", "--pair", "det_attr", "--recipe", "smoke", "--all-splits", "--seeds", "0")
 RESUME = ("--resume-every", "0.001")  # minutes: a resume file after every step

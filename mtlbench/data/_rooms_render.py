@@ -15,7 +15,7 @@ import numpy as np
 from mtlbench.data._rooms_objects import ATTRIBUTES, BOX, CAN, ELLIPSOID, ROOM
 from mtlbench.data._rooms_scene import SURFACES, Scene
 from mtlbench.data._rooms_shade import shade
-from mtlbench.data._rooms_table import MARGIN, NEAR, RAYS, Table, focal, tabulate
+from mtlbench.data._rooms_table import MARGIN, NEAR, RAYS, Table, focal, pick, tabulate
 
 IGNORED = 255
 NOISE = 0.018  # standard deviation of the sensor's noise, of 1
@@ -54,8 +54,8 @@ def render(scenes: list[Scene], noise_seeds: list[int], size: int) -> list[Rende
     inner = slice(MARGIN * RAYS, grid - MARGIN * RAYS)
     depth = np.ascontiguousarray(depth.reshape(-1, grid, grid)[:, inner, inner])
     part = np.ascontiguousarray(part.reshape(-1, grid, grid)[:, inner, inner])
-    thing = table.thing[part]
-    label = np.array([thing.label for scene in scenes for thing in scene.things], np.uint8)[thing]
+    thing = pick(table.thing, part)
+    label = pick(np.array([thing.label for scene in scenes for thing in scene.things], np.uint8), thing)
     colour, normal = shade(table, scenes, part, depth, slope[inner], label)
     pixels = _to_pixels(label, colour, normal, depth)
     results = []
@@ -90,11 +90,11 @@ def _cast_parts(table: Table, slope: Array, depth: Array, part: Array, outline: 
     grid = len(slope)
     hits = [_meet_rectangles(table, shape, slope) for shape in (BOX, ELLIPSOID, CAN)]
     which, ray, distance = (np.concatenate(column) for column in zip(*hits, strict=True))
-    outline[table.thing[which] * grid * grid + ray] = True
-    ray += table.scene[which] * grid * grid
+    outline[pick(table.thing * grid * grid, which) + ray] = True
+    ray += pick(table.scene * grid * grid, which)
     np.minimum.at(depth, ray, distance)
-    nearest = distance == depth[ray]
-    part[ray[nearest]] = which[nearest]
+    nearest = np.flatnonzero(distance == pick(depth, ray))
+    part[pick(ray, nearest)] = pick(which, nearest)
 
 
 def _meet_rectangles(table: Table, shape: int, slope: Array) -> tuple[Array, Array, Array]:
@@ -107,15 +107,15 @@ def _meet_rectangles(table: Table, shape: int, slope: Array) -> tuple[Array, Arr
     columns = np.repeat(right - left + 1, rows)
     of_row = np.repeat(np.arange(len(row_part)), columns)
     column = np.arange(len(of_row)) - np.repeat(np.cumsum(columns) - columns - np.repeat(left, rows), columns)
-    x = slope[column]
+    x = pick(slope, column)
     speed, origin = [], []
     for axis in range(3):
         towards = table.direction[axis]
-        along = np.repeat(towards[0][row_part], columns)
+        along = pick(towards[0], row_part).repeat(columns)
         along *= x
-        along += np.repeat(towards[1][row_part] * slope[row] - towards[2][row_part], columns)  # the same along a row
+        along += (pick(towards[1], row_part) * slope[row] - pick(towards[2], row_part)).repeat(columns)  # of the row
         speed.append(along)
-        origin.append(np.repeat(table.origin[axis][row_part], columns))
+        origin.append(pick(table.origin[axis], row_part).repeat(columns))
     with np.errstate(all="ignore"):
         if shape == BOX:
             found, distance = _meet_box(speed, origin)
@@ -123,8 +123,8 @@ def _meet_rectangles(table: Table, shape: int, slope: Array) -> tuple[Array, Arr
             found, distance = _meet_ellipsoid(speed, origin)
         else:
             found, distance = _meet_can(speed, origin, np.repeat(table.taper[row_part], columns))
-    of_row = of_row[found]
-    return row_part[of_row], row[of_row] * len(slope) + column[found], distance[found]
+    of_row = pick(of_row, found)
+    return pick(row_part, of_row), pick(row * len(slope), of_row) + pick(column, found), pick(distance, found)
 
 
 def _meet_box(speed: list[Array], origin: list[Array]) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from mtlbench.data._rooms_objects import CAN, CHECKS, ELLIPSOID, ROOM, SPOTS, STRIPES, WOOD
 from mtlbench.data._rooms_scene import FLOOR, RUG, Scene
-from mtlbench.data._rooms_table import Table
+from mtlbench.data._rooms_table import Table, pick
 
 Array = np.ndarray
 
@@ -23,8 +23,14 @@ def shade(
     depth, part = depth.reshape(-1), part.reshape(-1)
     unit = []
     for axis in range(3):
-        towards = table.direction[axis]
-        unit.append(table.origin[axis][part] + towards[0][part] * x + towards[1][part] * y - towards[2][part] * depth)
+        right, up, ahead = (pick(row, part) for row in table.direction[axis])
+        right *= x
+        right += pick(table.origin[axis], part)
+        up *= y
+        right += up
+        ahead *= depth
+        right -= ahead
+        unit.append(right)
     face, normal = _normals(table, part, unit)
     colour = _texture(table, part, unit, face)
     light, lit = np.empty((3, len(scenes), 1, 1), np.float32), np.empty((3, len(scenes), 1, 1), np.float32)
@@ -41,8 +47,7 @@ def shade(
     for index, scene in enumerate(scenes):
         _drop_shadows(scene, bright[index], label[index], [axis[index] for axis in place])
     bright = bright.reshape(-1)
-    glow = table.surface[8][part]
-    bright += glow * (np.float32(1.25) - bright)
+    bright += pick(table.surface[8], part) * (np.float32(1.25) - bright)
     colour *= bright
     _add_gloss(table, part, colour, [axis.reshape(-1) for axis in (*normal, *beam, *place)])
     return colour.reshape(3, len(scenes), side, side) * lit[2], normal
@@ -61,25 +66,28 @@ def _normals(table: Table, part: Array, unit: list[Array]) -> tuple[Array, list[
     ax, ay, az = (np.abs(axis) for axis in unit)
     face = np.where(ay > np.maximum(ax, az), 1, np.where(az > ax, 2, 0))
     sign = np.copysign(np.float32(1), np.where(face == 0, unit[0], np.where(face == 1, unit[1], unit[2])))
-    shape = table.shape[part]
+    shape = pick(table.shape.astype(np.int8), part)
     sign[shape == ROOM] *= np.float32(-1)  # a room is seen from inside
     count = len(table.shape)
     row = face * (3 * count) + part
     flat = table.axes.reshape(-1)
-    normal = [flat[row + axis * count] * sign for axis in range(3)]
+    normal = [pick(flat, row + axis * count) for axis in range(3)]
+    for component in normal:
+        component *= sign
     round_ones = np.flatnonzero((shape == ELLIPSOID) | (shape == CAN))
-    which = part[round_ones]
-    own = [axis[round_ones] for axis in unit]
-    can = shape[round_ones] == CAN
-    widen = (table.taper[which] - np.float32(1)) * np.float32(0.5)
-    radius = (table.taper[which] + np.float32(1)) * np.float32(0.5) + widen * own[1]
+    which = pick(part, round_ones)
+    own = [pick(axis, round_ones) for axis in unit]
+    can = pick(shape, round_ones) == CAN
+    taper = pick(table.taper, which)
+    widen = (taper - np.float32(1)) * np.float32(0.5)
+    radius = (taper + np.float32(1)) * np.float32(0.5) + widen * own[1]
     cap = can & (np.abs(own[1]) > np.float32(0.9995))
     own[1] = np.where(cap, np.copysign(np.float32(1), own[1]), np.where(can, -widen * radius, own[1]))
     own[0], own[2] = np.where(cap, np.float32(0), own[0]), np.where(cap, np.float32(0), own[2])
-    own = [own[axis] / table.half[axis][which] for axis in range(3)]
+    own = [own[axis] / pick(table.half[axis], which) for axis in range(3)]
     length = np.sqrt(own[0] * own[0] + own[1] * own[1] + own[2] * own[2])
     for axis in range(3):
-        turned = sum(table.axes[own_axis, axis][which] * own[own_axis] for own_axis in range(3))
+        turned = sum(pick(table.axes[own_axis, axis], which) * own[own_axis] for own_axis in range(3))
         normal[axis][round_ones] = turned / length
     return face, normal
 
@@ -87,12 +95,12 @@ def _normals(table: Table, part: Array, unit: list[Array]) -> tuple[Array, list[
 def _texture(table: Table, part: Array, unit: list[Array], face: Array) -> Array:
     """The surface's own colour (3 N)."""
     first, second = table.surface[0:3], table.surface[3:6]
-    colour = first[:, part]
-    pattern = table.surface[9].astype(np.int8)[part]
+    colour = pick(first, part)
+    pattern = pick(table.surface[9].astype(np.int8), part)
     for kind in (STRIPES, CHECKS, WOOD, SPOTS):
         rays = np.flatnonzero(pattern == kind)
-        which = part[rays]
-        x, y, z = (unit[axis][rays] * (table.half[axis] / table.surface[6])[which] for axis in range(3))
+        which = pick(part, rays)
+        x, y, z = (pick(unit[axis], rays) * pick(table.half[axis] / table.surface[6], which) for axis in range(3))
         if kind == STRIPES:
             along = x + z
             mix = (along - np.floor(along) < np.float32(0.5)).astype(np.float32)
@@ -108,33 +116,37 @@ def _texture(table: Table, part: Array, unit: list[Array], face: Array) -> Array
             square = np.zeros_like(x)
             for axis, value in enumerate((x, y, z)):
                 offset = value - np.floor(value) - np.float32(0.5)
-                square += np.where(face[rays] == axis, np.float32(0), offset * offset)
+                square += np.where(pick(face, rays) == axis, np.float32(0), offset * offset)
             mix = (square < np.float32(0.11)).astype(np.float32)
-        base = first[:, which]
-        colour[:, rays] = base + mix * (second[:, which] - base)
+        for channel in range(3):
+            base = pick(first[channel], which)
+            colour[channel][rays] = base + mix * (pick(second[channel], which) - base)
     return colour
 
 
 def _drop_shadows(scene: Scene, bright: Array, label: Array, place: list[Array]) -> None:
     """Darkens floor and rug softly around the foot of every object."""
-    rows, columns = np.nonzero((label == FLOOR) | (label == RUG))
-    if not len(rows):
+    rays = np.flatnonzero((label == FLOOR) | (label == RUG))
+    if not len(rays):
         return
-    here = [axis[rows, columns] for axis in place]
-    shadow = np.ones(len(rows), np.float32)
+    here = [pick(axis.reshape(-1), rays) for axis in place]
+    shadow = np.ones(len(rays), np.float32)
     for x, z, radius in scene.shadows:
         foot = to_camera(scene, (x, 0.0, z))
         square = sum((here[axis] - np.float32(foot[axis])) ** 2 for axis in range(3))
         shadow = np.minimum(shadow, np.float32(0.45) + square * np.float32(0.5 / radius**2))
-    bright[rows, columns] *= shadow
+    bright.reshape(-1)[rays] *= shadow
 
 
 def _add_gloss(table: Table, part: Array, colour: Array, vectors: list[Array]) -> None:
     """Adds the light's reflection on shiny surfaces (Blinn's half vector, power 32)."""
-    rays = np.flatnonzero(table.surface[7][part])
-    normal, beam, place = (np.stack([axis[rays] for axis in vectors[start : start + 3]]) for start in (0, 3, 6))
+    gloss = pick(table.surface[7], part)
+    rays = np.flatnonzero(gloss)
+    normal, beam, place = (np.stack([pick(axis, rays) for axis in vectors[start : start + 3]]) for start in (0, 3, 6))
     half = beam / np.sqrt((beam * beam).sum(0)) - place / np.sqrt((place * place).sum(0))
     shine = np.maximum((normal * half).sum(0), 0) / np.sqrt((half * half).sum(0))
     for _ in range(5):
         shine *= shine
-    colour[:, rays] += shine * table.surface[7][part[rays]]
+    shine *= pick(gloss, rays)
+    for channel in range(3):
+        colour[channel][rays] += shine

@@ -35,6 +35,11 @@ def focal(size: int) -> float:
     return size / 2 / math.tan(HALF_VIEW)
 
 
+def pick(values: Array, which: Array) -> Array:
+    """`values[..., which]`; `take` is up to six times as fast where it need not look for indices out of range."""
+    return values.take(which, axis=-1, mode="clip")
+
+
 def tabulate(scenes: list[Scene], first_thing: Array, size: int) -> Table:
     """All parts of the scenes; `first_thing` is where each scene's things start in the batch."""
     rows, owners = [], []

@@ -1,0 +1,135 @@
+"""The long frame is what a slow reading of the same files gives, row by row; nonsense in a result leaves it out."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_store import JOINT, TRIAL, finish, result
+
+from mtlbench.frames import COLUMNS, UNITS
+from mtlbench.spec import Options
+from mtlbench.store import Store
+
+
+def read_slowly(root: Path) -> pd.DataFrame:
+    """Every result under each of its names, one row after the other, joint trials first."""
+    rows: list[dict[str, Any]] = []
+    folders = sorted(root.glob("*/*/*"))
+    for folder in sorted(folders, key=lambda one: -len(json.loads((one / "trial.json").read_text())["tasks"])):
+        trial, made = (json.loads((folder / f"{file}.json").read_text()) for file in ("trial", "result"))
+        names = [{"arm": trial["arm"], "seed": trial["seed"], "recipe": trial["recipe_name"],
+                  "setting": trial["setting"]}]  # fmt: skip
+        if (folder / "names.json").exists():
+            names += [name for name in json.loads((folder / "names.json").read_text()) if name != names[0]]
+        for name in names:
+            shared = {"pair": trial["pair"], "dataset": trial["dataset"]["name"], "backbone": made["backbone"],
+                      "key": folder.name, "finished": made["finished"], **name}  # fmt: skip
+            for task, subset, metric, category, value in made["scores"]:
+                about = made["metrics"][task][metric]
+                rows.append(shared | {
+                    "task": task, "subset": subset, "metric": metric, "category": category, "value": value,
+                    "unit": about["unit"], "headline": about["headline"], "higher_is_better": about["higher_is_better"],
+                })  # fmt: skip
+            for metric, value in made["cost"].items():
+                own = trial["tasks"][0] if len(trial["tasks"]) == 1 else ""
+                rows.append(shared | {
+                    "task": own, "subset": "cost", "metric": metric, "category": "", "value": float(value),
+                    "unit": UNITS.get(metric, ""), "headline": False, "higher_is_better": False,
+                })  # fmt: skip
+    return pd.DataFrame(rows)[COLUMNS]
+
+
+def varied(draw: random.Random) -> Options:
+    """A result of some metrics, categories and costs, so that trials are of several kinds."""
+    scores = [[task, subset, metric, category, draw.random()] for task in ("colour", "size")
+              for subset in ("val", "test") for metric, category in (("acc", ""), ("acc", "red"), ("err", ""))
+              if draw.random() < 0.8]  # fmt: skip
+    about = {metric: {"unit": draw.choice("%°"), "higher_is_better": metric == "acc", "headline": metric == "acc"}
+             for metric in ("acc", "err")}  # fmt: skip
+    cost = {"seconds": draw.random(), "flops": draw.randrange(10**9)}
+    return result(scores=scores, metrics={"colour": about, "size": about}, cost=cost,
+                  finished=f"2026-01-02T03:04:0{draw.randrange(10)}")  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results", create=True)
+
+
+def test_the_frame_is_that_of_a_slow_reading(store: Store) -> None:
+    draw = random.Random(5)
+    for seed in range(40):
+        trial = dataclasses.replace(draw.choice((TRIAL, JOINT)), net_seed=seed, seed=seed)
+        finish(store, trial, **varied(draw))
+        if draw.random() < 0.3:
+            store.name(dataclasses.replace(trial, arm="twin", seed=seed + 100))
+    pd.testing.assert_frame_equal(store.load().frame, read_slowly(store.root))
+
+
+def test_kinds_that_differ_in_a_unit_or_a_direction_are_kept_apart(store: Store) -> None:
+    for seed, (unit, higher) in enumerate((("%", True), ("m", True), ("%", False))):
+        metrics = {"colour": {"acc": {"unit": unit, "higher_is_better": higher, "headline": True}}}
+        finish(store, dataclasses.replace(TRIAL, net_seed=seed, seed=seed), metrics=metrics)
+    scores = store.load().frame.query("subset != 'cost'").groupby("seed")[["unit", "higher_is_better"]].agg(set)
+    assert scores["unit"].tolist() == [{"%"}, {"m"}, {"%"}]
+    assert scores["higher_is_better"].tolist() == [{True}, {True}, {False}]
+
+
+ABOUT = {"unit": "%", "higher_is_better": True, "headline": True}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scores": [["colour", "val", "acc", "", "forty"]]},
+        {"scores": [["colour", "val", "acc", ""]]},
+        {"scores": [["colour", "val", "acc", 1, 40.0]]},
+        {"scores": [["colour", "val", "acc", None, 40.0]]},
+        {"scores": [["colour", ["val"], "acc", "", 40.0]]},
+        {"scores": [["colour", "val", "acc", "\ud800", 40.0]]},
+        {"scores": [["colour", "val", "speed", "", 40.0]]},
+        {"scores": [3]},
+        {"metrics": {"colour": {"acc": ABOUT | {"unit": 1}}}},
+        {"metrics": {"colour": {"acc": {"unit": "%"}}}},
+        {"metrics": {"colour": []}},
+        {"cost": {"seconds": None}},
+        {"cost": {"\ud800": 1.0}},
+        {"finished": "\ud800"},
+    ],
+    ids=str,
+)
+def test_nonsense_in_a_result_is_named_and_the_others_are_shown(store: Store, change: Options) -> None:
+    finish(store, JOINT)
+    folder = finish(store, TRIAL, **change)
+    finish(store, dataclasses.replace(TRIAL, arm="other", net_seed=1))
+    loaded = store.load()
+    assert set(loaded.frame["arm"]) == {"split", "other"} and len(loaded.frame) == 10
+    assert loaded.problems == [f"{folder / 'result.json'} is damaged; run the same command again to train it anew"]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(store: Store) -> None:
+    folder = finish(store)
+    (folder / "result.json").unlink()
+    os.mkfifo(folder / "result.json")
+    loaded = store.load()
+    assert loaded.frame.empty and "result.json is damaged" in loaded.problems[0]
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_search_for_cycles_is_afterwards_as_it_was(store: Store, enabled: bool) -> None:
+    finish(store)
+    (gc.enable if enabled else gc.disable)()
+    try:
+        frozen = gc.get_freeze_count()
+        assert len(store.load().frame) == 5
+        assert gc.isenabled() == enabled and gc.get_freeze_count() == frozen
+    finally:
+        gc.enable()
