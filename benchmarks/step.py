@@ -1,6 +1,6 @@
 """How long a training step of every arm takes, against its floor and against the one-task networks.
 
-    python benchmarks/step.py [quick|paper] [PAIR] [ROUNDS] [DEVICE]
+    python benchmarks/step.py [quick|paper|both] [PAIR|both] [ROUNDS] [DEVICE]
 
 The floor of a step are its convolutions and matrix products, forward and backward, replayed alone in this process. A
 Split is held against its parts, too: for every stage the time of one column's forward, backward and update, times the
@@ -31,12 +31,11 @@ from mtlbench import spaces
 from mtlbench.batches import Scaled, to_device, training_batch
 from mtlbench.enumerator import expand, plugin
 from mtlbench.layers import RegionPool
-
 from mtlbench.machine import keep_memory
-from mtlbench.network import MultiTaskNet, placed, upsample
+from mtlbench.network import placed, upsample
 from mtlbench.plugins import Batch, Sample, find
 from mtlbench.spec import Trial
-from mtlbench.train import Record, ResumeFile, gradients, optimiser, total_loss, train
+from mtlbench.train import Record, ResumeFile, gradients, total_loss, train
 from mtlbench.trial import network_of, tasks_of, view_of
 
 CLASSES = {"semseg": 17, "normals": 0, "detection": 10, "attributes": 24}
@@ -44,8 +43,10 @@ SIZES = {"fcn": (480, 640), "roi": (375, 500)}  # of the published data sets' im
 MOST_IMAGES = 2  # of a step at the paper's sizes: what a processor can do
 STEPS = 10**6  # so that no curve is due
 WEIGHTY = {"convolution", "convolution_backward", "mm", "addmm", "bmm", "baddbmm"}
-ALWAYS = ("mtl-shared",)
 LIMITS = {"quick": 1.5, "paper": 1.2}  # of a step over its floor
+ROUNDS = {"quick": 40, "paper": 3}
+PAIRS = ("det_attr", "semseg_sn")
+AT_PAPERS_SIZES = ("one-task", "split-fc6", "split-fc8", "cross-stitch")
 
 
 class Noise:
@@ -67,8 +68,8 @@ class Noise:
             semseg = rng.integers(0, CLASSES["semseg"], (height, width), dtype=np.uint8)
             return Sample(image, {"semseg": semseg, "normals": normals})
         corner = rng.uniform(0, 0.5, (4 + 500, 2))
-        boxes = np.concatenate([corner, corner + rng.uniform(0.2, 0.5, corner.shape)], axis=1) * [width, height, width, height]
-        boxes = boxes.astype(np.float32)
+        edges = np.concatenate([corner, corner + rng.uniform(0.2, 0.5, corner.shape)], axis=1)
+        boxes = (edges * [width, height, width, height]).astype(np.float32)
         labels = {"detection": rng.integers(0, CLASSES["detection"], 4, dtype=np.uint8),
                   "attributes": rng.integers(0, 2, (4, CLASSES["attributes"]), dtype=np.uint8)}  # fmt: skip
         return Sample(image, labels, boxes[:4], None, np.concatenate([boxes[:4] + 1, boxes[4:]]))
@@ -83,7 +84,8 @@ class Products(TorchDispatchMode):
 
     def __torch_dispatch__(self, operator: Any, types: Any, given: Any = (), named: Any = None) -> Any:
         if operator.overloadpacket.__name__ in WEIGHTY:
-            self.calls.append((operator, [one.detach() if isinstance(one, Tensor) else one for one in given], named or {}))
+            kept = [one.detach() if isinstance(one, Tensor) else one for one in given]
+            self.calls.append((operator, kept, named or {}))
         return operator(*given, **(named or {}))
 
     def replay(self) -> None:
@@ -122,7 +124,7 @@ class Arm:
         next(self.steps)
 
     def parts(self) -> dict[str, Callable[[], None]]:
-        """{stage, or "" for the head with its loss: one column's forward, backward and update}, of a one-task network."""
+        """{stage, or "" for the head with its loss: forward, backward and update}, of a one-task network's column."""
         (task,) = self.tasks
         x, found = self.batch.images, {}
         for stage in self.net.stages:
@@ -184,7 +186,7 @@ def seconds(work: Callable[[], None], device: torch.device) -> float:
 
 
 def arms_of(size: str, pair: str, device: torch.device) -> dict[str, Arm]:
-    """{label: arm}: every network of the pair that is trained, each once; at the paper's sizes some of them."""
+    """{label: arm}: every network of the pair that is trained, each once; at the paper's sizes four arms of them."""
     keep_memory()
     space = spaces.load(pair)
     recipe = dataclasses.replace(spaces.recipe_of(space, size), init="scratch", lr=1e-9, warmup=0)
@@ -192,8 +194,9 @@ def arms_of(size: str, pair: str, device: torch.device) -> dict[str, Arm]:
         images = min(recipe.images, MOST_IMAGES)
         recipe = dataclasses.replace(recipe, images=images, chunk=0, threads=os.cpu_count() or 1)
     torch.set_num_threads(recipe.threads)
-    wanted = space.arms if size == "quick" else [arm for arm in space.arms if arm.name in (*space.short_list, *ALWAYS)]
-    trials = expand(space.pair, wanted, (0,), plugin("dataset", "rooms", {}), "", "", plugin("backbone", recipe.backbone, recipe.backbone_options), recipe)
+    wanted = [arm for arm in space.arms if size == "quick" or arm.name in AT_PAPERS_SIZES]
+    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    trials = expand(space.pair, wanted, (0,), plugin("dataset", "rooms", {}), "", "", backbone, recipe)
     networks: dict[str, Trial] = {}
     for trial in trials:
         if not trial.average:
@@ -206,7 +209,6 @@ def measure(arms: dict[str, Arm], rounds: int, device: torch.device) -> tuple[di
     """Seconds of each round: of every arm's step, of its floor, and of the Splits' parts added up."""
     steps, floors, sums = ({label: [] for label in arms} for _ in range(3))
     alone = {arm.trial.tasks[0]: arm.parts() for arm in arms.values() if len(arm.trial.tasks) == 1}
-    repeats = 1 if rounds < 10 else 3
     for number in range(rounds + 1):
         parts = {task: {name: seconds(work, device) for name, work in its.items()} for task, its in alone.items()}
         for label, arm in arms.items():
@@ -224,30 +226,39 @@ def ratio(above: list[float], below: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(above, below, strict=True))
 
 
-def main(size: str = "quick", pair: str = "det_attr", rounds: str = "", device: str = "cpu") -> None:
-    """Print a row an arm, and the figures with targets."""
-    where = torch.device(device)
-    arms = arms_of(size, pair, where)
-    count = int(rounds or (3 if size == "paper" else 40))
-    steps, floors, sums = measure(arms, count, where)
+def study(size: str, pair: str, rounds: int, device: torch.device) -> tuple[list[dict[str, object]], list[Figure]]:
+    """A row an arm, and the figures."""
+    arms = arms_of(size, pair, device)
+    steps, floors, sums = measure(arms, rounds, device)
     alone = [label for label, arm in arms.items() if len(arm.trial.tasks) == 1]
     both = [sum(times) for times in zip(*(steps[label] for label in alone), strict=True)]
-    rows = [{
-        "arm": label, "ms": round(1000 * statistics.median(steps[label]), 1),
+    rows: list[dict[str, object]] = [{
+        "sizes": size, "pair": pair, "arm": label, "ms": round(1000 * statistics.median(steps[label]), 1),
         "images/s": round(len(arm.batch.images) / statistics.median(steps[label]), 1),
         "/ floor": round(ratio(steps[label], floors[label]), 2),
         "/ one-task": "" if label in alone else round(ratio(steps[label], both), 2),
         "/ its parts": round(ratio(steps[label], sums[label]), 2) if not arm.net.units else "",
         "parameters": sum(p.numel() for p in arm.net.parameters()),
     } for label, arm in arms.items()]  # fmt: skip
-    where_ = f"{size} {pair}"
     splits = [ratio(steps[label], sums[label]) for label in arms if label.startswith("split-")]
-    tell(rows, [
-        Figure(f"{where_}: largest step / floor", max(ratio(steps[a], floors[a]) for a in arms), "x", LIMITS[size]),
-        Figure(f"{where_}: cross-stitch / its one-task steps", ratio(steps["cross-stitch"], both), "x",
+    return rows, [
+        Figure(f"{size} {pair}: largest step / floor", max(ratio(steps[a], floors[a]) for a in arms), "x",
+               LIMITS[size]),
+        Figure(f"{size} {pair}: cross-stitch / its one-task steps", ratio(steps["cross-stitch"], both), "x",
                1.02 if size == "paper" else None),
-        Figure(f"{where_}: largest Split / its parts", max(splits), "x", 1.1),
-    ])  # fmt: skip
+        Figure(f"{size} {pair}: largest Split / its parts", max(splits), "x", 1.1),
+    ]  # fmt: skip
+
+
+def main(size: str = "both", pair: str = "both", rounds: str = "", device: str = "cpu") -> None:
+    """Print a row an arm, and the figures with targets."""
+    rows, figures = [], []
+    sizes, pairs = list(LIMITS) if size == "both" else [size], PAIRS if pair == "both" else (pair,)
+    for one_size, one_pair in itertools.product(sizes, pairs):
+        found = study(one_size, one_pair, int(rounds or ROUNDS[one_size]), torch.device(device))
+        rows += found[0]
+        figures += found[1]
+    tell(rows, figures)
 
 
 if __name__ == "__main__":

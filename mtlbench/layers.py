@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from mtlbench.spec import derive_seed
@@ -107,5 +106,7 @@ class RegionPool(nn.Module):
         """`B C H W`, `R 5` (image index, x1 y1 x2 y2, continuous edges) -> `R C size size`."""
         # The operator counts the last pixel in; our boxes end at its far edge.
         inclusive = regions - regions.new_tensor([0.0, 0.0, 0.0, 1.0, 1.0])
+        from torchvision.ops import roi_pool  # takes a second or two, and is needed in form `roi` only
+
         # There is no pooling in bfloat16; values are picked, so that nothing is lost on the way back.
-        return torchvision.ops.roi_pool(x.float(), inclusive, self.size, 1 / self.stride).to(x.dtype)
+        return roi_pool(x.float(), inclusive, self.size, 1 / self.stride).to(x.dtype)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torchvision.ops import batched_nms
 
 from mtlbench.plugins import Sample
 
@@ -179,6 +178,8 @@ def per_class_nms(found: Detections, images: int, per_image: int = 40, overlap: 
     image by more than `overlap` go (test protocol of the first released Fast R-CNN; no fixed score cut). Ours: equal
     scores go by the earlier row, and the number that stays is exact. Order is kept.
     """
+    from torchvision.ops import batched_nms  # takes a second or two
+
     by_score = np.lexsort((-found.score, found.category))
     categories = found.category[by_score]
     rank = np.arange(len(categories)) - np.searchsorted(categories, categories)
