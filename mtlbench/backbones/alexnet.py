@@ -29,7 +29,7 @@ class Alexnet:
     `weights` (the digest of a file); input scaling is torchvision's in both cases.
     """
 
-    version = 1
+    version = 2
     forms: tuple[str, ...] = ("fcn", "roi")
     mean = (123.675, 116.28, 103.53)  # torchvision's 0.485, 0.456, 0.406 in the range 0-255
     std = (58.395, 57.12, 57.375)  # torchvision's 0.229, 0.224, 0.225

@@ -26,7 +26,7 @@ class Caffenet:
     minus the mean.
     """
 
-    version = 1
+    version = 2
     forms: tuple[str, ...] = ("fcn", "roi")
     mean = (102.98, 115.95, 122.77)  # Caffe's, in BGR order
     bgr = True
