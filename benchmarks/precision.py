@@ -1,4 +1,6 @@
-"""A training step at the paper's sizes in float32, in bfloat16 and with channels last: ratios of medians in one run.
+"""A training step at the paper's sizes in float32 and in bfloat16, as it is placed and with every tensor contiguous.
+
+Ratios of medians in one run to float32 as it is placed (channels last on the processor).
 
     python benchmarks/precision.py fcn|roi [ROUNDS] [DEVICE]
 """
@@ -14,7 +16,8 @@ from typing import Any
 import torch
 
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.network import MultiTaskNet
+from mtlbench.machine import keep_memory
+from mtlbench.network import MultiTaskNet, placed
 from mtlbench.plugins import Batch
 from mtlbench.sharing.separate import Separate
 from mtlbench.tasks.attributes import Attributes
@@ -23,12 +26,13 @@ from mtlbench.train import gradients, optimiser
 
 RECIPE: dict[str, Any] = {"chunk": 0, "loss_weight": {}, "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4,
                           "bias_lr": 2.0, "frozen": ()}  # fmt: skip
-WAYS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "fp32 channels last": ("fp32", True),
-        "bf16 channels last": ("bf16", True)}  # fmt: skip
+WAYS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "fp32 contiguous": ("fp32", True),
+        "bf16 contiguous": ("bf16", True)}  # fmt: skip
 
 
 def main(form: str, rounds: str = "3", device: str = "cpu") -> None:
     """Print seconds of a float32 step and the ratios of the other ways to it."""
+    keep_memory()
     torch.set_num_threads(1)
     names = tuple(map(str, range(40 if form == "fcn" else 64)))
     tasks: dict[str, Any] = {"t": Semseg(names, {}) if form == "fcn" else Attributes(names, {})}
@@ -44,9 +48,9 @@ def main(form: str, rounds: str = "3", device: str = "cpu") -> None:
     print(json.dumps({"form": form, "device": device, "fp32_seconds": round(medians["fp32"], 3), "ratio": ratios}))
 
 
-def step(form: str, tasks: dict[str, Any], precision: str, channels_last: bool, device: torch.device) -> Any:
+def step(form: str, tasks: dict[str, Any], precision: str, contiguous: bool, device: torch.device) -> Any:
     """A function that makes one optimiser step on two images of the paper's size."""
-    net = MultiTaskNet(tasks, Caffenet(form), Separate(), form, 0, precision).to(device)
+    net = placed(MultiTaskNet(tasks, Caffenet(form), Separate(), form, 0, precision), device)
     images = torch.randn(2, 3, *((480, 640) if form == "fcn" else (600, 800)), device=device)
     if form == "fcn":
         batch = Batch(images, {"t": torch.randint(0, 40, (2, 480, 640), device=device)}, {"t": torch.ones(2) > 0})
@@ -59,8 +63,8 @@ def step(form: str, tasks: dict[str, Any], precision: str, channels_last: bool, 
         own = torch.ones(128, dtype=torch.bool, device=device)
         batch = Batch(images, {"t": rows, "attributes": rows}, {"t": own, "attributes": own}, [], regions, own)
         batch.targets = torch.zeros(128, 4, device=device)
-    if channels_last:
-        net, batch.images = net.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
+    if contiguous:
+        net = net.to(memory_format=torch.contiguous_format)
     sgd = optimiser(net, RECIPE)
 
     def run() -> None:

@@ -111,7 +111,7 @@ class Normals:
             corners, weights, _ = self.codebook.mix(F.normalize(normals[valid], dim=1))
             scores = output.float().movedim(1, 3)[valid]
             total = (scores.logsumexp(dim=1) - (scores.gather(1, corners) * weights).sum(dim=1)).sum()
-        return total / self.count(batch).clamp(min=1)
+        return total / valid.sum().clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
         """Valid pixels of the labelled images."""

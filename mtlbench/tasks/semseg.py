@@ -64,9 +64,10 @@ class Semseg:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of `B K H W` at full resolution, averaged over the labelled pixels of the labelled images."""
-        labels = batch.labels["semseg"].long().masked_fill(~_labelled(batch), IGNORED)
+        labelled = _labelled(batch)
+        labels = batch.labels["semseg"].long().masked_fill(~labelled, IGNORED)
         total = F.cross_entropy(output.float(), labels, ignore_index=IGNORED, reduction="sum")
-        return total / self.count(batch).clamp(min=1)
+        return total / labelled.sum().clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
         """Labelled pixels of the labelled images."""
