@@ -48,7 +48,7 @@ class Scaled:
 
     def __init__(self, subset: Subset, short_side: int, long_side: int) -> None:
         self.subset, self.short_side, self.long_side = subset, short_side, long_side
-        self._kept: dict[int, Sample] = {}
+        self._kept: dict[tuple[int, tuple[str, ...]], Sample] = {}  # no tasks: as it is, else mirrored for them
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -56,14 +56,21 @@ class Scaled:
         return len(self.subset)
 
     def __getitem__(self, index: int) -> Sample:
-        kept = self._kept.get(index)
+        return self._once((index, ()), lambda: scale(self.subset[index], self.short_side, self.long_side))
+
+    def mirrored(self, index: int, tasks: dict[str, Task]) -> Sample:
+        """The sample with left and right exchanged, the labels of these tasks too."""
+        return self._once((index, tuple(tasks)), lambda: mirrored(self[index], tasks))
+
+    def _once(self, key: tuple[int, tuple[str, ...]], make: Callable[[], Sample]) -> Sample:
+        kept = self._kept.get(key)
         if kept is not None:
             return kept
-        sample = scale(self.subset[index], self.short_side, self.long_side)
-        size = sample.image.nbytes + sum(label.nbytes for label in sample.labels.values())
+        sample = make()
+        size = sum(label.nbytes for label in sample.labels.values()) + (0 if key[1] else sample.image.nbytes)
         with self._lock:  # two threads may have made the same sample: it counts once
-            if index not in self._kept and self._bytes + size <= CACHE_BYTES:
-                self._kept[index] = sample
+            if key not in self._kept and self._bytes + size <= CACHE_BYTES:
+                self._kept[key] = sample
                 self._bytes += size
         return sample
 
@@ -125,9 +132,7 @@ def draw(view: View, seed: int, iteration: int, images: int, count: int, rng: np
 
 def augmented(subset: Scaled, tasks: dict[str, Task], drawn: Drawn) -> Sample:
     """The sample as it was drawn."""
-    sample = subset[drawn.number]
-    if drawn.flipped:
-        sample = mirrored(sample, tasks)
+    sample = subset.mirrored(drawn.number, tasks) if drawn.flipped else subset[drawn.number]
     return sample if drawn.colour is None else replace(sample, image=recoloured(sample.image, drawn.colour))
 
 

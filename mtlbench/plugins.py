@@ -31,7 +31,7 @@ PACKAGES = {"task": "tasks", "backbone": "backbones", "scheme": "sharing", "data
 
 
 # ---------------------------------------------------------------------------------------------------- data
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single answer; each is itself
 class Sample:
     """One image with its annotations; a task absent from `labels` is not labelled on this image.
 

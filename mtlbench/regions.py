@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -98,19 +99,26 @@ class Candidates(NamedTuple):
 
 
 def candidates(sample: Sample) -> Candidates:
-    """The candidates of an image, matched to its annotated boxes.
+    """The candidates of an image, matched to its annotated boxes; kept as long as the sample is.
 
     As in the released Fast R-CNN (`roidb.py`, `pascal_voc.py`): annotated boxes are candidates, too; foreground is an
     IoU of .5 or more. Ours: a region whose best box is difficult is not foreground, nor is it background from IoU .5
     on (the released code trains on difficult objects as on all others).
     """
+    found = _candidates.get(sample)
+    if found is not None:
+        return found
     truth = _boxes(sample.boxes)
     box = np.concatenate([_boxes(sample.proposals), truth])
     best, overlap = match(box, truth)
     is_object = overlap >= FOREGROUND_IOU
     if sample.difficult is not None and len(truth):
         is_object &= ~sample.difficult[best]
-    return Candidates(box, best, overlap, is_object)
+    found = _candidates[sample] = Candidates(box, best, overlap, is_object)
+    return found
+
+
+_candidates: WeakKeyDictionary[Sample, Candidates] = WeakKeyDictionary()
 
 
 def sample_regions(
