@@ -36,7 +36,7 @@ def read_result(path: Path | str) -> Options:
     """A parsed result.json. Raises Damaged for one that cannot be read, Outdated for an older one, UserError for a
     newer one."""
     try:
-        result = json.loads(_text(path))
+        result = json.loads(read_text(path))
         format_ = result["format"]
         current = format_ == FORMAT
         if not isinstance(format_, int) or current and not all(isinstance(result[k], t) for k, t in RESULT.items()):
@@ -89,7 +89,7 @@ def checked(folder: Path, name: str) -> Path:
 def read_trial(folder: Path) -> Trial:
     """The trial that a folder belongs to. Raises Damaged."""
     try:
-        trial = Trial.from_json(json.loads(_text(os.path.join(folder, "trial.json"))))
+        trial = Trial.from_json(json.loads(read_text(os.path.join(folder, "trial.json"))))
         check_words(trial.pair, trial.arm, trial.recipe_name, trial.setting, trial.dataset.name, trial.backbone.label,
                     *trial.tasks, *trial.parents)  # fmt: skip
         if not trial.tasks or not isinstance(trial.seed, int):
@@ -104,7 +104,8 @@ def check_words(*words: str) -> None:
     "".join(words).encode()
 
 
-def _text(path: Path | str, errors: str = "strict") -> str:
+def read_text(path: Path | str, errors: str = "strict") -> str:
+    """The text of a regular file (UTF-8). Raises OSError, and ValueError for what is no text."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would be waited for
     try:
         about = os.fstat(handle)
@@ -128,7 +129,7 @@ def names_in(folder: Path, trial: Trial) -> list[Options]:
     own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
     names = [own]
     with contextlib.suppress(OSError, *UNSOUND):
-        for name in json.loads(_text(os.path.join(folder, "names.json"))):
+        for name in json.loads(read_text(os.path.join(folder, "names.json"))):
             check_words(name["arm"], name["recipe"], name["setting"])
             if name.keys() == own.keys() and name != own and isinstance(name["seed"], int):
                 names.append(name)
@@ -252,7 +253,7 @@ def _key(trial: Trial) -> str:
 def failure_of(folder: Path) -> str:
     """Why a trial failed: its error.txt, never empty."""
     try:
-        return _text(folder / "error.txt", "replace").strip() or "(no message)"
+        return read_text(folder / "error.txt", "replace").strip() or "(no message)"
     except OSError:  # begun anew by now, or not ours to read
         return "(error.txt cannot be read)"
 

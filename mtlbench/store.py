@@ -36,7 +36,7 @@ from mtlbench.folders import (
     states_of,
     without_collector,
 )
-from mtlbench.frames import NAMING, Head, LongFrame, head_of, named
+from mtlbench.frames import NAMING, Head, LongFrame, head_of, named, read_tables, taken
 from mtlbench.sources import keep_sources
 from mtlbench.spec import FORMAT, Options, Trial
 
@@ -242,22 +242,24 @@ class Results:
         """A file of every finished trial as one frame, under each of the trial's names; unsound ones are problems."""
         import pandas as pd
 
-        parts: list[pd.DataFrame] = []
-        heads: list[Head] = []  # of the parts
-        for one in self._finished:
+        paths = {os.path.join(one.folder, file): one for one in self._finished}
+        having = {path: one for path, one in paths.items() if os.path.exists(path)}  # others have no units, say
+        rows, places = read_tables(list(having), kinds)
+        heads: list[Head] = []
+        shown: list[range] = []  # of each head's rows
+        for one, place in zip(having.values(), places, strict=True):
             try:
-                if not (one.folder / file).exists():  # nothing was trained, or there are no units
-                    continue
-                rows = pd.read_csv(one.folder / file, dtype=kinds, usecols=list(kinds))[list(kinds)]
                 own = one.heads()
-            except (OSError, *UNSOUND):
+            except UNSOUND:
+                own, place = [], None
+            if place is None:
                 self.problems.append(str(damaged(one.folder / file)))
-                continue
-            heads += own
-            parts += [rows] * len(own)
-        if not parts:
+            else:
+                heads += own
+                shown += [place] * len(own)
+        if not heads:
             return pd.DataFrame(columns=[*NAMING, *kinds])
-        return pd.concat([named(heads, list(map(len, parts))), pd.concat(parts, ignore_index=True)], axis=1)
+        return pd.concat([named(heads, list(map(len, shown))), taken(rows, shown)], axis=1)
 
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         """{task: {category: how often it is labelled in train}} of the trials in `frame`."""

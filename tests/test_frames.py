@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from test_store import JOINT, TRIAL, finish, result
 
+from mtlbench import frames
 from mtlbench.frames import COLUMNS, UNITS
 from mtlbench.spec import Options
 from mtlbench.store import Store
@@ -133,3 +134,50 @@ def test_the_search_for_cycles_is_afterwards_as_it_was(store: Store, enabled: bo
         assert gc.isenabled() == enabled and gc.get_freeze_count() == frozen
     finally:
         gc.enable()
+
+
+# ---------------------------------------------------------------------------------------------------- CSV
+KINDS: dict[str, type] = {"step": int, "task": str, "loss": float}
+SOUND = [
+    "step,task,loss\n1,a,0.5\n2,b,nan\n", "step,task,loss\r\n3,a,0.1\r\n", "loss,step,task\n0.25,4,a\n",
+    "step,task,loss,more\n5,a,1,9\n", 'step,task,loss\n6,"a,b",1\n', "step,task,loss\n7,a,1e-9", "step,task,loss\n",
+    "step,task,loss\n8,a,2\n\n9,b,\n",
+]  # fmt: skip
+DAMAGED = [
+    "step,task,loss\n1,a,high\n", "step,task,loss\n,a,1\n", "step,task\n1,a\n", "", "\n", "step,task,loss\n1,a,1,1,1\n",
+    "step,task,loss\n1.5,a,1\n", 'step,task,loss\n1,"a,1\n',
+]  # fmt: skip
+
+
+def one_by_one(path: Path) -> pd.DataFrame | None:
+    try:
+        return pd.read_csv(path, dtype=KINDS, usecols=list(KINDS))[list(KINDS)]  # type: ignore[arg-type]
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("batch", [1, 60, 1 << 20])
+def test_files_that_are_parsed_together_give_what_they_give_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(frames, "BATCH", batch)
+    texts = [*SOUND, *DAMAGED, *SOUND]
+    random.Random(batch).shuffle(texts)
+    paths = [tmp_path / f"{place}.csv" for place in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_bytes(text.encode())
+    alone = [one_by_one(path) for path in paths]
+    assert sum(one is None for one in alone) >= 6
+    (tmp_path / "binary.csv").write_bytes(b"step,task,loss\n1,\xff,1\n")
+    rows, places = frames.read_tables([*map(str, paths), str(tmp_path / "binary.csv"), str(tmp_path / "none")], KINDS)
+    assert places[-2:] == [None, None] and [place is None for place in places[:-2]] == [one is None for one in alone]
+    pd.testing.assert_frame_equal(rows, pd.concat([one for one in alone if one is not None], ignore_index=True))
+    for one, place in zip(alone, places[:-2], strict=True):
+        if one is not None and place is not None:
+            part = rows.iloc[place.start : place.stop].reset_index(drop=True)
+            pd.testing.assert_frame_equal(part, one)
+
+
+def test_no_files_give_no_rows() -> None:
+    rows, places = frames.read_tables([], KINDS)
+    assert rows.empty and list(rows.columns) == list(KINDS) and places == []
