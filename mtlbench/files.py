@@ -7,6 +7,7 @@ import csv
 import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,6 +49,29 @@ def _broken(folder: Path, reason: str | None) -> StoreBroken:
         f"cannot write to {folder}: {reason}; finished trials are kept; make room, or use another folder with "
         "--results, and type the same command"
     )
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a file is there, and no link, which may lead anywhere, nor a pipe, which would be waited for."""
+    with contextlib.suppress(OSError):
+        return stat.S_ISREG(path.lstat().st_mode)
+    return False
+
+
+def text_of(path: Path, errors: str = "strict") -> str:
+    """The text of a file that may be a stranger's. Raises OSError for what is no regular file in a real folder."""
+    if not is_regular(path) or path.parent.is_symlink():
+        raise OSError(f"{path} is not a file")
+    return path.read_text(errors=errors)
+
+
+def own(path: Path) -> Path:
+    """The path of a results folder that is about to be written: a link or pipe there goes, not what it leads to."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            path.unlink()
+    return path
 
 
 def write(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtlbench import predictions
+from mtlbench import predictions, sources
 from mtlbench.errors import UserError
 from mtlbench.files import UNSOUND, replacing
 from mtlbench.folders import damaged, groups, names_of, read_result, read_trial, trial_folders
@@ -55,6 +55,11 @@ class Finished:
         """`one-task normals seed 0  3f2a9c0d1e2f`."""
         task = f" {self.trial.tasks[0]}" if len(self.trial.tasks) == 1 else ""
         return f"{self.name['arm']}{task} seed {self.name['seed']}  {self.folder.name}"
+
+    @property
+    def file_name(self) -> str:
+        """What files that show it are called after: its arm, of which no letter means anything in a path, and key."""
+        return re.sub(r"[^\w.@+-]+", "_", self.name["arm"]) + f"-{self.folder.name}"
 
     @property
     def headlines(self) -> str:
@@ -172,21 +177,26 @@ def _listed(folders: Iterable[Path]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- drawing
-def show(results: Path, text: str, data_root: Path | None, count: int, out: Path | None, say: Say) -> Path:
+def show(
+    results: Path, text: str, data_root: Path | None, count: int, out: Path | None, say: Say,
+    files: Sequence[Path] = (),
+) -> Path:  # fmt: skip
     """Draw the first `count` test images with truth and prediction of every task into a picture file; its path.
 
     `text` is what `find_trials` takes; `data_root` (default: where the trial found it) has the data; `out` is by
     default `show-<arm>-<key>.png` in the results folder. `say` takes lines on progress and on tasks that are left out.
+    `files` are users' plug-in files that the trial was trained with; no other code is run.
     Raises UserError: no such trial, other data than the trial's, nothing to draw, a file that cannot be written.
     """
     found = find_trials(results, text)
     columns: list[tuple[str, Drawer]] = [("image", _image)]
     first = found[0]
     root = first.trial.data_root if data_root is None else str(data_root.expanduser().resolve())
-    open_dataset(first.trial.dataset, root).prepare(say)
-    for one in found:
+    trials = [sources.with_files(one.trial, files, sources.command_for(one.trial)) for one in found]
+    open_dataset(trials[0].dataset, root).prepare(say)
+    for one, trial in zip(found, trials, strict=True):
         kept = predictions.read(one.folder / predictions.FILE)
-        context = Context(dataclasses.replace(one.trial, data_root=root))
+        context = Context(dataclasses.replace(trial, data_root=root))
         for name, task in context.tasks.items():
             if not (hasattr(task, "keep") and hasattr(task, "draw")):
                 say(f"{name} is left out: the task has no keep and draw; see Task in plugins.py")
@@ -207,7 +217,7 @@ def show(results: Path, text: str, data_root: Path | None, count: int, out: Path
         f"{first.trial.dataset.label}; {' + '.join(one.folder.name for one in found)}\n"
         f"test: {', '.join(filter(None, (one.headlines for one in found))) or 'no scores'}"
     )
-    path = out or Store(results).root / f"show-{first.name['arm']}-{first.folder.name}.png"
+    path = out or Store(results).root / f"show-{first.file_name}.png"
     save(picture(title, columns, samples), path)
     return path
 

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.board import Board, locked
-from mtlbench.errors import UserError
-from mtlbench.files import UNSOUND, write, writing
+from mtlbench.errors import UserError, printable
+from mtlbench.files import UNSOUND, is_regular, own, write, writing
 from mtlbench.folders import (
     Damaged,
     Outdated,
     State,
+    check_names,
+    check_trial,
     check_words,
     damaged,
     groups,
@@ -99,8 +101,8 @@ class Store:
         return folder
 
     def folder(self, trial: Trial) -> Path:
-        """Where a trial's files are."""
-        return self.root / trial.pair / trial.dataset.name / trial.key
+        """Where a trial's files are. Raises UserError where a link would lead elsewhere."""
+        return self._group(trial.pair, trial.dataset.name) / trial.key
 
     def result(self, trial: Trial) -> Options | None:
         """The finished result, or None where there is none that can be read. Raises UserError for a newer one."""
@@ -118,29 +120,35 @@ class Store:
         return not lost_files(self.folder(trial), result)
 
     def plan(self, trials: Iterable[Trial]) -> None:
-        """Note the trials that will run, for `mtlbench status` and tables. Raises StoreBroken."""
+        """Note the trials that will run, for `mtlbench status` and tables. Raises StoreBroken, and UserError for names
+        that may not be."""
         for trial in trials:
+            try:
+                check_trial(trial)
+            except UNSOUND as error:
+                raise UserError(
+                    f"{trial.pair!r}, {trial.arm!r}, {trial.recipe_name!r}: names of pairs, arms and recipes begin with"
+                    " a letter or number and have no quotes, slashes or letters that a shell reads; change the name"
+                ) from error
             folder = self.folder(trial)
             try:
                 read_trial(folder)
             except Damaged:
                 with writing(folder):
-                    folder.mkdir(parents=True, exist_ok=True)
+                    own(folder).mkdir(parents=True, exist_ok=True)
                     _write_trial(folder, trial)
 
     def begin(self, trial: Trial, again: bool = False) -> Path:
         """A clean folder for the trial, with trial.json; of what an earlier attempt left its names stay, and the file
         that it goes on from, unless it finished or is trained `again`. Raises StoreBroken."""
-        folder = self._group(trial.pair, trial.dataset.name) / trial.key
+        folder = self.folder(trial)
         with writing(folder):
-            if folder.is_symlink():
-                folder.unlink()
-            folder.mkdir(parents=True, exist_ok=True)
+            own(folder).mkdir(parents=True, exist_ok=True)
             keep = {"names.json"} | (set() if again or (folder / "result.json").exists() else {"resume.pt"})
             for left_over in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):  # "done" goes first
                 if left_over.is_dir() and not left_over.is_symlink():
                     shutil.rmtree(left_over)
-                elif left_over.name not in keep:
+                elif left_over.name not in keep or not is_regular(left_over):
                     left_over.unlink()
             _write_trial(folder, trial)
         return folder
@@ -189,7 +197,7 @@ class Results:
     def _finished(self) -> list[tuple[Path, Trial, Options]]:
         found, outdated = [], 0
         for folder in (folder for group in groups(self.root) for folder in trial_folders(group)):
-            if not (folder / "result.json").exists():
+            if not is_regular(folder / "result.json"):
                 continue
             try:
                 found.append((folder, read_trial(folder), read_result(folder / "result.json")))
@@ -239,7 +247,7 @@ class Results:
         heads: list[tuple[Any, ...]] = []  # of the parts; columns are made once for all, which is what takes time
         for folder, trial, result in self._finished:
             try:
-                if not (folder / file).exists():  # nothing was trained, or there are no units
+                if not is_regular(folder / file):  # nothing was trained, or there are no units
                     continue
                 rows = pd.read_csv(folder / file, dtype=kinds, usecols=list(kinds))[list(kinds)]
             except (OSError, *UNSOUND):
@@ -302,7 +310,7 @@ class Results:
             task = trial.tasks[0] if len(trial.tasks) == 1 else ""
             blocked = state.state == "blocked"
             file = "trial.json" if blocked else "error.txt"
-            status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", state.reason)
+            status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", printable(state.reason))
             found.append({"pair": trial.pair, "dataset": trial.dataset.name, "recipe": trial.recipe_name,
                           "backbone": trial.backbone.label, "setting": trial.setting, "arm": trial.arm,
                           "seed": trial.seed, "key": state.folder.name, "task": task, "status": status,
@@ -321,18 +329,20 @@ def _written(path: Path) -> str:
 def _rows(folder: Path, trial: Trial, result: Options) -> list[tuple[Any, ...]]:
     """A trial's rows of the frame. Raises one of UNSOUND for a result that makes no sense."""
     rows: list[tuple[Any, ...]] = []
-    where = (trial.pair, trial.dataset.name, result["backbone"])
+    where = (trial.pair, trial.dataset.name, printable(result["backbone"]))
+    check_names(result["backbone"].partition("(")[0])
     for name in names_of(folder):
         head = (*where, name["recipe"], name["arm"], name["seed"], folder.name)
-        last = (result["finished"], name["setting"])
+        last = (printable(result["finished"]), name["setting"])
         for task, subset, metric, category, value in result["scores"]:
             about = result["metrics"][task][metric]
-            check_words(task, subset, metric, category, about["unit"], *last)
-            rows.append((*head, task, subset, metric, bool(about["headline"]), category, float(value), about["unit"],
-                         bool(about["higher_is_better"]), *last))  # fmt: skip
+            check_words(subset, metric, category, about["unit"], *last)
+            check_names(task)
+            rows.append((*head, task, subset, metric, bool(about["headline"]), printable(category), float(value),
+                         printable(about["unit"]), bool(about["higher_is_better"]), *last))  # fmt: skip
         task = trial.tasks[0] if len(trial.tasks) == 1 else ""
         for metric, value in result["cost"].items():
-            check_words(metric, result["backbone"])
+            check_words(metric)
             unit = UNITS.get(metric, "")
             rows.append((*head, task, "cost", metric, False, "", float(value), unit, False, *last))
     return rows
