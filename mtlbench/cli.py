@@ -74,6 +74,10 @@ def pick(command: Any) -> Any:
 def main() -> None:
     """How much should these tasks share? Train every Split architecture of a pair of tasks beside one-task, ensemble,
     MTL-shared and cross-stitch networks, and compare them."""
+    if Path("matplotlibrc").exists():  # of whoever made this folder; it can have LaTeX run for every word
+        import matplotlib
+
+        matplotlib.rcdefaults()
 
 
 @main.command()
@@ -282,6 +286,8 @@ def table(number: str | None, format_: str, paper: bool, results: Path, **chosen
         text = results_table(loaded.frame, format_, pair=chosen["pair"], dataset=chosen["dataset"],
                              recipe=chosen["recipe"], failures=loaded.failures)  # fmt: skip
     _report(loaded.problems)
+    if format_ == "markdown":  # what a file says is neither HTML nor a link
+        text = text.replace("<", "\\<").replace("](", "]\\(")
     say(text.removesuffix("\n"))
 
 

@@ -50,7 +50,7 @@ def predict(
     """
     found = find_trials(results, text, pair)
     trained = [opened(one, warn, files) for one in found]
-    folder = out or own(Store(results).root / f"predict-{found[0].file_name}")
+    folder = out or own(Store(results).root / f"predict-{found[0].name['arm']}-{found[0].folder.name}")
     if any(image.resolve().parent == folder.resolve() for image in images):
         raise UserError(f"--out {folder} has images to predict on: give another, so that none there is overwritten")
     try:

@@ -57,11 +57,6 @@ class Finished:
         return f"{self.name['arm']}{task} seed {self.name['seed']}  {self.folder.name}"
 
     @property
-    def file_name(self) -> str:
-        """What files that show it are called after: its arm, of which no letter means anything in a path, and key."""
-        return re.sub(r"[^\w.@+-]+", "_", self.name["arm"]) + f"-{self.folder.name}"
-
-    @property
     def headlines(self) -> str:
         """`semseg mIoU 38.2 %, normals mean 24.1 degrees` on test. Raises Damaged."""
         try:
@@ -217,7 +212,7 @@ def show(
         f"{first.trial.dataset.label}; {' + '.join(one.folder.name for one in found)}\n"
         f"test: {', '.join(filter(None, (one.headlines for one in found))) or 'no scores'}"
     )
-    path = out or Store(results).root / f"show-{first.file_name}.png"
+    path = out or Store(results).root / f"show-{first.name['arm']}-{first.folder.name}.png"
     save(picture(title, columns, samples), path)
     return path
 
