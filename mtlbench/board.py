@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.files import UNSOUND, write, writing
+from mtlbench.files import UNSOUND, is_regular, own, text_of, write, writing
 from mtlbench.spec import Options
 
 LOCK_SECONDS = 1.0  # another reader of the lock holds it for some microseconds
@@ -65,6 +65,8 @@ class Run:
 
 def run_of(folder: Path) -> Run | None:
     """The living run that holds <root>/<pair>/<dataset>; None where there is none."""
+    if not is_regular(folder / ".lock"):
+        return None
     try:
         with open(folder / ".lock", errors="replace") as file:
             try:
@@ -75,7 +77,7 @@ def run_of(folder: Path) -> Run | None:
     except OSError:
         return None
     with contextlib.suppress(OSError):
-        news = _parsed((folder / ".running.json").read_text(errors="replace"))
+        news = _parsed(text_of(folder / ".running.json", "replace"))
         about = news if news.get("process") == about.get("process") else about  # else: of a run that was killed
     try:
         left = about.get("seconds_left")
@@ -99,7 +101,7 @@ def locked(folder: Path) -> Iterator[FileIO]:
     """Hold <root>/<pair>/<dataset> alone, through the file that comes. Raises UserError while a run works there, and
     StoreBroken."""
     with writing(folder):
-        file = FileIO(folder / ".lock", "a")
+        file = FileIO(own(folder / ".lock"), "a")
     with file:
         _take(file.fileno(), folder)
         yield file

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mtlbench.board import locked, run_of
-from mtlbench.errors import UserError
+from mtlbench.errors import UserError, printable
 from mtlbench.folders import MADE, PLANNED, State, groups, states_in
 from mtlbench.reaper import owner_of
-from mtlbench.status import bytes_text, printable, wide_console
+from mtlbench.status import bytes_text, wide_console
 from mtlbench.store import Store
 
 FINISHED_RESUME, RESUME = "resume files of finished trials", "resume files of unfinished trials"

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from mtlbench.errors import UserError
+from mtlbench.errors import UserError, printable
 
 RESULTS = click.option("--results", type=click.Path(path_type=Path, readable=False), default=Path("results"),
                        show_default=True, help="Folder of the results store.")  # fmt: skip
@@ -21,6 +21,21 @@ PICK = [
 ]
 
 
+USERS_FILES = click.option("--plugin", "files", multiple=True, type=click.Path(path_type=Path), metavar="FILE.py",
+                           help="A file of yours that the trial was trained with (repeatable): its code is run, and"
+                           " no other file's.")  # fmt: skip
+
+
+def say(line: str) -> None:
+    """Print a line, which may come from files."""
+    click.echo(printable(line))
+
+
+def warn(line: str) -> None:
+    """The same on standard error."""
+    click.echo(printable(f"mtlbench: {line}"), err=True)
+
+
 def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
     """A UserError is one line on standard error and exit status 2; a returned number is the exit status."""
 
@@ -29,7 +44,7 @@ def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
         try:
             status = command(**options)
         except UserError as error:
-            click.echo(f"mtlbench: {error}", err=True)
+            warn(str(error))
             sys.exit(2)
         except KeyboardInterrupt:
             from mtlbench.schedule import INTERRUPTED
@@ -59,6 +74,10 @@ def pick(command: Any) -> Any:
 def main() -> None:
     """How much should these tasks share? Train every Split architecture of a pair of tasks beside one-task, ensemble,
     MTL-shared and cross-stitch networks, and compare them."""
+    if Path("matplotlibrc").exists():  # of whoever made this folder; it can have LaTeX run for every word
+        import matplotlib
+
+        matplotlib.rcdefaults()
 
 
 @main.command()
@@ -267,7 +286,9 @@ def table(number: str | None, format_: str, paper: bool, results: Path, **chosen
         text = results_table(loaded.frame, format_, pair=chosen["pair"], dataset=chosen["dataset"],
                              recipe=chosen["recipe"], failures=loaded.failures)  # fmt: skip
     _report(loaded.problems)
-    click.echo(text, nl=not text.endswith("\n"))
+    if format_ == "markdown":  # what a file says is neither HTML nor a link
+        text = text.replace("<", "\\<").replace("](", "]\\(")
+    say(text.removesuffix("\n"))
 
 
 @main.command()
@@ -277,13 +298,15 @@ def table(number: str | None, format_: str, paper: bool, results: Path, **chosen
 @one_line_errors
 def report(out: Path | None, results: Path, **chosen: str | None) -> None:
     """Write what the results say as one HTML page: a verdict in words, figures, tables, how it was made."""
+    from mtlbench.files import own
     from mtlbench.report import report as write_report
     from mtlbench.store import Store
 
     loaded = Store(results).load()
-    path = write_report(loaded, out or results / "report.html", chosen["pair"], chosen["dataset"], chosen["recipe"])
+    target = out or own(results / "report.html")
+    path = write_report(loaded, target, chosen["pair"], chosen["dataset"], chosen["recipe"])
     _report(loaded.problems)
-    click.echo(path)
+    say(str(path))
 
 
 @main.command()
@@ -292,16 +315,19 @@ def report(out: Path | None, results: Path, **chosen: str | None) -> None:
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data; default: the trial's.")
 @click.option("--out", type=click.Path(path_type=Path), help="File to write; default: show-ARM-KEY.png in the results"
               " folder.")  # fmt: skip
+@USERS_FILES
 @RESULTS
 @one_line_errors
-def show(trial: str, count: int, data_root: Path | None, out: Path | None, results: Path) -> None:
+def show(
+    trial: str, count: int, data_root: Path | None, out: Path | None, files: tuple[Path, ...], results: Path
+) -> None:
     """Draw what a finished trial predicts on the first test images beside the truth.
 
     TRIAL is ARM (its first seed), ARM:SEED, a key or its first digits, or a trial's folder.
     """
     from mtlbench.show import show as draw
 
-    click.echo(draw(results, trial, data_root, count, out, click.echo))
+    say(str(draw(results, trial, data_root, count, out, say, files)))
 
 
 @main.command()
@@ -310,17 +336,19 @@ def show(trial: str, count: int, data_root: Path | None, out: Path | None, resul
 @click.option("--pair", default="", help="Of this pair; default: the newest results.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to write to; default: predict-ARM-KEY in the"
               " results folder.")  # fmt: skip
+@USERS_FILES
 @RESULTS
 @one_line_errors
-def predict(trial: str, images: tuple[Path, ...], pair: str, out: Path | None, results: Path) -> int:
+def predict(
+    trial: str, images: tuple[Path, ...], pair: str, out: Path | None, files: tuple[Path, ...], results: Path
+) -> int:
     """Predict on images from anywhere with a finished trial that kept its weights: a picture and the numbers of each.
 
     TRIAL is what show takes. An image that cannot be read is a line; the exit status is then 1.
     """
     from mtlbench.predict import predict as run_predict
 
-    warn = lambda line: click.echo(f"mtlbench: {line}", err=True)  # noqa: E731
-    return run_predict(results, trial, pair, images, out, click.echo, warn)
+    return run_predict(results, trial, pair, images, out, say, warn, files)
 
 
 @main.command("export-weights")
@@ -328,16 +356,19 @@ def predict(trial: str, images: tuple[Path, ...], pair: str, out: Path | None, r
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--pair", default="", help="Of this pair; default: the newest results.")
 @click.option("--force", is_flag=True, help="Overwrite FILE.")
+@USERS_FILES
 @RESULTS
 @one_line_errors
-def export_weights(trial: str, file: Path, pair: str, force: bool, results: Path) -> None:
+def export_weights(
+    trial: str, file: Path, pair: str, force: bool, files: tuple[Path, ...], results: Path
+) -> None:
     """Write a finished trial's network as one file of plain tensors for use elsewhere (.pt, .pth or .safetensors).
 
     TRIAL is what show takes; mtlbench.load_network(FILE) gives the network back.
     """
     from mtlbench.export import export
 
-    click.echo(export(results, trial, pair, file, force, lambda line: click.echo(f"mtlbench: {line}", err=True)))
+    say(str(export(results, trial, pair, file, force, warn, files)))
 
 
 @main.command()
@@ -364,7 +395,7 @@ def clean(yes: bool, results: Path) -> None:
 
 def _report(problems: list[str]) -> None:
     for problem in problems:
-        click.echo(f"mtlbench: skipped: {problem}", err=True)
+        warn(f"skipped: {problem}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from mtlbench.board import Board
+from mtlbench.errors import printable
 from mtlbench.schedule import Queue
 from mtlbench.spec import Trial
 
@@ -25,7 +26,8 @@ class Display:
         self.total = sum(self.cost(t) for k, t in queue.trials.items() if k not in queue.done)
         self.fractions: dict[str, float] = {}
         self.worked = 0.0
-        columns = (TextColumn("  {task.description:<34}"), BarColumn(30), TextColumn("{task.percentage:3.0f} %"))
+        columns = (TextColumn("  {task.description:<34}", markup=False), BarColumn(30),
+                   TextColumn("{task.percentage:3.0f} %"))  # fmt: skip
         self.bars = Progress(*columns, console=console)
         self.ids: dict[str, TaskID] = {}
         self.live = Live(get_renderable=self._view, console=console, refresh_per_second=2, transient=True) \
@@ -67,7 +69,7 @@ class Display:
     def say(self, line: str, style: str = "") -> None:
         """Print a line."""
         self.spoken = time.monotonic()
-        self.console.print(line, style=style or None, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(printable(line), style=style or None, highlight=False, markup=False, soft_wrap=True)
 
     def _off(self, trial: Trial) -> None:
         self.fractions.pop(trial.key, None)

@@ -18,8 +18,8 @@ from mtlbench import sources
 from mtlbench.batches import View, to_device
 from mtlbench.errors import UserError
 from mtlbench.files import UNSOUND, replacing
-from mtlbench.folders import checked, read_result, read_trial
-from mtlbench.network import MultiTaskNet
+from mtlbench.folders import check_trial, checked, read_result, read_trial
+from mtlbench.network import MultiTaskNet, placed
 from mtlbench.plugins import Batch, Task, class_of, file_of, find, is_file
 from mtlbench.show import Finished, find_trials
 from mtlbench.spec import Options, Plugin, Trial
@@ -27,6 +27,7 @@ from mtlbench.train import average
 from mtlbench.trial import Context, network_of, tasks_of, view_of
 
 FORMAT = 1  # of exported files
+OF_NETWORKS = ("backbone", "scheme", "task")  # kinds of plug-ins that a network is made with
 SUFFIXES = (".pt", ".pth", ".safetensors")
 Say = Callable[[str], None]
 
@@ -65,25 +66,25 @@ class Trained:
 
 
 # ---------------------------------------------------------------------------------------------------- from the store
-def opened(found: Finished, warn: Say) -> Trained:
-    """The network of a finished trial. Users' files are run from where they are now; `warn` takes a line of one that
-    has changed.
+def opened(found: Finished, warn: Say, files: Sequence[str | Path] = ()) -> Trained:
+    """The network of a finished trial. `files` are users' plug-in files that it was trained with; no other code is run.
+    `warn` takes a line of one that has changed.
 
-    Raises UserError: no weights kept, damaged ones, another version of a plug-in, a user's file that is gone.
+    Raises UserError: no weights kept, damaged ones, another version of a plug-in, a user's file that is not given.
     """
-    trial = found.trial
+    trial = sources.with_files(found.trial, files, sources.command_for(found.trial), OF_NETWORKS)
     check_versions(trial)
     for path in changed_files(trial, found.folder):
         warn(f"{path} has changed since {trial.label} was trained with it: what it predicts now may be something else")
     folders = [found.folder.parent / key for key in trial.parents] if trial.average else [found.folder]
     states = [weights_of(folder) for folder in folders]
-    return built(trial, model_of(folders[0], warn), states, found.label)
+    return built(trial, model_of(folders[0], warn, files), states, found.label)
 
 
 def built(trial: Trial, model: Options, states: Sequence[dict[str, Tensor]], label: str) -> Trained:
     """Networks with these states; `label` is for the error. Raises UserError where they do not fit."""
     tasks = tasks_of(trial, model["tasks"])
-    nets = [network_of(trial, tasks, model["outcomes"]).eval() for _ in states]
+    nets = [placed(network_of(trial, tasks, model["outcomes"]).eval(), torch.device("cpu")) for _ in states]
     for net, state in zip(nets, states, strict=True):
         try:
             net.load_state_dict(state)
@@ -104,14 +105,14 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
     return torch.load(checked(folder, "weights.pt"), map_location="cpu", weights_only=True)
 
 
-def model_of(folder: Path, warn: Say) -> Options:
+def model_of(folder: Path, warn: Say, files: Sequence[str | Path] = ()) -> Options:
     """What `Context.model` told when the trial ended; from its data where that was not yet kept. Raises UserError."""
     result = read_result(folder / "result.json")
     if "model" in result:
         return result["model"]
     trial = read_trial(folder)
     warn(f"{trial.label} is of before results told their categories: its data ({trial.dataset.name}) are opened")
-    return Context(trial).model()
+    return Context(sources.with_files(trial, files, sources.command_for(trial))).model()
 
 
 def check_versions(trial: Trial) -> None:
@@ -141,13 +142,15 @@ def changed_files(trial: Trial, folder: Path) -> list[Path]:
 
 
 # ---------------------------------------------------------------------------------------------------- one file
-def export(results: Path, text: str, pair: str, file: Path, force: bool, warn: Say) -> Path:
+def export(
+    results: Path, text: str, pair: str, file: Path, force: bool, warn: Say, files: Sequence[str | Path] = ()
+) -> Path:
     """Write the network of the trial that `text` means (in `find_trials`, with `pair`) as one file; its path.
 
     The networks of an arm that has one a task become one network over all tasks. The file holds `state` (plain
     tensors; names `trunk.<stage>.<tasks>.*`, `units.<stage>.*`, `heads.<task>.*`), `trial`, `model`, `input` (mean,
     std, channels, sides) and `keys`; a safetensors file has all but the tensors as JSON text in its metadata.
-    Raises UserError.
+    `files` are as `opened` takes them. Raises UserError.
     """
     if file.suffix not in SUFFIXES:
         raise UserError(f"{file}: give a FILE that ends in {' or '.join(SUFFIXES)}")
@@ -158,7 +161,7 @@ def export(results: Path, text: str, pair: str, file: Path, force: bool, warn: S
     if averaged:
         members = sorted({key for one in averaged for key in one.trial.parents})
         raise UserError(f"{text} averages networks and is none itself; export its members: {', '.join(members)}")
-    trained = merged([opened(one, warn) for one in found], text)
+    trained = merged([opened(one, warn, files) for one in found], text)
     state = {name: value.contiguous() for name, value in trained.nets[0].state_dict().items()}
     about = {**description(trained), "keys": [one.folder.name for one in found]}
     try:
@@ -242,6 +245,8 @@ def load(file: Path, files: Sequence[str | Path] = ()) -> Trained:
         about, state = _content(file)
         newer = about["mtlbench"] > FORMAT
         trial = Trial.from_json(about["trial"]) if not newer else None
+        if trial:
+            check_trial(trial)
     except UserError:
         raise
     except Exception as error:  # a file that is cut off or foreign trips its reader up in any way
@@ -249,22 +254,13 @@ def load(file: Path, files: Sequence[str | Path] = ()) -> Trained:
         raise UserError(f"{file} {what}") from error
     if trial is None:
         raise UserError(f"{file} was written by mtlbench {about.get('version')}: upgrade mtlbench")
-    given = {Path(path).name: Path(path) for path in files}
 
-    def at_hand(source: str) -> str:
-        if not is_file(source):
-            return source
+    def ask(source: str) -> str:
         name = file_of(source).name
-        if name not in given:
-            call = f"load_network({file.name!r}, files=[{name!r}])"
-            raise UserError(f"{file} needs {name}, a plug-in file that it was trained with: {call}")
-        return f"{given[name]}:{class_of(source)}"
+        call = f"load_network({file.name!r}, files=[{name!r}])"
+        return f"{file} needs {name}, a plug-in file that it was trained with: {call}"
 
-    trial = dataclasses.replace(
-        trial, backbone=dataclasses.replace(trial.backbone, source=at_hand(trial.backbone.source)),
-        scheme=dataclasses.replace(trial.scheme, source=at_hand(trial.scheme.source)),
-        task_files={name: at_hand(place) for name, place in trial.task_files.items()},
-    )  # fmt: skip
+    trial = sources.with_files(trial, files, ask, OF_NETWORKS)
     check_versions(trial)
     try:
         return built(trial, about["model"], [state], str(file))

@@ -7,6 +7,7 @@ import csv
 import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -48,6 +49,40 @@ def _broken(folder: Path, reason: str | None) -> StoreBroken:
         f"cannot write to {folder}: {reason}; finished trials are kept; make room, or use another folder with "
         "--results, and type the same command"
     )
+
+
+def is_regular(path: Path | str) -> bool:
+    """Whether a file is there, and no link, which may lead anywhere, nor a pipe, which would be waited for."""
+    with contextlib.suppress(OSError):
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    return False
+
+
+def text_of(path: Path | str, errors: str = "strict") -> str:
+    """The text (UTF-8) of a file that may be a stranger's. Raises OSError for what is no regular file in a real folder,
+    ValueError for what is no text."""
+    if os.path.islink(os.path.dirname(path)):
+        raise OSError(f"{path} is in no folder")
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)  # a pipe would be waited for
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(f"{path} is not a file")
+        content = chunk = os.read(handle, about.st_size + 1)
+        while len(chunk) > about.st_size:  # it grows
+            content += (chunk := os.read(handle, about.st_size + 1))
+    finally:
+        os.close(handle)
+    return content.decode(errors=errors)
+
+
+def own(path: Path) -> Path:
+    """The path of a results folder that is about to be written: a link or pipe there goes, not what it leads to."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            path.unlink()
+    return path
 
 
 def write(path: Path, text: str) -> None:

@@ -8,18 +8,20 @@ import gc
 import json
 import os
 import re
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtlbench.board import Run, run_of
-from mtlbench.errors import UserError
-from mtlbench.files import UNSOUND, seal
+from mtlbench.errors import STEERING, UserError
+from mtlbench.files import UNSOUND, is_regular, seal, text_of
 from mtlbench.spec import FORMAT, Options, Trial
 
 RESULT = {"format": int, "files": dict, "scores": list, "metrics": dict, "cost": dict, "backbone": str,
           "architecture": list, "counts": dict, "environment": dict, "finished": str}  # fmt: skip
+# Names stand in commands to copy, in paths and in cells of spreadsheets: nothing in them may mean anything there.
+NAME = re.compile(rf"(?![=+@-])(?:(?!{STEERING.pattern})[^\n\t/\\'\"`$;&|<>!])*")
+KEY = re.compile("[0-9a-f]{12}")  # of a trial, and the name of its folder
 PLANNED = ("trial.json", "names.json", "sources.json")  # all that a trial's folder holds before its first attempt
 MADE = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt", "result.json")  # by one
 
@@ -36,7 +38,7 @@ def read_result(path: Path | str) -> Options:
     """A parsed result.json. Raises Damaged for one that cannot be read, Outdated for an older one, UserError for a
     newer one."""
     try:
-        result = json.loads(read_text(path))
+        result = json.loads(text_of(path))
         format_ = result["format"]
         current = format_ == FORMAT
         if not isinstance(format_, int) or current and not all(isinstance(result[k], t) for k, t in RESULT.items()):
@@ -60,7 +62,7 @@ def damaged(path: Path | str) -> Damaged:
 
 
 def _is_seal(name: str, pair: object) -> bool:
-    return os.path.basename(name) == name and isinstance(pair, list) and list(map(type, pair)) == [int, str]
+    return name in MADE and isinstance(pair, list) and list(map(type, pair)) == [int, str]
 
 
 def lost_files(folder: Path, result: Options) -> list[str]:
@@ -70,7 +72,7 @@ def lost_files(folder: Path, result: Options) -> list[str]:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size if path.is_file() else -1
+        return path.lstat().st_size if is_regular(path) else -1
     except OSError:
         return -1
 
@@ -89,34 +91,38 @@ def checked(folder: Path, name: str) -> Path:
 def read_trial(folder: Path) -> Trial:
     """The trial that a folder belongs to. Raises Damaged."""
     try:
-        trial = Trial.from_json(json.loads(read_text(os.path.join(folder, "trial.json"))))
-        check_words(trial.pair, trial.arm, trial.recipe_name, trial.setting, trial.dataset.name, trial.backbone.label,
-                    *trial.tasks, *trial.parents)  # fmt: skip
-        if not trial.tasks or not isinstance(trial.seed, int):
-            raise TypeError
+        trial = Trial.from_json(json.loads(text_of(os.path.join(folder, "trial.json"))))
+        check_trial(trial)
         return trial
     except (OSError, *UNSOUND) as error:
         raise Damaged(f"{folder} has no readable trial.json; run the same command again") from error
 
 
+def check_trial(trial: Trial) -> None:
+    """Raises one of UNSOUND for a trial that cannot have been planned: others may have written it. What its plug-ins
+    and tasks are called is never a file, and what its parents are called never a path."""
+    check_words(trial.backbone.label, trial.data_root, *trial.task_files.values(),
+                *(one.source for one in trial.plugins))  # fmt: skip
+    check_names(trial.pair, trial.arm, trial.recipe_name, trial.setting)
+    if not trial.tasks or not isinstance(trial.seed, int):
+        raise TypeError
+    if not trial.task_files.keys() <= trial.task_versions.keys():
+        raise KeyError
+    if not all(name.isidentifier() for name in (*trial.tasks, *(one.name for one in trial.plugins))):
+        raise ValueError
+    if not all(KEY.fullmatch(key) for key in trial.parents):
+        raise ValueError
+
+
+def check_names(*names: str) -> None:
+    """Raises one of UNSOUND for what is no name of a pair, recipe or arm, or of the setting."""
+    if not all(NAME.fullmatch(name) for name in names):
+        raise ValueError
+
+
 def check_words(*words: str) -> None:
     """Raises one of UNSOUND for what is no text, or text that cannot be written."""
     "".join(words).encode()
-
-
-def read_text(path: Path | str, errors: str = "strict") -> str:
-    """The text of a regular file (UTF-8). Raises OSError, and ValueError for what is no text."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would be waited for
-    try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise OSError(f"{path} is not a file")
-        content = chunk = os.read(handle, about.st_size + 1)
-        while len(chunk) > about.st_size:  # it grows
-            content += (chunk := os.read(handle, about.st_size + 1))
-    finally:
-        os.close(handle)
-    return content.decode(errors=errors)
 
 
 def names_of(folder: Path) -> list[Options]:
@@ -129,8 +135,8 @@ def names_in(folder: Path, trial: Trial) -> list[Options]:
     own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
     names = [own]
     with contextlib.suppress(OSError, *UNSOUND):
-        for name in json.loads(read_text(os.path.join(folder, "names.json"))):
-            check_words(name["arm"], name["recipe"], name["setting"])
+        for name in json.loads(text_of(os.path.join(folder, "names.json"))):
+            check_names(name["arm"], name["recipe"], name["setting"])
             if name.keys() == own.keys() and name != own and isinstance(name["seed"], int):
                 names.append(name)
     return names
@@ -143,7 +149,7 @@ def groups(root: Path) -> list[Path]:
 
 def trial_folders(group: Path) -> list[Path]:
     """<root>/<pair>/<dataset>/<key>, sorted; nothing that is a symbolic link or whose name is no key."""
-    return [folder for folder in _folders(group) if re.fullmatch("[0-9a-f]{12}", folder.name)]
+    return [folder for folder in _folders(group) if KEY.fullmatch(folder.name)]
 
 
 def all_folders(root: Path) -> Iterator[Path]:
@@ -253,7 +259,7 @@ def _key(trial: Trial) -> str:
 def failure_of(folder: Path) -> str:
     """Why a trial failed: its error.txt, never empty."""
     try:
-        return read_text(folder / "error.txt", "replace").strip() or "(no message)"
+        return text_of(folder / "error.txt", "replace").strip() or "(no message)"
     except OSError:  # begun anew by now, or not ours to read
         return "(error.txt cannot be read)"
 

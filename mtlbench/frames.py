@@ -7,8 +7,9 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from mtlbench.files import UNSOUND
-from mtlbench.folders import check_words, read_text
+from mtlbench.errors import printable
+from mtlbench.files import UNSOUND, text_of
+from mtlbench.folders import check_names, check_words
 from mtlbench.spec import Options, Trial
 
 if TYPE_CHECKING:  # the process that brings results to the store has no need of pandas
@@ -27,9 +28,9 @@ Head = tuple[Any, ...]  # a trial under one of its names, as in NAMING
 
 def head_of(trial: Trial, key: str, name: Options, result: Options) -> Head:
     """What names a trial that goes by `name`. Raises one of UNSOUND."""
-    check_words(result["backbone"], result["finished"])
-    return (trial.pair, trial.dataset.name, result["backbone"], name["recipe"], name["arm"], name["seed"], key,
-            result["finished"], name["setting"])  # fmt: skip
+    check_names(result["backbone"].partition("(")[0])
+    return (trial.pair, trial.dataset.name, printable(result["backbone"]), name["recipe"], name["arm"], name["seed"],
+            key, printable(result["finished"]), name["setting"])  # fmt: skip
 
 
 def named(heads: Sequence[Head], lengths: Sequence[int]) -> pd.DataFrame:
@@ -92,11 +93,15 @@ def _rows(
     cost: tuple[str, ...], task: str,
 ) -> list[tuple[Any, ...]]:  # fmt: skip
     """Rows of WORDING of a trial's scores and costs. Raises one of UNSOUND for what is no text."""
-    known = {(task, metric): rest for task, metric, *rest in about}
-    rows: list[tuple[Any, ...]] = [(*row, *known[row[0], row[2]]) for row in words]
+    known = {(name, metric): (headline, unit, higher) for name, metric, headline, unit, higher in about}
+    rows: list[tuple[Any, ...]] = []
+    for name, subset, metric, category in words:
+        headline, unit, higher_is_better = known[name, metric]
+        check_names(name)
+        check_words(subset, metric)
+        rows.append((name, subset, metric, printable(category), headline, printable(unit), higher_is_better))
+    check_words(*cost)
     rows += [(task, "cost", metric, "", False, UNITS.get(metric, ""), False) for metric in cost]
-    for row in rows:
-        check_words(*row[:4], row[5])
     return rows
 
 
@@ -106,7 +111,7 @@ def read_tables(paths: Sequence[str], kinds: dict[str, type]) -> tuple[pd.DataFr
     tables = _Tables(kinds)
     for path in paths:
         try:
-            tables.add(read_text(path))
+            tables.add(text_of(path))
         except (OSError, *UNSOUND):
             tables.flush()
             tables.places.append(None)

@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from mtlbench import spaces
+from mtlbench.errors import printable
 from mtlbench.plugins import PACKAGES, names, unknown
 from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace
-from mtlbench.status import printable, wide_console
+from mtlbench.status import wide_console
 
 PLUGINS = {"datasets": "dataset", "tasks": "task", "backbones": "backbone", "schemes": "scheme", "figures": "figure"}
 KINDS = ("recipes", "spaces", "arms", *PLUGINS)

@@ -207,8 +207,8 @@ def placed(net: MultiTaskNet, device: torch.device) -> MultiTaskNet:
 
     Channels last on the processor, where pooling is up to 15 times as fast (benchmarks/README.md); activations follow.
     """
-    net.to(device)
-    return net.to(memory_format=torch.channels_last) if device.type == "cpu" else net
+    layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    return net.to(device).to(memory_format=layout)
 
 
 def cost(tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, size: tuple[int, int], regions: int

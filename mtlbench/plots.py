@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from mtlbench.errors import UserError
+from mtlbench.errors import UserError, printable
+from mtlbench.files import own
 from mtlbench.plugins import create, names
 
 OTHER_NAMES = {"table4": "alphas"}  # the paper's name of that figure
@@ -38,7 +39,7 @@ def plot(
             _draw(name, results, out and out / f"{name}.png", paper, arms, chosen)
             drawn += 1
         except UserError as error:
-            click.echo(f"{name} is left out: {error}", err=True)
+            click.echo(printable(f"{name} is left out: {error}"), err=True)
     return 0 if drawn else 1
 
 
@@ -54,7 +55,7 @@ def _draw(
 
     canvas = Figure()
     drawer.draw(data, canvas)
-    paths = [out] if out else [results.root / f"{name}{ending}" for ending in ENDINGS]
+    paths = [out] if out else [own(results.root / f"{name}{ending}") for ending in ENDINGS]
     for path in paths:
         try:
             canvas.savefig(path, dpi=200)
@@ -62,4 +63,4 @@ def _draw(
             raise UserError(f"cannot write {path}: {error}") from error
     click.echo(" ".join(map(str, paths)))
     for text in data["caption"]["text"]:
-        click.echo(text)
+        click.echo(printable(text))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +20,9 @@ from mtlbench.batches import evaluation_batch, scale
 from mtlbench.data import _selective_search as selective_search
 from mtlbench.errors import UserError
 from mtlbench.export import Say, Trained, opened
-from mtlbench.files import replacing, write
+from mtlbench.files import own, replacing, write
+from mtlbench.imagefile import open_image
+from mtlbench.network import placed
 from mtlbench.plugins import Sample, Task
 from mtlbench.show import Drawer, Finished, find_trials, picture, save
 from mtlbench.spec import Options
@@ -38,18 +39,19 @@ SHOWN_SIDE = 1000  # pixels, at most, of the image in a picture
 
 
 def predict(
-    results: Path, text: str, pair: str, images: Sequence[Path], out: Path | None, say: Say, warn: Say
-) -> int:
+    results: Path, text: str, pair: str, images: Sequence[Path], out: Path | None, say: Say, warn: Say,
+    files: Sequence[Path] = (),
+) -> int:  # fmt: skip
     """Predict on images with the trial that `text` means (in `find_trials`, with `pair`); write into the folder `out`.
 
     Of an image x.jpg: x-prediction.png (the image and each task's prediction, drawn by the task), x-prediction.json,
     and what the JSON names: x-TASK.png (class indices), x-TASK.npy (vectors) or x-TASK.npz, all in the image's size.
     The networks of an arm that has one a task predict together. `say` takes each picture's path, `warn` a line of each
-    image that is left out; the exit status is 1 where one is. Raises UserError.
+    image that is left out; the exit status is 1 where one is. `files` are as `opened` takes them. Raises UserError.
     """
     found = find_trials(results, text, pair)
-    trained = [opened(one, warn) for one in found]
-    folder = out or Store(results).root / f"predict-{found[0].name['arm']}-{found[0].folder.name}"
+    trained = [opened(one, warn, files) for one in found]
+    folder = out or own(Store(results).root / f"predict-{found[0].name['arm']}-{found[0].folder.name}")
     if any(image.resolve().parent == folder.resolve() for image in images):
         raise UserError(f"--out {folder} has images to predict on: give another, so that none there is overwritten")
     try:
@@ -60,7 +62,7 @@ def predict(
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     for one in trained:
         for net in one.nets:
-            net.to(device)
+            placed(net, device)
         for name, task in one.tasks.items():
             if not (hasattr(task, "keep") and hasattr(task, "draw")):
                 warn(f"{name} is in no picture: the task has no keep and draw; see Task in plugins.py")
@@ -92,7 +94,7 @@ def read_image(path: Path) -> tuple[np.ndarray, int]:
         raise UserError(f"{path} is a folder; name its files" if path.is_dir() else f"no such file: {path}")
     try:
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(content) as image:
             deep = image.mode.startswith(("I", "F"))
             pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except Exception as error:  # decoders raise what they like

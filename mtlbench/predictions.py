@@ -14,10 +14,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mtlbench.errors import UserError
-from mtlbench.files import UNSOUND, replacing
+from mtlbench.files import UNSOUND, is_regular, replacing
 
 SHOWN = 8  # test images whose predictions are kept
 FILE = "predictions.npz"
+MOST_BYTES = 1 << 30  # unpacked: far more than any task keeps of 8 images
 UNREADABLE = (*UNSOUND, OSError, EOFError, MemoryError, NotImplementedError, RuntimeError, BadZipFile, zlib.error)
 
 
@@ -31,9 +32,11 @@ def write(path: Path, kept: Mapping[str, Sequence[np.ndarray]]) -> None:
 def read(path: Path) -> dict[str, list[np.ndarray]]:
     """{task: an array an image}, as written. Raises UserError for a missing, damaged or foreign file."""
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not is_regular(path):
             raise OSError
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if sum(member.file_size for member in file.zip.infolist()) > MOST_BYTES:
+                raise ValueError
             arrays = {name: file[name] for name in file.files}
         numbers: dict[str, set[int]] = {}
         for name in arrays:
@@ -41,5 +44,5 @@ def read(path: Path) -> dict[str, list[np.ndarray]]:
             numbers.setdefault(task, set()).add(int(number))
         return {task: [arrays[f"{task}.{i}"] for i in range(len(own))] for task, own in numbers.items()}
     except UNREADABLE as error:
-        what = "damaged" if path.is_file() else "missing"
+        what = "damaged" if is_regular(path) else "missing"
         raise UserError(f"{path} is {what}; type mtlbench run ... --force ARM to train that arm anew") from error

@@ -38,6 +38,8 @@ if "RAY_AUTH_MODE" not in os.environ:
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
+from ray._private import ray_constants  # noqa: E402
+from ray.job_config import JobConfig  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
 
@@ -289,8 +291,9 @@ def _start(address: str, scratch: Path) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         try:
-            _init(address="local", include_dashboard=False, _temp_dir=str(scratch),
-                  object_store_memory=OBJECT_STORE_BYTES, **quiet)  # fmt: skip
+            with _on_loopback():
+                _init(address="local", include_dashboard=False, _temp_dir=str(scratch), job_config=_SamePath(),
+                      object_store_memory=OBJECT_STORE_BYTES, **quiet)  # fmt: skip
         except Exception as error:  # Ray raises what it likes, its bare Exception too
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"Ray did not start ({reason}); try again, or type --executor local") from error
@@ -309,6 +312,31 @@ def _start(address: str, scratch: Path) -> None:
             f"--address {address}: no Ray cluster answers there ({reason}); write HOST:PORT, "
             "and where the cluster has a token, set RAY_AUTH_TOKEN"
         ) from error
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray that starts inside is a node at 127.0.0.1, and all its servers listen there alone; else they listen on
+    every interface, and even `_node_ip_address="127.0.0.1"` becomes the address that others see."""
+    before = ray_constants.ENABLE_RAY_CLUSTER  # no such name in another Ray: better no run than an open one
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+class _SamePath(JobConfig):  # type: ignore[misc]
+    """Workers look for modules where this process does; Ray would have them look first into the folder that the
+    command was typed in, which may be a stranger's."""
+
+    def __init__(self) -> None:
+        folders = [os.path.abspath(path) for path in sys.path if not path or os.path.isabs(path)]
+        super().__init__(_py_driver_sys_path=folders[::-1])  # each is put before the others
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        """Keeps Ray from adding folders of its own choice."""
+        return True
 
 
 def _init(**options: Any) -> None:

@@ -25,7 +25,7 @@ from mtlbench.choice import optimism
 from mtlbench.claims import ABLATIONS, IMAGENET, claims
 from mtlbench.comparison import Case, case_of, count, in_words, listed, named, percent
 from mtlbench.deltas import DELTAS, deltas, published_deltas
-from mtlbench.errors import UserError
+from mtlbench.errors import UserError, printable
 from mtlbench.paper import comparable
 from mtlbench.paper_tables import TABLES, paper_table
 from mtlbench.plugins import create, names
@@ -70,7 +70,7 @@ def report(
     results or the file cannot be written.
     """
     case = case_of(results, pair, dataset, recipe, backbone)
-    text = page(case, results)
+    text = printable(page(case, results))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtlbench import predictions
+from mtlbench import predictions, sources
 from mtlbench.errors import UserError
 from mtlbench.files import UNSOUND, replacing
 from mtlbench.folders import damaged, groups, names_of, read_result, read_trial, trial_folders
@@ -172,21 +172,26 @@ def _listed(folders: Iterable[Path]) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- drawing
-def show(results: Path, text: str, data_root: Path | None, count: int, out: Path | None, say: Say) -> Path:
+def show(
+    results: Path, text: str, data_root: Path | None, count: int, out: Path | None, say: Say,
+    files: Sequence[Path] = (),
+) -> Path:  # fmt: skip
     """Draw the first `count` test images with truth and prediction of every task into a picture file; its path.
 
     `text` is what `find_trials` takes; `data_root` (default: where the trial found it) has the data; `out` is by
     default `show-<arm>-<key>.png` in the results folder. `say` takes lines on progress and on tasks that are left out.
+    `files` are users' plug-in files that the trial was trained with; no other code is run.
     Raises UserError: no such trial, other data than the trial's, nothing to draw, a file that cannot be written.
     """
     found = find_trials(results, text)
     columns: list[tuple[str, Drawer]] = [("image", _image)]
     first = found[0]
     root = first.trial.data_root if data_root is None else str(data_root.expanduser().resolve())
-    open_dataset(first.trial.dataset, root).prepare(say)
-    for one in found:
+    trials = [sources.with_files(one.trial, files, sources.command_for(one.trial)) for one in found]
+    open_dataset(trials[0].dataset, root).prepare(say)
+    for one, trial in zip(found, trials, strict=True):
         kept = predictions.read(one.folder / predictions.FILE)
-        context = Context(dataclasses.replace(one.trial, data_root=root))
+        context = Context(dataclasses.replace(trial, data_root=root))
         for name, task in context.tasks.items():
             if not (hasattr(task, "keep") and hasattr(task, "draw")):
                 say(f"{name} is left out: the task has no keep and draw; see Task in plugins.py")

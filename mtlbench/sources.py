@@ -1,15 +1,21 @@
-"""The text of users' plug-in files beside the results that they made: to read, never to run."""
+"""Users' plug-in files: which of them a finished trial needs, and their text beside its results, to read, never to run.
+
+A trial.json and an exported file may be anybody's. No file is run because one of them names it: who wants to use such
+a trial names the file himself."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mtlbench.errors import UserError
 from mtlbench.files import write
 from mtlbench.folders import Damaged, read_trial
-from mtlbench.plugins import class_of, file_of, is_file
+from mtlbench.plugins import class_of, file_of, find, is_file, unknown
 from mtlbench.spec import KINDS, Trial
 
 FILE = "sources.json"  # in a trial's folder
@@ -62,6 +68,38 @@ def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list
         Change(file_of(place), version, count, tuple(t for t in missing if _files(t).get(name) == (place, version)))
         for (name, place, version), count in kept.items() if count
     ]  # fmt: skip
+
+
+def with_files(
+    trial: Trial, given: Iterable[str | Path], ask: Callable[[str], str], kinds: Collection[str] = (*KINDS, "task")
+) -> Trial:
+    """The trial with its users' files of these kinds where they are `given`, matched by their names; other plug-ins of
+    users are left for nobody to open. Raises UserError that says `ask(FILE.py:Class as recorded)` where one is not
+    given, and for a class that is no plug-in."""
+    places = {Path(path).name: path for path in given}
+
+    def at_hand(kind: str, source: str) -> str:
+        if not is_file(source) or kind not in kinds:
+            return source
+        if (name := file_of(source).name) not in places:
+            raise UserError(ask(source))
+        place = f"{places[name]}:{class_of(source)}"
+        if not hasattr(find(kind, place), "version"):  # the class, too, is named by the trial
+            raise unknown(f"{kind} in {places[name]}", class_of(source), ())
+        return place
+
+    dataset, backbone, scheme = (dataclasses.replace(plugin, source=at_hand(kind, plugin.source))
+                                 for kind, plugin in zip(KINDS, trial.plugins, strict=True))  # fmt: skip
+    tasks = {name: at_hand("task", place) for name, place in trial.task_files.items()}
+    return dataclasses.replace(trial, dataset=dataset, backbone=backbone, scheme=scheme, task_files=tasks)
+
+
+def command_for(trial: Trial) -> Callable[[str], str]:
+    """What to say to who has not given a file that a trial of a results folder needs."""
+    return lambda source: (
+        f"{trial.label} was trained with {file_of(source)}, which is code: if you know whose it is, type the same "
+        f"with --plugin {shlex.quote(str(file_of(source)))}"
+    )
 
 
 def _files(trial: Trial) -> dict[str, tuple[str, int]]:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from mtlbench.board import run_of
 from mtlbench.display import duration
+from mtlbench.errors import printable
 from mtlbench.folders import State, failure_of, groups
 from mtlbench.store import Store
 
@@ -43,11 +44,6 @@ def show_status(results: Path, failed: bool) -> None:
 def wide_console() -> Console:
     """The terminal, or a file with room for wide tables."""
     return Console(width=None if Console().is_terminal else NO_PIPE_WIDTH)
-
-
-def printable(text: str) -> str:
-    """Text of a file, without what would steer a terminal."""
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
 
 
 def bytes_text(size: float) -> str:

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mtlbench.board import Board, locked
-from mtlbench.errors import UserError
-from mtlbench.files import UNSOUND, write, writing
+from mtlbench.errors import UserError, printable
+from mtlbench.files import UNSOUND, is_regular, own, write, writing
 from mtlbench.folders import (
     Damaged,
     Outdated,
     State,
     all_folders,
+    check_trial,
     damaged,
     lost_files,
     names_in,
@@ -93,8 +94,8 @@ class Store:
         return folder
 
     def folder(self, trial: Trial) -> Path:
-        """Where a trial's files are."""
-        return self.root / trial.pair / trial.dataset.name / trial.key
+        """Where a trial's files are. Raises UserError where a link would lead elsewhere."""
+        return self._group(trial.pair, trial.dataset.name) / trial.key
 
     def result(self, trial: Trial) -> Options | None:
         """The finished result, or None where there is none that can be read. Raises UserError for a newer one."""
@@ -112,29 +113,35 @@ class Store:
         return not lost_files(self.folder(trial), result)
 
     def plan(self, trials: Iterable[Trial]) -> None:
-        """Note the trials that will run, for `mtlbench status` and tables. Raises StoreBroken."""
+        """Note the trials that will run, for `mtlbench status` and tables. Raises StoreBroken, and UserError for names
+        that may not be."""
         for trial in trials:
+            try:
+                check_trial(trial)
+            except UNSOUND as error:
+                raise UserError(
+                    f"{trial.pair!r}, {trial.arm!r}, {trial.recipe_name!r}: names of pairs, arms and recipes begin with"
+                    " a letter or number and have no quotes, slashes or letters that a shell reads; change the name"
+                ) from error
             folder = self.folder(trial)
             try:
                 read_trial(folder)
             except Damaged:
                 with writing(folder):
-                    folder.mkdir(parents=True, exist_ok=True)
+                    own(folder).mkdir(parents=True, exist_ok=True)
                     _write_trial(folder, trial)
 
     def begin(self, trial: Trial, again: bool = False) -> Path:
         """A clean folder for the trial, with trial.json; of what an earlier attempt left its names stay, and the file
         that it goes on from, unless it finished or is trained `again`. Raises StoreBroken."""
-        folder = self._group(trial.pair, trial.dataset.name) / trial.key
+        folder = self.folder(trial)
         with writing(folder):
-            if folder.is_symlink():
-                folder.unlink()
-            folder.mkdir(parents=True, exist_ok=True)
+            own(folder).mkdir(parents=True, exist_ok=True)
             keep = {"names.json"} | (set() if again or (folder / "result.json").exists() else {"resume.pt"})
             for left_over in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):  # "done" goes first
                 if left_over.is_dir() and not left_over.is_symlink():
                     shutil.rmtree(left_over)
-                elif left_over.name not in keep:
+                elif left_over.name not in keep or not is_regular(left_over):
                     left_over.unlink()
             _write_trial(folder, trial)
         return folder
@@ -198,7 +205,7 @@ class Results:
         with without_collector():
             for folder in all_folders(self.root):
                 path = os.path.join(folder, "result.json")  # five times as fast as folder / "result.json"
-                if not os.path.exists(path):
+                if not os.path.lexists(path):
                     continue
                 try:
                     trial = read_trial(folder)
@@ -243,7 +250,7 @@ class Results:
         import pandas as pd
 
         paths = {os.path.join(one.folder, file): one for one in self._finished}
-        having = {path: one for path, one in paths.items() if os.path.exists(path)}  # others have no units, say
+        having = {path: one for path, one in paths.items() if is_regular(path)}  # others have no units, say
         rows, places = read_tables(list(having), kinds)
         heads: list[Head] = []
         shown: list[range] = []  # of each head's rows
@@ -311,7 +318,7 @@ class Results:
             task = trial.tasks[0] if len(trial.tasks) == 1 else ""
             blocked = state.state == "blocked"
             file = "trial.json" if blocked else "error.txt"
-            status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", state.reason)
+            status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", printable(state.reason))
             found.append({"pair": trial.pair, "dataset": trial.dataset.name, "recipe": trial.recipe_name,
                           "backbone": trial.backbone.label, "setting": trial.setting, "arm": trial.arm,
                           "seed": trial.seed, "key": state.folder.name, "task": task, "status": status,

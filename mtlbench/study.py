@@ -30,7 +30,7 @@ from mtlbench.enumerator import (
     select,
     started,
 )
-from mtlbench.errors import UserError
+from mtlbench.errors import UserError, printable
 from mtlbench.machine import cores
 from mtlbench.plugins import Dataset, blamed, class_of, create, is_file, unknown
 from mtlbench.schedule import Queue, Resources, interrupts, run_local
@@ -395,7 +395,9 @@ def listing(trials: Sequence[Trial], done: set[str], costs: Costs) -> Table:
 
 def conclude(queue: Queue, store: Store, console: Console, seconds: float) -> int:
     """Say how the run ended; 1 where something failed or is blocked."""
-    say: Callable[[str], None] = lambda line: console.print(line, highlight=False, markup=False, soft_wrap=True)  # noqa: E731
+    def say(line: str) -> None:
+        console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
+
     for key, reason in queue.failed.items():
         say(f"failed: {queue.trials[key].label}: {reason}  ({store.folder(queue.trials[key]) / 'error.txt'})")
     for blocked in queue.blocked():

@@ -13,7 +13,7 @@ SMOKE = Recipe(
 )  # fmt: skip
 # Rate, mini-batch and width chosen on val with a small grid over the one-task networks and their times (Ours).
 QUICK = Recipe(
-    "quick", dict.fromkeys(TASKS, 700), 230, images=6, lr=0.06, extra_lr=0.002, warmup=20, clip=5.0, regions=24,
+    "quick", dict.fromkeys(TASKS, 850), 280, images=6, lr=0.06, extra_lr=0.002, warmup=20, clip=5.0, regions=24,
     curve_images=16, backbone_options={**SMALL, "width": 0.125}, dataset_options={"rooms": {"val": 300}},
 )  # fmt: skip
 SHORT = Recipe(

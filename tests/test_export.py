@@ -68,7 +68,7 @@ class Study:
     scheme: Path
 
     def export(self, text: str, file: Path, pair: str = "", force: bool = False) -> Path:
-        return export(self.store.root, text, pair, file, force, self.silent)
+        return export(self.store.root, text, pair, file, force, self.silent, [self.scheme])
 
     @staticmethod
     def silent(line: str) -> None:
@@ -233,13 +233,14 @@ def test_a_scheme_of_a_file_is_run_from_where_it_is_and_never_from_the_results(
     try:
         said: list[str] = []
         study.scheme.write_text(text + "# changed\n")
-        opened(one, said.append)
+        opened(one, said.append, [study.scheme])
         assert len(said) == 1 and said[0].startswith(f"{study.scheme} has changed since mine seed 0 was trained")
         study.scheme.write_text(text.replace("version = 1", "version = 2"))
-        assert "was trained with version 1 of scheme Mine, which is now 2" in refused(opened, one, said.append)
+        told = refused(opened, one, said.append, [study.scheme])
+        assert "was trained with version 1 of scheme Mine, which is now 2" in told
         study.scheme.unlink()
         (folder / "mine.py").write_text("raise SystemExit")
-        assert refused(opened, one, said.append) == f"no such file: {study.scheme}"
+        assert refused(opened, one, said.append, [study.scheme]) == f"no such file: {study.scheme}"
     finally:
         study.scheme.write_text(text)
 

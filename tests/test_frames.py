@@ -95,7 +95,7 @@ ABOUT = {"unit": "%", "higher_is_better": True, "headline": True}
         {"scores": [["colour", "val", "acc", 1, 40.0]]},
         {"scores": [["colour", "val", "acc", None, 40.0]]},
         {"scores": [["colour", ["val"], "acc", "", 40.0]]},
-        {"scores": [["colour", "val", "acc", "\ud800", 40.0]]},
+        {"scores": [["colour", "\ud800", "acc", "", 40.0]]},
         {"scores": [["colour", "val", "speed", "", 40.0]]},
         {"scores": [3]},
         {"metrics": {"colour": {"acc": ABOUT | {"unit": 1}}}},
@@ -103,7 +103,7 @@ ABOUT = {"unit": "%", "higher_is_better": True, "headline": True}
         {"metrics": {"colour": []}},
         {"cost": {"seconds": None}},
         {"cost": {"\ud800": 1.0}},
-        {"finished": "\ud800"},
+        {"finished": 3},
     ],
     ids=str,
 )

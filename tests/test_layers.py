@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors", "machine"}, {"spec", "cache", "files"}, {"values"}, {"plugins", "metrics", "board"},
+    {"errors", "machine"}, {"spec", "cache", "files", "imagefile"}, {"values"}, {"plugins", "metrics", "board"},
     {"regions", "layers", "folders"}, {"sources", "frames"},
     {"backbones", "sharing", "tasks", "data"},
     {"weights", "network", "batches", "enumerator", "store", "spaces", "predictions"}, {"train"},

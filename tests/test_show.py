@@ -41,7 +41,7 @@ class Toy:
     def subset(self, name):
         image = np.full((self.height, 40, 3), 200, np.uint8)
         label = np.full((self.height, 40), len(name), np.uint8)
-        return [Sample(image, {"SHADE": label} if i != 1 else {}) for i in range({"test": 3}.get(name, 2))]
+        return [Sample(image, {"shade": label} if i != 1 else {}) for i in range({"test": 3}.get(name, 2))]
 '''
 TASK = '''
 class Shade:
@@ -56,7 +56,7 @@ class Shade:
         raise NotImplementedError
     def draw(self, axes, sample, kept):
         Shade.drawn.append((self.about, sample, kept))
-        axes.imshow(sample.labels["SHADE"] if kept is None else kept)
+        axes.imshow(sample.labels["shade"] if kept is None else kept)
 
 class Mute:
     version = 1
@@ -185,33 +185,36 @@ class Toy:
     store: Store
     trial: Trial
     task: str
+    files: list[Path]
     lines: list[str] = dataclasses.field(default_factory=list)
 
     def show(self, text: str = "one-task", root: Path | None = None, count: int = 8, out: Path | None = None) -> Path:
-        return show(self.store.root, text, root, count, out, self.lines.append)
+        return show(self.store.root, text, root, count, out, self.lines.append, self.files)
 
 
 @pytest.fixture
 def toy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
-    (tmp_path / "toy.py").write_text(DATA.replace("SHADE", f"{tmp_path}/shade.py:Shade"))
-    (tmp_path / "shade.py").write_text(TASK.replace("SHADE", f"{tmp_path}/shade.py:Shade"))
+    files = [tmp_path / "toy.py", tmp_path / "shade.py"]
+    for file, text in zip(files, (DATA, TASK), strict=True):
+        file.write_text(text)
     loaded: dict[str, Any] = {}
     monkeypatch.setattr(plugins, "from_file", lambda spec, real=plugins.from_file: loaded.setdefault(spec, real(spec)))
-    task = f"{tmp_path}/shade.py:Shade"
+    task = "shade"
     trial = dataclasses.replace(
-        TRIAL, tasks=(task,), dataset=Plugin("Toy", {"height": 20}, source=f"{tmp_path}/toy.py:Toy"),
-        fingerprint="toy 20 ", form="fcn", backbone=Plugin("caffenet", {"small": True}),
+        TRIAL, tasks=(task,), task_versions={task: 1}, task_files={task: f"{files[1]}:Shade"}, form="fcn",
+        dataset=Plugin("Toy", {"height": 20}, source=f"{files[0]}:Toy"),
+        fingerprint="toy 20 ", backbone=Plugin("caffenet", {"small": True}),
         recipe={**identity_of(SMOKE, (task,)), "task_options": {task: {"gain": 3}}},
     )  # fmt: skip
     scores = [[task, "test", "acc", "", 61.25], [task, "val", "acc", "", 1.0], [task, "test", "acc", "red", 2.0]]
     metrics = {task: {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}}
     folder = finish(store, trial, scores=scores, metrics=metrics)
     write(folder / "predictions.npz", {task: [np.full((20, 40), 9 - i, np.uint8) for i in range(3)]})
-    return Toy(store, trial, task)
+    return Toy(store, trial, task, files)
 
 
 def drawn(toy: Toy) -> list[Any]:
-    return plugins.find("task", toy.task).drawn
+    return plugins.find("task", toy.trial.task_files[toy.task]).drawn
 
 
 def test_truth_and_prediction_of_every_image_are_drawn_by_the_task(toy: Toy) -> None:
@@ -238,8 +241,7 @@ def test_as_many_images_as_asked_for_and_kept(toy: Toy, count: int, rows: int, m
     words = " ".join(title.get_text().split())
     assert words.startswith(f"one-task, seed 3; p, recipe smoke on Toy(height=20); {toy.trial.key} test: ")
     assert "acc 61.2 %" in words and "1.0" not in words and "2.0" not in words
-    assert [axes.get_title() for axes in canvas.axes[:3]] == ["image", "shade.py:Shade: truth",
-                                                             "shade.py:Shade: prediction"]  # fmt: skip
+    assert [axes.get_title() for axes in canvas.axes[:3]] == ["image", "shade: truth", "shade: prediction"]
 
 
 def test_other_data_than_the_trials_are_refused(toy: Toy, tmp_path: Path) -> None:
@@ -254,12 +256,13 @@ def test_other_data_than_the_trials_are_refused(toy: Toy, tmp_path: Path) -> Non
 
 
 def test_a_task_that_cannot_be_drawn_is_left_out_with_a_line(toy: Toy, tmp_path: Path) -> None:
-    mute = f"{tmp_path}/shade.py:Mute"
-    both = dataclasses.replace(toy.trial, arm="both", tasks=(mute, toy.task))
+    files = {**toy.trial.task_files, "mute": f"{toy.files[1]}:Mute"}
+    both = dataclasses.replace(toy.trial, arm="both", tasks=("mute", toy.task), task_files=files,
+                               task_versions={"mute": 1, toy.task: 1})  # fmt: skip
     folder = finish(toy.store, both, scores=[])
     write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
     toy.show("both")
-    assert toy.lines == ["preparing", f"{mute} is left out: the task has no keep and draw; see Task in plugins.py"]
+    assert toy.lines == ["preparing", "mute is left out: the task has no keep and draw; see Task in plugins.py"]
     write(folder / "predictions.npz", {"other": [np.zeros(3)]})
     with pytest.raises(UserError, match=f"nothing to draw of both seed 3  {both.key}"):
         toy.show("both")

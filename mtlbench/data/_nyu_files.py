@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,10 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.io
-from PIL import Image
 
 from mtlbench.data._depth_normals import valid
 from mtlbench.errors import UserError
+from mtlbench.imagefile import open_image
 
 FRAMES, CLASSES, RAW_CLASSES = 1449, 40, 894  # of the labelled data set; 894 are mapped to 40 (Gupta et al. 2013)
 IGNORED = 255
@@ -145,7 +144,7 @@ class Folders:
 
     def depth(self, frame: Frame) -> np.ndarray:
         """The depth alone, `H W` float32 in metres, of a frame whose `content` has it."""
-        with Image.open(self._candidates("depth", frame)[0]) as image:
+        with open_image(self._candidates("depth", frame)[0].read_bytes()) as image:
             return measured(np.array(image).astype(np.float32) / np.float32(1000))
 
     def _candidates(self, folder: str, frame: Frame) -> list[Path]:
@@ -235,6 +234,8 @@ class Official:
         path, names = self.root / LABELLED, ["images", "labels", "depths"]
         try:
             with h5py.File(path, "r") as file:
+                if any(not _is_inside(file, name) for name in names if name in file.keys()):
+                    raise UserError(f"{path} takes its arrays from other files; {REPLACE}")
                 shapes = {name: tuple(file[name].shape) for name in names if name in file}
         except (OSError, RuntimeError, AttributeError) as error:
             raise UserError(f"{path} is not a readable HDF5 file; {REPLACE}") from error
@@ -322,11 +323,20 @@ def _pixels(found: Content, paths: list[Path], mode: str | None, missing: str) -
     try:
         content = path.read_bytes()
         found.seen.update(len(content).to_bytes(8) + content)
-        with Image.open(io.BytesIO(content)) as image:
+        with open_image(content) as image:
             return np.array(image.convert(mode) if mode else image)
     except Exception:  # decoders raise whatever they stumble over in a broken file
         found.problems.append(f"{path} is not a readable image; {REPLACE}")
         return None
+
+
+def _is_inside(file: Any, name: str) -> bool:
+    """Whether an array of an open HDF5 file lies in it; the format can take it from any other file."""
+    import h5py
+
+    return isinstance(file.get(name, getlink=True), h5py.HardLink) and not (
+        getattr(file[name], "external", None) or getattr(file[name], "is_virtual", False)
+    )
 
 
 def _mapping(root: Path) -> np.ndarray:

@@ -49,7 +49,7 @@ def make_missing(
         # not fork: the caller may hold threads (Ray's, torch's)
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
         try:
-            with _one_thread_each():
+            with _started_alike():
                 jobs = [pool.submit(_make, folder / name, one, make) for name, one in missing.items()]
             started = spoken = time.monotonic()
             pause = SECONDS_BETWEEN_LINES
@@ -72,17 +72,20 @@ def _make(path: Path, one: T, make: Callable[[T, Path], None]) -> None:
 
 
 @contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside take one thread for linear algebra: on busy cores more threads wait for each other."""
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read when a process first imports numpy, which may be before any of our code
+def _started_alike() -> Iterator[None]:
+    """Processes started inside take one thread for linear algebra (on busy cores more threads wait for each other) and
+    import nothing from the folder that the command was typed in, which may be a stranger's."""
+    ours = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # read before any code of ours is
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _start_worker() -> None:

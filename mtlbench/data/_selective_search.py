@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from mtlbench.data._per_image import make_missing
 from mtlbench.errors import UserError
+from mtlbench.imagefile import open_image
 
 SMALLEST = 4  # pixels of the scaled image: narrower or lower boxes are dropped
 NEAR_DUPLICATE = 0.8  # IoU above which a box goes behind all others
@@ -25,7 +24,7 @@ def digest(content: bytes) -> str:
 
 def decode(content: bytes) -> np.ndarray:
     """An image file's pixels as `H W 3` uint8 RGB. Raises OSError where it is not an image."""
-    return np.array(Image.open(io.BytesIO(content)).convert("RGB"))
+    return np.array(open_image(content).convert("RGB"))
 
 
 def propose(image: np.ndarray, size: int, seed: int) -> np.ndarray:

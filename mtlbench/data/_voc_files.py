@@ -159,7 +159,10 @@ def _read_all_xml(folders: Folders, found: Annotations) -> None:
 def read_list(path: Path, problems: list[Problem]) -> list[str]:
     """The image names of a list, one a line, each once."""
     rows = _text(path, problems).splitlines()
-    return list(dict.fromkeys(row.split()[0] for row in rows if row.strip()))
+    names = list(dict.fromkeys(row.split()[0] for row in rows if row.strip()))
+    for name in (wrong := [name for name in names if Path(name).name != name]):
+        problems.append(Problem("", f"{path}: {name!r} is no name of an image; correct or delete the line"))
+    return [name for name in names if name not in wrong]
 
 
 def read_attribute_names(path: Path, problems: list[Problem]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from mtlbench.data._nyu_files import IGNORED, LABELLED, LISTS, Content, Folders,
 from mtlbench.data._per_image import SECONDS_BETWEEN_LINES, make_missing
 from mtlbench.data._prepared import Prepared, Writer, prepared, stamp_of
 from mtlbench.errors import UserError
+from mtlbench.imagefile import open_image
 from mtlbench.machine import cores
 from mtlbench.plugins import Count, Sample, Survey
 
@@ -159,7 +160,7 @@ class Nyuv2:
             folder = cache_root() / "nyuv2-normals"
             make_missing(todo, folder, _write_normals, "nyuv2: normals from depth", say)
             for name in names:
-                with Image.open(folder / name) as image:
+                with open_image((folder / name).read_bytes()) as image:
                     writer.add("normal", np.array(image))
         how = (
             repr((surfaces.VERSION, files.camera(self._root, files.HEIGHT, files.WIDTH)))

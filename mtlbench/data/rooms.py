@@ -193,7 +193,7 @@ class Rooms:
         }
         children = [
             subprocess.Popen(
-                [sys.executable, "-c", call, json.dumps(share | {"which": which})],
+                [sys.executable, "-P", "-c", call, json.dumps(share | {"which": which})],
                 env=os.environ | {"PYTHONPATH": paths},
                 stdin=subprocess.DEVNULL,
             )
