@@ -17,7 +17,7 @@ import mtlbench
 from mtlbench import sources
 from mtlbench.batches import View, to_device
 from mtlbench.errors import UserError
-from mtlbench.files import UNSOUND, replacing
+from mtlbench.files import UNSOUND, replacing, text_of
 from mtlbench.folders import check_trial, checked, read_result, read_trial
 from mtlbench.network import MultiTaskNet, placed
 from mtlbench.plugins import Batch, Task, class_of, file_of, find, is_file
@@ -134,8 +134,8 @@ def changed_files(trial: Trial, folder: Path) -> list[Path]:
     places = {"backbone": trial.backbone.source, "scheme": trial.scheme.source}
     places |= {f"task {name}": place for name, place in trial.task_files.items()}
     try:
-        texts = json.loads((folder / sources.FILE).read_text())
-    except (OSError, ValueError):
+        texts = dict(json.loads(text_of(folder / sources.FILE)))
+    except (OSError, *UNSOUND):
         return []
     used = {file_of(place): texts[name] for name, place in places.items() if is_file(place) and name in texts}
     return [path for path, text in used.items() if path.read_text() != text]

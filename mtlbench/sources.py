@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.files import write
+from mtlbench.files import UNSOUND, text_of, write
 from mtlbench.folders import Damaged, read_trial
 from mtlbench.plugins import class_of, file_of, find, is_file, unknown
 from mtlbench.spec import KINDS, Trial
@@ -57,8 +57,8 @@ def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list
         if result.parent.name in again:
             continue
         try:
-            files, texts = _files(read_trial(result.parent)), json.loads((result.parent / FILE).read_text())
-        except (Damaged, OSError, ValueError):
+            files, texts = _files(read_trial(result.parent)), dict(json.loads(text_of(result.parent / FILE)))
+        except (Damaged, OSError, *UNSOUND):
             continue
         for name, place, version in wanted:
             old, old_version = files.get(name, ("", 0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import mtlbench
 from mtlbench import weights
 from mtlbench.data import _nyu_files, _voc_files
 from mtlbench.data._voc_files import Folders, read_annotations
-from mtlbench.errors import UserError, printable
+from mtlbench.errors import UserError
 from mtlbench.export import export
 from mtlbench.predict import read_image
 
@@ -187,10 +186,3 @@ def test_the_source_reads_no_objects_and_runs_nothing_but_what_is_listed_here() 
         if name in ("np.load", "numpy.load"):
             assert ast.unparse(words["allow_pickle"]) == "False", file
     assert seen == set(ONLY_IN)
-
-
-def test_printable_keeps_letters_of_all_languages_and_nothing_that_steers() -> None:
-    kept = "Straße 東京 naïve\u00a0x \N{SNOWMAN}\n\tØ"
-    assert printable(kept) == kept
-    assert printable("\x1b[31m\x07\x9b\u202e\u2066\r\x00\ud800") == "?[31m???????"
-    assert json.dumps(printable("a")) == '"a"'

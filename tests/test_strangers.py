@@ -24,8 +24,10 @@ from test_trial import finished
 from mtlbench import predictions
 from mtlbench.cli import main
 from mtlbench.errors import UserError
-from mtlbench.files import seal, write
+from mtlbench.export import changed_files
+from mtlbench.files import seal
 from mtlbench.schedule import attempt
+from mtlbench.sources import changes
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store import Store
 from mtlbench.train import ResumeFile
@@ -188,6 +190,23 @@ def test_unpacked_predictions_have_a_bound(theirs: Path, monkeypatch: pytest.Mon
         predictions.read(theirs / "predictions.npz")
 
 
+def test_a_plug_in_of_the_data_set_is_made_with_what_is_in_the_trial_alone() -> None:
+    """Nothing of a trial is looked up on the search path: a built-in name is the file in the package, or refused."""
+    from mtlbench.trial import open_dataset
+
+    for name in ("os", "subprocess", "..spaces", "rooms.py/../../os", "_prepared"):
+        with pytest.raises(UserError, match="no dataset called|no such file"):
+            open_dataset(Plugin(name), "")
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"scheme": 3}', "{", "null"])
+def test_texts_of_sources_may_be_anything(text: str, trained: tuple[Store, list[Trial]], theirs: Path) -> None:
+    (theirs / "sources.json").write_text(text)
+    mine = dataclasses.replace(trained[1][0], scheme=Plugin("Mine", {}, 1, "nowhere/mine.py:Mine"))
+    assert text.startswith('{"') or changed_files(mine, theirs) == []
+    assert changes([mine], theirs.parent, ()) == []
+
+
 # ---------------------------------------------------------------------------------------------------- paths
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
@@ -291,46 +310,3 @@ def test_parents_are_keys(parent: str, store: Store) -> None:
 def test_files_that_a_result_names_lie_beside_it(name: str, store: Store) -> None:
     finish(store, files={name: [1, "x"]})
     assert not store.done(TRIAL) and store.load().frame.empty
-
-
-# ---------------------------------------------------------------------------------------------------- words
-EVIL = "\x1b]8;;http://x\x07[link=http://x]a\x1b[2J\u202e</text><script>x</script>"
-
-
-@pytest.mark.parametrize("word", ["x;touch y", "$(touch y)", "`y`", "a|b", "a'b", "=1+1", "@x", "a\nb", EVIL])
-@pytest.mark.parametrize("field", ["arm", "recipe_name", "setting", "pair"])
-def test_what_a_shell_or_a_spreadsheet_reads_is_no_name(word: str, field: str, store: Store) -> None:
-    """Reports and errors have commands to copy."""
-    folder = finish(store)
-    rewrite(folder / "trial.json", lambda trial: trial.update({field: word}))
-    assert store.load().frame.empty
-    with pytest.raises(UserError, match="names of pairs, arms and recipes"):
-        store.plan([dataclasses.replace(TRIAL, **{field: word})])
-    finish(store)
-    write(folder / "names.json", json.dumps([{"arm": word, "seed": 3, "recipe": word, "setting": word}]))
-    assert store.load().frame["arm"].unique().tolist() == ["one-task"]
-
-
-def test_no_text_of_a_file_steers_the_terminal(store: Store) -> None:
-    finish(store, scores=[["colour", "test", "acc", EVIL, 1.0], ["colour", "test", "acc", "", 1.0]],
-           metrics={"colour": {"acc": {"unit": EVIL, "higher_is_better": True, "headline": True}}},
-           backbone=f"b({EVIL})", finished=EVIL, counts={"colour": {EVIL: 3}})  # fmt: skip
-    store.begin(JOINT)
-    store.fail(JOINT, EVIL)
-    (store.root / "p" / "d" / "bbbbbbbbbbbb").mkdir()
-    write(store.root / "p" / "d" / "bbbbbbbbbbbb" / "result.json", "{")
-    for command in (*COMMANDS[:-1], ("table", "--format", "latex"), ("table", "--format", "markdown"), ("show", EVIL),
-                    ("show", "colour"), ("run", "--pair", EVIL)):  # fmt: skip
-        output = cli(*command, "--results", store.root).output
-        assert not {"\x1b", "\x07", "\u202e"} & set(output), command
-    page = (store.root / "report.html").read_text()
-    assert "<script" not in page and "\x1b" not in page
-
-
-def test_a_plug_in_of_the_data_set_is_made_with_what_is_in_the_trial_alone() -> None:
-    """Nothing of a trial is looked up on the search path: a built-in name is the file in the package, or refused."""
-    from mtlbench.trial import open_dataset
-
-    for name in ("os", "subprocess", "..spaces", "rooms.py/../../os", "_prepared"):
-        with pytest.raises(UserError, match="no dataset called|no such file"):
-            open_dataset(Plugin(name), "")
