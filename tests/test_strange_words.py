@@ -43,6 +43,8 @@ def test_no_text_of_a_file_steers_the_terminal(store: Store) -> None:
                     ("show", "colour"), ("run", "--pair", EVIL)):  # fmt: skip
         output = cli(*command, "--results", store.root).output
         assert not {"\x1b", "\x07", "\u202e"} & set(output), command
+    assert "\\<script" in cli("table", "--format", "markdown", "--results", store.root).output
+    assert not any("\x1b" in word for word in store.load().frame["category"])
     page = (store.root / "report.html").read_text()
     assert "<script" not in page and "\x1b" not in page
 
