@@ -81,7 +81,7 @@ def test_processes_that_prepare_data_import_nothing_from_the_folder_either(
     """`python -c`, which multiprocessing uses, too, looks there first."""
     monkeypatch.setenv("MTLBENCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "prepare.py").write_text(PREPARE)
-    done = subprocess.run([sys.executable, "-P", tmp_path / "prepare.py", tmp_path], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, tmp_path / "prepare.py", tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not decoys.exists() and sorted(os.listdir(tmp_path / "made")) == ["a", "b", "lock"]
 

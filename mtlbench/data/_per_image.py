@@ -47,7 +47,8 @@ def make_missing(
         workers = min(cores(), len(missing))
         say(f"{what}: {len(missing)} images on {workers} processes")
         # not fork: the caller may hold threads (Ray's, torch's)
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+        with _started_alike():  # multiprocessing starts a helper here
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
         try:
             with _started_alike():
                 jobs = [pool.submit(_make, folder / name, one, make) for name, one in missing.items()]
