@@ -126,22 +126,26 @@ class Arm:
     def parts(self) -> dict[str, Callable[[], None]]:
         """{stage, or "" for the head with its loss: forward, backward and update}, of a one-task network's column."""
         (task,) = self.tasks
-        x, found = self.batch.images, {}
+        x, found, behind = self.batch.images, {}, False
         for stage in self.net.stages:
             (column,) = self.net.trunk[stage.name].children()
-            found[stage.name], x = self._part(column, x.detach(), first=not found)
+            found[stage.name], x = self._part(column, x.detach(), behind)
+            behind = behind or any(parameter.requires_grad for parameter in column.parameters())
         found[""] = self._head(task, x.detach())
         return found
 
-    def _part(self, module: nn.Module, x: Tensor, first: bool) -> tuple[Callable[[], None], Tensor]:
+    def _part(self, module: nn.Module, x: Tensor, behind: bool) -> tuple[Callable[[], None], Tensor]:
+        """`behind`: whether a stage before it is trained, so that its input needs a gradient."""
         given = (self.batch.regions,) if isinstance(module, RegionPool) else ()
-        leaf = x.clone().requires_grad_(not first)
+        leaf = x.clone().requires_grad_(behind)
         out = module(leaf, *given).detach()
         gradient, update = torch.randn_like(out), self._update(module)
 
         def run() -> None:
             leaf.grad = None
-            module(leaf, *given).backward(gradient)
+            out = module(leaf, *given)
+            if out.requires_grad:
+                out.backward(gradient)
             update()
 
         return run, out
@@ -161,7 +165,7 @@ class Arm:
         return run
 
     def _update(self, module: nn.Module) -> Callable[[], None]:
-        parameters = list(module.parameters())
+        parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
         if not parameters:
             return lambda: None
         recipe = self.trial.recipe
