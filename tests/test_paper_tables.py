@@ -352,8 +352,8 @@ def fill(root: Path, count: int) -> None:
         trial = Trial(
             pair="semseg_sn", arm=arm, seed=seed, recipe_name="quick", tasks=tasks, form="fcn",
             task_versions=dict.fromkeys(tasks, 1), dataset=Plugin("rooms"), data_root="", fingerprint="f",
-            backbone=Plugin("caffenet"), scheme=Plugin(arm), recipe={}, iterations=8, first=0, net_seed=seed,
-            average=False, parents=(), setting="s",
+            backbone=Plugin("caffenet"), scheme=Plugin(re.sub(r"\W", "_", arm)), recipe={}, iterations=8, first=0,
+            net_seed=seed, average=False, parents=(), setting="s",
         )  # fmt: skip
         scores = [[task, subset, metric, "", mean * rng.normal(1, 0.02)]
                   for task in tasks for metric, mean, *_ in METRICS[task] for subset in ("train", "val", "test")]

