@@ -277,7 +277,8 @@ class Scheme(Protocol):
         """Mixes activations after a stage, {task: x} -> {task: x}; None = nothing.
 
         A unit may have `lr_multiplier` (its rate over the base rate), `alphas()` -> `T T C` (receiver, giver, channel)
-        and, after the last stage only, `channels` (a new width). With `sees_pass = True` it takes a `Pass`, too.
+        and, after the last stage only, `channels` (a new width). With `sees_pass = True` it takes a `Pass`, too. Maps
+        may lie channels last in memory: `reshape` them, `view` may refuse.
         """
 
 
