@@ -1,6 +1,6 @@
 """Launcher for a checkout: `python cli.py run --pair det_attr`; the code is mtlbench/cli.py."""
 
-from mtlbench.cli import main
+from mtlbench.cli.main import main
 
 if __name__ == "__main__":
     main()

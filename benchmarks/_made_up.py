@@ -9,24 +9,49 @@ from typing import Any
 
 import numpy as np
 
-from mtlbench.enumerator import expand, plugin
+from mtlbench.plan.expand import expand
+from mtlbench.plugins import plugin
 from mtlbench.spec import FORMAT, SearchSpace, Trial
-from mtlbench.store import Store
+from mtlbench.store.store import Store
 
-STAGES = {"conv1": 24, "pool1": 24, "conv2": 64, "pool2": 64, "conv3": 96, "conv4": 96, "conv5": 64, "pool5": 64,
-          "fc6": 256, "fc7": 256}  # channels
+STAGES = {
+    "conv1": 24,
+    "pool1": 24,
+    "conv2": 64,
+    "pool2": 64,
+    "conv3": 96,
+    "conv4": 96,
+    "conv5": 64,
+    "pool5": 64,
+    "fc6": 256,
+    "fc7": 256,
+}  # channels
 STITCHED = ("pool1", "pool2", "pool5", "fc6", "fc7")
 METRICS = {  # task -> metric, one-task's mean, unit, higher is better; the first is the headline
     "semseg": [("mIoU", 14, "%", True), ("pixacc", 62, "%", True), ("fwIoU", 42, "%", True), ("IoU", 14, "%", True)],
-    "normals": [("mean", 29, "degrees", False), ("median", 22, "degrees", False), ("within_11.25", 20, "%", True),
-                ("within_22.5", 50, "%", True), ("within_30", 64, "%", True)],
+    "normals": [
+        ("mean", 29, "degrees", False),
+        ("median", 22, "degrees", False),
+        ("within_11.25", 20, "%", True),
+        ("within_22.5", 50, "%", True),
+        ("within_30", 64, "%", True),
+    ],
     "detection": [("mAP", 40, "%", True), ("AP", 40, "%", True)],
     "attributes": [("mAP", 50, "%", True), ("AP", 50, "%", True)],
-}  # fmt: skip
+}
 CATEGORIES = {"semseg": "IoU", "detection": "AP", "attributes": "AP"}  # task -> metric that is per category
-COST = {"parameters": 6e5, "flops": 5e7, "seconds": 28.0, "seconds_with_parents": 60.0, "image_visits": 4800,
-        "iterations": 1200, "step_seconds": 22.0, "evaluation_seconds": 3.0, "training_seconds": 24.0,
-        "wait_seconds": 1.0}  # fmt: skip
+COST = {
+    "parameters": 6e5,
+    "flops": 5e7,
+    "seconds": 28.0,
+    "seconds_with_parents": 60.0,
+    "image_visits": 4800,
+    "iterations": 1200,
+    "step_seconds": 22.0,
+    "evaluation_seconds": 3.0,
+    "training_seconds": 24.0,
+    "wait_seconds": 1.0,
+}
 
 
 def trials_of(space: SearchSpace, count: int) -> list[Trial]:
@@ -36,8 +61,16 @@ def trials_of(space: SearchSpace, count: int) -> list[Trial]:
     for seed in itertools.count():
         if len(keys) >= count:
             break
-        one_seed = expand(space.pair, space.arms, [seed], plugin("dataset", "rooms", {}), "", "f1f2",
-                          plugin("backbone", recipe.backbone, {}), recipe)  # fmt: skip
+        one_seed = expand(
+            space.pair,
+            space.arms,
+            [seed],
+            plugin("dataset", "rooms", {}),
+            "",
+            "f1f2",
+            plugin("backbone", recipe.backbone, {}),
+            recipe,
+        )
         keys |= {trial.key for trial in one_seed}
         found += one_seed
     return found
@@ -48,8 +81,10 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> dict[str, A
     scores, metrics = [], {}
     for task in trial.tasks:
         about = METRICS[task]
-        metrics[task] = {name: {"unit": unit, "higher_is_better": higher, "headline": place == 0}
-                         for place, (name, _, unit, higher) in enumerate(about)}  # fmt: skip
+        metrics[task] = {
+            name: {"unit": unit, "higher_is_better": higher, "headline": place == 0}
+            for place, (name, _, unit, higher) in enumerate(about)
+        }
         for subset, (name, mean, _, _) in itertools.product(("val", "test", "chance"), about):
             categories = [f"c{place}" for place in range(17)] if name == CATEGORIES.get(task) else [""]
             if subset != "chance" or trial.arm == "one-task":
@@ -57,14 +92,23 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> dict[str, A
     groups = [[task] for task in trial.tasks]
     stitched = trial.scheme.name == "cross_stitch"
     return {
-        "format": FORMAT, "key": trial.key, "backbone": trial.backbone.label, "files": {}, "scores": scores,
-        "metrics": metrics, "cost": COST, "environment": {"python": "3", "torch": "2", "device": "cpu"},
-        "architecture": [{"stage": stage, "groups": groups, "unit": stitched and stage in STITCHED}
-                         for stage in STAGES],
-        "counts": {task: {f"c{place}": 10 * 2**place for place in range(17)} if task in CATEGORIES else {}
-                   for task in trial.tasks},
+        "format": FORMAT,
+        "key": trial.key,
+        "backbone": trial.backbone.label,
+        "files": {},
+        "scores": scores,
+        "metrics": metrics,
+        "cost": COST,
+        "environment": {"python": "3", "torch": "2", "device": "cpu"},
+        "architecture": [
+            {"stage": stage, "groups": groups, "unit": stitched and stage in STITCHED} for stage in STAGES
+        ],
+        "counts": {
+            task: {f"c{place}": 10 * 2**place for place in range(17)} if task in CATEGORIES else {}
+            for task in trial.tasks
+        },
         "finished": f"2026-01-02T03:04:05.{place % 1000:03}+00:00",
-    }  # fmt: skip
+    }
 
 
 def curve_of(trial: Trial) -> list[str]:
@@ -79,8 +123,10 @@ def alphas_of(trial: Trial, rng: np.random.Generator) -> list[str]:
     for stage, receiver, giver in itertools.product(STITCHED, trial.tasks, trial.tasks):
         own = 0.9 if receiver == giver else 0.1
         lines += [f"{i},{stage},{receiver},{giver},-1,{own + 1e-5 * i}" for i in range(0, 401, 20)]
-        lines += [f"400,{stage},{receiver},{giver},{place},{value}"
-                  for place, value in enumerate(rng.normal(own, 0.02, STAGES[stage]))]  # fmt: skip
+        lines += [
+            f"400,{stage},{receiver},{giver},{place},{value}"
+            for place, value in enumerate(rng.normal(own, 0.02, STAGES[stage]))
+        ]
     return lines
 
 

@@ -26,9 +26,15 @@ from _figures import Figure
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reference.json"
 SCRIPTS: dict[str, list[str]] = {  # with the arguments that keep them short
-    "startup": [], "queue_store": ["1000"], "report_speed": ["500"], "load": [], "rendering": ["1400"], "memory": [],
-    "step": [], "tune_overhead": ["50"],
-}  # fmt: skip
+    "startup": [],
+    "queue_store": ["1000"],
+    "report_speed": ["500"],
+    "load": [],
+    "rendering": ["1400"],
+    "memory": [],
+    "step": [],
+    "tune_overhead": ["50"],
+}
 STRICT, LOOSE = 1.3, 2.5  # times worse than the reference
 
 
@@ -47,8 +53,11 @@ def main(words: list[str]) -> int:
         print(f"({time.monotonic() - start:.0f} s)")
         found |= {name: figures} if figures else {}
         broken += [] if figures else [name]
-    rows = [compared(f"{name}: {key}", figure, reference.get(name, {}).get(key))
-            for name, figures in found.items() for key, figure in figures.items()]  # fmt: skip
+    rows = [
+        compared(f"{name}: {key}", figure, reference.get(name, {}).get(key))
+        for name, figures in found.items()
+        for key, figure in figures.items()
+    ]
     print(f"\n{pd.DataFrame(rows).to_string(index=False, na_rep='')}")
     if "--write" in words:
         plain = {name: {key: figure._asdict() for key, figure in figures.items()} for name, figures in found.items()}
@@ -73,8 +82,13 @@ def run(name: str) -> dict[str, Figure]:
 
 def compared(name: str, figure: Figure, stored: Mapping[str, Any] | None) -> dict[str, str]:
     """A row of the last table."""
-    row = {"figure": name, "now": f"{figure.value:.4g} {figure.unit}", "reference": "", "times worse": "",
-           "target": figure.target}  # fmt: skip
+    row = {
+        "figure": name,
+        "now": f"{figure.value:.4g} {figure.unit}",
+        "reference": "",
+        "times worse": "",
+        "target": figure.target,
+    }
     if stored is None:
         return row | {"": "missed" if figure.missed else "new"}
     known = Figure(**stored)

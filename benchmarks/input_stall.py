@@ -1,6 +1,6 @@
 """How long training waits for its batches: some steps of a recipe on real data, with threads that make batches ahead.
 
-    python benchmarks/input_stall.py det_attr voc2008 DIR [RECIPE] [STEPS]
+python benchmarks/input_stall.py det_attr voc2008 DIR [RECIPE] [STEPS]
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ from pathlib import Path
 
 import torch
 
-from mtlbench import spaces
-from mtlbench.batches import LOADERS, training_batch
-from mtlbench.enumerator import expand, plugin, select
+from mtlbench.plan import spaces
+from mtlbench.plan.arms import select
+from mtlbench.plan.data import open_dataset
+from mtlbench.plan.expand import expand
+from mtlbench.plugins import plugin
 from mtlbench.spec import Trial
-from mtlbench.train import Record, ResumeFile, train
-from mtlbench.trial import Context, open_dataset
+from mtlbench.training.batches import training_batch
+from mtlbench.training.context import Context
+from mtlbench.training.loader import LOADERS
+from mtlbench.training.loop import Record, ResumeFile, train
 
 FASTER = 50  # than this processor, a GPU
 
@@ -53,17 +57,25 @@ def measured(trial: Trial, steps: int) -> dict[str, float]:
         seconds.append(time.perf_counter() - start)
     record = Record()
     training = train(
-        context.network(), context.tasks, lambda i: context.batches(i, steps, device, 1), trial.recipe, steps, 0,
-        record, lambda: dict.fromkeys(context.tasks, 0.0), ResumeFile(Path(os.devnull), math.inf),
-    )  # fmt: skip
+        context.network(),
+        context.tasks,
+        lambda i: context.batches(i, steps, device, 1),
+        trial.recipe,
+        steps,
+        0,
+        record,
+        lambda: dict.fromkeys(context.tasks, 0.0),
+        ResumeFile(Path(os.devnull), math.inf),
+    )
     for _ in training:
         pass
     batch, step = sum(seconds[1:]) / steps, record.training_seconds / steps
     return {
-        "step_seconds": round(step, 4), "batch_seconds_one_thread": round(batch, 4),
+        "step_seconds": round(step, 4),
+        "batch_seconds_one_thread": round(batch, 4),
         "stall": round(record.wait_seconds / record.training_seconds, 4),
         f"batches_a_step_at_{FASTER}x_with_{LOADERS}_threads": round(step / FASTER / (batch / LOADERS), 2),
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

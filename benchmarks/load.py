@@ -17,7 +17,7 @@ from typing import Any
 from _figures import Figure, tell
 from _made_up import fill, trials_of
 
-from mtlbench import spaces
+from mtlbench.plan import spaces
 
 SECONDS = 3.0  # for 10 000 trials
 TIMED = """
@@ -42,20 +42,28 @@ def main(trials: int = 10_000, folder: str = "") -> None:
         rows = [measured(root, what) for what in ("parsed", "loaded", "loaded", "loaded")]
     best = min(row["seconds"] for row in rows[1:])
     processor = min(row["processor seconds"] for row in rows[1:])
-    tell(rows, [
-        Figure(f"{trials} trials loaded", best, "s", at_most=SECONDS * count / 10_000),
-        Figure("processor time of a trial", round(1000 * processor / count, 3), "ms"),
-        Figure("loading against parsing alone", round(processor / rows[0]["processor seconds"], 2), "x"),
-        Figure("peak memory", max(row["peak MB"] for row in rows[1:]), "MB"),
-    ])  # fmt: skip
+    tell(
+        rows,
+        [
+            Figure(f"{trials} trials loaded", best, "s", at_most=SECONDS * count / 10_000),
+            Figure("processor time of a trial", round(1000 * processor / count, 3), "ms"),
+            Figure("loading against parsing alone", round(processor / rows[0]["processor seconds"], 2), "x"),
+            Figure("peak memory", max(row["peak MB"] for row in rows[1:]), "MB"),
+        ],
+    )
 
 
 def measured(root: Path, what: str) -> dict[str, Any]:
     """A row: one fresh process."""
     said = subprocess.run([sys.executable, "-c", TIMED, root, what], capture_output=True, text=True, check=True).stdout
     seconds, processor, peak, length = map(float, said.split())
-    return {"what": what, "seconds": round(seconds, 3), "processor seconds": round(processor, 3),
-            "peak MB": round(peak), "files or rows": int(length)}  # fmt: skip
+    return {
+        "what": what,
+        "seconds": round(seconds, 3),
+        "processor seconds": round(processor, 3),
+        "peak MB": round(peak),
+        "files or rows": int(length),
+    }
 
 
 if __name__ == "__main__":

@@ -23,13 +23,15 @@ import torch
 from _figures import Figure, tell
 from rich.console import Console
 
-from mtlbench import spaces
-from mtlbench.enumerator import expand, plugin, select
-from mtlbench.network import MultiTaskNet
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.plan import spaces
+from mtlbench.plan.arms import select
+from mtlbench.plan.data import prepared
+from mtlbench.plan.expand import expand
+from mtlbench.plugins import plugin
 from mtlbench.spec import Trial
-from mtlbench.study import prepared
-from mtlbench.train import Record, ResumeFile, train
-from mtlbench.trial import Context
+from mtlbench.training.context import Context
+from mtlbench.training.loop import Record, ResumeFile, train
 
 STEPS = 3
 FEW = {"train": 48, "val": 16, "test": 24}  # scenes: those of the recipe smoke
@@ -42,14 +44,25 @@ def main(size: str = "quick") -> None:
     torch.set_num_threads(1)
     rows = [measured(trial) for pair in PAPER for trial in trials_of(pair, size)]
     growth = {row["trial"]: row["training MB"] for row in rows}
-    tell(rows, [
-        *(Figure(f"{pair}: cross-stitch against both one-task networks, in training",
-                 round(growth[f"{pair} cross-stitch"] / sum(growth[name] for name in growth
-                                                            if name.startswith(f"{pair} one-task")), 3), "x")
-          for pair in PAPER),
-        Figure("largest peak", max(row["peak MB"] for row in rows), "MB"),
-        Figure("largest training against its state", max(row["training / state"] for row in rows), "x"),
-    ])  # fmt: skip
+    tell(
+        rows,
+        [
+            *(
+                Figure(
+                    f"{pair}: cross-stitch against both one-task networks, in training",
+                    round(
+                        growth[f"{pair} cross-stitch"]
+                        / sum(growth[name] for name in growth if name.startswith(f"{pair} one-task")),
+                        3,
+                    ),
+                    "x",
+                )
+                for pair in PAPER
+            ),
+            Figure("largest peak", max(row["peak MB"] for row in rows), "MB"),
+            Figure("largest training against its state", max(row["training / state"] for row in rows), "x"),
+        ],
+    )
 
 
 def trials_of(pair: str, size: str) -> list[Trial]:
@@ -57,8 +70,12 @@ def trials_of(pair: str, size: str) -> list[Trial]:
     space = spaces.load(pair)
     recipe = spaces.recipe_of(space, size)
     options: dict[str, Any] = FEW if size == "quick" else {"train": 4, "val": 1, "test": 1, "size": PAPER[pair]}
-    recipe = dataclasses.replace(recipe, init="scratch", images=min(recipe.images, 4 if size == "quick" else 2),
-                                 dataset_options={"rooms": options})  # fmt: skip
+    recipe = dataclasses.replace(
+        recipe,
+        init="scratch",
+        images=min(recipe.images, 4 if size == "quick" else 2),
+        dataset_options={"rooms": options},
+    )
     data, fingerprint, root = prepared("rooms", space.pair.tasks, recipe, None, Console(quiet=True))
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     arms = select(space.arms, [arm.name for arm in space.arms] if size == "quick" else ARMS)
@@ -78,10 +95,13 @@ def measured(trial: Trial) -> dict[str, Any]:
     state = 12 * parameters / 1e6
     task = f" {trial.tasks[0]}" if len(trial.tasks) == 1 else ""
     return {
-        "trial": f"{trial.pair} {trial.arm}{task}", "parameters": parameters, "peak MB": round(peak, 1),
-        "training MB": round(peak - before, 1), "state MB": round(state, 1),
+        "trial": f"{trial.pair} {trial.arm}{task}",
+        "parameters": parameters,
+        "peak MB": round(peak, 1),
+        "training MB": round(peak - before, 1),
+        "state MB": round(state, 1),
         "training / state": round((peak - before) / state, 2),
-    }  # fmt: skip
+    }
 
 
 def trained(trial: Trial) -> tuple[float, float, int]:
@@ -90,9 +110,16 @@ def trained(trial: Trial) -> tuple[float, float, int]:
     context = Context(trial)
     net: MultiTaskNet = context.network()
     training = train(
-        net, context.tasks, lambda i: context.batches(i, STEPS, torch.device("cpu"), 1), trial.recipe, STEPS, 0,
-        Record(), lambda: dict.fromkeys(context.tasks, 0.0), ResumeFile(Path(os.devnull), math.inf),
-    )  # fmt: skip
+        net,
+        context.tasks,
+        lambda i: context.batches(i, STEPS, torch.device("cpu"), 1),
+        trial.recipe,
+        STEPS,
+        0,
+        Record(),
+        lambda: dict.fromkeys(context.tasks, 0.0),
+        ResumeFile(Path(os.devnull), math.inf),
+    )
     for _ in training:
         pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6

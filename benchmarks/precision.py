@@ -16,18 +16,29 @@ from typing import Any
 import torch
 
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.machine import keep_memory
-from mtlbench.network import MultiTaskNet, placed
-from mtlbench.plugins import Batch
-from mtlbench.sharing.separate import Separate
+from mtlbench.contracts import Batch
+from mtlbench.nets.network import MultiTaskNet, placed
+from mtlbench.schemes.separate import Separate
+from mtlbench.system.machine import keep_memory
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.semseg import Semseg
-from mtlbench.train import gradients, optimiser
+from mtlbench.training.loop import gradients, optimiser
 
-RECIPE: dict[str, Any] = {"chunk": 0, "loss_weight": {}, "lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4,
-                          "bias_lr": 2.0, "frozen": ()}  # fmt: skip
-WAYS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "fp32 contiguous": ("fp32", True),
-        "bf16 contiguous": ("bf16", True)}  # fmt: skip
+RECIPE: dict[str, Any] = {
+    "chunk": 0,
+    "loss_weight": {},
+    "lr": 1e-3,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "bias_lr": 2.0,
+    "frozen": (),
+}
+WAYS = {
+    "fp32": ("fp32", False),
+    "bf16": ("bf16", False),
+    "fp32 contiguous": ("fp32", True),
+    "bf16 contiguous": ("bf16", True),
+}
 
 
 def main(form: str, rounds: str = "3", device: str = "cpu") -> None:

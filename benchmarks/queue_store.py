@@ -23,13 +23,14 @@ from _figures import Figure, tell
 from _made_up import result_of, trials_of
 from rich.console import Console
 
-import mtlbench.trial
-from mtlbench import spaces
-from mtlbench.display import Display
-from mtlbench.files import write
-from mtlbench.schedule import Queue, Resources, run_local
+import mtlbench.training.trial
+from mtlbench.plan import spaces
+from mtlbench.run.display import Display
+from mtlbench.run.local import run_local
+from mtlbench.run.queue import Queue, Resources
 from mtlbench.spec import Trial
-from mtlbench.store import Store
+from mtlbench.store.store import Store
+from mtlbench.system.files import write
 
 LIMIT = 10.0  # seconds for 1000 trials
 
@@ -37,15 +38,17 @@ LIMIT = 10.0  # seconds for 1000 trials
 def main(count: int = 1000) -> None:
     """Run both ways."""
     trials = list({trial.key: trial for trial in trials_of(spaces.load("det_attr"), count)}.values())[:count]
-    texts = [json.dumps(result_of(trial, place, np.random.default_rng(place)), indent=1) + "\n"
-             for place, trial in enumerate(trials)]  # fmt: skip
+    texts = [
+        json.dumps(result_of(trial, place, np.random.default_rng(place)), indent=1) + "\n"
+        for place, trial in enumerate(trials)
+    ]
     results = dict(zip([trial.key for trial in trials], texts, strict=True))
 
     def empty_trial(trial: Trial, folder: Path, parents: object, errand: object) -> Iterator[float]:
         write(folder / "result.json", results[folder.name])
         yield 1.0
 
-    mtlbench.trial.run_trial = empty_trial
+    mtlbench.training.trial.run_trial = empty_trial
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder), create=True)
@@ -58,11 +61,14 @@ def main(count: int = 1000) -> None:
         timed(rows, "bare: the same two files", lambda: bare(Path(folder) / "bare", trials, texts))
     seconds = sum(row["seconds"] for row in rows[:-1])
     processor = sum(row["processor seconds"] for row in rows[:-1])
-    tell(rows, [
-        Figure(f"{count} empty trials", round(seconds, 3), "s", at_most=LIMIT * count / 1000),
-        Figure("processor time of one", round(1000 * processor / count, 3), "ms"),
-        Figure("against bare files", round(processor / rows[-1]["processor seconds"], 2), "x"),
-    ])  # fmt: skip
+    tell(
+        rows,
+        [
+            Figure(f"{count} empty trials", round(seconds, 3), "s", at_most=LIMIT * count / 1000),
+            Figure("processor time of one", round(1000 * processor / count, 3), "ms"),
+            Figure("against bare files", round(processor / rows[-1]["processor seconds"], 2), "x"),
+        ],
+    )
 
 
 def timed(rows: list[dict[str, Any]], what: str, work: Callable[[], Any]) -> Any:
@@ -71,8 +77,9 @@ def timed(rows: list[dict[str, Any]], what: str, work: Callable[[], Any]) -> Any
     made = work()
     after = resource.getrusage(resource.RUSAGE_SELF)
     processor = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    rows.append({"part": what, "seconds": round(time.perf_counter() - wall, 3),
-                 "processor seconds": round(processor, 3)})  # fmt: skip
+    rows.append(
+        {"part": what, "seconds": round(time.perf_counter() - wall, 3), "processor seconds": round(processor, 3)}
+    )
     return made
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from _figures import Figure, tell
 
-from mtlbench.data.rooms import Rooms, scenes
-from mtlbench.machine import cores
+from mtlbench.datasets.rooms import Rooms, scenes
+from mtlbench.system.machine import cores
 
 ALONE = 200  # scenes
 TARGET = 500.0  # images a second, two cores
@@ -44,11 +44,14 @@ def main(train: int = 2400) -> None:
     ]
     each = [row["processor seconds"] / row["images"] for row in rows]
     print(f"digest of the {ALONE} images and labels: {digest.hexdigest()[:16]}")
-    tell(rows, [
-        Figure("rendering", round(images / whole["seconds"]), "images/s", at_least=TARGET),
-        Figure("processor time of an image", round(1000 * each[0], 3), "ms"),
-        Figure("prepare against rendering alone, processor time", round(each[1] / each[0], 3), "x"),
-    ])  # fmt: skip
+    tell(
+        rows,
+        [
+            Figure("rendering", round(images / whole["seconds"]), "images/s", at_least=TARGET),
+            Figure("processor time of an image", round(1000 * each[0], 3), "ms"),
+            Figure("prepare against rendering alone, processor time", round(each[1] / each[0], 3), "x"),
+        ],
+    )
 
 
 def timed(work: Any) -> tuple[dict[str, float], Any]:

@@ -13,16 +13,17 @@ import sys
 import pandas as pd
 
 from mtlbench import load_results
-from mtlbench.choice import rank_correlation
-from mtlbench.enumerator import parse_seeds
-from mtlbench.inference import intervals
-from mtlbench.stats import newest, relative_change
+from mtlbench.analysis.choice import rank_correlation
+from mtlbench.analysis.frame import relative_change
+from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.selection import newest
+from mtlbench.plan.expand import parse_seeds
 
 
 def main() -> None:
     """Compare two sets of seeds of one results folder."""
     results, pair, *sets = sys.argv[1:]
-    frame, note = newest(load_results(results), pair)
+    frame, note = newest(load_results(results).frame, pair)
     first, fresh = (frame[frame["seed"].isin(parse_seeds(seeds))] for seeds in sets)
     changes = [intervals(relative_change(part)).set_index(["task", "arm"]) for part in (first, fresh)]
     both = [change[["mean", "low", "high"]] for change in changes]

@@ -22,13 +22,13 @@ from _figures import Figure, tell
 from _made_up import fill, trials_of
 from matplotlib.figure import Figure as Canvas
 
-from mtlbench import spaces
 from mtlbench.errors import UserError
-from mtlbench.paper_tables import TABLES, paper_table
+from mtlbench.plan import spaces
 from mtlbench.plugins import create, names
-from mtlbench.report import report
-from mtlbench.store import Results, Store
-from mtlbench.tables import results_table
+from mtlbench.report.paper_tables import TABLES, paper_table
+from mtlbench.report.report import report
+from mtlbench.report.results_table import results_table
+from mtlbench.store.results import Results, load_results
 
 PART_SECONDS = 5.0  # of one table or figure from 500 trials
 Row = dict[str, Any]
@@ -62,15 +62,17 @@ def figure(name: str, results: Results, root: Path) -> None:
 
 def parts(root: Path) -> list[Row]:
     """Every part, in an order in which each finds loaded what is not its own."""
-    results = Store(root).load()
+    results = load_results(root)
     work: dict[str, Callable[[], Any]] = {
-        "load": lambda: results.frame, "failures": lambda: results.failures, "curves read": lambda: results.curves,
+        "load": lambda: results.frame,
+        "failures": lambda: results.failures,
+        "curves read": lambda: results.curves,
         "alphas read": lambda: results.alphas,
         "table": lambda: results_table(results.frame, failures=results.failures),
         **{f"table {number}": lambda number=number: paper_table(number, results, paper=True) for number in TABLES},
         **{name: lambda name=name: figure(name, results, root) for name in names("figure")},
         "report": lambda: report(results, root / "report.html"),
-    }  # fmt: skip
+    }
     return [timed(what, one) for what, one in work.items()]
 
 
@@ -83,12 +85,15 @@ def main(trials: int = 500, space: str = "semseg_sn", folder: str = "") -> None:
         commands = [command(root, *words) for words in (["table"], ["plot", "all"], ["report"])]
     seconds = {row["part"]: row["processor seconds"] for row in rows if "processor seconds" in row}
     shown = {part: one for part, one in seconds.items() if part not in ("load", "failures", "report")}
-    tell(rows + commands, [
-        Figure("slowest table or figure", max(shown.values()), "s", at_most=PART_SECONDS * max(1.0, found / 500)),
-        Figure("report", seconds["report"], "s"),
-        Figure("report against all tables and figures", round(seconds["report"] / sum(shown.values()), 2), "x"),
-        *(Figure(row["part"], row["processor seconds"], "s") for row in commands),
-    ])  # fmt: skip
+    tell(
+        rows + commands,
+        [
+            Figure("slowest table or figure", max(shown.values()), "s", at_most=PART_SECONDS * max(1.0, found / 500)),
+            Figure("report", seconds["report"], "s"),
+            Figure("report against all tables and figures", round(seconds["report"] / sum(shown.values()), 2), "x"),
+            *(Figure(row["part"], row["processor seconds"], "s") for row in commands),
+        ],
+    )
 
 
 if __name__ == "__main__":

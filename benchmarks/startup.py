@@ -22,34 +22,53 @@ from _figures import Figure, tell
 from _made_up import fill
 from rich.console import Console
 
-from mtlbench import cli, spaces
-from mtlbench.enumerator import expand, plugin
-from mtlbench.study import prepared
+from mtlbench.cli.main import main as program
+from mtlbench.plan import spaces
+from mtlbench.plan.data import prepared
+from mtlbench.plan.expand import expand
+from mtlbench.plugins import plugin
 
 HELP_SECONDS = 0.3
 HEAVY = ("torch", "torchvision", "ray", "pandas", "matplotlib", "seaborn", "scipy", "cv2", "numpy")
 STUDY = ["run", "--pair", "semseg_sn", "--recipe", "smoke", "--all-splits"]
-CALLS = [["--version"], ["list", "recipes"], ["list", "arms"], ["list", "schemes"], ["list", "figures"],
-         ["new", "scheme", "mine"], ["data", "prepare", "rooms"], [*STUDY, "--dry-run"], STUDY, ["status"], ["clean"],
-         ["table"], ["table", "5"], ["plot", "figure2"], ["report"]]  # fmt: skip
+CALLS = [
+    ["--version"],
+    ["list", "recipes"],
+    ["list", "arms"],
+    ["list", "schemes"],
+    ["list", "figures"],
+    ["new", "scheme", "mine"],
+    ["data", "prepare", "rooms"],
+    [*STUDY, "--dry-run"],
+    STUDY,
+    ["status"],
+    ["clean"],
+    ["table"],
+    ["table", "5"],
+    ["plot", "figure2"],
+    ["report"],
+]
 IN_STORE = {"run", "status", "clean", "table", "plot", "report"}  # commands that take --results
 
 
 def main() -> None:
     """Every `--help`, then the calls."""
     bare = min(run("-c", "pass")[0] for _ in range(5))
-    rows = [helped(words) for words in ([], *commands(cli.main))]
+    rows = [helped(words) for words in ([], *commands(program))]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         finish(Path(folder, "results"))
         calls = [called(words) for words in CALLS]
     first, slowest = rows[0]["seconds"], max(row["seconds"] for row in rows)
-    tell(rows + calls, [
-        Figure("mtlbench --help", first, "s", at_most=HELP_SECONDS),
-        Figure("slowest --help", slowest, "s", at_most=HELP_SECONDS),
-        Figure("mtlbench --help against an empty script", round(first / bare, 2), "x"),
-        *(Figure(f"mtlbench {row['command']}", row["processor seconds"], "s") for row in calls),
-    ])  # fmt: skip
+    tell(
+        rows + calls,
+        [
+            Figure("mtlbench --help", first, "s", at_most=HELP_SECONDS),
+            Figure("slowest --help", slowest, "s", at_most=HELP_SECONDS),
+            Figure("mtlbench --help against an empty script", round(first / bare, 2), "x"),
+            *(Figure(f"mtlbench {row['command']}", row["processor seconds"], "s") for row in calls),
+        ],
+    )
 
 
 def commands(group: click.Group) -> list[list[str]]:

@@ -27,16 +27,19 @@ from _figures import Figure, tell
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mtlbench import spaces
-from mtlbench.batches import Scaled, to_device, training_batch
-from mtlbench.enumerator import expand, plugin
-from mtlbench.layers import RegionPool
-from mtlbench.machine import keep_memory
-from mtlbench.network import placed, upsample
-from mtlbench.plugins import Batch, Sample, find
+from mtlbench.contracts import Batch, Sample
+from mtlbench.nets.layers import RegionPool
+from mtlbench.nets.network import placed, upsample
+from mtlbench.plan import spaces
+from mtlbench.plan.expand import expand
+from mtlbench.plugins import find, plugin
 from mtlbench.spec import Trial
-from mtlbench.train import Record, ResumeFile, gradients, total_loss, train
-from mtlbench.trial import network_of, tasks_of, view_of
+from mtlbench.system.machine import keep_memory
+from mtlbench.training.batches import training_batch
+from mtlbench.training.context import network_of, tasks_of, view_of
+from mtlbench.training.loader import to_device
+from mtlbench.training.loop import Record, ResumeFile, gradients, total_loss, train
+from mtlbench.training.samples import Scaled
 
 CLASSES = {"semseg": 17, "normals": 0, "detection": 10, "attributes": 24}
 SIZES = {"fcn": (480, 640), "roi": (375, 500)}  # of the published data sets' images
@@ -70,8 +73,10 @@ class Noise:
         corner = rng.uniform(0, 0.5, (4 + 500, 2))
         edges = np.concatenate([corner, corner + rng.uniform(0.2, 0.5, corner.shape)], axis=1)
         boxes = (edges * [width, height, width, height]).astype(np.float32)
-        labels = {"detection": rng.integers(0, CLASSES["detection"], 4, dtype=np.uint8),
-                  "attributes": rng.integers(0, 2, (4, CLASSES["attributes"]), dtype=np.uint8)}  # fmt: skip
+        labels = {
+            "detection": rng.integers(0, CLASSES["detection"], 4, dtype=np.uint8),
+            "attributes": rng.integers(0, 2, (4, CLASSES["attributes"]), dtype=np.uint8),
+        }
         return Sample(image, labels, boxes[:4], None, np.concatenate([boxes[:4] + 1, boxes[4:]]))
 
 
@@ -99,9 +104,13 @@ class Arm:
 
     def __init__(self, trial: Trial, subset: Noise, device: torch.device) -> None:
         self.trial, self.device = trial, device
-        known = {name: {"categories": tuple(map(str, range(CLASSES[name]))),
-                        "facts": find("task", name).fit(tuple(map(str, range(CLASSES[name]))), subset)}
-                 for name in trial.tasks}  # fmt: skip
+        known = {
+            name: {
+                "categories": tuple(map(str, range(CLASSES[name]))),
+                "facts": find("task", name).fit(tuple(map(str, range(CLASSES[name]))), subset),
+            }
+            for name in trial.tasks
+        }
         self.tasks = tasks_of(trial, known)
         self.net = placed(network_of(trial, self.tasks, ()), device)
         view, recipe = view_of(trial), trial.recipe
@@ -115,9 +124,16 @@ class Arm:
 
     def _steps(self) -> Iterator[float]:
         return train(
-            self.net, self.tasks, lambda i: (batch for batch in itertools.repeat(self.batch)), self.trial.recipe, STEPS,
-            0, Record(), lambda: dict.fromkeys(self.tasks, 0.0), ResumeFile(Path(os.devnull), math.inf),
-        )  # fmt: skip
+            self.net,
+            self.tasks,
+            lambda i: (batch for batch in itertools.repeat(self.batch)),
+            self.trial.recipe,
+            STEPS,
+            0,
+            Record(),
+            lambda: dict.fromkeys(self.tasks, 0.0),
+            ResumeFile(Path(os.devnull), math.inf),
+        )
 
     def step(self) -> None:
         """One step of the training loop, its update included."""
@@ -236,22 +252,33 @@ def study(size: str, pair: str, rounds: int, device: torch.device) -> tuple[list
     steps, floors, sums = measure(arms, rounds, device)
     alone = [label for label, arm in arms.items() if len(arm.trial.tasks) == 1]
     both = [sum(times) for times in zip(*(steps[label] for label in alone), strict=True)]
-    rows: list[dict[str, object]] = [{
-        "sizes": size, "pair": pair, "arm": label, "ms": round(1000 * statistics.median(steps[label]), 1),
-        "images/s": round(len(arm.batch.images) / statistics.median(steps[label]), 1),
-        "/ floor": round(ratio(steps[label], floors[label]), 2),
-        "/ one-task": "" if label in alone else round(ratio(steps[label], both), 2),
-        "/ its parts": round(ratio(steps[label], sums[label]), 2) if not arm.net.units else "",
-        "parameters": sum(p.numel() for p in arm.net.parameters()),
-    } for label, arm in arms.items()]  # fmt: skip
+    rows: list[dict[str, object]] = [
+        {
+            "sizes": size,
+            "pair": pair,
+            "arm": label,
+            "ms": round(1000 * statistics.median(steps[label]), 1),
+            "images/s": round(len(arm.batch.images) / statistics.median(steps[label]), 1),
+            "/ floor": round(ratio(steps[label], floors[label]), 2),
+            "/ one-task": "" if label in alone else round(ratio(steps[label], both), 2),
+            "/ its parts": round(ratio(steps[label], sums[label]), 2) if not arm.net.units else "",
+            "parameters": sum(p.numel() for p in arm.net.parameters()),
+        }
+        for label, arm in arms.items()
+    ]
     splits = [ratio(steps[label], sums[label]) for label in arms if label.startswith("split-")]
     return rows, [
-        Figure(f"{size} {pair}: largest step / floor", max(ratio(steps[a], floors[a]) for a in arms), "x",
-               LIMITS[size]),
-        Figure(f"{size} {pair}: cross-stitch / its one-task steps", ratio(steps["cross-stitch"], both), "x",
-               1.02 if size == "paper" else None),
+        Figure(
+            f"{size} {pair}: largest step / floor", max(ratio(steps[a], floors[a]) for a in arms), "x", LIMITS[size]
+        ),
+        Figure(
+            f"{size} {pair}: cross-stitch / its one-task steps",
+            ratio(steps["cross-stitch"], both),
+            "x",
+            1.02 if size == "paper" else None,
+        ),
         Figure(f"{size} {pair}: largest Split / its parts", max(splits), "x", 1.1),
-    ]  # fmt: skip
+    ]
 
 
 def main(size: str = "both", pair: str = "both", rounds: str = "", device: str = "cpu") -> None:

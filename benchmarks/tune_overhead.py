@@ -34,10 +34,10 @@ class Watcher:
 
 def ours(count: int) -> float:
     """Seconds for `count` trials that do nothing but bring an empty result to the store."""
-    from mtlbench.ray_executor import TrialActor, ray, run_ray  # it tells Ray things that must come before its import
-    from mtlbench.schedule import Queue, Resources
+    from mtlbench.run.queue import Queue, Resources
+    from mtlbench.run.ray_executor import TrialActor, ray, run_ray
     from mtlbench.spec import Plugin, Trial
-    from mtlbench.store import Store
+    from mtlbench.store.store import Store
 
     class EmptyActor(TrialActor):
         def working(self, config: dict[str, Any]) -> Iterator[float]:
@@ -48,9 +48,28 @@ def ours(count: int) -> float:
 
     nothing = Plugin("nothing")
     trials = [
-        Trial("pair", "arm", seed, "recipe", ("task",), {"task": 1}, "fcn", nothing, "", "", nothing, nothing, {}, 1, 0,
-              seed, False, ()) for seed in range(count)
-    ]  # fmt: skip
+        Trial(
+            "pair",
+            "arm",
+            seed,
+            "recipe",
+            ("task",),
+            {"task": 1},
+            "fcn",
+            nothing,
+            "",
+            "",
+            nothing,
+            nothing,
+            {},
+            1,
+            0,
+            seed,
+            False,
+            (),
+        )
+        for seed in range(count)
+    ]
     with tempfile.TemporaryDirectory() as folder:
         queue = Queue(trials, (), lambda trial: 1.0)
         start = time.perf_counter()
@@ -69,9 +88,10 @@ def stock(count: int) -> float:
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     with tempfile.TemporaryDirectory() as folder:
         results = tune.Tuner(
-            lambda config: tune.report({"number": 1}), param_space={"i": tune.grid_search(list(range(count)))},
+            lambda config: tune.report({"number": 1}),
+            param_space={"i": tune.grid_search(list(range(count)))},
             run_config=tune.RunConfig(verbose=0, storage_path=folder),
-        ).fit()  # fmt: skip
+        ).fit()
         assert len(results) == count and not results.errors
     ray.shutdown()
     return time.perf_counter() - start
@@ -87,10 +107,13 @@ def main() -> None:
     for side in ("ours", "stock"):
         done = subprocess.run([sys.executable, __file__, str(count), side], check=True, capture_output=True, text=True)
         seconds[side] = float(done.stdout.split()[-1])
-    tell([{"side": side, "trials": count, "seconds": round(taken, 2)} for side, taken in seconds.items()], [
-        Figure(f"{count} empty trials through Ray", round(seconds["ours"], 2), "s"),
-        Figure("against stock Ray Tune", round(seconds["ours"] / seconds["stock"], 3), "x", at_most=1.0),
-    ])  # fmt: skip
+    tell(
+        [{"side": side, "trials": count, "seconds": round(taken, 2)} for side, taken in seconds.items()],
+        [
+            Figure(f"{count} empty trials through Ray", round(seconds["ours"], 2), "s"),
+            Figure("against stock Ray Tune", round(seconds["ours"] / seconds["stock"], 3), "x", at_most=1.0),
+        ],
+    )
 
 
 if __name__ == "__main__":

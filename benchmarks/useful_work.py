@@ -24,15 +24,22 @@ def main() -> None:
     start = time.perf_counter()
     subprocess.run(command, check=True)
     wall = time.perf_counter() - start
-    costs = load_results(results).query("subset == 'cost'").drop_duplicates(["key", "metric"])
+    costs = load_results(results).frame.query("subset == 'cost'").drop_duplicates(["key", "metric"])
     sums = costs.groupby("metric")["value"].sum()
     useful = sums["step_seconds"] + sums["evaluation_seconds"]
     cores = os.cpu_count() or 1
-    print(json.dumps({
-        "trials": int(costs["key"].nunique()), "cores": cores, "wall_seconds": round(wall, 1),
-        "useful_cpu_seconds": round(useful, 1), "useful_share": round(useful / (cores * wall), 3),
-        "evaluation_share": round(sums["evaluation_seconds"] / useful, 3),
-    }))  # fmt: skip
+    print(
+        json.dumps(
+            {
+                "trials": int(costs["key"].nunique()),
+                "cores": cores,
+                "wall_seconds": round(wall, 1),
+                "useful_cpu_seconds": round(useful, 1),
+                "useful_share": round(useful / (cores * wall), 3),
+                "evaluation_share": round(sums["evaluation_seconds"] / useful, 3),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -92,8 +92,18 @@ WEIGHTINGS = ("fixed", "uncertainty")
 # Fields that are younger than the format: at their defaults they are no part of a key, and older results stay valid.
 ADDED = {"weighting": "fixed"}
 # The last ones stand in the trial itself.
-NOT_IDENTITY = ("name", "gpu_hours", "sources", "iterations", "extra_iterations", "extra_lr", "init",
-                "backbone", "backbone_options", "dataset_options")  # fmt: skip
+NOT_IDENTITY = (
+    "name",
+    "gpu_hours",
+    "sources",
+    "iterations",
+    "extra_iterations",
+    "extra_lr",
+    "init",
+    "backbone",
+    "backbone_options",
+    "dataset_options",
+)
 
 
 @dataclass(frozen=True)
@@ -174,13 +184,24 @@ class Trial:
 
     def identity(self) -> Options:
         """All that can change this trial's numbers; names, paths and devices are absent."""
-        plugin = {k: {"name": p.name, "options": p.options, "version": p.version}
-                  for k, p in zip(KINDS, self.plugins, strict=True)}  # fmt: skip
+        plugin = {
+            k: {"name": p.name, "options": p.options, "version": p.version}
+            for k, p in zip(KINDS, self.plugins, strict=True)
+        }
         return {
-            "format": FORMAT, "tasks": list(self.tasks), "task_versions": self.task_versions, "form": self.form,
-            **plugin, "fingerprint": self.fingerprint, "recipe": self.recipe, "iterations": self.iterations,
-            "first": self.first, "seed": self.net_seed, "average": self.average, "parents": list(self.parents),
-        }  # fmt: skip
+            "format": FORMAT,
+            "tasks": list(self.tasks),
+            "task_versions": self.task_versions,
+            "form": self.form,
+            **plugin,
+            "fingerprint": self.fingerprint,
+            "recipe": self.recipe,
+            "iterations": self.iterations,
+            "first": self.first,
+            "seed": self.net_seed,
+            "average": self.average,
+            "parents": list(self.parents),
+        }
 
     @property
     def key(self) -> str:

@@ -2,10 +2,9 @@
 
 from dataclasses import replace
 
-from mtlbench import spaces
-from mtlbench.enumerator import cross_stitch, mtl_shared, one_task
+from mtlbench.authoring import cross_stitch, load_space, mtl_shared, one_task
 
-SEMSEG_SN = spaces.load("semseg_sn")
+SEMSEG_SN = load_space("semseg_sn")
 STARTS = ("0.1", "0.5", "0.7", "0.9")  # alpha_s; alpha_d makes it convex (Table 1)
 RATES = (1, 10, 100, 1000, 10_000)  # over the network's; Table 2, and one more: "even higher made the loss diverge"
 WIDTHS = {"1-16": 1 / 16, "1-4": 1 / 4, "1-1": 1.0}  # of MTL-shared's latent layer over fc7 (Ours)

@@ -2,11 +2,10 @@
 
 from dataclasses import replace
 
-from mtlbench import spaces
-from mtlbench.enumerator import cross_stitch, mtl_shared, one_task
+from mtlbench.authoring import cross_stitch, load_space, mtl_shared, one_task
 
 SPACE = replace(
-    spaces.load("det_attr"),
+    load_space("det_attr"),
     arms=(
         one_task(),
         cross_stitch(False, "cross-stitch-per-layer"),

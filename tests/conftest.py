@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from processes import process_ids
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -19,3 +22,10 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["MTLBENCH_CACHE"]
     else:
         os.environ["MTLBENCH_CACHE"] = before
+
+
+@pytest.fixture
+def mark() -> Iterator[str]:
+    yield (text := f"MTLBENCH_TEST_{uuid.uuid4().hex}")
+    for process in process_ids(text, -1):
+        os.kill(process, signal.SIGKILL)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlbench.plugins import Stage
-from mtlbench.sharing.cross_stitch import CrossStitch
-from mtlbench.sharing.separate import Separate
-from mtlbench.sharing.split import Split
+from mtlbench.contracts import Stage
+from mtlbench.schemes.cross_stitch import CrossStitch
+from mtlbench.schemes.separate import Separate
+from mtlbench.schemes.split import Split
 
 
 class Units(Separate):
@@ -148,8 +148,13 @@ class NumberPenalty(Separate):
 
 class DetachedPenalty(Separate):
     def penalty(self, columns: dict[str, dict[str, nn.Module]]) -> Any:
-        return next(columns["fc7"]["attributes" if "attributes" in columns["fc7"] else "semseg"].parameters()
-                    ).detach().sum() if len(columns["fc7"]) > 1 else None  # fmt: skip
+        return (
+            next(columns["fc7"]["attributes" if "attributes" in columns["fc7"] else "semseg"].parameters())
+            .detach()
+            .sum()
+            if len(columns["fc7"]) > 1
+            else None
+        )
 
 
 class Misnamed(Separate):

@@ -8,17 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from mtlbench import spaces
-from mtlbench.batches import View
-from mtlbench.enumerator import expand, plugin, select
-from mtlbench.new import new
-from mtlbench.plugins import Sample, from_file
+from mtlbench.authoring.new import new
+from mtlbench.contracts import Sample
+from mtlbench.plan import spaces
+from mtlbench.plan.arms import select
+from mtlbench.plan.data import open_dataset
+from mtlbench.plan.expand import expand
+from mtlbench.plugins import from_file, plugin
 from mtlbench.spec import Trial
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
 from mtlbench.tasks.normals import Normals
 from mtlbench.tasks.semseg import Semseg
-from mtlbench.trial import open_dataset
+from mtlbench.training.samples import View
 
 CODES = [[0.0, 0.0, 1.0], [0.7, 0.0, 0.714], [0.0, 0.7, 0.714], [-0.7, 0.0, 0.714]]
 
@@ -40,9 +42,10 @@ def box_sample(seed: int, size: int = 64) -> Sample:
     return Sample(
         rng.integers(0, 256, (size, size, 3), dtype=np.uint8),
         {"detection": rng.integers(0, 2, 3), "attributes": rng.integers(0, 2, (3, 4)).astype(np.uint8)},
-        np.concatenate([corner, corner + 24], axis=1), np.zeros(3, dtype=bool),
+        np.concatenate([corner, corner + 24], axis=1),
+        np.zeros(3, dtype=bool),
         np.concatenate([proposals, proposals + rng.uniform(15, 30, (40, 2)).astype(np.float32)], axis=1),
-    )  # fmt: skip
+    )
 
 
 def dense_tasks() -> dict[str, Any]:

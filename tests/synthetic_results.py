@@ -19,14 +19,27 @@ METRICS = {  # task -> metric, mean of one-task, unit, higher is better; the fir
     "attributes": [("mAP", 51.0, "%", True), ("attributes", 17.0, "", True)],
     "semseg": [("mIoU", 38.0, "%", True), ("pixacc", 71.0, "%", True), ("fwIoU", 57.0, "%", True)],
     "normals": [
-        ("mean", 24.0, "degrees", False), ("median", 17.0, "degrees", False), ("within_11.25", 33.0, "%", True),
-        ("within_22.5", 60.0, "%", True), ("within_30", 72.0, "%", True),
+        ("mean", 24.0, "degrees", False),
+        ("median", 17.0, "degrees", False),
+        ("within_11.25", 33.0, "%", True),
+        ("within_22.5", 60.0, "%", True),
+        ("within_30", 72.0, "%", True),
     ],
-}  # fmt: skip
+}
 TASKS = {"det_attr": ("detection", "attributes"), "semseg_sn": ("normals", "semseg")}
-EFFECTS = {"split-conv2": 0.5, "split-conv3": 2.5, "split-conv4": 3.0, "split-conv5": 1.0, "split-fc6": -0.5,
-           "split-fc7": -2.0, "split-fc8": -3.5, "ensemble": 2.5, "one-task-longer": 0.8, "mtl-shared": -5.0,
-           "cross-stitch": 3.5}  # fmt: skip
+EFFECTS = {
+    "split-conv2": 0.5,
+    "split-conv3": 2.5,
+    "split-conv4": 3.0,
+    "split-conv5": 1.0,
+    "split-fc6": -0.5,
+    "split-fc7": -2.0,
+    "split-fc8": -3.5,
+    "ensemble": 2.5,
+    "one-task-longer": 0.8,
+    "mtl-shared": -5.0,
+    "cross-stitch": 3.5,
+}
 
 
 def results_frame(
@@ -66,13 +79,21 @@ def results_frame(
                     if unit == "%":
                         rows.append((*head, task, "test", "AP", False, "chair", 33.0, "%", True, finished, setting))
                 copies = len(tasks) * (2 if arm == "ensemble" else 1)
-                costs = {"parameters": 1.5e6 * copies, "flops": 2.5e8 * copies, "seconds": 20.0 + seed,
-                         "seconds_with_parents": 40.0 + seed, "image_visits": 2.4e4, "iterations": 1500}  # fmt: skip
+                costs = {
+                    "parameters": 1.5e6 * copies,
+                    "flops": 2.5e8 * copies,
+                    "seconds": 20.0 + seed,
+                    "seconds_with_parents": 40.0 + seed,
+                    "image_visits": 2.4e4,
+                    "iterations": 1500,
+                }
                 task = tasks[0] if len(tasks) == 1 else ""
                 for metric, value in costs.items():
                     rows.append((*head, task, "cost", metric, False, "", value, "", False, finished, setting))
-    columns = ("pair dataset backbone recipe arm seed key task subset metric headline category value unit"
-               " higher_is_better finished setting").split()  # fmt: skip
+    columns = (
+        "pair dataset backbone recipe arm seed key task subset metric headline category value unit"
+        " higher_is_better finished setting"
+    ).split()
     return pd.DataFrame(rows, columns=columns)
 
 

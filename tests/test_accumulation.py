@@ -9,14 +9,16 @@ import pytest
 import torch
 from samples import box_sample, box_tasks, dense_sample, dense_tasks, view
 
-from mtlbench import spaces
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.batches import Scaled, parts, training_batch
-from mtlbench.network import MultiTaskNet
-from mtlbench.plugins import Batch
-from mtlbench.sharing.cross_stitch import CrossStitch
+from mtlbench.contracts import Batch
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.plan import spaces
+from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.spec import identity_of
-from mtlbench.train import evaluate, gradients
+from mtlbench.training.batches import parts, training_batch
+from mtlbench.training.evaluation import evaluate
+from mtlbench.training.loop import gradients
+from mtlbench.training.samples import Scaled
 
 IMAGES = 5
 SAMPLES = {"fcn": [dense_sample(seed) for seed in range(IMAGES)], "roi": [box_sample(seed) for seed in range(IMAGES)]}
@@ -99,8 +101,9 @@ def test_bfloat16_computes_roughly_the_same_and_trains_float32_weights(form: str
         net = net_of(form, precision=precision)
         outputs[precision] = {name: x.detach() for name, x in net(batch.images, batch.regions).items()}
         found(net, form, batch, 0)
-        assert all(p.dtype == torch.float32 and p.grad is not None and p.grad.dtype == torch.float32
-                   for p in net.parameters())  # fmt: skip
+        assert all(
+            p.dtype == torch.float32 and p.grad is not None and p.grad.dtype == torch.float32 for p in net.parameters()
+        )
     for name, exact in outputs["fp32"].items():
         reduced = outputs["bf16"][name]
         assert reduced.dtype == torch.float32 and not reduced.equal(exact)

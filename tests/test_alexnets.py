@@ -13,19 +13,25 @@ from torch import Tensor, nn
 
 from mtlbench.backbones.alexnet import Alexnet
 from mtlbench.backbones.caffenet import Caffenet
+from mtlbench.contracts import Backbone
 from mtlbench.errors import UserError
-from mtlbench.network import MultiTaskNet
-from mtlbench.plugins import Backbone
-from mtlbench.sharing.cross_stitch import CrossStitch
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.tasks.semseg import Semseg
 
 State = dict[str, Tensor]
 FORMS = pytest.mark.parametrize("form", ["fcn", "roi"])
 BACKBONES = pytest.mark.parametrize("cls", [Caffenet, Alexnet])
 CAFFE_SHAPES = {
-    "conv1": (96, 3, 11, 11), "conv2": (256, 48, 5, 5), "conv3": (384, 256, 3, 3), "conv4": (384, 192, 3, 3),
-    "conv5": (256, 192, 3, 3), "fc6": (4096, 9216), "fc7": (4096, 4096), "fc8": (1000, 4096),
-}  # fmt: skip
+    "conv1": (96, 3, 11, 11),
+    "conv2": (256, 48, 5, 5),
+    "conv3": (384, 256, 3, 3),
+    "conv4": (384, 192, 3, 3),
+    "conv5": (256, 192, 3, 3),
+    "fc6": (4096, 9216),
+    "fc7": (4096, 4096),
+    "fc8": (1000, 4096),
+}
 REGION = torch.tensor([[0.0, 0, 0, 193, 193]])  # pixels 0 to 192, both counted
 
 
@@ -212,8 +218,11 @@ def test_a_file_with_other_names_is_refused_by_name(alexnet: nn.Module, caffe_st
 @FORMS
 @pytest.mark.parametrize("options", [{"width": 0.5}, {"fc": 512}, {"small": True}])
 def test_a_network_narrower_than_the_file_is_refused_by_shape(caffe_state: State, form: str, options: Any) -> None:
-    first = {"width": r"conv1\.weight is 96 3 11 11, here 48 3 11 11", "fc": r"fc6\.weight is 4096 9216, here 512 9216",
-             "small": r"conv1\.weight is 96 3 11 11, here 96 3 5 5"}[next(iter(options))]  # fmt: skip
+    first = {
+        "width": r"conv1\.weight is 96 3 11 11, here 48 3 11 11",
+        "fc": r"fc6\.weight is 4096 9216, here 512 9216",
+        "small": r"conv1\.weight is 96 3 11 11, here 96 3 5 5",
+    }[next(iter(options))]
     with pytest.raises(UserError, match=rf"does not fit .*caffenet in form {form}.*: other shapes: {first}"):
         Caffenet(form, **options).adapted(caffe_state)
     if "small" not in options:

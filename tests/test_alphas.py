@@ -49,24 +49,32 @@ def made(frame: pd.DataFrame, found: list[Any]) -> WithAlphas:
 
 
 def random_results(
-    starts: Mapping[str, float], pair: str = "semseg_sn", seeds: Sequence[int] = (0, 1, 2),
+    starts: Mapping[str, float],
+    pair: str = "semseg_sn",
+    seeds: Sequence[int] = (0, 1, 2),
     widths: Mapping[str, int] = WIDTHS,
-) -> WithAlphas:  # fmt: skip
+) -> WithAlphas:
     frame = results_frame(pair, arms=("one-task", *starts), seeds=seeds)
     found = []
     for (arm, own), seed, (stage, width) in itertools.product(starts.items(), seeds, widths.items()):
         rng = np.random.default_rng([seed, *map(ord, arm + stage)])
         others = (1 - own) / (len(TASKS[pair]) - 1)
-        end = {(receiver, giver): rng.normal(own if receiver == giver else others, 0.05, width)
-               for receiver, giver in itertools.product(TASKS[pair], repeat=2)}  # fmt: skip
+        end = {
+            (receiver, giver): rng.normal(own if receiver == giver else others, 0.05, width)
+            for receiver, giver in itertools.product(TASKS[pair], repeat=2)
+        }
         found += rows(frame, arm, seed, stage, end, own)
     return made(frame, found)
 
 
 def level(own: tuple[float, float], other: tuple[float, float]) -> Matrix:
     """One unit: alpha_s and alpha_d of normals, then of semseg."""
-    return {("normals", "normals"): [own[0]], ("normals", "semseg"): [other[0]],
-            ("semseg", "semseg"): [own[1]], ("semseg", "normals"): [other[1]]}  # fmt: skip
+    return {
+        ("normals", "normals"): [own[0]],
+        ("normals", "semseg"): [other[0]],
+        ("semseg", "semseg"): [own[1]],
+        ("semseg", "normals"): [other[1]],
+    }
 
 
 def three_seeds() -> WithAlphas:
@@ -84,8 +92,12 @@ def test_values_are_sorted_per_seed_and_averaged_by_rank() -> None:
     frame = results_frame("semseg_sn", arms=("one-task", "cross-stitch"), seeds=(0, 1))
     found = []
     for seed, own, other in ((0, [3.0, 1.0, 2.0], [0.1, 0.3, 0.2]), (1, [5.0, 6.0, 1.0], [0.5, 0.4, 0.6])):
-        end = {("normals", "normals"): own, ("normals", "semseg"): other, ("semseg", "semseg"): [1.0] * 3,
-               ("semseg", "normals"): [0.0] * 3}  # fmt: skip
+        end = {
+            ("normals", "normals"): own,
+            ("normals", "semseg"): other,
+            ("semseg", "semseg"): [1.0] * 3,
+            ("semseg", "normals"): [0.0] * 3,
+        }
         found += rows(frame, "cross-stitch", seed, "pool5", end, 0.9)
     table = Alphas().data(made(frame, found))["sorted"].query("task == 'normals'")
     own_line = table[table["quantity"] == "alpha_s"]
@@ -133,8 +145,14 @@ def test_the_caption_names_the_most_and_the_least_task_specific_layer() -> None:
 
 
 def test_starts_come_cross_stitch_first_and_the_same_trials_once() -> None:
-    results = random_results({"cross-stitch-alpha-0.5-0.5": 0.5, "cross-stitch-alpha-0.1-0.9": 0.1, "cross-stitch": 0.9,
-                              "cross-stitch-rate-1": 0.9})  # fmt: skip
+    results = random_results(
+        {
+            "cross-stitch-alpha-0.5-0.5": 0.5,
+            "cross-stitch-alpha-0.1-0.9": 0.1,
+            "cross-stitch": 0.9,
+            "cross-stitch-rate-1": 0.9,
+        }
+    )
     for name in ("frame", "alphas"):  # the same trials by another name
         table = getattr(results, name)
         again = table[table["arm"] == "cross-stitch"].assign(arm="cross-stitch-alpha-0.9-0.1")
@@ -195,9 +213,11 @@ STARTS = {"cross-stitch": 0.9, "cross-stitch-alpha-0.5-0.5": 0.5}
 def test_nothing_overlaps_and_nothing_leaves_the_page(case: str) -> None:
     five = {"pool1": 24, "pool2": 64, "pool5": 64, "fc6": 256, "fc7": 256}
     options: dict[str, Any] = {
-        "per layer": {"widths": dict.fromkeys(five, 1)}, "one seed": {"seeds": (0,)},
-        "mixed": {"widths": {"a": 1, "b": 9}}, "five layers": {"widths": five},
-    }.get(case, {})  # fmt: skip
+        "per layer": {"widths": dict.fromkeys(five, 1)},
+        "one seed": {"seeds": (0,)},
+        "mixed": {"widths": {"a": 1, "b": 9}},
+        "five layers": {"widths": five},
+    }.get(case, {})
     data = Alphas().data(random_results(STARTS, **options))
     canvas = Figure()
     agg = FigureCanvasAgg(canvas)
@@ -223,8 +243,9 @@ def test_arms_that_are_asked_for_have_their_layers_in_the_networks_order() -> No
     placed = random_results({"cross-stitch-after-convolutions": 0.9}, widths={"conv5": 3, "fc7": 4})
     results = WithAlphas(
         pd.concat([usual.frame, placed.frame[placed.frame["arm"] == "cross-stitch-after-convolutions"]]),
-        {"one-task": architecture("one-task", ("semseg", "normals"))}, alphas=pd.concat([usual.alphas, placed.alphas]),
-    )  # fmt: skip
+        {"one-task": architecture("one-task", ("semseg", "normals"))},
+        alphas=pd.concat([usual.alphas, placed.alphas]),
+    )
     assert Alphas().data(results)["starts"]["arm"].tolist() == ["cross-stitch", "cross-stitch-alpha-0.5-0.5"]
     asked = Alphas().data(results, arms=["cross-stitch", "*convolutions"])
     assert asked["starts"]["arm"].tolist() == ["cross-stitch", "cross-stitch-after-convolutions"]

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mtlbench.arm_names import family, is_ablation, is_split, short
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import family, is_ablation, other_names, short, shown_arms
+from mtlbench.figures._arms import other_names, shown_arms
 from mtlbench.figures._panels import far_off
-from mtlbench.stats import is_split
 
 
 def trials(**keys: str) -> pd.DataFrame:
@@ -21,11 +21,19 @@ def trials(**keys: str) -> pd.DataFrame:
 
 def test_families_of_known_and_unknown_names() -> None:
     names = {
-        "split-conv4": "split", "split-fc8-wide": "split-fc8-wide", "split-conv4@10": "split-conv4",
-        "one-task": "one-task", "one-task-longer": "one-task-longer", "one-task-wide": "one-task-wide",
-        "one-task-from-imagenet": "one-task", "cross-stitch-rate-10": "cross-stitch", "nddr@0.1": "nddr",
-        "mtl-shared-1-16": "mtl-shared", "my-tree": "my-tree", "crossing": "crossing",
-    }  # fmt: skip
+        "split-conv4": "split",
+        "split-fc8-wide": "split-fc8-wide",
+        "split-conv4@10": "split-conv4",
+        "one-task": "one-task",
+        "one-task-longer": "one-task-longer",
+        "one-task-wide": "one-task-wide",
+        "one-task-from-imagenet": "one-task",
+        "cross-stitch-rate-10": "cross-stitch",
+        "nddr@0.1": "nddr",
+        "mtl-shared-1-16": "mtl-shared",
+        "my-tree": "my-tree",
+        "crossing": "crossing",
+    }
     assert {name: family(name) for name in names} == names
     ablations = {name for name in names if is_ablation(name)}
     assert ablations == {"cross-stitch-rate-10", "mtl-shared-1-16", "nddr@0.1", "split-conv4@10"}
@@ -48,8 +56,15 @@ def test_arms_that_share_a_trial_are_one_network_under_the_name_with_most_trials
 
 
 def test_ablations_are_left_out_unless_asked_for() -> None:
-    frame = trials(one_task="a", cross_stitch="b", cross_stitch_rate_1="c", cross_stitch_rate_100="b", nddr_10="d",
-                   my_tree="e", ensemble_member="f")  # fmt: skip
+    frame = trials(
+        one_task="a",
+        cross_stitch="b",
+        cross_stitch_rate_1="c",
+        cross_stitch_rate_100="b",
+        nddr_10="d",
+        my_tree="e",
+        ensemble_member="f",
+    )
     shown, text = shown_arms(frame)
     assert shown == ["one-task", "cross-stitch", "my-tree", "nddr-10"]
     assert text == "One network each: cross-stitch = cross-stitch-rate-100. Left out: cross-stitch-rate-1."

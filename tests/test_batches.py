@@ -13,26 +13,17 @@ import pytest
 import torch
 from samples import box_sample, box_tasks, dense_sample, dense_tasks, smoke, view
 
-from mtlbench import trial as trials
-from mtlbench.batches import (
-    Resident,
-    Scaled,
-    View,
-    ahead,
-    colour_factors,
-    evaluation_batch,
-    indices,
-    mirrored,
-    recoloured,
-    scale,
-    to_device,
-    training_batch,
-)
+from mtlbench.contracts import Batch, Sample
 from mtlbench.errors import UserError
-from mtlbench.plugins import Batch, Sample
-from mtlbench.regions import sample_regions
+from mtlbench.plan.data import open_dataset
 from mtlbench.spec import derive_seed
-from mtlbench.trial import open_dataset
+from mtlbench.training import context as module
+from mtlbench.training import trial as trials
+from mtlbench.training.batches import evaluation_batch, training_batch
+from mtlbench.training.context import Context
+from mtlbench.training.loader import Resident, ahead, to_device
+from mtlbench.training.samples import Scaled, View, colour_factors, indices, mirrored, recoloured, scale
+from mtlbench.vision.regions import sample_regions
 
 CPU = torch.device("cpu")
 
@@ -93,8 +84,11 @@ def test_batches_against_a_slow_reference(name: str) -> None:
             assert batch.regions[:, 0].tolist() == [float(i) for i, boxes in enumerate(chosen) for _ in boxes]
             continue
         for task, fill, shape in (("semseg", 255, ()), ("normals", 0, (3,))):
-            label = np.full((4, height, width, *shape), fill, samples[0].labels[task].dtype if task in samples[0].labels
-                            else np.float32)  # fmt: skip
+            label = np.full(
+                (4, height, width, *shape),
+                fill,
+                samples[0].labels[task].dtype if task in samples[0].labels else np.float32,
+            )
             for row, sample in zip(label, samples, strict=True):
                 if task in sample.labels:
                     row[: sample.image.shape[0], : sample.image.shape[1]] = sample.labels[task]
@@ -179,8 +173,10 @@ def test_resident_batches_are_the_training_batches(name: str, budget: int) -> No
     subset, tasks, v = case(name)
     resident = Resident(CPU, budget)
     for iteration in range(12):  # in the second epochs most are there
-        assert_same(training_batch(subset, tasks, v, 1, iteration, 3, resident),
-                    training_batch(subset, tasks, v, 1, iteration, 3))  # fmt: skip
+        assert_same(
+            training_batch(subset, tasks, v, 1, iteration, 3, resident),
+            training_batch(subset, tasks, v, 1, iteration, 3),
+        )
     assert resident.bytes <= budget and (resident.bytes > 0) == (budget > 0 and not v.colour)
 
 
@@ -203,8 +199,10 @@ def test_recoloured_maps_are_not_taken_from_what_is_resident() -> None:
     resident, coloured = Resident(CPU, 1 << 30), dataclasses.replace(v, colour=0.2)
     for iteration in range(8):
         training_batch(subset, tasks, v, 1, iteration, 3, resident)
-        assert_same(training_batch(subset, tasks, coloured, 1, iteration, 3, resident),
-                    training_batch(subset, tasks, coloured, 1, iteration, 3))  # fmt: skip
+        assert_same(
+            training_batch(subset, tasks, coloured, 1, iteration, 3, resident),
+            training_batch(subset, tasks, coloured, 1, iteration, 3),
+        )
 
 
 def test_changing_a_batch_does_not_change_what_is_resident() -> None:
@@ -215,8 +213,10 @@ def test_changing_a_batch_does_not_change_what_is_resident() -> None:
         for tensor in tensors(batch).values():
             tensor.zero_()
     for iteration in range(4):
-        assert_same(training_batch(subset, tasks, v, 1, iteration, 1, resident),
-                    training_batch(subset, tasks, v, 1, iteration, 1))  # fmt: skip
+        assert_same(
+            training_batch(subset, tasks, v, 1, iteration, 1, resident),
+            training_batch(subset, tasks, v, 1, iteration, 1),
+        )
 
 
 def test_moving_a_batch_moves_every_tensor() -> None:
@@ -345,9 +345,11 @@ def test_a_trials_batches_are_a_function_of_its_seed_and_the_data_index(
 ) -> None:
     """Also where maps stay on the device, and wherever a training goes on from."""
     trial = smoke(pair, ("cross-stitch",))[-1]
-    context = trials.Context(trial)
-    expected = [training_batch(context.subsets["train"], context.tasks, context.view, trial.net_seed, i, 4)
-                for i in range(6, 30)]  # fmt: skip
+    context = Context(trial)
+    expected = [
+        training_batch(context.subsets["train"], context.tasks, context.view, trial.net_seed, i, 4)
+        for i in range(6, 30)
+    ]
     resident = Resident(CPU, 1 << 30)
     for stays in (False, True):
         if stays:
@@ -361,23 +363,23 @@ def test_a_trials_batches_are_a_function_of_its_seed_and_the_data_index(
 
 
 def test_nothing_stays_on_the_cpu_by_default() -> None:
-    assert trials.Context(smoke("semseg_sn", ("one-task",))[0]).resident(CPU).budget == 0
+    assert Context(smoke("semseg_sn", ("one-task",))[0]).resident(CPU).budget == 0
 
 
 def test_data_that_are_not_those_of_the_plan_are_refused() -> None:
     """A worker on another machine may have other files under the same path."""
     trial = dataclasses.replace(smoke("semseg_sn", ("one-task",))[0], fingerprint="0123456789abcdef")
     with pytest.raises(UserError, match=r"^the data of rooms on .* are not those .* not 0123456789abcdef"):
-        trials.Context(trial)
+        Context(trial)
 
 
 def test_a_data_set_is_opened_once_for_all_trials_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = smoke("semseg_sn", ("one-task", "cross-stitch"))
-    trials._opened.cache_clear()
-    trials._subsets.cache_clear()
-    trials._facts.cache_clear()
+    module._opened.cache_clear()
+    module._subsets.cache_clear()
+    module._facts.cache_clear()
     opened: list[str] = []
     monkeypatch.setattr(trials, "open_dataset", lambda *which: opened.append(which[1]) or open_dataset(*which))
-    contexts = [trials.Context(trial) for trial in planned]
+    contexts = [Context(trial) for trial in planned]
     assert len(contexts) > 2 and len(opened) == 1
     assert len({id(context.subsets["train"]) for context in contexts}) == 1

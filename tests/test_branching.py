@@ -17,15 +17,16 @@ from test_scheme_contract import gradients_of
 from test_train import recipe, run, small_net
 from torch import Tensor, nn
 
-from mtlbench import spaces
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.enumerator import expand, plugin
 from mtlbench.errors import UserError
-from mtlbench.network import MultiTaskNet, plan
-from mtlbench.sharing.branching import Branching
-from mtlbench.sharing.branching_search import BranchingSearch, Choice
+from mtlbench.nets.network import MultiTaskNet, plan
+from mtlbench.plan import spaces
+from mtlbench.plan.expand import expand
+from mtlbench.plugins import plugin
+from mtlbench.schemes.branching import Branching
+from mtlbench.schemes.branching_search import BranchingSearch, Choice
 from mtlbench.spec import Trial
-from mtlbench.trial import outcome_of, run_trial
+from mtlbench.training.trial import outcome_of, run_trial
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 
@@ -48,8 +49,15 @@ def found(parents: dict[str, list[int]], tasks: str = "abc") -> dict[str, Any]:
 
 
 # Heads a and c choose fc7 of b, head b that of c. fc7 of b chooses fc6 of a, fc7 of c that of c, and so on.
-TREE = {"conv1": [2, 2, 0], "conv2": [1, 0, 2], "conv3": [1, 1, 0], "conv4": [0, 0, 2], "conv5": [1, 0, 1],
-        "fc6": [1, 0, 2], "fc7": [1, 2, 1]}  # fmt: skip
+TREE = {
+    "conv1": [2, 2, 0],
+    "conv2": [1, 0, 2],
+    "conv3": [1, 1, 0],
+    "conv4": [0, 0, 2],
+    "conv5": [1, 0, 1],
+    "fc6": [1, 0, 2],
+    "fc7": [1, 2, 1],
+}
 
 
 def test_the_tree_of_three_tasks_by_hand() -> None:
@@ -66,13 +74,17 @@ def test_the_tree_of_three_tasks_by_hand() -> None:
     "changes,expected",
     [
         ({}, {"conv1": [("a",), ("b",), ("c",)]}),
-        ({"conv3": [0, 0, 0]}, {"pool2": [("a", "b", "c")], "conv3": [("a", "b", "c")],
-                                "conv4": [("a",), ("b",), ("c",)]}),
+        (
+            {"conv3": [0, 0, 0]},
+            {"pool2": [("a", "b", "c")], "conv3": [("a", "b", "c")], "conv4": [("a",), ("b",), ("c",)]},
+        ),
         ({"fc7": [2, 2, 0]}, {"conv1": [("a", "b"), ("c",)], "fc7": [("a", "b"), ("c",)]}),
-        ({"conv1": [0, 1, 1]}, {"conv1": [("a",), ("b", "c")], "pool1": [("a",), ("b", "c")],
-                                "conv2": [("a",), ("b",), ("c",)]}),
+        (
+            {"conv1": [0, 1, 1]},
+            {"conv1": [("a",), ("b", "c")], "pool1": [("a",), ("b", "c")], "conv2": [("a",), ("b",), ("c",)]},
+        ),
     ],
-)  # fmt: skip
+)
 def test_trees_by_hand(changes: dict[str, list[int]], expected: dict[str, list[tuple[str, ...]]]) -> None:
     """Every child chooses its own column, but for the changes; pooling goes with the convolution before it."""
     scheme = Branching()
@@ -163,8 +175,10 @@ def test_a_sample_is_a_function_of_seed_place_and_iteration_not_of_the_part() ->
     first = sample()
     torch.manual_seed(99)
     assert torch.equal(first, sample()) and torch.equal(first, sample(part=1))
-    assert not any(torch.equal(first, sample(**{what: value})) for what, value in  # type: ignore[arg-type]
-                   (("seed", 2), ("name", "units.fc7"), ("iteration", 6)))  # fmt: skip
+    assert not any(
+        torch.equal(first, sample(**{what: value}))
+        for what, value in (("seed", 2), ("name", "units.fc7"), ("iteration", 6))  # type: ignore[arg-type]
+    )
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole() -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from mtlbench._check_backbone import findings
+from mtlbench.authoring.check_backbone import findings
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.plugins import Geometry, find, names
+from mtlbench.contracts import Geometry
+from mtlbench.plugins import find, names
 
 NARROW = {"width": 0.1, "fc": 24}
 

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from PIL import Image
 from samples import changed_template
 
-from mtlbench._check_dataset import FIRST, LAST, OF_IMAGES, findings
-from mtlbench.cli import main
-from mtlbench.data.rooms import Rooms, RoomsSubset
+from mtlbench.authoring.check_dataset import FIRST, LAST, OF_IMAGES, findings
+from mtlbench.cli.main import main
+from mtlbench.contracts import Sample, Survey
+from mtlbench.datasets.rooms import Rooms, RoomsSubset
 from mtlbench.errors import UserError
-from mtlbench.plugins import Sample, Survey
 
 DOCS = Path(__file__).parents[1] / "docs"
 FEW = {"size": 32, "train": 6, "val": 2, "test": 2, "proposals": 16}
@@ -101,10 +101,13 @@ def test_the_template_names_what_is_broken(tmp_path: Path) -> None:
     (root / "images" / "room_6.jpg").write_bytes(b"no picture")
     Image.new("L", (40, 32)).save(root / "depth" / "room_77.png")
     problems = cls(root).verify(lambda line: None).problems
-    for says in (r"room_1\.png: class 2, but CLASSES has 2 names: 0 to 1",
-                 r"room_2\.png is \(30, 40\), its image \(32, 40\)", r"room_4\.png: not one number from 0 to 255",
-                "cannot identify image file .*room_6.jpg",
-                 "depth/room_77.png has no image of that name"):  # fmt: skip
+    for says in (
+        r"room_1\.png: class 2, but CLASSES has 2 names: 0 to 1",
+        r"room_2\.png is \(30, 40\), its image \(32, 40\)",
+        r"room_4\.png: not one number from 0 to 255",
+        "cannot identify image file .*room_6.jpg",
+        "depth/room_77.png has no image of that name",
+    ):
         assert [text for text in problems if re.search(says, text)], says
     with pytest.raises(UserError, match="must be the folder that images/ is in"):
         cls(tmp_path)
@@ -123,7 +126,8 @@ BROKEN = {
     "too few counts": ((": len(self.categories(task))]", ": 1]"), "counts of semseg are 1 numbers for 3 categories"),
     "grey image": (('.convert("RGB"))\n        labels', '.convert("L"))\n        labels'), "it must be H W 3 uint8"),
     "too many classes": (
-        (MAP, "return (found + np.uint8(7) * (found < 255)).astype(np.uint8)"), "has the class 9, but there are 3"
+        (MAP, "return (found + np.uint8(7) * (found < 255)).astype(np.uint8)"),
+        "has the class 9, but there are 3",
     ),
     "whole numbers": ((MAP, "return found.astype(np.int64)"), "classes are H W uint8"),
     "long normals": (("return np.divide(found, length,", "return np.divide(found * 2, length,"), "vectors of length 2"),
@@ -131,10 +135,12 @@ BROKEN = {
     "other size": (("Sample(image, labels)", "Sample(image[1:], labels)"), "its image 31 40: a label for every pixel"),
     "augmented": (("Sample(image, labels)", "Sample(np.random.permutation(image), labels)"), "not the same the second"),
     "own mistake": (("image = np.array", "image = np.aray"), r"be read: my_data.py:\d+ \(in sample\): AttributeError"),
-    "no labels": (("self.files[folder].get(name)", "self.files[folder].get(name * (task != 'depth'))"),
-                  "no image of train has a label of depth"),
+    "no labels": (
+        ("self.files[folder].get(name)", "self.files[folder].get(name * (task != 'depth'))"),
+        "no image of train has a label of depth",
+    ),
     "no survey": (("return Survey(", "return ("), "return Survey"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -177,8 +183,12 @@ def altered(**changes: Any) -> Callable[[Sample], Sample]:
 
 
 def labelled(task: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[[Sample], Sample]:
-    return altered(labels=lambda sample: {**{t: sample.labels[t] for t in ("detection", "attributes")},
-                                          task: value(sample.labels[task])})  # fmt: skip
+    return altered(
+        labels=lambda sample: {
+            **{t: sample.labels[t] for t in ("detection", "attributes")},
+            task: value(sample.labels[task]),
+        }
+    )
 
 
 @pytest.mark.parametrize(

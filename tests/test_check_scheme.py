@@ -14,11 +14,12 @@ from click.testing import CliRunner, Result
 from mistaken_schemes import MISTAKES, Merging, Units, Valued
 from torch import Tensor, nn
 
-from mtlbench._check_scheme import Case, findings, price
-from mtlbench.cli import main
-from mtlbench.plugins import Pass, Stage, find, names
-from mtlbench.sharing.separate import Separate
-from mtlbench.sharing.split import Split
+from mtlbench.authoring.check_scheme import Case, findings, price
+from mtlbench.cli.main import main
+from mtlbench.contracts import Pass, Stage
+from mtlbench.plugins import find, names
+from mtlbench.schemes.separate import Separate
+from mtlbench.schemes.split import Split
 
 REQUIRED = {"split": {"at": "conv4"}}  # options without a default
 SIX = '''
@@ -114,8 +115,22 @@ def test_a_file_that_cannot_be_imported_is_answered_with_its_line(broken: Path) 
 def test_in_a_run_broken_schemes_are_failed_arms_and_the_others_finish(broken: Path, tmp_path: Path) -> None:
     own = [f"{broken / 'broken.py'}:{name}" for name in ANSWERS] + [str(broken / "absent.py")]
     added = [part for scheme in own for part in ("--scheme", scheme)]
-    result = cli("run", "--pair", "semseg_sn", "--recipe", "smoke", "--executor", "local", "--seeds", 0, "--arm",
-                 "one-task", *added, "--results", tmp_path)  # fmt: skip
+    result = cli(
+        "run",
+        "--pair",
+        "semseg_sn",
+        "--recipe",
+        "smoke",
+        "--executor",
+        "local",
+        "--seeds",
+        0,
+        "--arm",
+        "one-task",
+        *added,
+        "--results",
+        tmp_path,
+    )
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), result.exception
     states: dict[bool, set[str]] = {True: set(), False: set()}
     for path in tmp_path.glob("*/*/*/trial.json"):
@@ -133,6 +148,7 @@ def test_mistakes_are_named_in_words(cls: Any) -> None:
 
 def test_other_networks_are_asked_on_when_one_kind_fails() -> None:
     """A fault that only two tasks show leaves the networks of one task to be looked at, and both faults are said."""
+
     class Both(Merging):
         def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
             return Valued.Unit() if stage.name == "fc6" else None
@@ -144,6 +160,7 @@ def test_other_networks_are_asked_on_when_one_kind_fails() -> None:
 
 def test_units_that_see_the_pass_and_a_start_from_parents_are_sound() -> None:
     """What the contract allows beyond the simple case is not called wrong."""
+
     class Remembering(Units):
         from_one_task = True
 
@@ -159,6 +176,7 @@ def test_units_that_see_the_pass_and_a_start_from_parents_are_sound() -> None:
 
 def test_options_are_checked_as_a_trial_keeps_them() -> None:
     """Through JSON: a tuple becomes a list."""
+
     class Listed(Separate):
         def __init__(self, after: tuple[str, ...] = ("fc6",)) -> None:
             seen.append(after)

@@ -11,7 +11,7 @@ import pytest
 from samples import changed_template
 
 from mtlbench import plugins
-from mtlbench._check_task import QUESTIONS, findings
+from mtlbench.authoring.check_task import QUESTIONS, findings
 from mtlbench.plugins import find
 
 
@@ -43,7 +43,7 @@ def test_the_template_works(tmp_path: Path) -> None:
 def test_the_template_scores_by_hand(tmp_path: Path) -> None:
     import torch
 
-    from mtlbench.plugins import Batch
+    from mtlbench.contracts import Batch
 
     meter = template(tmp_path)((), {"mean": 0, "std": 1}).meter()
     labels = torch.tensor([[[2.0, 4.0], [0.0, 8.0]]])  # one is not labelled
@@ -61,16 +61,20 @@ BROKEN = {
     "no headline": (('headline = "error"', 'headline = "mae"'), "headline is 'mae', which is not in metrics"),
     "form": (('form = "fcn"', 'form = "dense"'), "form is 'dense'; it must be"),
     "fit needs a task": (("@staticmethod\n    def fit(", "def fit(self, "), r"depth.py:\d+: fit must be a @static"),
-    "fit of arrays": (('float(values.mean())', "values.mean(keepdims=True)"), "fit is no plain JSON data"),
+    "fit of arrays": (("float(values.mean())", "values.mean(keepdims=True)"), "fit is no plain JSON data"),
     "fit by chance": (("float(values.mean())", "float(np.random.rand())"), "fit gives something else"),
     "flat mirror": (("label[:, ::-1])", "label[:, ::-1]).ravel()"), r"mirror turns a label \(24, 32\) float32 into"),
     "no mirror": (("label[:, ::-1]", "np.roll(label, 1, axis=1)"), "mirror twice is not the label again"),
     "small head": (
-        ("nn.Conv2d(channels, 1, 1)", "nn.Conv2d(channels, 1, 3)"), r"head turns \(1, 8, 5, 4\) into \(1, 1, 3, 2\)"
+        ("nn.Conv2d(channels, 1, 1)", "nn.Conv2d(channels, 1, 3)"),
+        r"head turns \(1, 8, 5, 4\) into \(1, 1, 3, 2\)",
     ),
     "head by chance": (
-        ("return nn.Conv2d(channels, 1, 1)", "head = nn.Conv2d(channels, 1, 1)\n        "
-         "nn.init.constant_(head.bias, np.random.rand())\n        return head"),
+        (
+            "return nn.Conv2d(channels, 1, 1)",
+            "head = nn.Conv2d(channels, 1, 1)\n        "
+            "nn.init.constant_(head.bias, np.random.rand())\n        return head",
+        ),
         "head starts differently for the same seed",
     ),
     "loss a pixel": ((LOSS, "return (output[:, 0] - goal).abs()"), r"loss returns a tensor \(3, 24, 32\)"),
@@ -81,23 +85,26 @@ BROKEN = {
     "padding": ((LOSS, "return (output[:, 0] - goal).abs().mean()"), "padding .* must count as not labelled"),
     "nothing labelled": ((".clamp(min=1)", ""), "loss is nan where nothing is labelled"),
     "predict a tensor": (
-        ('{"number": self.mean + self.std * output[:, 0]}', "output"), "predict must return a dictionary of tensors"
+        ('{"number": self.mean + self.std * output[:, 0]}', "output"),
+        "predict must return a dictionary of tensors",
     ),
     "integers": (("self.mean + self.std * output[:, 0]", "output[:, 0].long()"), "must be floats"),
     "unknown metric": (('Score("error"', 'Score("mae"'), "'mae', which is not in metrics"),
     "last batch": (("self.error += ", "self.error = "), "for four images at once and"),
-    "wrong way": (('Metric(UNIT, False)', "Metric(UNIT, True)"), "or higher_is_better is wrong"),
+    "wrong way": (("Metric(UNIT, False)", "Metric(UNIT, True)"), "or higher_is_better is wrong"),
     "other numbers": (("self.mean + self.std * output", "output"), "loss, predict and meter do not fit together"),
     "no draw": (("def draw", "def paint"), "keep and draw go together"),
     "keeps all": (("[0, ::2, ::2].numpy()", "[0].numpy().repeat(40, 0).repeat(40, 1)"), "leave out pixels"),
     "unused layer": (
-        ("return nn.Conv2d(channels, 1, 1)", "head = nn.Conv2d(channels, 1, 1)\n        "
-         "head.unused = nn.Parameter(torch.zeros(2))\n        return head"),
+        (
+            "return nn.Conv2d(channels, 1, 1)",
+            "head = nn.Conv2d(channels, 1, 1)\n        head.unused = nn.Parameter(torch.zeros(2))\n        return head",
+        ),
         "parameter depth.1.unused of the head gets no gradient",
     ),
     "another name": (('NAME = "depth"', 'NAME = "distance"'), "here the task is called 'depth'"),
     "own mistake": (("goal = (batch", "goal = (bach"), r"depth.py:\d+ \(in loss\): NameError: name 'bach' is not"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from test_status import CHILD, other
 from test_store import TRIAL, finish
 
-from mtlbench import board as board_module
-from mtlbench.clean import removable, remove
-from mtlbench.cli import main
+from mtlbench.cli.clean import removable, remove
+from mtlbench.cli.main import main
 from mtlbench.spec import Plugin
-from mtlbench.store import Store
+from mtlbench.store import board as board_module
+from mtlbench.store.store import Store
 
 
 @pytest.fixture
@@ -60,9 +60,13 @@ def test_everything_that_may_go_is_listed_and_goes_and_nothing_else(store: Store
     stay = fill(store)
     said = clean(store, answer="y\n")
     assert dict(re.findall(r"^(\w[\w ]+?)  +(\d+)  ", said, re.MULTILINE)) == {
-        "resume files of finished trials": "1", "resume files of unfinished trials": "2", "interrupted attempts": "1",
-        "trials that were only planned": "2", "trials of an older format": "1", "temporary files": "2",
-    }  # fmt: skip
+        "resume files of finished trials": "1",
+        "resume files of unfinished trials": "2",
+        "interrupted attempts": "1",
+        "trials that were only planned": "2",
+        "trials of an older format": "1",
+        "temporary files": "2",
+    }
     assert "costs the progress of 2 unfinished trials" in said
     assert "removed 9 of 9" in said
     assert tree(store.root) == stay

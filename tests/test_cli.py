@@ -10,20 +10,19 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from processes import process_ids
 
 from mtlbench import load_results
-from mtlbench.cli import main
-from mtlbench.frames import UNITS
+from mtlbench.cli.main import main
 from mtlbench.spec import FORMAT
-from mtlbench.store import Store
+from mtlbench.store.frames import UNITS
+from mtlbench.store.store import Store
 
 SMOKE = ("run", "--pair", "det_attr", "--recipe", "smoke")
 LOCAL = (*SMOKE, "--executor", "local", "--seeds", "0")
@@ -47,10 +46,35 @@ class Versionless:
     def groups(self, stage, tasks):
         return [tasks]
 '''
-OPTIONS = ["--address", "--all-schemes", "--all-splits", "--arm", "--backbone", "--data-option", "--data-root",
-           "--dataset", "--dry-run", "--executor", "--force", "--gpus-per-trial", "--init", "--keep-weights",
-           "--loss-weight", "--lr-grid", "--pair", "--precision", "--recipe", "--results", "--resume-every", "--scheme",
-           "--seeds", "--space", "--task-option", "--val-fraction", "--weights"]  # fmt: skip
+OPTIONS = [
+    "--address",
+    "--all-schemes",
+    "--all-splits",
+    "--arm",
+    "--backbone",
+    "--data-option",
+    "--data-root",
+    "--dataset",
+    "--dry-run",
+    "--executor",
+    "--force",
+    "--gpus-per-trial",
+    "--init",
+    "--keep-weights",
+    "--loss-weight",
+    "--lr-grid",
+    "--pair",
+    "--precision",
+    "--recipe",
+    "--results",
+    "--resume-every",
+    "--scheme",
+    "--seeds",
+    "--space",
+    "--task-option",
+    "--val-fraction",
+    "--weights",
+]
 
 
 def cli(*args: object) -> Result:
@@ -76,7 +100,7 @@ def refused(*args: object) -> str:
 
 def numbers(results: Path) -> pd.DataFrame:
     """The frame without what differs between two equal runs."""
-    frame = load_results(results).drop(columns="finished")
+    frame = load_results(results).frame.drop(columns="finished")
     frame = frame[~((frame["subset"] == "cost") & frame["metric"].isin(TIMES))]
     order = ["arm", "seed", "key", "task", "subset", "metric", "category"]
     return frame.sort_values(order).reset_index(drop=True)
@@ -163,11 +187,15 @@ def test_dry_run_lists_trials_and_writes_nothing(study: Path, tmp_path: Path) ->
     assert re.fullmatch(r"3 trials to run, which write about [3-9]\.\d MB", said.splitlines()[-1])
     assert head == ["arm", "task", "seed", "key", "iterations", "parameters", "FLOPs", "state"]
     assert [row[:3] for row in rows] == [
-        ["one-task", "detection", "0"], ["one-task", "attributes", "0"], ["cross-stitch", "all", "0"]
-    ]  # fmt: skip
+        ["one-task", "detection", "0"],
+        ["one-task", "attributes", "0"],
+        ["cross-stitch", "all", "0"],
+    ]
     assert [" ".join(row[9:]) for row in rows] == [
-        "ready", "ready", "waits for one-task detection seed 0 and one-task attributes seed 0"
-    ]  # fmt: skip
+        "ready",
+        "ready",
+        "waits for one-task detection seed 0 and one-task attributes seed 0",
+    ]
     assert not (tmp_path / "none").exists()
     before = snapshot(study)
     said = works(*LOCAL, *SHORT, "--results", study, "--dry-run")
@@ -196,7 +224,7 @@ def test_seeds_can_be_added_later(study: Path) -> None:
     assert "4 trials, 2 of them done" in said
     after = snapshot(study)
     assert all(after[name] == before[name] for name in before)
-    frame = load_results(study)
+    frame = load_results(study).frame
     assert set(frame.loc[frame["arm"] == "one-task", "seed"]) == {0, 3}
     assert set(frame.loc[frame["arm"] == "cross-stitch", "seed"]) == {0}
 
@@ -244,7 +272,7 @@ def test_an_own_scheme_is_an_arm(schemes: Path, study: Path) -> None:
     said = works(*LOCAL, "--arm", "one-task", "--scheme", f"{schemes}:Trunk", "--results", study)
     assert "2 arms, 1 seeds, 3 trials, 2 of them done" in said
     assert "trunk" in works("table", "--results", study)
-    (shared,) = Store(study).load().architectures_of(load_results(study).query("arm == 'trunk'")).values()
+    (shared,) = load_results(study).architectures_of(load_results(study).frame.query("arm == 'trunk'")).values()
     assert all(stage["groups"] == [["detection", "attributes"]] and not stage["unit"] for stage in shared)
 
 
@@ -267,11 +295,11 @@ def test_a_scheme_that_raises_is_a_named_failure_and_the_others_go_on(schemes: P
     schemes_fixed.write_text(SCHEMES.replace('raise RuntimeError("no such plan")', "return [tasks]"))
     said = works(*LOCAL, "--arm", "one-task", "--scheme", f"{schemes_fixed}:Broken", "--results", results)
     assert "3 trials, 2 of them done" in said  # what failed is tried again, and nothing else
-    assert not Store(results).load().failures
+    assert not load_results(results).failures
 
 
 def test_children_of_a_failed_trial_are_blocked_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mtlbench import trial as module
+    from mtlbench.training import trial as module
 
     def half(trial, *rest, **more):  # type: ignore[no-untyped-def]
         if trial.tasks == ("detection",) and not trial.parents:
@@ -286,7 +314,7 @@ def test_children_of_a_failed_trial_are_blocked_and_named(tmp_path: Path, monkey
     assert "failed: one-task detection seed 0: FloatingPointError: the loss is nan" in result.stdout
     assert "blocked: cross-stitch seed 0 waits for one-task detection seed 0, which failed" in result.stdout
     assert "2 of 4 trials done" in result.stdout
-    assert set(load_results(results)["arm"]) == {"one-task", "split-fc8"}
+    assert set(load_results(results).frame["arm"]) == {"one-task", "split-fc8"}
     monkeypatch.undo()
     assert "4 trials, 2 of them done" in works(*LOCAL, *SHORT, "--arm", "split-fc8", "--results", results)
 
@@ -390,7 +418,7 @@ def test_damage_is_named_in_one_line_and_mended_by_the_same_command(finished: Pa
 # ---------------------------------------------------------------------------------------------------- help
 def test_help_is_quick_and_loads_neither_torch_nor_ray() -> None:
     code = (
-        "import sys; from mtlbench.cli import main; main(['--help'], standalone_mode=False);"
+        "import sys; from mtlbench.cli.main import main; main(['--help'], standalone_mode=False);"
         "print(sorted({'torch', 'ray', 'pandas', 'numpy', 'rich'} & set(sys.modules)))"
     )
     seconds = []
@@ -406,38 +434,34 @@ def test_help_is_quick_and_loads_neither_torch_nor_ray() -> None:
 
 def test_the_options_of_run_are_frozen() -> None:
     assert sorted(name for parameter in main.commands["run"].params for name in parameter.opts) == OPTIONS
-    assert sorted(main.commands) == ["check", "clean", "data", "export-weights", "list", "new", "plot", "predict",
-                                     "report", "run", "show", "status", "table"]  # fmt: skip
+    assert sorted(main.commands) == [
+        "check",
+        "clean",
+        "data",
+        "export-weights",
+        "list",
+        "new",
+        "plot",
+        "predict",
+        "report",
+        "run",
+        "show",
+        "status",
+        "table",
+    ]
 
 
 # ---------------------------------------------------------------------------------------------------- processes
-def process_ids(mark: str, session: int) -> list[int]:
-    """Living processes that inherited our environment variable or belong to the session."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            state, _, _, own = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-            marked = mark.encode() in (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if state != "Z" and (marked or int(own) == session):
-            found.append(int(entry.name))
-    return found
-
-
-@pytest.fixture
-def mark() -> Iterator[str]:
-    yield (text := f"MTLBENCH_TEST_{uuid.uuid4().hex}")
-    for process in process_ids(text, -1):
-        os.kill(process, signal.SIGKILL)
-
-
 def start(mark: str, *args: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "mtlbench", *map(str, args)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, mark: "1"},
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, mark: "1"},
         start_new_session=True,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")

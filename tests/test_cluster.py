@@ -34,8 +34,20 @@ class Own:
     def unit(self, stage, tasks):
         return None
 """
-ARMS = ("--arm", "one-task", "--arm", "ensemble", "--arm", "split-conv2", "--arm", "split-fc[68]",
-        "--arm", "mtl-shared", "--arm", "cross-stitch")  # fmt: skip
+ARMS = (
+    "--arm",
+    "one-task",
+    "--arm",
+    "ensemble",
+    "--arm",
+    "split-conv2",
+    "--arm",
+    "split-fc[68]",
+    "--arm",
+    "mtl-shared",
+    "--arm",
+    "cross-stitch",
+)
 
 
 def hidden(folder: Path) -> list[str]:
@@ -60,16 +72,29 @@ class Cluster:
 
     def start_head(self) -> None:
         port = self.address.rpartition(":")[2]
-        self._start("--head", f"--port={port}", "--num-cpus=0", "--num-gpus=0", f"--temp-dir={self.scratch}",
-                    "--include-dashboard=false")  # fmt: skip
+        self._start(
+            "--head",
+            f"--port={port}",
+            "--num-cpus=0",
+            "--num-gpus=0",
+            f"--temp-dir={self.scratch}",
+            "--include-dashboard=false",
+        )
 
     def start_node(self, before: list[str]) -> None:
         self._start(f"--address={self.address}", "--num-cpus=2", "--num-gpus=1", before=before)
 
     def _start(self, *options: str, before: list[str] | None = None) -> None:
         mark = f"MTLBENCH_TEST_{len(self.nodes)}_{os.getpid()}"
-        command = [*(before or []), str(RAY), "start", *options, "--disable-usage-stats",
-                   "--object-store-memory=80000000", "--block"]  # fmt: skip
+        command = [
+            *(before or []),
+            str(RAY),
+            "start",
+            *options,
+            "--disable-usage-stats",
+            "--object-store-memory=80000000",
+            "--block",
+        ]
         with open(self.scratch / f"{mark}.txt", "w") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**self.env, mark: "1"}, start_new_session=True
@@ -124,8 +149,18 @@ def test_arms_of_all_kinds_run_on_machines_without_a_path_to_the_store_and_one_i
     local = start("MTLBENCH_TEST_LOCAL", *LOCAL, *options, tmp_path / "local")
     local.communicate(timeout=60)
     assert local.returncode == 0
-    driver = start("MTLBENCH_TEST_DRIVER", *SMOKE, "--seeds", "0", *options, secret / "results", "--address",
-                   cluster.address, "--gpus-per-trial", "1")  # fmt: skip
+    driver = start(
+        "MTLBENCH_TEST_DRIVER",
+        *SMOKE,
+        "--seeds",
+        "0",
+        *options,
+        secret / "results",
+        "--address",
+        cluster.address,
+        "--gpus-per-trial",
+        "1",
+    )
     most, lost = [0] * (NODES + 1), False
     while driver.poll() is None:
         for node in range(1, NODES + 1):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from scipy.spatial import ConvexHull
 
+from mtlbench.contracts import Sample
 from mtlbench.errors import UserError
-from mtlbench.metrics import angular_errors
-from mtlbench.plugins import Sample
 from mtlbench.tasks import _codebook
 from mtlbench.tasks._codebook import Codebook, spherical_kmeans, spherical_median, triangulate, unit
 from mtlbench.tasks.normals import Normals
+from mtlbench.vision.metrics import angular_errors
 
 IMAGE = np.zeros((40, 40, 3), dtype=np.uint8)
 

@@ -6,7 +6,9 @@ import pytest
 import scipy.stats
 from test_verdict import world
 
-from mtlbench.comparison import Difference, case_of, compared, listed, percent, probability
+from mtlbench.analysis.comparison import Difference, case_of
+from mtlbench.report.words import compared
+from mtlbench.text import listed, percent, probability
 
 
 def test_the_pair_is_the_mean_over_tasks() -> None:
@@ -17,9 +19,14 @@ def test_the_pair_is_the_mean_over_tasks() -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "text"),
-    [((1.23, 0.31, 2.14), "+1.2 % [+0.3, +2.1]"), ((-0.04, -0.5, 0.42), "+0.0 % [-0.5, +0.4]"),
-     ((0.6, 0.04, 1.16), "+0.60 % [+0.04, +1.16]"), ((2.0,), "+2.0 %"), ((-3.0,), "-3.0 %")],
-)  # fmt: skip
+    [
+        ((1.23, 0.31, 2.14), "+1.2 % [+0.3, +2.1]"),
+        ((-0.04, -0.5, 0.42), "+0.0 % [-0.5, +0.4]"),
+        ((0.6, 0.04, 1.16), "+0.60 % [+0.04, +1.16]"),
+        ((2.0,), "+2.0 %"),
+        ((-3.0,), "-3.0 %"),
+    ],
+)
 def test_a_bound_that_excludes_0_does_not_read_0(numbers: tuple[float, ...], text: str) -> None:
     assert percent(*numbers) == text
 
@@ -30,15 +37,23 @@ def difference(mean: float, half: float, wide: float) -> Difference:
 
 @pytest.mark.parametrize(
     ("found_", "relation", "text"),
-    [(difference(2, 1, 1.5), "beats", "x by 2.0 % [1.0, 3.0] (P = 0.97)"),
-     (difference(-2, 1, 1.5), "loses to", "x by 2.0 % [1.0, 3.0] (P = 0.97)"),
-     (difference(2, 1, 2.5), "is ahead of",
-      "x by 2.0 % [1.0, 3.0] (P = 0.97, [-0.5, 4.5] where 4 comparisons at once are allowed for)"),
-     (difference(-2, 1, 2.5), "is behind",
-      "x by 2.0 % [1.0, 3.0] (P = 0.97, [-0.5, 4.5] where 4 comparisons at once are allowed for)"),
-     (difference(0.5, 1, 1.5), "is within noise of", "x (+0.5 % [-0.5, +1.5], P = 0.97)"),
-     (difference(0.5, float("nan"), float("nan")), "", "+0.5 % against x")],
-)  # fmt: skip
+    [
+        (difference(2, 1, 1.5), "beats", "x by 2.0 % [1.0, 3.0] (P = 0.97)"),
+        (difference(-2, 1, 1.5), "loses to", "x by 2.0 % [1.0, 3.0] (P = 0.97)"),
+        (
+            difference(2, 1, 2.5),
+            "is ahead of",
+            "x by 2.0 % [1.0, 3.0] (P = 0.97, [-0.5, 4.5] where 4 comparisons at once are allowed for)",
+        ),
+        (
+            difference(-2, 1, 2.5),
+            "is behind",
+            "x by 2.0 % [1.0, 3.0] (P = 0.97, [-0.5, 4.5] where 4 comparisons at once are allowed for)",
+        ),
+        (difference(0.5, 1, 1.5), "is within noise of", "x (+0.5 % [-0.5, +1.5], P = 0.97)"),
+        (difference(0.5, float("nan"), float("nan")), "", "+0.5 % against x"),
+    ],
+)
 def test_relations_and_their_words(found_: Difference, relation: str, text: str) -> None:
     assert found_.relation == relation and compared(found_, "x") == text
 

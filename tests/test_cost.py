@@ -11,16 +11,32 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from synthetic_results import ARMS, EFFECTS, SPLITS, FakeResults, fake_results
 
-from mtlbench import stats
+from mtlbench.analysis import frame
+from mtlbench.analysis.inference import intervals
 from mtlbench.errors import UserError
 from mtlbench.figures._labels import place_labels
 from mtlbench.figures.cost import COSTS, MEAN, Cost, mean_over_tasks, on_front
-from mtlbench.inference import intervals
 
-ABLATIONS = ("cross-stitch-alpha-0.1-0.9", "cross-stitch-alpha-0.5-0.5", "cross-stitch-rate-1", "my-tree",
-             "mtl-shared-1-16", "cross-stitch-after-convolutions")  # fmt: skip
-MORE = ("cross-stitch-rate-1000", "cross-stitch-from-scratch", "mtl-shared-1-1", "nddr", "sluice", "mtan",
-        "soft-sharing", "branching", "one-task-wide", "split-fc8-wide")  # fmt: skip
+ABLATIONS = (
+    "cross-stitch-alpha-0.1-0.9",
+    "cross-stitch-alpha-0.5-0.5",
+    "cross-stitch-rate-1",
+    "my-tree",
+    "mtl-shared-1-16",
+    "cross-stitch-after-convolutions",
+)
+MORE = (
+    "cross-stitch-rate-1000",
+    "cross-stitch-from-scratch",
+    "mtl-shared-1-1",
+    "nddr",
+    "sluice",
+    "mtan",
+    "soft-sharing",
+    "branching",
+    "one-task-wide",
+    "split-fc8-wide",
+)
 SHARE = dict(zip(SPLITS, (0.99, 0.97, 0.93, 0.88, 0.85, 0.65, 0.51), strict=True))  # of two networks
 
 
@@ -77,7 +93,7 @@ def test_mean_over_tasks_needs_all_tasks_of_a_seed() -> None:
 def test_points_are_mean_changes_with_the_shown_interval_against_costs_per_pair() -> None:
     results = priced(seeds=range(4))
     points = Cost().data(results)["points"]
-    changes = stats.relative_change(results.frame)
+    changes = frame.relative_change(results.frame)
     by_hand = changes[changes["arm"] == "split-conv4"].groupby("task")["change"].mean()
     own = points[points["arm"] == "split-conv4"].set_index(["panel", "cost"])
     assert own.loc[(MEAN, "flops"), "mean"] == pytest.approx(by_hand.mean())

@@ -12,16 +12,17 @@ import pytest
 import torch
 from samples import smoke
 
-from mtlbench import courier
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.courier import Courier, away, user_sources, with_sources, with_weights
 from mtlbench.errors import UserError
-from mtlbench.files import StoreBroken, seal
-from mtlbench.folders import read_result
-from mtlbench.network import seeded
+from mtlbench.nets.network import seeded
+from mtlbench.run import courier
+from mtlbench.run.courier import Courier, away, user_sources, with_sources, with_weights
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store import Store
-from mtlbench.trial import Errand, run_trial
+from mtlbench.store.folders import read_result
+from mtlbench.store.results import load_results
+from mtlbench.store.store import Store
+from mtlbench.system.files import StoreBroken, seal
+from mtlbench.training.trial import Errand, run_trial
 
 ERRAND = Errand(torch.device("cpu"))
 SCHEME = """
@@ -37,9 +38,7 @@ class Own:
 class Line:
     """Calls a courier as a worker does, and counts."""
 
-    def __init__(
-        self, store: Store, sources: dict[str, str] | None = None, weights: list[str] | None = None
-    ) -> None:
+    def __init__(self, store: Store, sources: dict[str, str] | None = None, weights: list[str] | None = None) -> None:
         self.courier = Courier(str(store.root), sources or {}, weights or [])
         self.calls: list[tuple[str, Any]] = []
 
@@ -121,7 +120,7 @@ def test_a_failure_is_sent_and_raised_again(tmp_path: Path, store: Store) -> Non
     store.begin(trial)
     with pytest.raises(Exception, match="conv9"):
         list(away(trial, tmp_path / "base", Line(store), errand_of(ERRAND)))
-    (failure,) = store.load().failures
+    (failure,) = load_results(store.root).failures
     assert "conv9" in failure["reason"] and os.listdir(tmp_path / "base") == []
 
 
@@ -137,7 +136,7 @@ def test_a_store_that_breaks_on_the_way_is_not_the_trials_failure(
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StoreBroken, match="No space left"):
         list(away(trial, tmp_path / "base", Line(store), errand_of(ERRAND)))
-    assert not store.done(trial) and not store.load().failures
+    assert not store.done(trial) and not load_results(store.root).failures
 
 
 def test_a_users_file_travels_with_its_trial(tmp_path: Path, store: Store) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from mtlbench import choice, inference
+from mtlbench.analysis import choice, inference
 
 ARMS, TABLES = 12, 4000
 SEEDS = [3, 5, 10]
@@ -49,16 +49,23 @@ def simulate(seeds: int, sd: dict[int, float] | None = None, arms: int = ARMS, s
     pooled = scipy.stats.t.ppf(0.975, freedom)[:, None] * error
     lone = scipy.stats.t.ppf((1 + 0.96 ** (1 / (arms - 1))) / 2, seeds - 1) * own
     dunnett = np.array([limits[value] for value in freedom])[:, None] * error
-    return Simulation(changes, changes[:, 1:].mean(axis=2), single, np.where(flagged, single, pooled),
-                      np.where(flagged, lone, dunnett), noisy)  # fmt: skip
+    return Simulation(
+        changes,
+        changes[:, 1:].mean(axis=2),
+        single,
+        np.where(flagged, single, pooled),
+        np.where(flagged, lone, dunnett),
+        noisy,
+    )
 
 
 @pytest.mark.parametrize("sd", [None, {5: 30.0}], ids=["equal", "one diverges"])
 def test_what_is_simulated_is_what_the_functions_give(sd: dict[int, float] | None) -> None:
     found = simulate(3, sd)
     for table in [*range(5), *np.flatnonzero(found.noisy.any(axis=0))[:5]]:
-        rows = [("t", "m", f"arm{arm}", seed, found.changes[table, arm, seed])
-                for arm in range(ARMS) for seed in range(3)]  # fmt: skip
+        rows = [
+            ("t", "m", f"arm{arm}", seed, found.changes[table, arm, seed]) for arm in range(ARMS) for seed in range(3)
+        ]
         frame = pd.DataFrame(rows, columns=["task", "metric", "arm", "seed", "change"])
         plain, family = inference.intervals(frame).iloc[1:], inference.familywise(frame).iloc[1:]
         assert (plain["high_single"] - plain["mean"]).tolist() == pytest.approx(found.single[table].tolist())
@@ -139,8 +146,10 @@ def worthless(common: float) -> pd.DataFrame:
     test alike (of training), the rest each subset's own (of images)."""
     rng = np.random.default_rng(0)
     tasks, seeds, names = 800, 3, ["one-task", *(f"split-conv{place}" for place in range(2, 9))]
-    index = pd.MultiIndex.from_product([["val", "test"], [f"t{task:03}" for task in range(tasks)], names, range(seeds)],
-                                       names=["subset", "task", "arm", "seed"])  # fmt: skip
+    index = pd.MultiIndex.from_product(
+        [["val", "test"], [f"t{task:03}" for task in range(tasks)], names, range(seeds)],
+        names=["subset", "task", "arm", "seed"],
+    )
     frame = index.to_frame(index=False).assign(metric="m", unit="%", headline=True, higher_is_better=True, category="")
     own, shared = rng.normal(size=len(frame)), np.tile(rng.normal(size=len(frame) // 2), 2)
     noise = 2 * (np.sqrt(1 - common) * own + np.sqrt(common) * shared)

@@ -21,10 +21,19 @@ from mtlbench.figures.curves import OWN_COLOURS, Curves, _far_off, begins_of, lo
 
 NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]
 CHILDREN = ("cross-stitch", "one-task-longer")
-ABLATIONS = ("one-task", *(f"cross-stitch-alpha-{own}-{1 - own:.1f}" for own in (0.1, 0.5, 0.7, 0.9)),
-             *(f"cross-stitch-rate-{10**k}" for k in range(5)), "cross-stitch-from-one-task",
-             "cross-stitch-from-scratch", "cross-stitch-after-convolutions", "cross-stitch-per-layer",
-             "cross-stitch-per-channel", "mtl-shared-1-16", "mtl-shared-1-4", "mtl-shared-1-1")  # fmt: skip
+ABLATIONS = (
+    "one-task",
+    *(f"cross-stitch-alpha-{own}-{1 - own:.1f}" for own in (0.1, 0.5, 0.7, 0.9)),
+    *(f"cross-stitch-rate-{10**k}" for k in range(5)),
+    "cross-stitch-from-one-task",
+    "cross-stitch-from-scratch",
+    "cross-stitch-after-convolutions",
+    "cross-stitch-per-layer",
+    "cross-stitch-per-channel",
+    "mtl-shared-1-16",
+    "mtl-shared-1-4",
+    "mtl-shared-1-1",
+)
 LENGTHS = {"normals": 800, "semseg": 1200}  # of one-task; children go on for 400
 
 
@@ -64,8 +73,10 @@ def test_children_begin_where_their_longest_parent_ends() -> None:
 
 
 def test_grandparents_count_and_lost_parents_are_named() -> None:
-    provenance = [{"key": key, "parents": parents} for key, parents in
-                  (("a", []), ("b", ["a"]), ("c", ["b", "a"]), ("d", ["gone"]))]  # fmt: skip
+    provenance = [
+        {"key": key, "parents": parents}
+        for key, parents in (("a", []), ("b", ["a"]), ("c", ["b", "a"]), ("d", ["gone"]))
+    ]
     assert begins_of(provenance, {"a": 10, "b": 5, "c": 1, "d": 1}) == ({"a": 0, "b": 10, "c": 15, "d": 0}, {"d"})
     results = made()
     results.curves = results.curves[results.curves["arm"] != "one-task"]
@@ -113,9 +124,16 @@ def test_the_caption_says_what_was_drawn_and_what_is_missing() -> None:
     results.curves = results.curves[(results.curves["arm"] != "split-conv4") | (results.curves["seed"] == 0)]
     results.failures = [{"pair": "semseg_sn", "arm": "tree", "seed": 0, "task": "", "status": "failed", "reason": ""}]
     text = Curves().data(results, paper=True)["caption"]["text"].item()
-    for part in ("at most the first 16 images of val", "mean over 3 seeds (0, 1, 2)", "Fewer seeds: split-conv4 (1).",
-                 "longest parent ends (vertical dashes): one-task-longer, cross-stitch.", "no curve: ensemble.",
-                 "Failed or blocked: tree.", "semseg_sn on rooms", "The paper publishes no curves."):  # fmt: skip
+    for part in (
+        "at most the first 16 images of val",
+        "mean over 3 seeds (0, 1, 2)",
+        "Fewer seeds: split-conv4 (1).",
+        "longest parent ends (vertical dashes): one-task-longer, cross-stitch.",
+        "no curve: ensemble.",
+        "Failed or blocked: tree.",
+        "semseg_sn on rooms",
+        "The paper publishes no curves.",
+    ):
         assert part in text
 
 
@@ -129,9 +147,14 @@ def test_without_curves_the_error_says_what_to_type() -> None:
 
 
 CASES: dict[str, dict[str, Any]] = {
-    "all": {}, "one seed": {"seeds": (0,)}, "few": {"arms": ("one-task", "cross-stitch")},
-    "ablations": {"arms": ABLATIONS}, "no val": {}, "diverging": {}, "three tasks": {"pair": "trio"},
-}  # fmt: skip
+    "all": {},
+    "one seed": {"seeds": (0,)},
+    "few": {"arms": ("one-task", "cross-stitch")},
+    "ablations": {"arms": ABLATIONS},
+    "no val": {},
+    "diverging": {},
+    "three tasks": {"pair": "trio"},
+}
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -167,10 +190,17 @@ def test_nothing_overlaps_and_nothing_leaves_the_page(case: str, monkeypatch: py
 
 
 def test_a_collapsed_arm_leaves_the_axes_to_the_others() -> None:
-    ends = pd.DataFrame({
-        "arm": [f"split-conv{place}" for place in range(2, 9)] + ["cross-stitch-rate-1000"], "task": "semseg",
-        "x": 10, "quantity": "val_headline", "mean": [*range(30, 37), 2.0], "low": np.nan, "high": np.nan,
-    })  # fmt: skip
+    ends = pd.DataFrame(
+        {
+            "arm": [f"split-conv{place}" for place in range(2, 9)] + ["cross-stitch-rate-1000"],
+            "task": "semseg",
+            "x": 10,
+            "quantity": "val_headline",
+            "mean": [*range(30, 37), 2.0],
+            "low": np.nan,
+            "high": np.nan,
+        }
+    )
     far = _far_off(pd.concat([ends.assign(x=5, mean=2.0), ends]))  # the last value counts
     assert far.to_dict("records") == [{"task": "semseg", "arm": "cross-stitch-rate-1000", "value": 2.0}]
     others = _far_off(ends.iloc[:-1])

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from mtlbench.cli import main
-from mtlbench.datasets import report
+from mtlbench.cli.data import report
+from mtlbench.cli.main import main
+from mtlbench.contracts import Count, Survey
 from mtlbench.errors import UserError
-from mtlbench.plugins import Count, Survey
-from mtlbench.values import parse, parse_nested
+from mtlbench.plan.options import parse, parse_nested
 
 SMALL = ("--data-option", "train=4", "--data-option", "val=2", "--data-option", "test=2", "--data-option", "size=32")
 
@@ -60,8 +60,14 @@ def test_a_survey_tells_sound_from_complete() -> None:
 def test_values_are_literals_or_words_and_never_run() -> None:
     texts = ("a=3", "b=0.5", "c=True", "d=left-up-towards", "e=(1, 2)", "f=x=y", "g=__import__('os').getcwd()")
     assert parse(texts, "--data-option") == {
-        "a": 3, "b": 0.5, "c": True, "d": "left-up-towards", "e": (1, 2), "f": "x=y", "g": "__import__('os').getcwd()",
-    }  # fmt: skip
+        "a": 3,
+        "b": 0.5,
+        "c": True,
+        "d": "left-up-towards",
+        "e": (1, 2),
+        "f": "x=y",
+        "g": "__import__('os').getcwd()",
+    }
     nested = parse_nested(("normals.decoding=nearest", "normals.labels=soft", "semseg.x=1"), "--task-option")
     assert nested == {"normals": {"decoding": "nearest", "labels": "soft"}, "semseg": {"x": 1}}
     for wrong in ("a", "=3", ""):
@@ -87,8 +93,19 @@ def test_values_are_literals_or_words_and_never_run() -> None:
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_done(cache: Path, options: tuple[str, ...], says: str) -> None:
-    run = ("run", "--pair", "semseg_sn", "--recipe", "smoke", "--executor", "local", "--seeds", "0",
-           "--results", cache / "results")  # fmt: skip
+    run = (
+        "run",
+        "--pair",
+        "semseg_sn",
+        "--recipe",
+        "smoke",
+        "--executor",
+        "local",
+        "--seeds",
+        "0",
+        "--results",
+        cache / "results",
+    )
     answer = cli(*run, *options, *SMALL)
     (line,) = [line for line in answer.output.splitlines() if line.startswith("mtlbench:")]
     assert answer.exit_code == 2 and says in line

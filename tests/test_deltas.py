@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 from synthetic_results import METRICS, results_frame
 
-from mtlbench import deltas, stats
+from mtlbench.analysis import deltas
 
-NYU = ("normals: mean (lower is better), median (lower is better), within_11.25, within_22.5, within_30;"
-       " semseg: pixacc, mIoU, fwIoU")  # fmt: skip
+NYU = (
+    "normals: mean (lower is better), median (lower is better), within_11.25, within_22.5, within_30;"
+    " semseg: pixacc, mIoU, fwIoU"
+)
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +20,19 @@ def paper() -> pd.DataFrame:
     return deltas.published_deltas()
 
 
-@pytest.mark.parametrize(("pair", "arm", "delta", "expected"), [
-    ("semseg_sn", "cross-stitch", deltas.BY_TASK, 2.63), ("semseg_sn", "cross-stitch", deltas.FLAT, 2.54),
-    ("semseg_sn", "cross-stitch", deltas.HEADLINES, 3.45), ("semseg_sn", "mtl-shared", deltas.BY_TASK, -3.53),
-    ("semseg_sn", "mtl-shared", deltas.FLAT, -2.72), ("semseg_sn", "mtl-shared", deltas.HEADLINES, -4.75),
-    *(("det_attr", "cross-stitch", delta, 2.06) for delta in deltas.DELTAS),
-    *(("det_attr", "mtl-shared", delta, -8.03) for delta in deltas.DELTAS),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pair", "arm", "delta", "expected"),
+    [
+        ("semseg_sn", "cross-stitch", deltas.BY_TASK, 2.63),
+        ("semseg_sn", "cross-stitch", deltas.FLAT, 2.54),
+        ("semseg_sn", "cross-stitch", deltas.HEADLINES, 3.45),
+        ("semseg_sn", "mtl-shared", deltas.BY_TASK, -3.53),
+        ("semseg_sn", "mtl-shared", deltas.FLAT, -2.72),
+        ("semseg_sn", "mtl-shared", deltas.HEADLINES, -4.75),
+        *(("det_attr", "cross-stitch", delta, 2.06) for delta in deltas.DELTAS),
+        *(("det_attr", "mtl-shared", delta, -8.03) for delta in deltas.DELTAS),
+    ],
+)
 def test_the_papers_deltas_come_out_of_its_tables(
     paper: pd.DataFrame, pair: str, arm: str, delta: str, expected: float
 ) -> None:
@@ -46,12 +54,13 @@ def test_deltas_of_a_seed_are_means_over_hand_picked_changes() -> None:
     cells = frame[(frame["subset"] == "test") & (frame["category"] == "")].set_index(["arm", "seed", "task", "metric"])
     change = {
         task: {
-            name: (1 if higher else -1) * 100
+            name: (1 if higher else -1)
+            * 100
             * (cells["value"]["cross-stitch", 1, task, name] / cells["value"]["one-task", 1, task, name] - 1)
             for name, _, _, higher in METRICS[task]
         }
         for task in ("normals", "semseg")
-    }  # fmt: skip
+    }
     normals, semseg = (list(change[task].values()) for task in ("normals", "semseg"))
     assert found[deltas.FLAT, "cross-stitch", 1] == pytest.approx(np.mean(normals + semseg))
     assert found[deltas.BY_TASK, "cross-stitch", 1] == pytest.approx((np.mean(normals) + np.mean(semseg)) / 2)
@@ -70,7 +79,7 @@ def test_bare_counts_never_enter() -> None:
 def test_intervals_are_those_of_the_seeds_deltas() -> None:
     frame = results_frame("semseg_sn")
     found = deltas.deltas(frame).set_index(["delta", "arm"])
-    headlines = stats.relative_change(frame).groupby(["arm", "seed"])["change"].mean().unstack()
+    headlines = frame.relative_change(frame).groupby(["arm", "seed"])["change"].mean().unstack()
     centred = headlines.to_numpy() - headlines.to_numpy().mean(0)
     centred -= centred.mean(1, keepdims=True)
     noise = np.sqrt((centred**2).sum() / 22)

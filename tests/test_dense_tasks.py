@@ -14,10 +14,12 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from mtlbench.contracts import Batch, Sample, Score
 from mtlbench.errors import UserError
-from mtlbench.plugins import Batch, Sample, Score, create
+from mtlbench.plugins import create
 from mtlbench.tasks.normals import Normals
-from mtlbench.tasks.semseg import PALETTE, Semseg
+from mtlbench.tasks.semseg import Semseg
+from mtlbench.vision.drawing import PALETTE
 
 matplotlib.use("Agg")
 SEMSEG = Semseg(("wall", "floor", "chair"), {})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtlbench.data._depth_normals import coded, decoded, has_normals, normals_from_depth, turned, turned_codes, valid
-from mtlbench.data._nyu_files import camera, measured
+from mtlbench.datasets._nyu_files import camera, measured
+from mtlbench.datasets._nyu_normals import coded, decoded, has_normals, normals_from_depth, turned, turned_codes, valid
 
 REAL = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
 HEIGHT, WIDTH, FOCAL, CENTRE = 120, 160, (130.0, 131.0), (81.0, 62.0)

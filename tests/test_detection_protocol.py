@@ -9,10 +9,10 @@ import pytest
 import torch
 from test_roi_tasks import DETECTION, IMAGE, OFFSETS, check_metric_names, region_batch, scene, slow_iou, value
 
-from mtlbench import regions
-from mtlbench.plugins import Sample
+from mtlbench.contracts import Sample
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
+from mtlbench.vision import regions
 
 
 def knowing_output(samples: list[Sample]) -> torch.Tensor:
@@ -94,17 +94,22 @@ def test_images_without_a_task_are_left_out_of_its_meters() -> None:
 def test_two_images_worked_by_hand() -> None:
     plain = Detection(("cat", "dog"), {"offset_mean": [[0.0] * 4] * 2, "offset_std": [[1.0] * 4] * 2})
     first = Sample(
-        IMAGE, {"detection": np.array([0, 0])},
-        np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32), np.array([False, True]),
+        IMAGE,
+        {"detection": np.array([0, 0])},
+        np.array([[0, 0, 10, 10], [20, 20, 40, 40]], np.float32),
+        np.array([False, True]),
         # upper .6 of the cat: hit; its lower half: overlaps the other by .1 alone, so stays, but the cat is taken;
         # the difficult cat: counts neither way
         np.array([[0, 0, 10, 6], [0, 5, 10, 10], [20, 20, 40, 40]], np.float32),
-    )  # fmt: skip
+    )
     second = Sample(
-        IMAGE, {"detection": np.array([0])}, np.array([[0, 0, 20, 20]], np.float32), np.array([False]),
+        IMAGE,
+        {"detection": np.array([0])},
+        np.array([[0, 0, 20, 20]], np.float32),
+        np.array([False]),
         # hit; overlaps it by .95: goes; nothing there: miss
         np.array([[0, 0, 20, 20], [0, 0, 20, 19], [40, 40, 60, 60]], np.float32),
-    )  # fmt: skip
+    )
     cat = [0.9, 0.8, 0.85, 0.99, 0.99] + [0.7, 0.69, 0.75, 0.99]  # annotated boxes last of each image: no detections
     probability = torch.tensor([[1 - p, p, 0.0] for p in cat])
     meter = plain.meter()
@@ -135,7 +140,7 @@ def slow_mean_average_precision(images: list[tuple[np.ndarray, np.ndarray, Sampl
     for c in range(classes):
         listed = []
         for number, (scores, boxes, _) in enumerate(images):
-            order = sorted(range(len(scores)), key=lambda i: -scores[i, c])[:100]  # noqa: B023
+            order = sorted(range(len(scores)), key=lambda i: -scores[i, c])[:100]
             listed += [(float(scores[i, c]), number, boxes[i, c]) for i in order]
         listed = sorted(listed, key=lambda entry: -entry[0])[: 40 * len(images)]
         kept: list[tuple[float, int, np.ndarray]] = []
@@ -173,8 +178,9 @@ def test_mean_average_precision_agrees_with_loops_over_the_whole_protocol(seed: 
         corner = rng.uniform(0, 50, (110, 2))
         clutter = np.concatenate([corner, corner + rng.uniform(4, 14, (110, 2))], axis=1)
         near = np.repeat(sample.boxes, 6, axis=0) + rng.normal(0, 2, (24, 4))
-        sample = Sample(IMAGE, sample.labels, sample.boxes, sample.difficult,
-                        np.concatenate([clutter, near]).astype(np.float32))  # fmt: skip
+        sample = Sample(
+            IMAGE, sample.labels, sample.boxes, sample.difficult, np.concatenate([clutter, near]).astype(np.float32)
+        )
         assert sample.proposals is not None and sample.boxes is not None
         batch = region_batch([sample])
         prediction = DETECTION.predict(

@@ -9,19 +9,11 @@ from typing import Any
 
 import pytest
 
-from mtlbench import spaces
-from mtlbench.enumerator import (
-    Pretrained,
-    check_arms,
-    custom,
-    expand,
-    needs_weights,
-    parse_seeds,
-    plugin,
-    select,
-    started,
-)  # fmt: skip
 from mtlbench.errors import UserError
+from mtlbench.plan import spaces
+from mtlbench.plan.arms import check_arms, custom, select
+from mtlbench.plan.expand import Pretrained, expand, needs_weights, parse_seeds, started
+from mtlbench.plugins import plugin
 from mtlbench.spec import Arm, Plugin, Trial, derive_seed
 
 SPACE = spaces.load("det_attr")
@@ -36,9 +28,20 @@ def trials_of(recipe: str = "quick", seeds: tuple[int, ...] = (0,), **changes: A
 def test_every_arm_of_the_paper_and_the_controls() -> None:
     """Sections 1.1 and 6.1; seven Splits, conv2 .. fc8."""
     assert [arm.name for arm in SPACE.arms] == [
-        "one-task", "ensemble-member", "ensemble", "one-task-longer", "mtl-shared", "split-conv2", "split-conv3",
-        "split-conv4", "split-conv5", "split-fc6", "split-fc7", "split-fc8", "cross-stitch",
-    ]  # fmt: skip
+        "one-task",
+        "ensemble-member",
+        "ensemble",
+        "one-task-longer",
+        "mtl-shared",
+        "split-conv2",
+        "split-conv3",
+        "split-conv4",
+        "split-conv5",
+        "split-fc6",
+        "split-fc7",
+        "split-fc8",
+        "cross-stitch",
+    ]
     names = [trial.label for trial in trials_of()]
     assert len(names) == 4 * 2 + 9 and len(set(names)) == len(names)
 
@@ -85,11 +88,17 @@ def test_keys_are_golden() -> None:
     again = dataclasses.replace(trial, arm="other", recipe_name="x", data_root="/y", seed=9, setting="z", pair="p")
     assert again.key == trial.key
     for change in (
-        {"fingerprint": "other"}, {"iterations": 9}, {"net_seed": 1}, {"parents": ("k",)}, {"first": 1},
-        {"task_versions": {"detection": 99}}, {"recipe": {**trial.recipe, "lr": 1.0}},
-        {"recipe": {**trial.recipe, "threads": 2}}, {"scheme": dataclasses.replace(trial.scheme, version=99)},
+        {"fingerprint": "other"},
+        {"iterations": 9},
+        {"net_seed": 1},
+        {"parents": ("k",)},
+        {"first": 1},
+        {"task_versions": {"detection": 99}},
+        {"recipe": {**trial.recipe, "lr": 1.0}},
+        {"recipe": {**trial.recipe, "threads": 2}},
+        {"scheme": dataclasses.replace(trial.scheme, version=99)},
         {"backbone": dataclasses.replace(trial.backbone, options={})},
-    ):  # fmt: skip
+    ):
         assert dataclasses.replace(trial, **change).key != trial.key, change  # type: ignore[arg-type]
     elsewhere = dataclasses.replace(trial, scheme=dataclasses.replace(trial.scheme, source="/tmp/mine.py:Mine"))
     assert elsewhere.key == trial.key
@@ -161,8 +170,9 @@ def test_weights_are_identity_their_path_is_not_and_children_share_their_parents
     other = from_starts("imagenet", file=Pretrained(WEIGHTS.file, "ba9876543210"))
     assert not {t.key for t in other.values()} & {t.key for t in pretrained.values()}
     assert not {t.setting for t in other.values()} & {t.setting for t in pretrained.values()}
-    assert from_starts("scratch").keys() == plain.keys() and not needs_weights(*started(
-        SPACE.arms, spaces.recipe_of(SPACE, "paper"), ["scratch"]))  # fmt: skip
+    assert from_starts("scratch").keys() == plain.keys() and not needs_weights(
+        *started(SPACE.arms, spaces.recipe_of(SPACE, "paper"), ["scratch"])
+    )
 
 
 def test_cross_stitch_without_parents_trains_as_long_as_with_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import os
 import re
@@ -19,28 +20,31 @@ from samples import smoke
 from test_trial import finished
 
 import mtlbench
-from mtlbench import predictions
-from mtlbench.batches import evaluation_batch
-from mtlbench.cli import main
-from mtlbench.enumerator import custom, expand, plugin
+from mtlbench.cli.main import main
 from mtlbench.errors import UserError
-from mtlbench.export import SUFFIXES, Trained, export, load, opened
-from mtlbench.folders import read_result
-from mtlbench.show import find_trials
-from mtlbench.spaces import load as load_space
-from mtlbench.spaces import recipe_of
+from mtlbench.plan.arms import custom
+from mtlbench.plan.expand import expand
+from mtlbench.plan.spaces import load as load_space
+from mtlbench.plan.spaces import recipe_of
+from mtlbench.plugins import plugin
 from mtlbench.spec import Trial
-from mtlbench.store import Store
-from mtlbench.trial import Context
+from mtlbench.store import predictions
+from mtlbench.store.folders import read_result
+from mtlbench.store.lookup import find_trials
+from mtlbench.store.store import Store
+from mtlbench.training.batches import evaluation_batch
+from mtlbench.training.context import Context
+from mtlbench.use.export import SUFFIXES, export, load
+from mtlbench.use.trained import Trained, opened
 
 PAIRS = ("det_attr", "semseg_sn")
 DOCS = Path(__file__).parents[1] / "docs" / "using_a_network.md"
-SCHEME = '''
-from mtlbench.sharing.cross_stitch import CrossStitch
+SCHEME = """
+from mtlbench.schemes.cross_stitch import CrossStitch
 
 class Mine(CrossStitch):
     version = 1
-'''
+"""
 
 
 def kept(trials: list[Trial]) -> list[Trial]:
@@ -113,8 +117,10 @@ def check_predictions(trained: Trained, trials: list[Trial], store: Store) -> No
 
 
 # ---------------------------------------------------------------------------------------------------- there and back
-@pytest.mark.parametrize(("pair", "arm"), [(pair, arm) for pair in PAIRS for arm in ("one-task", "cross-stitch")]
-                         + [("semseg_sn", "split-fc8")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pair", "arm"),
+    [(pair, arm) for pair in PAIRS for arm in ("one-task", "cross-stitch")] + [("semseg_sn", "split-fc8")],
+)
 def test_an_exported_network_predicts_bit_for_bit_what_the_trial_did(
     study: Study, pair: str, arm: str, tmp_path: Path
 ) -> None:
@@ -149,8 +155,14 @@ def test_the_file_is_plain_and_says_what_is_needed_and_no_folder(study: Study, t
     categories = content["model"]["tasks"]["semseg"]["categories"]
     assert categories == list(context.dataset.categories("semseg"))
     assert content["model"]["tasks"]["normals"]["facts"] == context.known["normals"]["facts"]
-    assert content["input"] == {"channels": "BGR", "range": [0, 255], "mean": list(context.view.mean),
-                                "std": list(context.view.std), "short_side": 64, "long_side": 0}  # fmt: skip
+    assert content["input"] == {
+        "channels": "BGR",
+        "range": [0, 255],
+        "mean": list(context.view.mean),
+        "std": list(context.view.std),
+        "short_side": 64,
+        "long_side": 0,
+    }
     mine = torch.load(study.export(study.mine.key, tmp_path / "mine.pt"), weights_only=True)
     about = json.dumps({name: value for name, value in mine.items() if name != "state"})
     assert str(study.store.root.parent) not in about and os.sep + "mine.py" not in about and "mine.py:Mine" in about
@@ -185,9 +197,7 @@ def test_an_existing_file_stays_unless_forced_and_others_are_refused(study: Stud
 
 def test_safetensors_where_it_is_installed(study: Study, tmp_path: Path) -> None:
     file = tmp_path / "net.safetensors"
-    try:
-        import safetensors  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("safetensors") is None:
         assert "pip install safetensors" in refused(study.export, "cross-stitch", file)
         assert os.listdir(tmp_path) == [] and file.suffix in SUFFIXES
         return
@@ -203,10 +213,12 @@ def test_other_files_are_one_line_each(tmp_path: Path, study: Study) -> None:
         assert "is cut off, or not written by mtlbench export-weights" in refused(mtlbench.load_network, file)
     content = torch.load(tmp_path / "good.pt", weights_only=True)
     for changes, told in (
-        ({"mtlbench": 99}, "upgrade mtlbench"), ({"mtlbench": None}, "not written by"),
+        ({"mtlbench": 99}, "upgrade mtlbench"),
+        ({"mtlbench": None}, "not written by"),
         ({"trial": {}}, "not written by"),
-        ({"state": {}}, "do not fit the network"), ({"model": {}}, "is not what mtlbench export-weights wrote"),
-    ):  # fmt: skip
+        ({"state": {}}, "do not fit the network"),
+        ({"model": {}}, "is not what mtlbench export-weights wrote"),
+    ):
         torch.save({**content, **changes}, file)
         assert told in refused(mtlbench.load_network, file)
     torch.save(content["state"], file)
@@ -277,8 +289,22 @@ def test_run_trains_again_what_kept_no_weights_says_so_and_counts_them(tmp_path:
     results = tmp_path / "results"
 
     def run(*more: str, status: int = 0) -> str:
-        arguments = ("run", "--pair", "semseg_sn", "--recipe", "smoke", "--executor", "local", "--seeds", "0", "--arm",
-                     "split-fc8", "--results", str(results), *more)  # fmt: skip
+        arguments = (
+            "run",
+            "--pair",
+            "semseg_sn",
+            "--recipe",
+            "smoke",
+            "--executor",
+            "local",
+            "--seeds",
+            "0",
+            "--arm",
+            "split-fc8",
+            "--results",
+            str(results),
+            *more,
+        )
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == status, result.output
         return result.stderr if status else result.stdout

@@ -11,16 +11,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.layers import LocalResponseNorm
-from mtlbench.network import MultiTaskNet
-from mtlbench.sharing.separate import Separate
+from mtlbench.nets.layers import LocalResponseNorm
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.schemes.separate import Separate
 from mtlbench.tasks.semseg import Semseg
 
 OFFSET = 18  # the crop layer of the released FCN-AlexNet: crop_param { axis: 2 offset: 18 }
 KERNEL, STRIDE = 63, 32  # of its upsampling
 # Kernel, stride, padding of the released net, conv1 .. score.
-LAYERS = ((11, 4, 100), (3, 2, 0), (5, 1, 2), (3, 2, 0), (3, 1, 1), (3, 1, 1), (3, 1, 1), (3, 2, 0), (6, 1, 0),
-          (1, 1, 0), (1, 1, 0))  # fmt: skip
+LAYERS = (
+    (11, 4, 100),
+    (3, 2, 0),
+    (5, 1, 2),
+    (3, 2, 0),
+    (3, 1, 1),
+    (3, 1, 1),
+    (3, 1, 1),
+    (3, 2, 0),
+    (6, 1, 0),
+    (1, 1, 0),
+    (1, 1, 0),
+)
 POOLINGS = (1, 3, 7)  # places in LAYERS
 
 

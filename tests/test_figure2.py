@@ -12,10 +12,10 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from synthetic_results import ARMS, EFFECTS, STAGES, TASKS, fake_results
 
+from mtlbench.analysis.frame import relative_change
+from mtlbench.analysis.inference import intervals
 from mtlbench.errors import UserError
 from mtlbench.figures.figure2 import Figure2
-from mtlbench.inference import intervals
-from mtlbench.stats import relative_change
 
 
 def drawn(data: dict) -> Figure:
@@ -29,9 +29,19 @@ def drawn(data: dict) -> Figure:
 def test_arms_go_from_fully_shared_to_fully_separate_then_the_others() -> None:
     arms = Figure2().data(fake_results())["arms"]
     assert arms["arm"].tolist() == [
-        "split-fc8", "split-fc7", "split-fc6", "split-conv5", "split-conv4", "split-conv3", "split-conv2", "one-task",
-        "one-task-longer", "ensemble", "mtl-shared", "cross-stitch",
-    ]  # fmt: skip
+        "split-fc8",
+        "split-fc7",
+        "split-fc6",
+        "split-conv5",
+        "split-conv4",
+        "split-conv3",
+        "split-conv2",
+        "one-task",
+        "one-task-longer",
+        "ensemble",
+        "mtl-shared",
+        "cross-stitch",
+    ]
     steps = np.diff(arms["x"])
     assert steps[7] > 1 and set(steps) - {steps[7]} == {1.0}
 
@@ -74,8 +84,14 @@ def test_the_caption_says_what_was_compared() -> None:
     failure = {"pair": "det_attr", "arm": "tree", "seed": 0, "task": "", "status": "failed", "reason": "nan"}
     results.failures = [failure, {**failure, "pair": "semseg_sn", "arm": "other"}]
     text = Figure2().data(results)["caption"]["text"].item()
-    for part in ("detection mAP, attributes mAP", "3 seeds (0, 1, 2)", "det_attr on rooms, backbone caffenet,",
-                 "95 % t interval", "22 degrees of freedom", "Failed or blocked: tree."):  # fmt: skip
+    for part in (
+        "detection mAP, attributes mAP",
+        "3 seeds (0, 1, 2)",
+        "det_attr on rooms, backbone caffenet,",
+        "95 % t interval",
+        "22 degrees of freedom",
+        "Failed or blocked: tree.",
+    ):
         assert part in text
     single = Figure2().data(fake_results(seeds=(5,)))["caption"]["text"].item()
     assert "1 seed (5)" in single and "No intervals and no band below 3 seeds" in single
@@ -97,11 +113,28 @@ def test_without_one_task_the_error_says_what_to_type() -> None:
 
 
 VARIANTS = (
-    *(f"cross-stitch-{name}" for name in ("alpha-0.1-0.9", "alpha-0.5-0.5", "rate-1", "rate-10", "rate-1000",
-                                          "after-convolutions", "from-scratch", "per-layer")),
-    "mtl-shared-1-1", "mtl-shared-1-16", "nddr", "sluice", "mtan", "soft-sharing", "one-task-wide",
+    *(
+        f"cross-stitch-{name}"
+        for name in (
+            "alpha-0.1-0.9",
+            "alpha-0.5-0.5",
+            "rate-1",
+            "rate-10",
+            "rate-1000",
+            "after-convolutions",
+            "from-scratch",
+            "per-layer",
+        )
+    ),
+    "mtl-shared-1-1",
+    "mtl-shared-1-16",
+    "nddr",
+    "sluice",
+    "mtan",
+    "soft-sharing",
+    "one-task-wide",
     "split-fc8-wide",
-)  # fmt: skip
+)
 
 
 def test_ablations_are_shown_where_asked_for_with_the_same_intervals() -> None:
@@ -226,9 +259,7 @@ def test_a_search_that_ends_in_other_trees_with_other_seeds_is_said() -> None:
     def of(frame: pd.DataFrame) -> dict:
         apart = int(frame["seed"].min())
         forms = [[task] for task in TASKS["det_attr"]], [[*TASKS["det_attr"]]]
-        trunk = [
-            {"stage": stage, "groups": forms[place < apart], "unit": False} for place, stage in enumerate(STAGES)
-        ]
+        trunk = [{"stage": stage, "groups": forms[place < apart], "unit": False} for place, stage in enumerate(STAGES)]
         return {**usual, "branching": trunk}
 
     results.architectures_of = of  # type: ignore[method-assign]

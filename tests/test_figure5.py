@@ -89,10 +89,16 @@ def test_the_gain_of_the_10_least_labelled_by_hand() -> None:
     values = constant(names, (0, 1, 2), lambda place, seed: (4.0, 2.0, -1.0)[place // 10] + 0.3 * seed)
     shuffled = dict(sorted(((name, 100 * (i + 1)) for i, name in enumerate(names)), key=lambda item: item[0][::-1]))
     groups = Figure5().data(measured(values, shuffled))["groups"].set_index("group")
-    assert groups["mean"].to_dict() == pytest.approx({
-        "10 least-labelled": 4.3, "20 least-labelled": 3.3, "all 30": 5 / 3 + 0.3, "20 most-labelled": 0.8,
-        "10 most-labelled": -0.7, f"10 least {MINUS} 10 most": 5.0,
-    })  # fmt: skip
+    assert groups["mean"].to_dict() == pytest.approx(
+        {
+            "10 least-labelled": 4.3,
+            "20 least-labelled": 3.3,
+            "all 30": 5 / 3 + 0.3,
+            "20 most-labelled": 0.8,
+            "10 most-labelled": -0.7,
+            f"10 least {MINUS} 10 most": 5.0,
+        }
+    )
     low, high = scipy.stats.t.interval(0.95, 2, 4.3, 0.3 / np.sqrt(3))
     assert groups.loc["10 least-labelled", ["low", "high"]].tolist() == pytest.approx([low, high])
     assert groups.loc[f"10 least {MINUS} 10 most", ["low", "high"]].tolist() == pytest.approx([5.0, 5.0])
@@ -112,8 +118,10 @@ def test_categories_stand_from_few_labels_to_many_with_their_paired_interval() -
 def test_only_seeds_of_both_arms_count() -> None:
     """Seed 2 has no one-task and seed 3 no cross-stitch: unpaired means would give another change."""
     values = constant("abc", (0, 1, 2, 3), lambda place, seed: 1.0)
-    values = {"one-task": {s: v for s, v in values["one-task"].items() if s != 2},
-              "cross-stitch": {s: v for s, v in values["cross-stitch"].items() if s != 3}}  # fmt: skip
+    values = {
+        "one-task": {s: v for s, v in values["one-task"].items() if s != 2},
+        "cross-stitch": {s: v for s, v in values["cross-stitch"].items() if s != 3},
+    }
     data = Figure5().data(measured(values, {"a": 1, "b": 2, "c": 3}))
     assert data["bars"]["n"].tolist() == [2, 2, 2] and data["bars"]["mean"].tolist() == pytest.approx([1.0] * 3)
     assert data["bars"]["low"].isna().all() and "2 seeds (0, 1)" in data["caption"]["text"].item()
@@ -139,8 +147,11 @@ def test_categories_that_cannot_be_shown_are_listed() -> None:
     data = Figure5().data(measured(values, {"a": 5, "b": 0, "d": 4, "e": 9}))
     assert data["bars"]["category"].tolist() == ["a"]
     assert dict(data["left_out"].itertuples(index=False)) == {
-        "b": "no labels in train", "c": "label count unknown", "d": "no number for every seed", "e": "none in test",
-    }  # fmt: skip
+        "b": "no labels in train",
+        "c": "label count unknown",
+        "d": "no number for every seed",
+        "e": "none in test",
+    }
     assert "no labels in train: b" in data["caption"]["text"].item()
     drawn(data)
     with pytest.raises(UserError, match="no category of attributes has both labels") as error:
@@ -150,9 +161,14 @@ def test_categories_that_cannot_be_shown_are_listed() -> None:
 
 @pytest.mark.parametrize(
     ("categories", "groups"),
-    [(64, [10, 20, 64, 20, 10, 10]), (24, [10, 20, 24, 20, 10, 10]), (17, [8, 10, 17, 10, 8, 8]), (10, [5, 10, 5, 5]),
-     (1, [1])],
-)  # fmt: skip
+    [
+        (64, [10, 20, 64, 20, 10, 10]),
+        (24, [10, 20, 24, 20, 10, 10]),
+        (17, [8, 10, 17, 10, 8, 8]),
+        (10, [5, 10, 5, 5]),
+        (1, [1]),
+    ],
+)
 def test_few_categories_have_halves_for_groups(categories: int, groups: list[int]) -> None:
     data = Figure5().data(made_up([f"c{place}" for place in range(categories)]))
     assert data["groups"]["size"].tolist() == groups
@@ -206,8 +222,10 @@ def test_the_pair_is_one_with_the_task_even_where_another_is_newer() -> None:
     ("categories", "seeds"), [(2, (0, 1)), (10, (0,)), (17, (0,)), (24, (0, 1, 2)), (40, (0, 1, 2)), (64, (0, 1, 2))]
 )
 def test_nothing_overlaps_and_nothing_leaves_the_page(categories: int, seeds: tuple[int, ...]) -> None:
-    names = [("has a very long wheel " if place % 3 else "dark ")[: 4 + place % 17] + f"{place}"
-             for place in range(categories)]  # fmt: skip
+    names = [
+        ("has a very long wheel " if place % 3 else "dark ")[: 4 + place % 17] + f"{place}"
+        for place in range(categories)
+    ]
     canvas = drawn(Figure5().data(made_up(names, seeds)))
     renderer, page = canvas.canvas.get_renderer(), canvas.bbox  # type: ignore[attr-defined]
     texts = [text for axes in canvas.axes for text in [*axes.texts, axes.xaxis.label, axes.yaxis.label]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_figure5 import constant, drawn, made_up, measured
 
-from mtlbench.data.nyuv2 import CLASSES
+from mtlbench.datasets.nyuv2 import CLASSES
 from mtlbench.figures.figure6 import Figure6
 
 
@@ -16,8 +16,11 @@ def test_figure6_is_iou_by_pixel_labels() -> None:
         {"bag": 3.5, "wall": 0.5}
     )
     assert data["about"].iloc[0].to_dict() == {
-        "task": "semseg", "metric": "IoU", "labelled": "labelled pixels", "place": 1,
-    }  # fmt: skip
+        "task": "semseg",
+        "metric": "IoU",
+        "labelled": "labelled pixels",
+        "place": 1,
+    }
     text = data["caption"]["text"].item()
     assert text.startswith("Change in IoU of cross-stitch over one-task") and "semseg_sn on rooms" in text
 

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from test_store import JOINT, TRIAL, finish, result
 
-from mtlbench import frames
-from mtlbench.frames import COLUMNS, UNITS
 from mtlbench.spec import Options
-from mtlbench.store import Store
+from mtlbench.store import frames
+from mtlbench.store.frames import COLUMNS, UNITS
+from mtlbench.store.results import load_results
+from mtlbench.store.store import Store
 
 
 def read_slowly(root: Path) -> pd.DataFrame:
@@ -26,38 +27,73 @@ def read_slowly(root: Path) -> pd.DataFrame:
     folders = sorted(root.glob("*/*/*"))
     for folder in sorted(folders, key=lambda one: -len(json.loads((one / "trial.json").read_text())["tasks"])):
         trial, made = (json.loads((folder / f"{file}.json").read_text()) for file in ("trial", "result"))
-        names = [{"arm": trial["arm"], "seed": trial["seed"], "recipe": trial["recipe_name"],
-                  "setting": trial["setting"]}]  # fmt: skip
+        names = [
+            {"arm": trial["arm"], "seed": trial["seed"], "recipe": trial["recipe_name"], "setting": trial["setting"]}
+        ]
         if (folder / "names.json").exists():
             names += [name for name in json.loads((folder / "names.json").read_text()) if name != names[0]]
         for name in names:
-            shared = {"pair": trial["pair"], "dataset": trial["dataset"]["name"], "backbone": made["backbone"],
-                      "key": folder.name, "finished": made["finished"], **name}  # fmt: skip
+            shared = {
+                "pair": trial["pair"],
+                "dataset": trial["dataset"]["name"],
+                "backbone": made["backbone"],
+                "key": folder.name,
+                "finished": made["finished"],
+                **name,
+            }
             for task, subset, metric, category, value in made["scores"]:
                 about = made["metrics"][task][metric]
-                rows.append(shared | {
-                    "task": task, "subset": subset, "metric": metric, "category": category, "value": value,
-                    "unit": about["unit"], "headline": about["headline"], "higher_is_better": about["higher_is_better"],
-                })  # fmt: skip
+                rows.append(
+                    shared
+                    | {
+                        "task": task,
+                        "subset": subset,
+                        "metric": metric,
+                        "category": category,
+                        "value": value,
+                        "unit": about["unit"],
+                        "headline": about["headline"],
+                        "higher_is_better": about["higher_is_better"],
+                    }
+                )
             for metric, value in made["cost"].items():
                 own = trial["tasks"][0] if len(trial["tasks"]) == 1 else ""
-                rows.append(shared | {
-                    "task": own, "subset": "cost", "metric": metric, "category": "", "value": float(value),
-                    "unit": UNITS.get(metric, ""), "headline": False, "higher_is_better": False,
-                })  # fmt: skip
+                rows.append(
+                    shared
+                    | {
+                        "task": own,
+                        "subset": "cost",
+                        "metric": metric,
+                        "category": "",
+                        "value": float(value),
+                        "unit": UNITS.get(metric, ""),
+                        "headline": False,
+                        "higher_is_better": False,
+                    }
+                )
     return pd.DataFrame(rows)[COLUMNS]
 
 
 def varied(draw: random.Random) -> Options:
     """A result of some metrics, categories and costs, so that trials are of several kinds."""
-    scores = [[task, subset, metric, category, draw.random()] for task in ("colour", "size")
-              for subset in ("val", "test") for metric, category in (("acc", ""), ("acc", "red"), ("err", ""))
-              if draw.random() < 0.8]  # fmt: skip
-    about = {metric: {"unit": draw.choice("%°"), "higher_is_better": metric == "acc", "headline": metric == "acc"}
-             for metric in ("acc", "err")}  # fmt: skip
+    scores = [
+        [task, subset, metric, category, draw.random()]
+        for task in ("colour", "size")
+        for subset in ("val", "test")
+        for metric, category in (("acc", ""), ("acc", "red"), ("err", ""))
+        if draw.random() < 0.8
+    ]
+    about = {
+        metric: {"unit": draw.choice("%°"), "higher_is_better": metric == "acc", "headline": metric == "acc"}
+        for metric in ("acc", "err")
+    }
     cost = {"seconds": draw.random(), "flops": draw.randrange(10**9)}
-    return result(scores=scores, metrics={"colour": about, "size": about}, cost=cost,
-                  finished=f"2026-01-02T03:04:0{draw.randrange(10)}")  # fmt: skip
+    return result(
+        scores=scores,
+        metrics={"colour": about, "size": about},
+        cost=cost,
+        finished=f"2026-01-02T03:04:0{draw.randrange(10)}",
+    )
 
 
 @pytest.fixture
@@ -72,14 +108,15 @@ def test_the_frame_is_that_of_a_slow_reading(store: Store) -> None:
         finish(store, trial, **varied(draw))
         if draw.random() < 0.3:
             store.name(dataclasses.replace(trial, arm="twin", seed=seed + 100))
-    pd.testing.assert_frame_equal(store.load().frame, read_slowly(store.root))
+    pd.testing.assert_frame_equal(load_results(store.root).frame, read_slowly(store.root))
 
 
 def test_kinds_that_differ_in_a_unit_or_a_direction_are_kept_apart(store: Store) -> None:
     for seed, (unit, higher) in enumerate((("%", True), ("m", True), ("%", False))):
         metrics = {"colour": {"acc": {"unit": unit, "higher_is_better": higher, "headline": True}}}
         finish(store, dataclasses.replace(TRIAL, net_seed=seed, seed=seed), metrics=metrics)
-    scores = store.load().frame.query("subset != 'cost'").groupby("seed")[["unit", "higher_is_better"]].agg(set)
+    frame = load_results(store.root).frame
+    scores = frame.query("subset != 'cost'").groupby("seed")[["unit", "higher_is_better"]].agg(set)
     assert scores["unit"].tolist() == [{"%"}, {"m"}, {"%"}]
     assert scores["higher_is_better"].tolist() == [{True}, {True}, {False}]
 
@@ -111,7 +148,7 @@ def test_nonsense_in_a_result_is_named_and_the_others_are_shown(store: Store, ch
     finish(store, JOINT)
     folder = finish(store, TRIAL, **change)
     finish(store, dataclasses.replace(TRIAL, arm="other", net_seed=1))
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert set(loaded.frame["arm"]) == {"split", "other"} and len(loaded.frame) == 10
     assert loaded.problems == [f"{folder / 'result.json'} is damaged; run the same command again to train it anew"]
 
@@ -120,7 +157,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(store: Store) -> None:
     folder = finish(store)
     (folder / "result.json").unlink()
     os.mkfifo(folder / "result.json")
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert loaded.frame.empty and "result.json is damaged" in loaded.problems[0]
 
 
@@ -130,7 +167,7 @@ def test_the_search_for_cycles_is_afterwards_as_it_was(store: Store, enabled: bo
     (gc.enable if enabled else gc.disable)()
     try:
         frozen = gc.get_freeze_count()
-        assert len(store.load().frame) == 5
+        assert len(load_results(store.root).frame) == 5
         assert gc.isenabled() == enabled and gc.get_freeze_count() == frozen
     finally:
         gc.enable()
@@ -139,14 +176,25 @@ def test_the_search_for_cycles_is_afterwards_as_it_was(store: Store, enabled: bo
 # ---------------------------------------------------------------------------------------------------- CSV
 KINDS: dict[str, type] = {"step": int, "task": str, "loss": float}
 SOUND = [
-    "step,task,loss\n1,a,0.5\n2,b,nan\n", "step,task,loss\r\n3,a,0.1\r\n", "loss,step,task\n0.25,4,a\n",
-    "step,task,loss,more\n5,a,1,9\n", 'step,task,loss\n6,"a,b",1\n', "step,task,loss\n7,a,1e-9", "step,task,loss\n",
+    "step,task,loss\n1,a,0.5\n2,b,nan\n",
+    "step,task,loss\r\n3,a,0.1\r\n",
+    "loss,step,task\n0.25,4,a\n",
+    "step,task,loss,more\n5,a,1,9\n",
+    'step,task,loss\n6,"a,b",1\n',
+    "step,task,loss\n7,a,1e-9",
+    "step,task,loss\n",
     "step,task,loss\n8,a,2\n\n9,b,\n",
-]  # fmt: skip
+]
 DAMAGED = [
-    "step,task,loss\n1,a,high\n", "step,task,loss\n,a,1\n", "step,task\n1,a\n", "", "\n", "step,task,loss\n1,a,1,1,1\n",
-    "step,task,loss\n1.5,a,1\n", 'step,task,loss\n1,"a,1\n',
-]  # fmt: skip
+    "step,task,loss\n1,a,high\n",
+    "step,task,loss\n,a,1\n",
+    "step,task\n1,a\n",
+    "",
+    "\n",
+    "step,task,loss\n1,a,1,1,1\n",
+    "step,task,loss\n1.5,a,1\n",
+    'step,task,loss\n1,"a,1\n',
+]
 
 
 def one_by_one(path: Path) -> pd.DataFrame | None:

@@ -22,15 +22,21 @@ import pytest
 from click.testing import CliRunner
 from torture import Run, living, numbers, workers
 
-from mtlbench.cli import main
+from mtlbench.cli.main import main
 
 STUDY = ("run", "--pair", "det_attr", "--recipe", "smoke", "--seeds", "0", "--arm", "one-task", "--arm", "cross-stitch")
 LOCAL = (*STUDY, "--executor", "local")
 DETECTION, ATTRIBUTES, JOINT = "one-task detection", "one-task attributes", "cross-stitch detection attributes"
 NOBODY = 65534
 # A user other than root who may read everything (the interpreter may lie in root's home) and write what anyone may.
-AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=+dac_read_search",
-             "--ambient-caps=+dac_read_search")  # fmt: skip
+AS_NOBODY = (
+    "setpriv",
+    f"--reuid={NOBODY}",
+    f"--regid={NOBODY}",
+    "--clear-groups",
+    "--inh-caps=+dac_read_search",
+    "--ambient-caps=+dac_read_search",
+)
 # $1 results, $2 size of its disk, $3 results to begin with, $4 where to copy what comes out, the rest: a command.
 # The disk is filled as soon as the run has planned its three trials.
 FULL_DISK = """
@@ -131,8 +137,9 @@ def test_a_file_that_may_not_grow_ends_the_run_in_one_line(begun: Path, referenc
     weights = (folders(reference)[DETECTION] / "weights.pt").stat().st_size
     limit = weights // 2
     assert limit > 50_000  # all other files are smaller
-    answer = mtlbench(*LOCAL, "--results", begun,
-                      set_up=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))  # fmt: skip
+    answer = mtlbench(
+        *LOCAL, "--results", begun, set_up=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
     line = one_line(answer)
     assert "cannot write to " in line and "File too large" in line and "type the same command" in line
     assert len(finished(begun)) == 1
@@ -147,11 +154,30 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line(
     out = tmp_path / "out"
     out.mkdir()
     mark = f"MTLBENCH_TEST_{uuid.uuid4().hex}"
-    command = ["unshare", "-m", "sh", "-c", FULL_DISK, "sh", short_path, "64m", begun, out, sys.executable, "-m",
-               "mtlbench", *STUDY, "--executor", executor, "--results", short_path]  # fmt: skip
+    command = [
+        "unshare",
+        "-m",
+        "sh",
+        "-c",
+        FULL_DISK,
+        "sh",
+        short_path,
+        "64m",
+        begun,
+        out,
+        sys.executable,
+        "-m",
+        "mtlbench",
+        *STUDY,
+        "--executor",
+        executor,
+        "--results",
+        short_path,
+    ]
     environment = {**os.environ, mark: "1"}
-    shell = subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, env=environment,
-                             start_new_session=True)  # fmt: skip
+    shell = subprocess.Popen(
+        [str(word) for word in command], stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
     problem = shell.communicate(timeout=100)[1]
     if not (out / "status").exists():
         pytest.skip(f"no disk can be mounted here: {problem.strip()}")
@@ -262,10 +288,14 @@ def test_a_finished_trial_with_an_empty_description_gets_it_back(study: Path, re
 def together(*commands: tuple[object, ...]) -> list[tuple[int, str, str]]:
     """Answers of commands that are started at the same moment."""
     drivers = [
-        subprocess.Popen([sys.executable, "-m", "mtlbench", *map(str, command)], stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-m", "mtlbench", *map(str, command)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for command in commands
-    ]  # fmt: skip
+    ]
     said = [driver.communicate() for driver in drivers]
     return [(driver.returncode, *texts) for driver, texts in zip(drivers, said, strict=True)]
 
@@ -282,8 +312,21 @@ def test_of_two_runs_on_one_pair_one_works_and_the_other_is_refused(tmp_path: Pa
 
 def test_two_runs_on_different_pairs_share_a_results_folder(tmp_path: Path, reference: Path) -> None:
     results = tmp_path / "results"
-    other = ("run", "--pair", "semseg_sn", "--recipe", "smoke", "--seeds", "0", "--arm", "one-task", "--executor",
-             "local", "--results", results)  # fmt: skip
+    other = (
+        "run",
+        "--pair",
+        "semseg_sn",
+        "--recipe",
+        "smoke",
+        "--seeds",
+        "0",
+        "--arm",
+        "one-task",
+        "--executor",
+        "local",
+        "--results",
+        results,
+    )
     for status, _, told in together((*LOCAL, "--results", results), other):
         assert (status, told) == (0, "")
     frame = numbers(results)

@@ -9,7 +9,7 @@ import scipy.stats
 from synthetic_results import results_frame
 from test_stats import table_of
 
-from mtlbench import choice, inference, stats
+from mtlbench.analysis import choice, frame, inference
 
 
 def changes_of(cells: dict[str, list[float]]) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def changes_of(cells: dict[str, list[float]]) -> pd.DataFrame:
 
 
 def test_pooled_residual_of_a_complete_table_is_the_textbook_one() -> None:
-    changes = stats.relative_change(results_frame(seeds=range(4))).query("task == 'detection'")
+    changes = frame.relative_change(results_frame(seeds=range(4))).query("task == 'detection'")
     table = changes.pivot(index="arm", columns="seed", values="change").to_numpy()
     centred = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     noise, freedom, _ = inference.pooled_residual(changes)
@@ -39,7 +39,7 @@ def test_the_baselines_noise_falls_out_of_the_residual() -> None:
 
 
 def test_missing_cells_lower_the_degrees_of_freedom_one_each() -> None:
-    changes = stats.relative_change(results_frame()).query("task == 'detection'")
+    changes = frame.relative_change(results_frame()).query("task == 'detection'")
     fewer = changes[~((changes["arm"] == "split-fc6") & (changes["seed"] == 2))]
     assert inference.pooled_residual(fewer)[1] == inference.pooled_residual(changes)[1] - 1
     found = inference.intervals(fewer).set_index("arm")
@@ -49,7 +49,7 @@ def test_missing_cells_lower_the_degrees_of_freedom_one_each() -> None:
 
 def test_single_interval_is_the_paired_t_interval() -> None:
     base, arm = [100.0, 100.0, 100.0, 100.0], [101.0, 103.0, 102.0, 107.0]
-    found = inference.intervals(stats.relative_change(table_of({"one-task": base, "a": arm}))).set_index("arm").loc["a"]
+    found = inference.intervals(frame.relative_change(table_of({"one-task": base, "a": arm}))).set_index("arm").loc["a"]
     reference = scipy.stats.ttest_rel(arm, base).confidence_interval(0.95)
     assert (found["low_single"], found["high_single"]) == pytest.approx((reference.low, reference.high))
 
@@ -57,15 +57,15 @@ def test_single_interval_is_the_paired_t_interval() -> None:
 def test_with_two_arms_pooled_and_single_intervals_agree() -> None:
     """Two arms, n seeds: the residual has n - 1 degrees of freedom and variance var(differences) / 2."""
     table = table_of({"one-task": [100.0, 100.0, 100.0], "a": [101.0, 103.0, 99.0]})
-    found = inference.intervals(stats.relative_change(table)).set_index("arm").loc["a"]
+    found = inference.intervals(frame.relative_change(table)).set_index("arm").loc["a"]
     assert found["freedom"] == 2
     assert (found["low"], found["high"]) == pytest.approx((found["low_single"], found["high_single"]))
 
 
 def test_no_interval_below_three_seeds_or_for_the_baseline() -> None:
-    few = inference.intervals(stats.relative_change(results_frame(seeds=(0, 1))))
+    few = inference.intervals(frame.relative_change(results_frame(seeds=(0, 1))))
     assert few[["low", "high", "low_single", "high_single"]].isna().all(axis=None)
-    many = inference.intervals(stats.relative_change(results_frame()))
+    many = inference.intervals(frame.relative_change(results_frame()))
     assert many.loc[many["low"].isna(), "arm"].unique().tolist() == ["one-task"]
 
 
@@ -124,7 +124,7 @@ def test_an_arm_that_is_calm_by_chance_keeps_the_pooled_interval() -> None:
 
 
 def test_arms_without_any_noise_flag_nobody() -> None:
-    found = inference.intervals(stats.relative_change(results_frame(noise=0.0)))
+    found = inference.intervals(frame.relative_change(results_frame(noise=0.0)))
     assert not found["flagged"].any() and found["noise"].max() < 1e-12
 
 
@@ -149,7 +149,7 @@ def test_equal_numbers_of_different_trials_are_no_twins_and_different_ones_of_on
     assert set(inference.familywise(keyed)["comparisons"]) == {6}
     twins = keyed.assign(key=keyed["key"].str.replace("other", "arm2"))
     assert inference.pooled_residual(twins) == inference.pooled_residual(table)
-    changes = stats.relative_change(results_frame())
+    changes = frame.relative_change(results_frame())
     assert changes["key"].nunique() == len(changes[["arm", "seed", "key"]].drop_duplicates())
 
 
@@ -158,8 +158,10 @@ def test_half_width_is_scipys_t_interval() -> None:
     assert inference.half_width(1.7, 4, 0.9) == pytest.approx(high) == pytest.approx(-low)
 
 
-@pytest.mark.parametrize(("comparisons", "freedom", "value"), [(1, 5, 2.57), (2, 5, 3.03), (3, 10, 2.76), (2, 20, 2.38),
-                                                               (9, 20, 2.95), (5, 60, 2.58)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("comparisons", "freedom", "value"),
+    [(1, 5, 2.57), (2, 5, 3.03), (3, 10, 2.76), (2, 20, 2.38), (9, 20, 2.95), (5, 60, 2.58)],
+)
 def test_critical_values_are_dunnetts_table(comparisons: int, freedom: int, value: float) -> None:
     """Two-sided, 95 %, Dunnett 1964 Table II."""
     assert inference.critical(comparisons, freedom) == pytest.approx(value, abs=0.006)
@@ -227,14 +229,18 @@ def test_beats_takes_the_two_arms_own_noise_where_one_is_flagged() -> None:
     cells = wild.pivot(index="seed", columns="arm", values="change")
     reference = scipy.stats.ttest_rel(cells["arm5"], cells["arm7"])
     assert (row["low"], row["high"]) == pytest.approx(tuple(reference.confidence_interval(0.95)))
-    assert row["probability"] == pytest.approx(
-        1 - reference.pvalue / 2 if row["mean"] > 0 else reference.pvalue / 2
-    )
+    assert row["probability"] == pytest.approx(1 - reference.pvalue / 2 if row["mean"] > 0 else reference.pvalue / 2)
 
 
 def test_beats_pairs_by_seed_and_needs_three() -> None:
-    table = changes_of({"base": [0.0, 0.0, 0.0, 0.0], "a": [1.0, 2.0, 3.0, np.nan], "b": [np.nan, 1.0, 1.0, 7.0],
-                        "c": [np.nan, np.nan, np.nan, 1.0]})  # fmt: skip
+    table = changes_of(
+        {
+            "base": [0.0, 0.0, 0.0, 0.0],
+            "a": [1.0, 2.0, 3.0, np.nan],
+            "b": [np.nan, 1.0, 1.0, 7.0],
+            "c": [np.nan, np.nan, np.nan, 1.0],
+        }
+    )
     row = inference.beats(table, "a", "b").iloc[0]
     assert (row["mean"], row["n"]) == (1.5, 2) and np.isnan(row["probability"]) and np.isnan(row["low"])
     assert inference.beats(table, "a", "c").empty and inference.beats(table, "a", "nobody").empty
@@ -302,7 +308,7 @@ def test_rank_correlation_is_spearmans() -> None:
     halves = frame[frame["seed"] < 3], frame[frame["seed"] >= 3]
     found = choice.rank_correlation(*halves).set_index("task")
     for task in ("detection", "attributes"):
-        changes = [stats.relative_change(half) for half in halves]
+        changes = [frame.relative_change(half) for half in halves]
         means = [c[c["task"] == task].groupby("arm")["change"].mean() for c in changes]
         assert found.loc[task, "correlation"] == pytest.approx(scipy.stats.spearmanr(*means).statistic)
     assert found["arms"].tolist() == [12, 12]

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mtlbench import listing as module
-from mtlbench import plugins, spaces
+from mtlbench import plugins
+from mtlbench.cli import list as module
+from mtlbench.cli.list import KINDS, OF_FORM, PLUGINS, SOURCES, first_sentence, listing, source_of, value_text
 from mtlbench.errors import UserError
-from mtlbench.listing import KINDS, OF_FORM, PLUGINS, SOURCES, first_sentence, listing, source_of, value_text
+from mtlbench.plan import spaces
 from mtlbench.spec import Recipe
 
 # Not of the experiment: names, how the curve is drawn, how much of a machine it takes.
@@ -77,8 +78,9 @@ def test_every_field_of_a_paper_recipe_says_where_its_value_is_from(space: str, 
 
 
 def test_a_source_is_its_kind_and_the_words_after_it() -> None:
-    recipe = Recipe("r", {}, 0, 1, 0.1, sources={"lr": "cited: Long et al. 2015: 1e-3", "images": "ours",
-                                                 "clip": "guess: none"})  # fmt: skip
+    recipe = Recipe(
+        "r", {}, 0, 1, 0.1, sources={"lr": "cited: Long et al. 2015: 1e-3", "images": "ours", "clip": "guess: none"}
+    )
     assert source_of(recipe, "lr") == ("cited", "Long et al. 2015: 1e-3")
     assert source_of(recipe, "images") == ("ours", "")
     assert source_of(recipe, "clip") == ("", "guess: none")
@@ -114,10 +116,20 @@ def test_all_built_in_recipes_are_listed_and_a_pair_narrows_them() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(True, "yes"), (False, "no"), (5e-4, "0.0005"), (2.0, "2"), (64, "64"), ((), "-"), ({}, "-"), ("step", "step"),
-     (("conv1", "conv2"), "conv1, conv2"), ({"a": 1, "b": 2.5}, "a 1, b 2.5"),
-     ({"a": {"b": 1, "c": True}}, "a (b 1, c yes)")],
-)  # fmt: skip
+    [
+        (True, "yes"),
+        (False, "no"),
+        (5e-4, "0.0005"),
+        (2.0, "2"),
+        (64, "64"),
+        ((), "-"),
+        ({}, "-"),
+        ("step", "step"),
+        (("conv1", "conv2"), "conv1, conv2"),
+        ({"a": 1, "b": 2.5}, "a 1, b 2.5"),
+        ({"a": {"b": 1, "c": True}}, "a (b 1, c yes)"),
+    ],
+)
 def test_values_are_written_as_people_write_them(value: object, text: str) -> None:
     assert value_text(value) == text
 
@@ -161,18 +173,24 @@ def test_a_new_file_is_listed_without_being_imported(tmp_path: Path, monkeypatch
     (tmp_path / "tasks" / "depth.py").write_text('"""Depth, in metres\n(Eigen et al. 2014). More."""\n1 / 0\n')
     (tmp_path / "tasks" / "broken.py").write_text("def")
     (tmp_path / "tasks" / "_helper.py").write_text("")
-    monkeypatch.setattr(module, "__file__", str(tmp_path / "listing.py"))
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "cli" / "list.py"))
     monkeypatch.setattr(plugins, "__file__", str(tmp_path / "plugins.py"))
     assert [" ".join(line.split()) for line in lines("tasks")] == [
-        "tasks", "broken (cannot be read)", "depth Depth, in metres (Eigen et al. 2014)."
-    ]  # fmt: skip
+        "tasks",
+        "broken (cannot be read)",
+        "depth Depth, in metres (Eigen et al. 2014).",
+    ]
 
 
 @pytest.mark.parametrize(
     ("docstring", "sentence"),
-    [("One. Two.", "One."), ("By Doe et al. 2015 and\nothers. Next", "By Doe et al. 2015 and others."),
-     ("Alone\n\nBelow.", "Alone"), ("", "")],
-)  # fmt: skip
+    [
+        ("One. Two.", "One."),
+        ("By Doe et al. 2015 and\nothers. Next", "By Doe et al. 2015 and others."),
+        ("Alone\n\nBelow.", "Alone"),
+        ("", ""),
+    ],
+)
 def test_the_first_sentence_of_a_docstring(tmp_path: Path, docstring: str, sentence: str) -> None:
     (tmp_path / "x.py").write_text(f'"""{docstring}"""\n')
     assert first_sentence(tmp_path / "x.py") == sentence
@@ -188,10 +206,10 @@ def test_wrong_names_are_answered_with_the_right_ones() -> None:
 
 def test_into_a_pipe_everything_is_plain_and_no_plug_in_is_imported() -> None:
     code = (
-        "import sys; from mtlbench.listing import KINDS, print_listing\n"
+        "import sys; from mtlbench.cli.list import KINDS, print_listing\n"
         "for kind in KINDS: print_listing(kind)\n"
         "print([m for m in sys.modules if m in ('torch', 'ray', 'pandas', 'matplotlib')"
-        " or m.startswith(('mtlbench.tasks', 'mtlbench.data.', 'mtlbench.sharing', 'mtlbench.figures'))])"
+        " or m.startswith(('mtlbench.tasks', 'mtlbench.datasets', 'mtlbench.schemes', 'mtlbench.figures'))])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("\n[]") and "\x1b" not in out and "…" not in out

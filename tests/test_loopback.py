@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from test_cli import mark, process_ids  # noqa: F401
+from processes import process_ids
 
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 DASHBOARD = 8265  # Ray's
@@ -39,13 +39,34 @@ def decoys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_a_run_listens_on_loopback_alone_and_runs_no_file_of_the_folder_it_was_typed_in(
-    tmp_path: Path, mark: str, decoys: Path  # noqa: F811
+    tmp_path: Path, mark: str, decoys: Path
 ) -> None:
     """Ray's own choice is every interface, and the current folder at the front of its workers' search path."""
-    command = [sys.executable, "-P", "-m", "mtlbench", "run", "--pair", "semseg_sn", "--recipe", "smoke", "--arm",
-               "one-task", "--seeds", "0", "--results", str(tmp_path / "results")]  # fmt: skip
-    driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              env={**os.environ, mark: "1"}, start_new_session=True)  # fmt: skip
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "mtlbench",
+        "run",
+        "--pair",
+        "semseg_sn",
+        "--recipe",
+        "smoke",
+        "--arm",
+        "one-task",
+        "--seeds",
+        "0",
+        "--results",
+        str(tmp_path / "results"),
+    ]
+    driver = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, mark: "1"},
+        start_new_session=True,
+    )
     servers: dict[str, set[tuple[str, int]]] = {}
     while driver.poll() is None:
         for process in {driver.pid, *process_ids(mark, driver.pid)}:
@@ -89,7 +110,9 @@ def test_processes_that_prepare_data_import_nothing_from_the_folder_either(
 def test_a_matplotlibrc_of_the_folder_is_not_obeyed(tmp_path: Path, decoys: Path) -> None:
     """It can have LaTeX run."""
     (tmp_path / "here" / "matplotlibrc").write_text("text.usetex: True\nfigure.dpi: 7\n")
-    code = ("from click.testing import CliRunner; from mtlbench.cli import main; import matplotlib;"
-            "CliRunner().invoke(main, ['list', 'figures']); print(matplotlib.rcParams['text.usetex'])")  # fmt: skip
+    code = (
+        "from click.testing import CliRunner; from mtlbench.cli.main import main; import matplotlib;"
+        "CliRunner().invoke(main, ['list', 'figures']); print(matplotlib.rcParams['text.usetex'])"
+    )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

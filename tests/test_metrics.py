@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mtlbench import metrics
+from mtlbench.vision import metrics
 
 
 # ---------------------------------------------------------------------------------------------------- segmentation

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from mtlbench.backbones.alexnet import Alexnet
 from mtlbench.backbones.caffenet import Caffenet
+from mtlbench.contracts import Stage
 from mtlbench.errors import UserError
-from mtlbench.network import MultiTaskNet, cost, plan
-from mtlbench.plugins import Stage
-from mtlbench.sharing.mtan import Attention, Mtan
-from mtlbench.sharing.split import Split
+from mtlbench.nets.network import MultiTaskNet, cost, plan
+from mtlbench.schemes.mtan import Attention, Mtan
+from mtlbench.schemes.split import Split
 
 POOLS = ("pool1", "pool2", "pool5")
 
@@ -123,9 +123,9 @@ def test_parameters_by_formula(count: int, backbone: Any) -> None:
     small = backbone("fcn", width=0.1, fc=24)
     w = small.channels
     own = sum(
-        inputs_ * p + 2 * p + p * p + 2 * p for inputs_, p in
-        ((w["conv1"], w["conv1"]), (2 * w["conv2"], w["conv2"]), (2 * w["conv3"], w["conv5"]))
-    )  # fmt: skip
+        inputs_ * p + 2 * p + p * p + 2 * p
+        for inputs_, p in ((w["conv1"], w["conv1"]), (2 * w["conv2"], w["conv2"]), (2 * w["conv3"], w["conv5"]))
+    )
     shared = sum(9 * p * u + 2 * u for p, u in ((w["conv1"], w["conv2"]), (w["conv2"], w["conv3"])))
     found, split = (cost(tasks, small, scheme, "fcn", (64, 64), 0)[0] for scheme in (Mtan(), Split("fc6")))
     assert found - split == count * own + shared
@@ -136,17 +136,35 @@ def test_blocks_come_from_the_stages_not_from_their_names() -> None:
     kinds = {"norm": 0, "a": 1, "b": 1, "down": 0, "shift": 0, "c": 1, "d": 1, "last": 0, "end": 0, "dense": 2}
     widths = dict(zip(kinds, (3, 4, 6, 6, 6, 8, 8, 8, 8, 10), strict=True))
     order = (*kinds, "fc8")
-    stages = tuple(Stage(name, widths[name], bool(kind), False, order, tuple(widths.values()),
-                         tuple(n for n, k in kinds.items() if not k))
-                   for name, kind in kinds.items())  # fmt: skip
+    stages = tuple(
+        Stage(
+            name,
+            widths[name],
+            bool(kind),
+            False,
+            order,
+            tuple(widths.values()),
+            tuple(n for n, k in kinds.items() if not k),
+        )
+        for name, kind in kinds.items()
+    )
     scheme = Mtan()
     groups = plan(scheme, stages, ("x", "y"))
     assert [len(groups[name]) for name in kinds] == [1] * 9 + [2]
     units = {stage.name: scheme.unit(stage, ("x", "y")) for stage in stages}
     kinds_of = {name: type(unit).__name__ for name, unit in units.items()}
-    assert kinds_of == {"norm": "NoneType", "a": "Remember", "b": "Remember", "down": "Attention",
-                        "shift": "PoolStreams", "c": "Remember", "d": "Remember", "last": "Attention",
-                        "end": "PoolStreams", "dense": "NoneType"}  # fmt: skip
+    assert kinds_of == {
+        "norm": "NoneType",
+        "a": "Remember",
+        "b": "Remember",
+        "down": "Attention",
+        "shift": "PoolStreams",
+        "c": "Remember",
+        "d": "Remember",
+        "last": "Attention",
+        "end": "PoolStreams",
+        "dense": "NoneType",
+    }
     first, second = units["down"], units["last"]
     assert isinstance(first, Attention) and isinstance(second, Attention)
     assert first.masks["x"][0].weight.shape == (6, 4, 1, 1) and second.masks["x"][0].weight.shape == (8, 16, 1, 1)

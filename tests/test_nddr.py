@@ -12,15 +12,16 @@ from test_train import recipe, run, small_net
 from torch import Tensor
 
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.batches import Scaled, training_batch
-from mtlbench.enumerator import custom
+from mtlbench.contracts import Scheme
 from mtlbench.errors import UserError
-from mtlbench.network import MultiTaskNet, cost
-from mtlbench.plugins import Scheme
-from mtlbench.sharing.cross_stitch import CrossStitch
-from mtlbench.sharing.nddr import MOMENTUM, Fusion, Nddr, Normalisation
-from mtlbench.sharing.separate import Separate
-from mtlbench.train import gradients, optimiser
+from mtlbench.nets.network import MultiTaskNet, cost
+from mtlbench.plan.arms import custom
+from mtlbench.schemes.cross_stitch import CrossStitch
+from mtlbench.schemes.nddr import MOMENTUM, Fusion, Nddr, Normalisation
+from mtlbench.schemes.separate import Separate
+from mtlbench.training.batches import training_batch
+from mtlbench.training.loop import gradients, optimiser
+from mtlbench.training.samples import Scaled
 
 COUNTS = pytest.mark.parametrize("count", [1, 2, 3])
 
@@ -93,8 +94,10 @@ def test_averages_in_evaluation_are_those_of_the_batches_from_the_first_on() -> 
     for x in batches:
         norm(x)
     weights = [MOMENTUM * (1 - MOMENTUM) ** (2 - k) for k in range(3)]
-    mean, variance = (sum(w * f(x) for w, x in zip(weights, batches, strict=True)) / sum(weights)
-                      for f in (lambda x: x.mean(0), lambda x: x.var(0)))  # fmt: skip
+    mean, variance = (
+        sum(w * f(x) for w, x in zip(weights, batches, strict=True)) / sum(weights)
+        for f in (lambda x: x.mean(0), lambda x: x.var(0))
+    )
     x = torch.randn(5, 3)
     torch.testing.assert_close(norm.eval()(x).detach(), (x - mean) / (variance + 1e-3).sqrt())
 

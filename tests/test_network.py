@@ -10,14 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.backbones.caffenet import Caffenet
+from mtlbench.contracts import Geometry, Scheme, Stage
 from mtlbench.errors import UserError
-from mtlbench.layers import LocalResponseNorm, SeededDropout, _band
-from mtlbench.network import MultiTaskNet, _interpolation, cost, placed, upsample
-from mtlbench.plugins import Geometry, Scheme, Stage, create, names
-from mtlbench.sharing.cross_stitch import CrossStitch, CrossStitchUnit
-from mtlbench.sharing.mtl_shared import MtlShared
-from mtlbench.sharing.separate import Separate
-from mtlbench.sharing.split import Split
+from mtlbench.nets.layers import LocalResponseNorm, SeededDropout, _band
+from mtlbench.nets.network import MultiTaskNet, _interpolation, cost, placed, upsample
+from mtlbench.plugins import create, names
+from mtlbench.schemes.cross_stitch import CrossStitch, CrossStitchUnit
+from mtlbench.schemes.mtl_shared import MtlShared
+from mtlbench.schemes.separate import Separate
+from mtlbench.schemes.split import Split
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
 from mtlbench.tasks.semseg import Semseg
@@ -168,9 +169,14 @@ def test_caffenet_parameters_by_formula() -> None:
         trunk = net_of("roi", Separate(), only="a", small=False, width=1.0, fc=0).trunk
     count = sum(p.numel() for p in trunk.parameters())
     by_hand = (
-        96 * (3 * 121 + 1) + 256 * (48 * 25 + 1) + 384 * (256 * 9 + 1) + 384 * (192 * 9 + 1) + 256 * (192 * 9 + 1)
-        + 4096 * (256 * 36 + 1) + 4096 * (4096 + 1)
-    )  # fmt: skip
+        96 * (3 * 121 + 1)
+        + 256 * (48 * 25 + 1)
+        + 384 * (256 * 9 + 1)
+        + 384 * (192 * 9 + 1)
+        + 256 * (192 * 9 + 1)
+        + 4096 * (256 * 36 + 1)
+        + 4096 * (4096 + 1)
+    )
     assert count == by_hand == 56_868_224
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from mtlbench.checks import kind_of
-from mtlbench.cli import main
+from mtlbench.authoring.check import kind_of
+from mtlbench.authoring.new import NEXT, new
+from mtlbench.cli.main import main
 from mtlbench.errors import UserError
-from mtlbench.new import NEXT, new
 from mtlbench.plugins import from_file
 
 ROOT = Path(__file__).parents[1]
@@ -68,13 +68,21 @@ def test_what_to_type_next_are_commands_with_options_that_there_are(kind: str, f
 @pytest.mark.parametrize(
     "name,reason",
     [
-        ("2nd", "is no name for a Python file"), ("my-idea", "is no name"), ("my_idea.py", "is no name"),
-        ("../idea", "is no name"), ("_idea", "is no name"), ("", "is no name"), ("lambda", "is a word of Python's own"),
-        ("none", "is a word of Python's own"), ("cross_stitch", "is a built-in scheme"), ("json", "installed Python"),
-        ("torch", "installed Python package, which the file would hide"), ("shares", "would hide what the file itself"),
+        ("2nd", "is no name for a Python file"),
+        ("my-idea", "is no name"),
+        ("my_idea.py", "is no name"),
+        ("../idea", "is no name"),
+        ("_idea", "is no name"),
+        ("", "is no name"),
+        ("lambda", "is a word of Python's own"),
+        ("none", "is a word of Python's own"),
+        ("cross_stitch", "is a built-in scheme"),
+        ("json", "installed Python"),
+        ("torch", "installed Python package, which the file would hide"),
+        ("shares", "would hide what the file itself"),
         ("value_error", "would hide what the file itself uses"),
     ],
-)  # fmt: skip
+)
 def test_names_that_make_no_file_are_refused(name: str, reason: str, folder: Path) -> None:
     result = cli("new", "scheme", name)
     assert result.exit_code == 2 and result.stdout == "" and reason in result.stderr
@@ -95,7 +103,7 @@ def test_a_folder_that_is_gone_is_one_line(folder: Path) -> None:
 
 
 def test_writing_a_file_does_not_wait_for_torch() -> None:
-    code = ("import sys; from mtlbench.cli import main; main(['new', 'scheme', 'gated'], standalone_mode=False)")
+    code = "import sys; from mtlbench.cli.main import main; main(['new', 'scheme', 'gated'], standalone_mode=False)"
     code = f"try:\n  {code}\nexcept SystemExit: print([m for m in ('torch', 'ray', 'pandas') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
@@ -103,5 +111,5 @@ def test_writing_a_file_does_not_wait_for_torch() -> None:
 
 def test_an_installed_copy_carries_the_templates() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    assert "mtlbench.templates" in packages
+    assert "mtlbench.authoring.templates" in packages
     assert {path.name for path in (ROOT / "mtlbench" / "templates").glob("*.py")} == {f"{kind}.py" for kind in NEXT}

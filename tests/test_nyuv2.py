@@ -12,12 +12,13 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from mtlbench.cache import cache_root
-from mtlbench.data import _nyu_files, _per_image, nyuv2
-from mtlbench.data._depth_normals import AXIS, conventions, normals_from_depth, turned
-from mtlbench.data.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
+from mtlbench.contracts import Subset
+from mtlbench.datasets import _nyu_files, nyuv2
+from mtlbench.datasets._nyu_normals import AXIS, conventions, normals_from_depth, turned
+from mtlbench.datasets.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
 from mtlbench.errors import UserError
-from mtlbench.plugins import Subset
+from mtlbench.system import parallel
+from mtlbench.system.cache import cache_root
 
 REAL = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")) / "nyuv2_small"
 TRAIN, TEST = [3, 4, 5, 19, 1300, 1301, 1303, 1310], [30, 76]
@@ -295,10 +296,17 @@ def test_a_folder_broken_in_ten_ways_gives_ten_lines(tmp_path: Path) -> None:
     survey = Nyuv2(tmp_path, axes="right-in-up").verify(silent)  # 10
     assert len(survey.problems) == len(set(survey.problems)) == 10, survey.problems
     for words in (
-        ("train.txt", "01310", "official"), ("00003.jpg", "missing"), ("00004.jpg", "readable"),
-        ("00005.png", "readable"), ("00019", "both"), ("01300", "sizes"), ("01301.png", "1..40"),
-        ("00030.png", "not one valid normal"), ("train.txt:9", "'chair'"), ("axes=left-up-towards",),
-    ):  # fmt: skip
+        ("train.txt", "01310", "official"),
+        ("00003.jpg", "missing"),
+        ("00004.jpg", "readable"),
+        ("00005.png", "readable"),
+        ("00019", "both"),
+        ("01300", "sizes"),
+        ("01301.png", "1..40"),
+        ("00030.png", "not one valid normal"),
+        ("train.txt:9", "'chair'"),
+        ("axes=left-up-towards",),
+    ):
         assert sum(all(word in problem for word in words) for problem in survey.problems) == 1, words
     assert all("\n" not in problem for problem in survey.problems)
     counts = {count.what: count for count in survey.counts}
@@ -341,8 +349,9 @@ def mat(root: Path, **change: Callable[[np.ndarray], np.ndarray | None]) -> dict
     rng = np.random.default_rng(1)
     root.mkdir(parents=True, exist_ok=True)
     mapping = (np.arange(894) % 40 + 1).astype(np.uint8)
-    scipy.io.savemat(root / "classMapping40.mat", {
-        "mapClass": mapping[None], "className": np.array([list(CLASSES)], dtype=object)})  # fmt: skip
+    scipy.io.savemat(
+        root / "classMapping40.mat", {"mapClass": mapping[None], "className": np.array([list(CLASSES)], dtype=object)}
+    )
     scipy.io.savemat(root / "splits.mat", {"trainNdxs": np.array([[1], [2], [4]]), "testNdxs": np.array([[3]])})
     rows = np.arange(HEIGHT)[None, :, None]
     depth = np.where(rows < 20, 3000, 30000 // np.maximum(rows - 10, 10)) + rng.integers(0, 9, (4, 1, WIDTH))
@@ -462,11 +471,11 @@ def note_threads(name: str, path: Path) -> None:
 def test_many_are_made_in_processes_of_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     names, said = [str(number) for number in range(6)], list[str]()
-    _per_image.make_missing({name: name for name in names}, tmp_path / "made", note_threads, "noting", said.append)
+    parallel.make_missing({name: name for name in names}, tmp_path / "made", note_threads, "noting", said.append)
     assert {(tmp_path / "made" / name).read_text() for name in names} == {"1"} and os.environ["OMP_NUM_THREADS"] == "7"
     assert said[0].startswith("noting: 6 images on ") and said[-1].startswith("noting: done")
     lines = len(said)
-    _per_image.make_missing({name: name for name in names}, tmp_path / "made", note_threads, "noting", said.append)
+    parallel.make_missing({name: name for name in names}, tmp_path / "made", note_threads, "noting", said.append)
     assert len(said) == lines  # nothing was missing
 
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from samples import smoke
 
-from mtlbench import packing
-from mtlbench.batches import Resident, loader_workers
-from mtlbench.packing import CONTEXT_BYTES, Measured, costliest, measure, memory_share, trials_per_gpu
-from mtlbench.trial import Context
+from mtlbench.run import gpu_sharing
+from mtlbench.run.gpu_sharing import CONTEXT_BYTES, Measured, costliest, measure, memory_share, trials_per_gpu
+from mtlbench.training.context import Context
+from mtlbench.training.loader import Resident, loader_workers
 
 GIB = 1 << 30
 CPU = torch.device("cpu")
@@ -92,7 +92,7 @@ def test_measuring_on_the_cpu(pair: str) -> None:
 
 def test_measuring_runs_real_steps_and_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {"steps": 0, "evaluated": 0}
-    true_step, true_evaluate = torch.optim.SGD.step, packing.evaluate
+    true_step, true_evaluate = torch.optim.SGD.step, gpu_sharing.evaluate
 
     def step(self: Any, *args: Any) -> Any:
         seen["steps"] += 1
@@ -103,16 +103,16 @@ def test_measuring_runs_real_steps_and_an_evaluation(monkeypatch: pytest.MonkeyP
         return true_evaluate(nets, tasks, subset, view, count)
 
     monkeypatch.setattr(torch.optim.SGD, "step", step)
-    monkeypatch.setattr(packing, "evaluate", evaluate)
+    monkeypatch.setattr(gpu_sharing, "evaluate", evaluate)
     measure(smoke("semseg_sn", ("one-task",))[0], CPU)
-    assert seen == {"steps": packing.WARM_STEPS + packing.TIMED_STEPS, "evaluated": 16}
+    assert seen == {"steps": gpu_sharing.WARM_STEPS + gpu_sharing.TIMED_STEPS, "evaluated": 16}
 
 
 def test_out_of_memory_is_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: Any, **options: Any) -> None:
         raise torch.cuda.OutOfMemoryError
 
-    monkeypatch.setattr(packing, "evaluate", full)
+    monkeypatch.setattr(gpu_sharing, "evaluate", full)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=8 * GIB))
     measured = measure(smoke("semseg_sn", ("one-task",))[0], CPU)
     assert measured == Measured(8 * GIB, 8 * GIB, 1.0, 0.0) and trials_per_gpu(measured, 16) == 1
@@ -124,6 +124,6 @@ def test_maps_that_will_stay_on_the_device_are_counted(monkeypatch: pytest.Monke
     per_image = 64 * 64 * (3 * 4 + 1 + 3 * 4)
     for budget, expected in ((0, 0), (5000, 5000), (GIB, 2 * 48 * per_image)):
         monkeypatch.setattr(context, "resident", lambda device, budget=budget: Resident(device, budget))
-        assert packing.resident_to_come(context, CPU) == expected
+        assert gpu_sharing.resident_to_come(context, CPU) == expected
     context.view = dataclasses.replace(context.view, colour=0.1)  # recoloured maps do not stay
-    assert packing.resident_to_come(context, CPU) == 0
+    assert gpu_sharing.resident_to_come(context, CPU) == 0

@@ -8,13 +8,19 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from mtlbench import stats
+from mtlbench.analysis import frame
+from mtlbench.analysis.paper import published
 
 DENSE = [
-    ("normals", "mean", "degrees", False), ("normals", "median", "degrees", False),
-    ("normals", "within_11.25", "%", True), ("normals", "within_22.5", "%", True), ("normals", "within_30", "%", True),
-    ("semseg", "pixacc", "%", True), ("semseg", "mIoU", "%", True), ("semseg", "fwIoU", "%", True),
-]  # fmt: skip
+    ("normals", "mean", "degrees", False),
+    ("normals", "median", "degrees", False),
+    ("normals", "within_11.25", "%", True),
+    ("normals", "within_22.5", "%", True),
+    ("normals", "within_30", "%", True),
+    ("semseg", "pixacc", "%", True),
+    ("semseg", "mIoU", "%", True),
+    ("semseg", "fwIoU", "%", True),
+]
 REGIONS = [("detection", "mAP", "%", True), ("attributes", "mAP", "%", True)]
 DATA_STARVED = [("attributes", f"AP_gain_{count}_rarest", "points", True) for count in (10, 20)]
 TABLES = {
@@ -63,7 +69,7 @@ def typed() -> dict[tuple[str, str, str, str], float]:
 
 @pytest.fixture(scope="module")
 def paper() -> pd.DataFrame:
-    return stats.published()
+    return published()
 
 
 def test_every_number_is_the_papers_and_no_number_is_missing(paper: pd.DataFrame) -> None:
@@ -75,7 +81,7 @@ def test_every_number_is_the_papers_and_no_number_is_missing(paper: pd.DataFrame
 
 def test_units_directions_headlines_and_setting_are_those_of_the_metrics(paper: pd.DataFrame) -> None:
     about = {(task, metric): (unit, higher) for task, metric, unit, higher in [*DENSE, *REGIONS, *DATA_STARVED]}
-    for row in stats.records(paper):
+    for row in frame.records(paper):
         assert (row["unit"], row["higher_is_better"]) == about[row["task"], row["metric"]]
         headline = row["metric"] == {"normals": "mean", "semseg": "mIoU"}.get(row["task"], "mAP")
         assert row["headline"] == headline

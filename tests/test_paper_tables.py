@@ -20,20 +20,29 @@ import pytest
 import scipy.stats
 from synthetic_results import METRICS, FakeResults, results_frame
 
-from mtlbench import spaces, stats
-from mtlbench.enumerator import started
+from mtlbench.analysis import frame, paper
+from mtlbench.analysis.paper import comparable
 from mtlbench.errors import UserError
-from mtlbench.files import write
-from mtlbench.paper import comparable
-from mtlbench.paper_tables import DENSE, TABLES, paper_table
+from mtlbench.plan import spaces
+from mtlbench.plan.expand import started
+from mtlbench.report.paper_tables import DENSE, TABLES, paper_table
 from mtlbench.spec import FORMAT, Plugin, Trial
-from mtlbench.store import Store
+from mtlbench.store.store import Store
+from mtlbench.system.files import write
 
 ABLATIONS = ("one-task", *(row.arm for number in "123" for row in TABLES[number].rows if row))
 TRAINED = tuple(arm for arm in ABLATIONS if arm not in ("cross-stitch-rate-10000", "cross-stitch-from-imagenet"))
-DIVERGED = {"pair": "semseg_sn", "dataset": "rooms", "recipe": "quick", "backbone": "caffenet", "task": "",
-            "arm": "cross-stitch-rate-10000", "seed": 1, "status": "failed",
-            "reason": "mtlbench.train.Diverged: the loss is semseg nan at iteration 12; alphas {'pool1': [[9e+9]]}"}
+DIVERGED = {
+    "pair": "semseg_sn",
+    "dataset": "rooms",
+    "recipe": "quick",
+    "backbone": "caffenet",
+    "task": "",
+    "arm": "cross-stitch-rate-10000",
+    "seed": 1,
+    "status": "failed",
+    "reason": "mtlbench.training.evaluation.Diverged: the loss is nan at iteration 12; alphas {'pool1': [[9e+9]]}",
+}
 
 
 @dataclass
@@ -45,8 +54,11 @@ class Paper(FakeResults):
 
     @property
     def states(self) -> list[Any]:  # type: ignore[override]
-        return [SimpleNamespace(folder=Path(trial["key"]), trial=SimpleNamespace(backbone=Plugin("caffenet", options)))
-                for trial in self.trials for options in [{"weights": "01"} if trial["weights"] else {}]]  # fmt: skip
+        return [
+            SimpleNamespace(folder=Path(trial["key"]), trial=SimpleNamespace(backbone=Plugin("caffenet", options)))
+            for trial in self.trials
+            for options in [{"weights": "01"} if trial["weights"] else {}]
+        ]
 
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         return self.counts
@@ -120,8 +132,9 @@ def test_a_cell_is_the_mean_with_the_t_interval_of_the_arms_own_seeds() -> None:
 
 
 def test_below_three_seeds_there_is_no_interval() -> None:
-    two, three = (parsed(paper_table("5", of(results_frame("semseg_sn", seeds=range(n))), format_="csv"))
-                  for n in (2, 3))  # fmt: skip
+    two, three = (
+        parsed(paper_table("5", of(results_frame("semseg_sn", seeds=range(n))), format_="csv")) for n in (2, 3)
+    )
     assert two["semseg mIoU half width"].isna().all() and three["semseg mIoU half width"].notna().all()
 
 
@@ -147,7 +160,7 @@ def test_rows_with_fewer_seeds_do_not_compete_equal_ones_share_and_a_single_row_
 def test_table_5_shows_the_split_that_val_chooses_for_the_pair_and_table_6_one_a_task() -> None:
     for number, pair in (("5", "semseg_sn"), ("6", "det_attr")):
         frame = results_frame(pair)
-        changes = stats.relative_change(frame, subset="val").query("arm.str.startswith('split-')")
+        changes = frame.relative_change(frame, subset="val").query("arm.str.startswith('split-')")
         if number == "5":
             means = changes.groupby("arm")["change"].mean()
             expected = {means.idxmax(): "(best)"}
@@ -185,11 +198,11 @@ def test_published_values_stand_beneath_the_rows_where_all_agrees(number: str) -
     arms = {"5": (), "6": ()}.get(number, ABLATIONS)
     results = same_as_paper(pair, **({"arms": arms} if arms else {}))
     table = parsed(paper_table(number, results, paper=True, format_="csv"))
-    theirs = stats.published()
+    theirs = paper.published()
     theirs = theirs[theirs["source"] == f"Table {number}"]
     shown = table[table["source"] == f"Table {number}"].set_index("arm")
     assert len(shown) == theirs["arm"].nunique()
-    for row in stats.records(theirs):
+    for row in frame.records(theirs):
         assert shown.loc[row["arm"], f"{row['task']} {row['metric']}"] == row["value"]
     assert "published" in paper_table(number, results, paper=True) and "Table" not in set(
         parsed(paper_table(number, results, format_="csv"))["source"]
@@ -200,16 +213,22 @@ def test_published_values_stand_beneath_the_rows_where_all_agrees(number: str) -
 PROVENANCE = {"arm": "one-task", "key": "k", "weights": True, "recipe": {"short_side": 0, "long_side": 0}}
 
 
-@pytest.mark.parametrize(("frame", "more", "why"), [
-    ({"dataset": "rooms"}, {}, "dataset rooms, not nyuv2"),
-    ({"recipe": "long"}, {}, "recipe long, not paper"),
-    ({"backbone": "caffenet(fc=256,width=0.25)"}, {}, "backbone caffenet(fc=256,width=0.25), not caffenet"),
-    ({}, {"counts": {"semseg": {"wall": 5, "floor": 7}}}, "2 categories of semseg, not 40"),
-    ({}, {"trials": [PROVENANCE | {"recipe": {"short_side": 120, "long_side": 160}}]},
-     "images with sides of 120 to 160 pixels, not images in full size"),
-    ({}, {"trials": [PROVENANCE | {"recipe": {"precision": "bf16"}}]}, "precision bf16, not fp32"),
-    ({}, {"trials": [PROVENANCE | {"weights": False}]}, "networks that start from scratch, not from ImageNet"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("frame", "more", "why"),
+    [
+        ({"dataset": "rooms"}, {}, "dataset rooms, not nyuv2"),
+        ({"recipe": "long"}, {}, "recipe long, not paper"),
+        ({"backbone": "caffenet(fc=256,width=0.25)"}, {}, "backbone caffenet(fc=256,width=0.25), not caffenet"),
+        ({}, {"counts": {"semseg": {"wall": 5, "floor": 7}}}, "2 categories of semseg, not 40"),
+        (
+            {},
+            {"trials": [PROVENANCE | {"recipe": {"short_side": 120, "long_side": 160}}]},
+            "images with sides of 120 to 160 pixels, not images in full size",
+        ),
+        ({}, {"trials": [PROVENANCE | {"recipe": {"precision": "bf16"}}]}, "precision bf16, not fp32"),
+        ({}, {"trials": [PROVENANCE | {"weights": False}]}, "networks that start from scratch, not from ImageNet"),
+    ],
+)
 def test_published_values_are_not_shown_where_something_differs_and_the_foot_says_what(
     frame: dict[str, str], more: dict[str, Any], why: str
 ) -> None:
@@ -272,14 +291,17 @@ def test_results_of_other_settings_are_never_in_the_same_table() -> None:
     assert "left out: " in text and re.search(r"^100 +0( +-){8}$", text, re.M)
 
 
-@pytest.mark.parametrize(("number", "pick", "message"), [
-    ("4", {}, "table 4 of the paper is a figure; type: mtlbench plot alphas"),
-    ("7", {}, "no table of the paper called '7'. There are: 1, 2, 3, 5, 6"),
-    ("5", {"format_": "latx"}, "Did you mean 'latex'"),
-    ("5", {"pair": "det_attr"}, "table 5 of the paper is about semseg_sn, not det_attr; leave out --pair"),
-    ("6", {}, "table 6 needs results of det_attr; type: mtlbench run --pair det_attr --all-splits"),
-    ("1", {"dataset": "nyuv2"}, "no dataset with results called 'nyuv2'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "pick", "message"),
+    [
+        ("4", {}, "table 4 of the paper is a figure; type: mtlbench plot alphas"),
+        ("7", {}, "no table of the paper called '7'. There are: 1, 2, 3, 5, 6"),
+        ("5", {"format_": "latx"}, "Did you mean 'latex'"),
+        ("5", {"pair": "det_attr"}, "table 5 of the paper is about semseg_sn, not det_attr; leave out --pair"),
+        ("6", {}, "table 6 needs results of det_attr; type: mtlbench run --pair det_attr --all-splits"),
+        ("1", {"dataset": "nyuv2"}, "no dataset with results called 'nyuv2'"),
+    ],
+)
 def test_mistakes_are_answered_in_one_line(number: str, pick: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         paper_table(number, of(results_frame("semseg_sn")), **pick)
@@ -300,8 +322,11 @@ def test_markdown_is_one_table_with_bold_marks_and_no_stray_bars() -> None:
 
 def test_latex_is_a_whole_booktabs_table() -> None:
     failure = {**DIVERGED, "reason": "ValueError: 50 % of a_b & {c} \\d ~e^f #g $h <i> → [j]"}
-    for number, results in (("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure])),
-                            ("5", same_as_paper()), ("6", same_as_paper("det_attr"))):  # fmt: skip
+    for number, results in (
+        ("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure])),
+        ("5", same_as_paper()),
+        ("6", same_as_paper("det_attr")),
+    ):
         text = paper_table(number, results, paper=True, format_="latex")
         assert_sound_latex(text, len(TABLES[number].head.columns) + 2)
         assert ("\\multicolumn{8}{l}{failed: ValueError: 50 \\% of a\\_b \\& \\{c\\} \\textbackslash{}d" in text) == (
@@ -342,33 +367,77 @@ def test_csv_quotes_what_it_must() -> None:
 def fill(root: Path, count: int) -> None:
     """`count` finished trials of semseg_sn with 40 classes each, as runs leave them."""
     store = Store(root, create=True)
-    joint = [arm for arm in (*ABLATIONS[1:], *results_frame("semseg_sn")["arm"].unique())
-             if not arm.startswith(("one-task", "ensemble"))]  # fmt: skip
+    joint = [
+        arm
+        for arm in (*ABLATIONS[1:], *results_frame("semseg_sn")["arm"].unique())
+        if not arm.startswith(("one-task", "ensemble"))
+    ]
     nets = [(arm, ("semseg", "normals")) for arm in dict.fromkeys(joint)]
     nets += [(arm, (task,)) for arm in ("one-task", "ensemble", "one-task-longer") for task in ("semseg", "normals")]
     rng = np.random.default_rng(5)
     for number in range(count):
         (arm, tasks), seed = nets[number % len(nets)], number // len(nets)
         trial = Trial(
-            pair="semseg_sn", arm=arm, seed=seed, recipe_name="quick", tasks=tasks, form="fcn",
-            task_versions=dict.fromkeys(tasks, 1), dataset=Plugin("rooms"), data_root="", fingerprint="f",
-            backbone=Plugin("caffenet"), scheme=Plugin(re.sub(r"\W", "_", arm)), recipe={}, iterations=8, first=0,
-            net_seed=seed, average=False, parents=(), setting="s",
-        )  # fmt: skip
-        scores = [[task, subset, metric, "", mean * rng.normal(1, 0.02)]
-                  for task in tasks for metric, mean, *_ in METRICS[task] for subset in ("train", "val", "test")]
-        scores += [["semseg", subset, "IoU", f"class {place}", rng.uniform(0, 90)] for place in range(40)
-                   for subset in ("val", "test") if "semseg" in tasks]  # fmt: skip
-        about = {task: {metric: {"unit": unit, "higher_is_better": higher, "headline": metric == METRICS[task][0][0]}
-                        for metric, _, unit, higher in METRICS[task]} for task in tasks}  # fmt: skip
+            pair="semseg_sn",
+            arm=arm,
+            seed=seed,
+            recipe_name="quick",
+            tasks=tasks,
+            form="fcn",
+            task_versions=dict.fromkeys(tasks, 1),
+            dataset=Plugin("rooms"),
+            data_root="",
+            fingerprint="f",
+            backbone=Plugin("caffenet"),
+            scheme=Plugin(re.sub(r"\W", "_", arm)),
+            recipe={},
+            iterations=8,
+            first=0,
+            net_seed=seed,
+            average=False,
+            parents=(),
+            setting="s",
+        )
+        scores = [
+            [task, subset, metric, "", mean * rng.normal(1, 0.02)]
+            for task in tasks
+            for metric, mean, *_ in METRICS[task]
+            for subset in ("train", "val", "test")
+        ]
+        scores += [
+            ["semseg", subset, "IoU", f"class {place}", rng.uniform(0, 90)]
+            for place in range(40)
+            for subset in ("val", "test")
+            if "semseg" in tasks
+        ]
+        about = {
+            task: {
+                metric: {"unit": unit, "higher_is_better": higher, "headline": metric == METRICS[task][0][0]}
+                for metric, _, unit, higher in METRICS[task]
+            }
+            for task in tasks
+        }
         if "semseg" in tasks:
             about["semseg"]["IoU"] = {"unit": "%", "higher_is_better": True, "headline": False}
         result = {
-            "format": FORMAT, "files": {}, "backbone": "caffenet", "architecture": [], "scores": scores,
-            "metrics": about, "counts": {task: {} for task in tasks}, "finished": f"2026-01-02T03:{number:04d}",
-            "cost": {"parameters": 7, "flops": 9, "seconds": 2.5, "seconds_with_parents": 4.5, "iterations": 8,
-                     "image_visits": 32}, "environment": {},
-        }  # fmt: skip
+            "format": FORMAT,
+            "files": {},
+            "backbone": "caffenet",
+            "architecture": [],
+            "scores": scores,
+            "metrics": about,
+            "counts": {task: {} for task in tasks},
+            "finished": f"2026-01-02T03:{number:04d}",
+            "cost": {
+                "parameters": 7,
+                "flops": 9,
+                "seconds": 2.5,
+                "seconds_with_parents": 4.5,
+                "iterations": 8,
+                "image_visits": 32,
+            },
+            "environment": {},
+        }
         write(store.begin(trial) / "result.json", json.dumps(result))
 
 

@@ -17,19 +17,20 @@ from PIL import Image
 from samples import smoke
 from test_trial import finished
 
-from mtlbench import predict as module
-from mtlbench import predictions, regions
-from mtlbench.batches import evaluation_batch
-from mtlbench.cli import main
-from mtlbench.data import _selective_search as selective_search
+from mtlbench.cli.main import main
+from mtlbench.contracts import Sample
 from mtlbench.errors import UserError
-from mtlbench.export import Trained, opened
-from mtlbench.plugins import Sample
-from mtlbench.predict import likeliest, read_image, stems
-from mtlbench.show import find_trials
 from mtlbench.spec import Options
-from mtlbench.store import Store
-from mtlbench.trial import Context
+from mtlbench.store import predictions
+from mtlbench.store.lookup import find_trials
+from mtlbench.store.store import Store
+from mtlbench.training.batches import evaluation_batch
+from mtlbench.training.context import Context
+from mtlbench.use import predict as module
+from mtlbench.use.predict import likeliest, read_image, stems
+from mtlbench.use.trained import Trained, opened
+from mtlbench.vision import proposals as selective_search
+from mtlbench.vision import regions
 
 PAIRS = ("det_attr", "semseg_sn")
 ARMS = ("one-task", "cross-stitch", "ensemble")
@@ -176,8 +177,9 @@ def test_boxes_come_in_pixels_of_the_image(study: Store, rooms: Path, tmp_path: 
 
 
 def test_attributes_alone_are_predicted_for_the_whole_image(study: Store, rooms: Path, tmp_path: Path) -> None:
-    (key,) = [one.folder.name for one in find_trials(study.root, "one-task", "det_attr")
-              if one.trial.tasks == ("attributes",)]  # fmt: skip
+    (key,) = [
+        one.folder.name for one in find_trials(study.root, "one-task", "det_attr") if one.trial.tasks == ("attributes",)
+    ]
     (path,) = works(study, key[:6], rooms / "room0.png", "--out", tmp_path)
     (row,) = about(path)["boxes"]
     assert row["box"] == [0, 0, 64, 64] and set(row) == {"box", "attributes"}
@@ -278,8 +280,9 @@ def test_bad_images_are_a_line_each_and_the_others_go_on(study: Store, rooms: Pa
         f"mtlbench: {inputs}/junk.jpg cannot be read: no image, or a damaged one",
         f"mtlbench: {inputs}/cut.png cannot be read: no image, or a damaged one",
         f"mtlbench: {inputs}/deep.png has more than 8 bits a channel; save it with 8",
-        f"mtlbench: {inputs} is a folder; name its files", f"mtlbench: no such file: {inputs}/none.png",
-    ]  # fmt: skip
+        f"mtlbench: {inputs} is a folder; name its files",
+        f"mtlbench: no such file: {inputs}/none.png",
+    ]
 
 
 def test_an_image_that_the_networks_cannot_take_is_a_line(
@@ -324,9 +327,7 @@ def test_nothing_beside_the_images_is_overwritten(study: Store, rooms: Path, tmp
 
 
 # ---------------------------------------------------------------------------------------------------- trials
-def test_a_trial_is_named_as_for_show_and_the_newest_results_count(
-    study: Store, rooms: Path, tmp_path: Path
-) -> None:
+def test_a_trial_is_named_as_for_show_and_the_newest_results_count(study: Store, rooms: Path, tmp_path: Path) -> None:
     (path,) = works(study, "cross-stitch:0", rooms / "room0.png")  # of the pair that ran last
     (one,) = find_trials(study.root, "cross-stitch", "semseg_sn")
     assert path == f"{study.root}/predict-cross-stitch-{one.folder.name}/room0-prediction.png"
@@ -338,14 +339,12 @@ def test_a_trial_is_named_as_for_show_and_the_newest_results_count(
         find_trials(study.root, "cross-stitch", "other")
 
 
-def test_the_data_are_not_needed(
-    study: Store, rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_data_are_not_needed(study: Store, rooms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*arguments: Any) -> Any:
         raise AssertionError("the data were opened")
 
-    monkeypatch.setattr("mtlbench.trial.open_dataset", gone)
-    monkeypatch.setattr("mtlbench.trial._opened", gone)
+    monkeypatch.setattr("mtlbench.training.context.open_dataset", gone)
+    monkeypatch.setattr("mtlbench.training.context._opened", gone)
     for number, (pair, arm) in enumerate((pair, arm) for pair in PAIRS for arm in ARMS):
         works(study, arm, "--pair", pair, rooms / "room0.png", "--out", tmp_path / str(number))
 
@@ -370,6 +369,8 @@ def test_a_task_without_drawing_and_of_another_kind_is_kept_as_arrays(
     assert result.stderr == "mtlbench: semseg is in no picture: the task has no keep and draw; see Task in plugins.py\n"
     with np.load(tmp_path / "room0-semseg.npz", allow_pickle=False) as arrays:
         assert {name: array.shape for name, array in arrays.items()} == {
-            "height": (90, 100), "depth": (2, 90, 100), "mean": (),
-        }  # fmt: skip
+            "height": (90, 100),
+            "depth": (2, 90, 100),
+            "mean": (),
+        }
     assert about(str(tmp_path / "room0-prediction.png"))["tasks"]["semseg"] == {"arrays": "room0-semseg.npz"}

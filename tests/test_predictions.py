@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mtlbench.errors import UserError
-from mtlbench.predictions import read, write
+from mtlbench.store.predictions import read, write
 
 
 def test_predictions_come_back_as_they_were_in_order_of_images(tmp_path: Path) -> None:

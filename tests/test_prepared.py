@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mtlbench.data import _per_image, _prepared
-from mtlbench.data._per_image import make_missing
-from mtlbench.data._prepared import Prepared, Writer, prepared, stamp_of
+from mtlbench.datasets import _prepared
+from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
 from mtlbench.errors import UserError
+from mtlbench.system import parallel
+from mtlbench.system.parallel import make_missing
 
 IMAGES = [np.arange(24, dtype=np.uint8).reshape(2, 4, 3), np.zeros((0, 4, 3), np.uint8), np.ones((1, 1, 3), np.uint8)]
 BOXES = [np.array([[0, 0, 1.5, 2]], np.float32), np.zeros((0, 4), np.float32), np.ones((3, 4), np.float32)]
@@ -203,8 +204,10 @@ def test_a_stamp_follows_sizes_times_names_and_options(tmp_path: Path) -> None:
     assert stamp() == first == stamp_of(tmp_path, reversed(paths))
     time_of_a = paths[0].stat().st_mtime_ns
     changes: list[Callable[[], object]] = [
-        lambda: os.utime(paths[0], ns=(0, time_of_a + 1)), lambda: paths[1].write_text("longer"), paths[1].unlink
-    ]  # fmt: skip
+        lambda: os.utime(paths[0], ns=(0, time_of_a + 1)),
+        lambda: paths[1].write_text("longer"),
+        paths[1].unlink,
+    ]
     for change in changes:
         change()
         seen.add(stamp())
@@ -240,7 +243,7 @@ def test_processes_make_many_and_say_so(tmp_path: Path) -> None:
     todo = {f"{number}": number for number in range(9)}
     make_missing(todo, tmp_path / "new", double, "doubling", said.append)
     assert contents(tmp_path / "new") == {f"{number}": f"{2 * number}" for number in range(9)}
-    workers = min(9, _per_image.cores())
+    workers = min(9, parallel.cores())
     assert said[0] == f"doubling: 9 images on {workers} processes" and said[-1].startswith("doubling: done in")
     said.clear()
     make_missing(todo, tmp_path / "new", double, "doubling", said.append)

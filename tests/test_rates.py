@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from synthetic_results import results_frame
 
-from mtlbench.stats import at_best_rates, newest, relative_change
+from mtlbench.analysis.frame import relative_change
+from mtlbench.analysis.selection import at_best_rates, newest
 
 
 def at_rate(frame: pd.DataFrame, factor: str, val: float, test: float, task: str = "") -> pd.DataFrame:

@@ -8,18 +8,36 @@ from typing import Any
 
 import pytest
 
-from mtlbench import ray_executor
 from mtlbench.errors import UserError
-from mtlbench.files import write
-from mtlbench.ray_executor import ATTEMPTS, QueueSearcher, Searcher, TrialActor
-from mtlbench.schedule import Queue, Resources, interrupts
+from mtlbench.run import ray_executor
+from mtlbench.run.interrupts import interrupts
+from mtlbench.run.queue import Queue, Resources
+from mtlbench.run.ray_executor import ATTEMPTS, QueueSearcher, Searcher, TrialActor
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store import Store
+from mtlbench.store.results import load_results
+from mtlbench.store.store import Store
+from mtlbench.system.files import write
 
 PLAIN = Trial(
-    "p", "a", 0, "r", ("t",), {"t": 1}, "fcn", Plugin("d"), "", "f", Plugin("b"), Plugin("s"), {"threads": 1}, 1, 0, 0,
-    False, (),
-)  # fmt: skip
+    "p",
+    "a",
+    0,
+    "r",
+    ("t",),
+    {"t": 1},
+    "fcn",
+    Plugin("d"),
+    "",
+    "f",
+    Plugin("b"),
+    Plugin("s"),
+    {"threads": 1},
+    1,
+    0,
+    0,
+    False,
+    (),
+)
 
 
 class Watcher:
@@ -76,7 +94,7 @@ def test_a_trial_whose_process_dies_is_tried_again_and_at_last_fails(tmp_path: P
     assert run.suggest() == Searcher.FINISHED
     kinds = [kind for kind, _ in run.watcher.told]
     assert kinds == ["started", "again"] * (ATTEMPTS - 1) + ["started", "ended"]
-    (failure,) = run.store.load().failures
+    (failure,) = load_results(run.store.root).failures
     assert failure["reason"].startswith(f"its process died {ATTEMPTS} times")
 
 
@@ -146,10 +164,15 @@ def test_after_an_interrupt_nothing_more_is_handed_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("machines", "cpus", "gpus", "slots"),
     [
-        ([(2, 0)], 1, 0.0, 2), ([(16, 2)], 2, 0.25, 8), ([(16, 2)], 4, 0.25, 4), ([(16, 2)], 1, 1 / 3, 6),
-        ([(1, 0), (2, 1), (2, 1)], 1, 0.5, 4), ([(0, 0), (4, 0)], 1, 0.0, 4), ([(8, 4)], 1, 1.0, 4),
+        ([(2, 0)], 1, 0.0, 2),
+        ([(16, 2)], 2, 0.25, 8),
+        ([(16, 2)], 4, 0.25, 4),
+        ([(16, 2)], 1, 1 / 3, 6),
+        ([(1, 0), (2, 1), (2, 1)], 1, 0.5, 4),
+        ([(0, 0), (4, 0)], 1, 0.0, 4),
+        ([(8, 4)], 1, 1.0, 4),
     ],
-)  # fmt: skip
+)
 def test_slots_are_counted_machine_by_machine(
     machines: list[tuple[float, float]], cpus: float, gpus: float, slots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,9 +203,12 @@ def test_what_can_never_be_met_is_refused_at_once(
     [([(16, 2)], 0.25, (2, 0.25)), ([(64, 1)], 1.0, (8, 1.0)), ([(16, 2)], 0.0, (1, 0.0)), ([(4, 0)], None, (1, 0.0))],
 )
 def test_a_trial_on_a_gpu_takes_its_share_of_the_cores(
-    machines: list[tuple[float, float]], asked: float | None, expected: tuple[int, float], tmp_path: Path,
+    machines: list[tuple[float, float]],
+    asked: float | None,
+    expected: tuple[int, float],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(ray_executor, "_machines", lambda: machines)
     run = Run(tmp_path)
     found = ray_executor._request(run.queue, run.watcher, Resources(asked))

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mtlbench.reaper import MARK, scratch_folder
+from mtlbench.system.scratch import MARK, scratch_folder
 
 # A driver with a child that inherits the mark, one that has wiped it but has a file open below the folder, a stranger.
 DRIVER = """

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from mtlbench import regions
-from mtlbench.plugins import Sample
+from mtlbench.contracts import Sample
+from mtlbench.vision import regions
 
 
 def random_boxes(rng: np.random.Generator, count: int, size: float = 64) -> np.ndarray:
@@ -178,8 +178,11 @@ def test_background_without_filling_has_an_overlap_in_its_range() -> None:
     sample = sample_with(boxes, proposals)
     chosen, matched = regions.sample_regions(sample, 64, np.random.default_rng(0), fill=False)
     assert sorted(zip(chosen[:, 3].round(1).tolist(), matched.tolist(), strict=True)) == [
-        (10, 0), (20, 0), (pytest.approx(20.1, abs=0.05), -1), (100, -1),
-    ]  # fmt: skip
+        (10, 0),
+        (20, 0),
+        (pytest.approx(20.1, abs=0.05), -1),
+        (100, -1),
+    ]
     filled, matched = regions.sample_regions(sample, 64, np.random.default_rng(0))
     assert len(filled) == 6 and (matched >= 0).sum() == 2
     empty = sample_with(boxes[:0], proposals, np.zeros(0, bool))

@@ -13,17 +13,26 @@ import pytest
 from synthetic_results import ARMS
 from test_verdict import ABLATIONS, World, world
 
-from mtlbench.comparison import case_of
+from mtlbench.analysis.comparison import case_of
 from mtlbench.errors import UserError
 from mtlbench.plugins import create
-from mtlbench.report import _commands, _compute, _deltas, _facts, embedded, from_markdown, report
-from mtlbench.verdict import verdict
+from mtlbench.report.report import _commands, _compute, _deltas, _facts, embedded, from_markdown, report
+from mtlbench.report.verdict import verdict
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 FEW = ("one-task", "split-conv4", "split-fc8", "cross-stitch")
 EVIL = "<script>alert('x')</script>\"><img src=http://evil.example/a onerror=b> {{ 7 * 7 }}"
-FAILURE = {"pair": "semseg_sn", "dataset": "rooms", "recipe": "quick", "backbone": "caffenet", "task": "",
-           "arm": "mtl-shared", "seed": 1, "status": "failed", "reason": EVIL}  # fmt: skip
+FAILURE = {
+    "pair": "semseg_sn",
+    "dataset": "rooms",
+    "recipe": "quick",
+    "backbone": "caffenet",
+    "task": "",
+    "arm": "mtl-shared",
+    "seed": 1,
+    "status": "failed",
+    "reason": EVIL,
+}
 
 
 class Page(HTMLParser):
@@ -108,8 +117,15 @@ def test_what_comes_from_results_is_text(full: tuple[str, Page]) -> None:
 def test_every_section_is_there_with_the_verdict_word_by_word(results: World, full: tuple[str, Page]) -> None:
     text, page = full
     assert [name for name in page.ids if "-" not in name] == [
-        "verdict", "claims", "arms", "inside", "tables", "run", "missing", "method",
-    ]  # fmt: skip
+        "verdict",
+        "claims",
+        "arms",
+        "inside",
+        "tables",
+        "run",
+        "missing",
+        "method",
+    ]
     said = re.sub(r" ?: ", ": ", page.text)
     for line in verdict(results):
         assert " ".join(line.split()) in said, line
@@ -118,11 +134,19 @@ def test_every_section_is_there_with_the_verdict_word_by_word(results: World, fu
 
 def test_what_was_run_can_be_run_again(full: tuple[str, Page]) -> None:
     text = full[1].text
-    for words in ("Fingerprint of the data f1f2", "rooms(val=300)", "Seeds 0, 1, 2", "lr: 0.05", "images: 4",
-                  "Python 3.11.7, torch 2.9, on cpu of x86_64"):  # fmt: skip
+    for words in (
+        "Fingerprint of the data f1f2",
+        "rooms(val=300)",
+        "Seeds 0, 1, 2",
+        "lr: 0.05",
+        "images: 4",
+        "Python 3.11.7, torch 2.9, on cpu of x86_64",
+    ):
         assert words in text
-    assert ("mtlbench run --pair semseg_sn --dataset rooms --recipe quick --seeds 0,1,2 --arm mtl-shared --arm"
-            " split-conv4 --arm split-fc8 --arm cross-stitch") in text  # fmt: skip
+    assert (
+        "mtlbench run --pair semseg_sn --dataset rooms --recipe quick --seeds 0,1,2 --arm mtl-shared --arm"
+        " split-conv4 --arm split-fc8 --arm cross-stitch"
+    ) in text
 
 
 def test_what_cannot_be_made_is_named_with_its_reason(full: tuple[str, Page]) -> None:
@@ -175,8 +199,14 @@ def test_an_svg_gets_its_own_ids_and_loses_style_and_metadata() -> None:
     <metadata><a href="http://x"/></metadata><style>*{color:red}</style><defs><path id="m1"/></defs>
     <g clip-path="url(#c)" style="fill: url(#h)"><use xlink:href="#m1"/></g><text>a &lt; b</text></svg>"""
     text = str(embedded(svg, "fig", "A title"))
-    for words in ('id="fig-m1"', 'clip-path="url(#fig-c)"', "fill: url(#fig-h)", 'xlink:href="#fig-m1"', "a &lt; b",
-                  'aria-label="A title"'):  # fmt: skip
+    for words in (
+        'id="fig-m1"',
+        'clip-path="url(#fig-c)"',
+        "fill: url(#fig-h)",
+        'xlink:href="#fig-m1"',
+        "a &lt; b",
+        'aria-label="A title"',
+    ):
         assert words in text
     assert "metadata" not in text and "color:red" not in text and "<?xml" not in text
 
@@ -188,16 +218,19 @@ def test_a_markdown_table_comes_back_as_it_was() -> None:
 
 
 def test_the_report_needs_no_torch() -> None:
-    code = ("import sys, mtlbench.report; from mtlbench.plugins import create, names;"
-            "[create('figure', name) for name in names('figure')];"
-            "print([m for m in ('torch', 'ray', 'scipy.stats') if m in sys.modules])")  # fmt: skip
+    code = (
+        "import sys, mtlbench.report.report; from mtlbench.plugins import create, names;"
+        "[create('figure', name) for name in names('figure')];"
+        "print([m for m in ('torch', 'ray', 'scipy.stats') if m in sys.modules])"
+    )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_second_names_count_once_and_noisy_arms_are_marked(tmp_path: Path) -> None:
-    results = world(arms=("one-task", "ensemble", "split-conv4", "split-fc7", "split-fc8", "cross-stitch",
-                          "cross-stitch-rate-100"))  # fmt: skip
+    results = world(
+        arms=("one-task", "ensemble", "split-conv4", "split-fc7", "split-fc8", "cross-stitch", "cross-stitch-rate-100")
+    )
     wild = (results.frame["arm"] == "split-fc7") & (results.frame["subset"] == "test")
     results.frame.loc[wild, "value"] *= 1 + results.frame.loc[wild, "seed"]
     case = case_of(results)
@@ -212,5 +245,7 @@ def test_second_names_count_once_and_noisy_arms_are_marked(tmp_path: Path) -> No
 def test_a_figure_is_worked_out_once_for_claims_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     results, asked = world(arms=FEW), []
     case = case_of(results)
-    monkeypatch.setattr("mtlbench.comparison.create", lambda kind, name: asked.append(name) or create(kind, name))
+    monkeypatch.setattr(
+        "mtlbench.analysis.comparison.create", lambda kind, name: asked.append(name) or create(kind, name)
+    )
     assert case.figure("alphas", results) is case.figure("alphas", results) and asked == ["alphas"]

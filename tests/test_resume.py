@@ -15,13 +15,13 @@ import pytest
 import torch
 from samples import smoke
 
-from mtlbench.files import write
-from mtlbench.folders import read_result
-from mtlbench.schedule import attempt
+from mtlbench.run.local import attempt
 from mtlbench.spec import Trial
-from mtlbench.store import Store
-from mtlbench.train import LossWatch, ResumeFile
-from mtlbench.trial import Errand, run_trial
+from mtlbench.store.folders import read_result
+from mtlbench.store.store import Store
+from mtlbench.system.files import write
+from mtlbench.training.loop import LossWatch, ResumeFile
+from mtlbench.training.trial import Errand, run_trial
 
 OFTEN = Errand(torch.device("cpu"), resume_every=0.0)
 NEVER = Errand(torch.device("cpu"))
@@ -154,9 +154,7 @@ def test_force_starts_anew_and_an_interrupted_trial_does_not(
     assert [first_fraction(fresh) for fresh in (False, False, True)] == pytest.approx([one, 2 * one, one])
 
 
-def test_a_finished_trial_begins_without_a_resume_file(
-    straight: tuple[dict[str, Trial], Path], tmp_path: Path
-) -> None:
+def test_a_finished_trial_begins_without_a_resume_file(straight: tuple[dict[str, Trial], Path], tmp_path: Path) -> None:
     found, _ = straight
     trial, store = next(iter(found.values())), Store(tmp_path, create=True)
     folder = store.begin(trial)

@@ -11,10 +11,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from test_roi_tasks import DETECTION, IMAGE, region_batch, scene, slow_iou
 
-from mtlbench import regions
-from mtlbench.plugins import Sample
+from mtlbench.contracts import Sample
 from mtlbench.tasks.attributes import COLUMNS, RIGHT, WRONG, Attributes, flow
 from mtlbench.tasks.detection import class_colour, label_place
+from mtlbench.vision import regions
 
 
 def blank_axes() -> Any:
@@ -41,8 +41,10 @@ def test_the_best_detections_of_an_image_are_kept() -> None:
         if all(c != other[0] or slow_iou(box, np.array(other[2:])) <= 0.3 for other in expected):
             expected.append([c, probability[row, c], *box])
     np.testing.assert_allclose(kept, expected[:20], rtol=1e-5)
-    nothing = DETECTION.keep({"probability": torch.ones(2, 4) / 4, "offsets": torch.zeros(2, 3, 4)},
-                             region_batch([Sample(IMAGE, {}, boxes[:2], None, boxes[:0])]))  # fmt: skip
+    nothing = DETECTION.keep(
+        {"probability": torch.ones(2, 4) / 4, "offsets": torch.zeros(2, 3, 4)},
+        region_batch([Sample(IMAGE, {}, boxes[:2], None, boxes[:0])]),
+    )
     assert nothing.shape == (0, 6)
     DETECTION.draw(blank_axes(), sample, nothing)
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbench import regions
-from mtlbench.plugins import Batch, Sample, Score
+from mtlbench.contracts import Batch, Sample, Score
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
+from mtlbench.vision import regions
 
 IMAGE = np.zeros((64, 64, 3), dtype=np.uint8)
 OFFSETS = {
@@ -38,10 +38,14 @@ def rows_of(batch: Batch, rows: slice) -> Batch:
     """Some of the regions of a batch."""
     assert batch.foreground is not None
     return Batch(
-        batch.images, {name: label[rows] for name, label in batch.labels.items()},
-        {name: mask[rows] for name, mask in batch.masks.items()}, [], None, batch.foreground[rows],
+        batch.images,
+        {name: label[rows] for name, label in batch.labels.items()},
+        {name: mask[rows] for name, mask in batch.masks.items()},
+        [],
+        None,
+        batch.foreground[rows],
         None if batch.targets is None else batch.targets[rows],
-    )  # fmt: skip
+    )
 
 
 def check_that_parts_add_up(task: Any, output: torch.Tensor, batch: Batch) -> None:

@@ -15,14 +15,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtlbench.cache import build_once, cache_root
-from mtlbench.data import rooms
-from mtlbench.data._rooms_objects import ATTRIBUTES, BOX, CAN, CLASSES, FACTORIES, ROOM, STRIPES, Dice, Material, Part
-from mtlbench.data._rooms_render import Rendered, render
-from mtlbench.data._rooms_scene import HALF_VIEW, LABELS, SURFACES, Placed, Scene, Thing, make_scene
-from mtlbench.data._rooms_shade import to_camera
-from mtlbench.data.rooms import Rooms, choose_windows, scenes
+from mtlbench.datasets import rooms
+from mtlbench.datasets._rooms.objects import (
+    ATTRIBUTES,
+    BOX,
+    CAN,
+    CLASSES,
+    FACTORIES,
+    ROOM,
+    STRIPES,
+    Dice,
+    Material,
+    Part,
+)
+from mtlbench.datasets._rooms.render import Rendered, render
+from mtlbench.datasets._rooms.scene import HALF_VIEW, LABELS, SURFACES, Placed, Scene, Thing, make_scene
+from mtlbench.datasets._rooms.shade import to_camera
+from mtlbench.datasets.rooms import Rooms, choose_windows, scenes
 from mtlbench.errors import UserError
+from mtlbench.system.cache import build_once, cache_root
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PLAIN_GREY = Material(0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

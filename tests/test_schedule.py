@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mtlbench.schedule import Answer, Queue
+from mtlbench.run.queue import Answer, Queue
 from mtlbench.spec import Plugin, Trial
 
 PLAIN = Trial(

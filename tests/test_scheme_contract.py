@@ -15,15 +15,16 @@ from test_network import inputs, net_of
 from test_train import recipe, run, small_net
 from torch import Tensor, nn
 
-from mtlbench.batches import Scaled, training_batch
+from mtlbench.contracts import Pass, Stage
 from mtlbench.errors import UserError
-from mtlbench.layers import Seeded
-from mtlbench.network import MultiTaskNet
-from mtlbench.plugins import Pass, Stage
-from mtlbench.sharing.cross_stitch import CrossStitch
-from mtlbench.sharing.separate import Separate
-from mtlbench.train import gradients, optimiser
-from mtlbench.trial import outcome_of
+from mtlbench.nets.layers import Seeded
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.schemes.cross_stitch import CrossStitch
+from mtlbench.schemes.separate import Separate
+from mtlbench.training.batches import training_batch
+from mtlbench.training.loop import gradients, optimiser
+from mtlbench.training.samples import Scaled
+from mtlbench.training.trial import outcome_of
 
 
 class Streams(Separate):
@@ -99,8 +100,9 @@ def test_rates_multiply_those_of_the_parameters_that_they_name() -> None:
     for scheme in (CrossStitch(), Rated()):
         net = small_net(tasks, scheme)
         names = {id(p): name for name, p in net.named_parameters()}
-        scales[type(scheme)] = {names[id(p)]: group["scale"] for group in optimiser(net, recipe()).param_groups
-                                for p in group["params"]}  # fmt: skip
+        scales[type(scheme)] = {
+            names[id(p)]: group["scale"] for group in optimiser(net, recipe()).param_groups for p in group["params"]
+        }
     for name, scale in scales[Rated].items():
         factor = 0.1 if name.startswith("units.pool1.") else 3.0 if name.startswith("heads.") else 1.0
         assert scale == pytest.approx(factor * scales[CrossStitch][name])

@@ -11,8 +11,8 @@ import pytest
 from test_voc2008 import picture
 from test_voc_files import REAL
 
-from mtlbench.data import _selective_search as selective_search
-from mtlbench.data._voc_files import Folders, read_annotations
+from mtlbench.datasets._voc_files import Folders, read_annotations
+from mtlbench.vision import proposals as selective_search
 
 
 def test_proposals_are_equal_in_two_processes_whatever_ran_before() -> None:

@@ -15,15 +15,18 @@ from matplotlib.figure import Figure
 from samples import smoke
 from test_store import JOINT, TRIAL, finish
 
-from mtlbench import plugins, spaces
-from mtlbench import show as module
+from mtlbench import plugins
 from mtlbench.errors import UserError
-from mtlbench.predictions import SHOWN, write
-from mtlbench.show import find_trials, show
+from mtlbench.plan import spaces
 from mtlbench.spec import Plugin, Trial, identity_of
-from mtlbench.store import Store
+from mtlbench.store.lookup import find_trials
+from mtlbench.store.predictions import SHOWN, write
+from mtlbench.store.store import Store
+from mtlbench.use import show as module
+from mtlbench.use.show import show
+from mtlbench.vision import drawing
 
-DATA = '''
+DATA = """
 import numpy as np
 from mtlbench.plugins import Sample
 
@@ -42,8 +45,8 @@ class Toy:
         image = np.full((self.height, 40, 3), 200, np.uint8)
         label = np.full((self.height, 40), len(name), np.uint8)
         return [Sample(image, {"shade": label} if i != 1 else {}) for i in range({"test": 3}.get(name, 2))]
-'''
-TASK = '''
+"""
+TASK = """
 class Shade:
     version = 1
     drawn = []
@@ -65,7 +68,7 @@ class Mute:
     @staticmethod
     def fit(categories, train):
         return {}
-'''
+"""
 
 
 @pytest.fixture
@@ -201,11 +204,16 @@ def toy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     monkeypatch.setattr(plugins, "from_file", lambda spec, real=plugins.from_file: loaded.setdefault(spec, real(spec)))
     task = "shade"
     trial = dataclasses.replace(
-        TRIAL, tasks=(task,), task_versions={task: 1}, task_files={task: f"{files[1]}:Shade"}, form="fcn",
+        TRIAL,
+        tasks=(task,),
+        task_versions={task: 1},
+        task_files={task: f"{files[1]}:Shade"},
+        form="fcn",
         dataset=Plugin("Toy", {"height": 20}, source=f"{files[0]}:Toy"),
-        fingerprint="toy 20 ", backbone=Plugin("caffenet", {"small": True}),
+        fingerprint="toy 20 ",
+        backbone=Plugin("caffenet", {"small": True}),
         recipe={**identity_of(SMOKE, (task,)), "task_options": {task: {"gain": 3}}},
-    )  # fmt: skip
+    )
     scores = [[task, "test", "acc", "", 61.25], [task, "val", "acc", "", 1.0], [task, "test", "acc", "red", 2.0]]
     metrics = {task: {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}}
     folder = finish(store, trial, scores=scores, metrics=metrics)
@@ -222,11 +230,11 @@ def test_truth_and_prediction_of_every_image_are_drawn_by_the_task(toy: Toy) -> 
     assert path == toy.store.root / f"show-one-task-{toy.trial.key}.png" and toy.lines == ["preparing"]
     assert {about for about, _, _ in map(lambda one: (str(one[0]), *one[1:]), drawn(toy))} == {
         "(('dark', 'light'), {'train': 2}, 3)"
-    }  # fmt: skip
+    }
     kept = [None if kept is None else int(kept[0, 0]) for _, _, kept in drawn(toy)]
     assert kept == [None, 9, 8, None, 7]  # the second image is not labelled: no truth
     pixels = matplotlib.image.imread(path)
-    assert pixels.shape[1] == pytest.approx(module.DPI * (3 * (module.PANEL + module.GAP)), rel=0.05)
+    assert pixels.shape[1] == pytest.approx(drawing.DPI * (3 * (drawing.PANEL + drawing.GAP)), rel=0.05)
     assert set(os.listdir(toy.store.root)) == {"format.json", "p", path.name}
 
 
@@ -257,8 +265,9 @@ def test_other_data_than_the_trials_are_refused(toy: Toy, tmp_path: Path) -> Non
 
 def test_a_task_that_cannot_be_drawn_is_left_out_with_a_line(toy: Toy, tmp_path: Path) -> None:
     files = {**toy.trial.task_files, "mute": f"{toy.files[1]}:Mute"}
-    both = dataclasses.replace(toy.trial, arm="both", tasks=("mute", toy.task), task_files=files,
-                               task_versions={"mute": 1, toy.task: 1})  # fmt: skip
+    both = dataclasses.replace(
+        toy.trial, arm="both", tasks=("mute", toy.task), task_files=files, task_versions={"mute": 1, toy.task: 1}
+    )
     folder = finish(toy.store, both, scores=[])
     write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
     toy.show("both")
@@ -292,8 +301,8 @@ def test_a_damaged_result_is_one_line(toy: Toy) -> None:
 def test_the_tasks_of_both_pairs_draw_what_they_keep(pair: str, store: Store) -> None:
     import torch
 
-    from mtlbench.batches import evaluation_batch
-    from mtlbench.trial import Context
+    from mtlbench.training.batches import evaluation_batch
+    from mtlbench.training.context import Context
 
     trials: Sequence[Trial] = smoke(pair, ("one-task",))
     for trial in trials:
@@ -315,4 +324,4 @@ def test_the_tasks_of_both_pairs_draw_what_they_keep(pair: str, store: Store) ->
     assert not any("left out" in line for line in lines)
     pixels = matplotlib.image.imread(path)
     columns = 1 + 2 * len(trials)
-    assert pixels.shape[1] >= columns * module.PANEL * module.DPI
+    assert pixels.shape[1] >= columns * drawing.PANEL * drawing.DPI

@@ -7,9 +7,9 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mtlbench import show as module
-from mtlbench.plugins import Sample
-from mtlbench.show import picture
+from mtlbench.contracts import Sample
+from mtlbench.vision import drawing
+from mtlbench.vision.drawing import picture
 
 
 def placed(canvas: Figure) -> np.ndarray:
@@ -34,8 +34,9 @@ def test_rows_follow_the_aspect_of_their_image_and_nothing_overlaps() -> None:
 
     canvas = picture("title", [("a", paint), ("b", note), ("c", paint)], [sample(30, 40), sample(60, 40)])
     boxes = placed(canvas).reshape(2, 3, 4)
-    assert boxes[..., 2] == pytest.approx(module.PANEL)
-    assert boxes[0, :, 3] == pytest.approx(module.PANEL * 0.75) and boxes[1, :, 3] == pytest.approx(module.PANEL * 1.5)
+    assert boxes[..., 2] == pytest.approx(drawing.PANEL)
+    assert boxes[0, :, 3] == pytest.approx(drawing.PANEL * 0.75)
+    assert boxes[1, :, 3] == pytest.approx(drawing.PANEL * 1.5)
     assert np.ptp(boxes[..., 0], axis=0) == pytest.approx(0) and np.ptp(boxes[..., 1], axis=1) == pytest.approx(0)
     rectangles = [axes.get_tightbbox() for axes in canvas.axes]
     assert all(box is not None for box in rectangles)
@@ -57,12 +58,12 @@ def test_a_drawer_that_lengthens_its_axes_gets_them_longer_and_its_image_stays_i
 
     canvas = picture("title", [("a", paint), ("b", longer)], [sample(30, 40), sample(30, 40), sample(30, 40)])
     boxes = placed(canvas).reshape(3, 2, 4)
-    assert boxes[:, 0, 3] == pytest.approx(module.PANEL * 0.75)
-    assert boxes[:, 1, 3] == pytest.approx([module.PANEL * 1.75, module.PANEL, module.PANEL])
-    assert boxes[..., 2] == pytest.approx(module.PANEL)
+    assert boxes[:, 0, 3] == pytest.approx(drawing.PANEL * 0.75)
+    assert boxes[:, 1, 3] == pytest.approx([drawing.PANEL * 1.75, drawing.PANEL, drawing.PANEL])
+    assert boxes[..., 2] == pytest.approx(drawing.PANEL)
     tops = boxes[..., 1] + boxes[..., 3]
     assert tops[:, 0] == pytest.approx(tops[:, 1])
-    assert tops[0, 1] - tops[1, 1] >= module.PANEL * 1.75
+    assert tops[0, 1] - tops[1, 1] >= drawing.PANEL * 1.75
 
 
 def test_a_drawer_that_writes_far_outside_makes_no_endless_picture() -> None:
@@ -72,4 +73,4 @@ def test_a_drawer_that_writes_far_outside_makes_no_endless_picture() -> None:
         axes.set_xlim(0, 40)
         axes.set_ylim(30, 0)
 
-    assert max(picture("t", [("a", stray)], [sample(30, 40)]).get_size_inches()) < 5 * module.PANEL
+    assert max(picture("t", [("a", stray)], [sample(30, 40)]).get_size_inches()) < 5 * drawing.PANEL

@@ -15,13 +15,13 @@ from test_train import recipe, run, small_net
 from torch import Tensor, nn
 
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.enumerator import custom
+from mtlbench.contracts import Pass, Stage
 from mtlbench.errors import UserError
-from mtlbench.network import MultiTaskNet
-from mtlbench.plugins import Pass, Stage
-from mtlbench.sharing.cross_stitch import CrossStitch
-from mtlbench.sharing.sluice import Sluice, SubspaceUnit, overlaps
-from mtlbench.train import optimiser
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.plan.arms import custom
+from mtlbench.schemes.cross_stitch import CrossStitch
+from mtlbench.schemes.sluice import Sluice, SubspaceUnit, overlaps
+from mtlbench.training.loop import optimiser
 
 
 def weights_of(net: MultiTaskNet) -> list[str]:
@@ -43,8 +43,10 @@ def randomise(net: MultiTaskNet) -> None:
 def stages_of(widths: dict[str, int], pooling: tuple[str, ...] = ()) -> list[Stage]:
     """Of a made-up backbone with units after `x` and `y` only, unless asked for."""
     order, all_widths = (*widths, "fc8"), tuple(widths.values())
-    return [Stage(name, channels, name not in pooling, name in "xy", order, all_widths, pooling)
-            for name, channels in widths.items()]  # fmt: skip
+    return [
+        Stage(name, channels, name not in pooling, name in "xy", order, all_widths, pooling)
+        for name, channels in widths.items()
+    ]
 
 
 @FORMS

@@ -10,9 +10,9 @@ from test_train import recipe, run, small_net
 from torch import Tensor, nn
 
 from mtlbench.errors import UserError
-from mtlbench.network import MultiTaskNet
-from mtlbench.sharing.separate import Separate
-from mtlbench.sharing.soft_sharing import SoftSharing
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.schemes.separate import Separate
+from mtlbench.schemes.soft_sharing import SoftSharing
 
 
 def penalty_of(net: MultiTaskNet) -> float:
@@ -76,9 +76,11 @@ def layer(*values: float) -> nn.Module:
 
 def test_three_tasks_are_three_pairs_and_stages_can_be_chosen() -> None:
     """conv1: (0, 0), (3, 4), (0, 1): 25 + 1 + 18 = 44; fc7: 0, 1, 3: 1 + 9 + 4 = 14."""
-    columns = {"conv1": {"a": layer(0, 0), "b": layer(3, 4), "c": layer(0, 1)},
-               "pool1": {name: nn.Identity() for name in "abc"},
-               "fc7": {"a": layer(0), "b": layer(1), "c": layer(3)}}  # fmt: skip
+    columns = {
+        "conv1": {"a": layer(0, 0), "b": layer(3, 4), "c": layer(0, 1)},
+        "pool1": {name: nn.Identity() for name in "abc"},
+        "fc7": {"a": layer(0), "b": layer(1), "c": layer(3)},
+    }
     assert SoftSharing(strength=0.5).penalty(columns).item() == 0.5 * (44 + 14)
     assert SoftSharing(strength=2.0, stages=("fc7",)).penalty(columns).item() == 2 * 14
 

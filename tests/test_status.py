@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 from test_store import JOINT, TRIAL, finish, result
 
-from mtlbench.cli import main
+from mtlbench.cli.main import main
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store import Store
+from mtlbench.store.results import load_results
+from mtlbench.store.store import Store
 
 CHILD = dataclasses.replace(JOINT, arm="stitch", parents=(TRIAL.key,))
 GRANDCHILD = dataclasses.replace(CHILD, arm="after", parents=(CHILD.key,))
@@ -37,7 +38,7 @@ def status(store: Store, *options: str) -> str:
 
 
 def states(store: Store) -> dict[str, tuple[str, str]]:
-    return {state.label: (state.state, state.reason) for state in store.load().states}
+    return {state.label: (state.state, state.reason) for state in load_results(store.root).states}
 
 
 # ---------------------------------------------------------------------------------------------------- states
@@ -48,9 +49,11 @@ def test_every_state_is_read_off_the_files(store: Store) -> None:
     store.fail(other(2), "Traceback\nValueError: too red\n")
     (store.begin(other(4)) / "curve.csv").write_text("half")
     assert states(store) == {
-        "one-task colour seed 0": ("done", ""), "one-task colour seed 1": ("waiting", ""),
-        "one-task colour seed 2": ("failed", "ValueError: too red"), "one-task colour seed 4": ("interrupted", ""),
-    }  # fmt: skip
+        "one-task colour seed 0": ("done", ""),
+        "one-task colour seed 1": ("waiting", ""),
+        "one-task colour seed 2": ("failed", "ValueError: too red"),
+        "one-task colour seed 4": ("interrupted", ""),
+    }
 
 
 def test_those_behind_a_failed_trial_are_blocked_by_it_however_far(store: Store) -> None:
@@ -58,13 +61,17 @@ def test_those_behind_a_failed_trial_are_blocked_by_it_however_far(store: Store)
     assert {state for state, _ in states(store).values()} == {"waiting"}
     store.fail(TRIAL, "ValueError: too red")
     blocked = ("blocked", "one-task colour seed 3")
-    assert states(store) == {"one-task colour seed 3": ("failed", "ValueError: too red"), "stitch seed 3": blocked,
-                             "after seed 3": blocked}  # fmt: skip
-    failed, *rest = store.load().failures
+    assert states(store) == {
+        "one-task colour seed 3": ("failed", "ValueError: too red"),
+        "stitch seed 3": blocked,
+        "after seed 3": blocked,
+    }
+    failed, *rest = load_results(store.root).failures
     assert failed["status"] == "failed"
     assert {(row["arm"], row["status"]) for row in rest} == {
-        ("stitch", "blocked by one-task colour seed 3"), ("after", "blocked by one-task colour seed 3")
-    }  # fmt: skip
+        ("stitch", "blocked by one-task colour seed 3"),
+        ("after", "blocked by one-task colour seed 3"),
+    }
     finish(store, TRIAL)
     assert states(store)["after seed 3"] == ("waiting", "")
 
@@ -77,8 +84,9 @@ def test_the_table_has_a_row_for_a_blocked_arm_and_says_by_what(store: Store) ->
     answer = CliRunner().invoke(main, ["table", "--results", str(store.root)])
     assert answer.exit_code == 0, answer.output
     assert answer.stdout.splitlines()[-2:] == [
-        "failed: one-task, seed 1, colour: ValueError: too red", "blocked by one-task colour seed 1: stitch, seed 1"
-    ]  # fmt: skip
+        "failed: one-task, seed 1, colour: ValueError: too red",
+        "blocked by one-task colour seed 1: stitch, seed 1",
+    ]
     assert [line.split()[:3] for line in answer.stdout.splitlines() if line.startswith("stitch ")] == [
         ["stitch", "0", "-"]
     ]
@@ -119,7 +127,7 @@ def test_older_formats_are_told_apart_with_and_without_a_result(store: Store) ->
     store.fail(other(1), "ValueError")
     folder.rename(folder.with_name("0123456789ab"))  # another format makes another key of the same trial
     assert {state for state, _ in states(store).values()} == {"outdated"}
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert loaded.frame.empty and not loaded.failures
     (problem,) = loaded.problems
     assert problem == "1 trial of an older format; this mtlbench trains them anew; mtlbench clean removes them"
@@ -163,7 +171,7 @@ def test_an_empty_store_says_how_to_begin(tmp_path: Path) -> None:
 def test_status_imports_neither_torch_nor_ray_nor_pandas(store: Store) -> None:
     finish(store)
     code = (
-        f"import sys; from mtlbench.cli import main; main(['status', '--results', {str(store.root)!r}],"
+        f"import sys; from mtlbench.cli.main import main; main(['status', '--results', {str(store.root)!r}],"
         " standalone_mode=False)"
     )
     tail = "\nfinally: print([m for m in ('torch', 'ray', 'pandas') if m in sys.modules])"
@@ -181,30 +189,46 @@ def test_no_content_of_a_file_stops_load_or_status(store: Store, name: str, text
     finish(store, other(1))
     folder = store.begin(TRIAL) if name == "error.txt" else finish(store)
     (folder / name).write_text(text)
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert set(loaded.frame["seed"]) >= {1} and len(loaded.failures) == (name == "error.txt")
     status(store)
 
 
-FIELDS = [("arm", {"x": 1}), ("seed", "one"), ("tasks", []), ("tasks", [[1]]), ("parents", [3]),
-          ("recipe_name", None), ("backbone", {"name": "b", "options": 3}), ("dataset", {"name": ["d"]}),
-          ("arm", "\ud800\x1b[2J")]  # fmt: skip
+FIELDS = [
+    ("arm", {"x": 1}),
+    ("seed", "one"),
+    ("tasks", []),
+    ("tasks", [[1]]),
+    ("parents", [3]),
+    ("recipe_name", None),
+    ("backbone", {"name": "b", "options": 3}),
+    ("dataset", {"name": ["d"]}),
+    ("arm", "\ud800\x1b[2J"),
+]
 
 
 @pytest.mark.parametrize(("field", "value"), FIELDS)
 def test_no_wrong_type_in_trial_json_stops_load_or_status(store: Store, field: str, value: object) -> None:
     folder = finish(store)
     (folder / "trial.json").write_text(json.dumps({**TRIAL.to_json(), field: value}))
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert loaded.frame.empty or field == "arm"
     assert "\x1b" not in status(store)
 
 
-RESULTS = [{"scores": [1]}, {"scores": [["colour", "val", "acc", "", "x"]]}, {"cost": {"seconds": []}},
-           {"scores": [["none", "val", "acc", "", 1]]}, {"cost": {"seconds": None}}, {"metrics": {"colour": 3}},
-           {"files": {"../x": [1, ""]}}, {"files": {"w": [1]}}, {"files": ["weights.pt"]},
-           {"scores": [["colour", "val", "acc", [], 1]]},
-           {"scores": [["colour", "val", "acc", "", 10**400]]}]  # fmt: skip
+RESULTS = [
+    {"scores": [1]},
+    {"scores": [["colour", "val", "acc", "", "x"]]},
+    {"cost": {"seconds": []}},
+    {"scores": [["none", "val", "acc", "", 1]]},
+    {"cost": {"seconds": None}},
+    {"metrics": {"colour": 3}},
+    {"files": {"../x": [1, ""]}},
+    {"files": {"w": [1]}},
+    {"files": ["weights.pt"]},
+    {"scores": [["colour", "val", "acc", [], 1]]},
+    {"scores": [["colour", "val", "acc", "", 10**400]]},
+]
 
 
 @pytest.mark.parametrize("changes", RESULTS, ids=str)
@@ -212,7 +236,7 @@ def test_no_wrong_type_in_result_json_stops_load_or_status(store: Store, changes
     finish(store, other(1))
     folder = finish(store)
     (folder / "result.json").write_text(json.dumps(result(**changes)))
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert set(loaded.frame["seed"]) == {1}
     assert loaded.problems == [f"{folder / 'result.json'} is damaged; run the same command again to train it anew"]
     status(store)
@@ -229,7 +253,7 @@ def test_only_real_folders_named_by_a_key_count(store: Store, tmp_path: Path) ->
         (real.parent / name).mkdir()
         (real.parent / name / "result.json").write_text("{}")
     (real.parent / "bbbbbbbbbbbb").write_text("a file")
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert [state.folder for state in loaded.states] == [real]
     assert set(loaded.frame["seed"]) == {3} and not loaded.problems
 

@@ -18,17 +18,34 @@ import pytest
 
 import mtlbench
 from mtlbench.errors import UserError
-from mtlbench.files import StoreBroken, replacing, seal, write, write_csv, writing
-from mtlbench.folders import Damaged, Outdated, checked, read_result
-from mtlbench.frames import COLUMNS
 from mtlbench.spec import FORMAT, Options, Plugin, Trial
-from mtlbench.store import Store
+from mtlbench.store.folders import Damaged, Outdated, checked, read_result
+from mtlbench.store.frames import COLUMNS
+from mtlbench.store.results import load_results
+from mtlbench.store.store import Store
+from mtlbench.system.files import StoreBroken, replacing, seal, write, write_csv, writing
 
 TRIAL = Trial(
-    pair="p", arm="one-task", seed=3, recipe_name="smoke", tasks=("colour",), task_versions={"colour": 1}, form="fcn",
-    dataset=Plugin("d"), data_root="", fingerprint="f", backbone=Plugin("b", {"width": 0.5}), scheme=Plugin("s"),
-    recipe={}, iterations=8, first=0, net_seed=3, average=False, parents=(), setting="abc",
-)  # fmt: skip
+    pair="p",
+    arm="one-task",
+    seed=3,
+    recipe_name="smoke",
+    tasks=("colour",),
+    task_versions={"colour": 1},
+    form="fcn",
+    dataset=Plugin("d"),
+    data_root="",
+    fingerprint="f",
+    backbone=Plugin("b", {"width": 0.5}),
+    scheme=Plugin("s"),
+    recipe={},
+    iterations=8,
+    first=0,
+    net_seed=3,
+    average=False,
+    parents=(),
+    setting="abc",
+)
 JOINT = dataclasses.replace(TRIAL, arm="split", tasks=("colour", "size"), scheme=Plugin("split"))
 ARCHITECTURE = [{"stage": "conv1", "groups": [["colour"]], "unit": False}]
 
@@ -36,12 +53,18 @@ ARCHITECTURE = [{"stage": "conv1", "groups": [["colour"]], "unit": False}]
 def result(**changes: Any) -> Options:
     metrics = {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}
     return {
-        "format": FORMAT, "files": {}, "backbone": "b(width=0.5)", "architecture": ARCHITECTURE, "counts": {},
+        "format": FORMAT,
+        "files": {},
+        "backbone": "b(width=0.5)",
+        "architecture": ARCHITECTURE,
+        "counts": {},
         "environment": {},
         "scores": [["colour", "val", "acc", "", 40.0], ["colour", "test", "acc", "red", 50.0]],
-        "metrics": {"colour": metrics}, "cost": {"parameters": 7, "seconds": 2.5, "seconds_with_parents": 4.5},
-        "finished": "2026-01-02T03:04:05", **changes,
-    }  # fmt: skip
+        "metrics": {"colour": metrics},
+        "cost": {"parameters": 7, "seconds": 2.5, "seconds_with_parents": 4.5},
+        "finished": "2026-01-02T03:04:05",
+        **changes,
+    }
 
 
 def finish(store: Store, trial: Trial = TRIAL, **changes: Any) -> Path:
@@ -93,7 +116,7 @@ def test_a_half_written_folder_is_not_done_not_a_failure_and_cleaned_at_the_next
     for name in ("curve.csv", ".result.json.x7", "weights.pt"):
         (folder / name).write_text("half")
     assert not store.done(TRIAL)
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert loaded.frame.empty and not loaded.failures and not loaded.problems
     assert os.listdir(store.begin(TRIAL)) == ["trial.json"]
 
@@ -101,13 +124,22 @@ def test_a_half_written_folder_is_not_done_not_a_failure_and_cleaned_at_the_next
 def test_a_failure_is_kept_with_its_last_line_until_the_next_attempt(store: Store) -> None:
     store.begin(JOINT)
     store.fail(JOINT, "Traceback\n  somewhere\nValueError: too red\n")
-    (failure,) = store.load().failures
+    (failure,) = load_results(store.root).failures
     assert datetime.datetime.fromisoformat(failure.pop("failed")).tzinfo
     assert (failure.pop("setting"), failure.pop("key")) == (JOINT.setting, JOINT.key)
-    assert failure == {"pair": "p", "dataset": "d", "recipe": "smoke", "backbone": "b(width=0.5)", "arm": "split",
-                       "seed": 3, "task": "", "status": "failed", "reason": "ValueError: too red"}  # fmt: skip
+    assert failure == {
+        "pair": "p",
+        "dataset": "d",
+        "recipe": "smoke",
+        "backbone": "b(width=0.5)",
+        "arm": "split",
+        "seed": 3,
+        "task": "",
+        "status": "failed",
+        "reason": "ValueError: too red",
+    }
     finish(store, JOINT)
-    assert not store.load().failures and store.done(JOINT)
+    assert not load_results(store.root).failures and store.done(JOINT)
 
 
 def test_the_next_attempt_keeps_the_resume_file_unless_it_starts_again(store: Store) -> None:
@@ -164,8 +196,9 @@ def test_a_child_is_refused_weights_that_are_not_those_that_were_trained(store: 
 
 
 # ---------------------------------------------------------------------------------------------------- a broken disk
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM,
-                                  errno.EIO])  # fmt: skip
+@pytest.mark.parametrize(
+    "code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO]
+)
 def test_want_of_space_or_permission_stops_the_run_and_is_no_fault_of_the_trial(
     store: Store, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
@@ -242,6 +275,7 @@ def test_two_runs_share_a_store_but_not_a_pair_and_data_set_and_a_dead_run_holds
 
 def test_the_board_is_written_at_once_for_news_and_else_once_a_second(store: Store) -> None:
     with store.open("p", "d") as board:
+
         def told(running: dict[str, float], left: float | None = None) -> dict[str, float]:
             board.note(running, left)
             return json.loads(board.path.read_text())["running"]
@@ -272,7 +306,9 @@ def test_links_in_the_place_of_folders_are_refused(store: Store, tmp_path: Path)
 
 
 def test_the_store_needs_no_pandas_to_be_imported() -> None:
-    code = "import sys, mtlbench.store; print([m for m in ('pandas', 'numpy', 'torch', 'ray') if m in sys.modules])"
+    code = (
+        "import sys, mtlbench.store.store; print([m for m in ('pandas', 'numpy', 'torch', 'ray') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out == "[]\n"
 
@@ -287,7 +323,7 @@ def test_a_damaged_result_is_named_and_trained_anew(store: Store, text: str) -> 
     with pytest.raises(UserError, match="result.json is damaged"):
         read_result(folder / "result.json")
     assert not store.done(TRIAL)
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert loaded.frame.empty
     assert loaded.problems == [f"{folder / 'result.json'} is damaged; run the same command again to train it anew"]
 
@@ -296,7 +332,7 @@ def test_a_result_of_a_newer_format_is_left_alone(store: Store) -> None:
     folder = finish(store, format=FORMAT + 1)
     with pytest.raises(UserError, match=f"format {FORMAT + 1}: upgrade mtlbench"):
         store.done(TRIAL)  # not "False", which would have it overwritten
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert loaded.frame.empty and "upgrade mtlbench" in loaded.problems[0]
     assert (folder / "result.json").exists()
 
@@ -308,7 +344,7 @@ def test_results_of_an_older_format_are_counted_in_one_line_and_trained_anew(sto
     with pytest.raises(Outdated, match=f"format {FORMAT - 1}; this mtlbench trains it anew; mtlbench clean removes it"):
         read_result(store.folder(dataclasses.replace(TRIAL, net_seed=0)) / "result.json")
     assert not store.done(dataclasses.replace(TRIAL, net_seed=0)) and store.done(JOINT)
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert set(loaded.frame["arm"]) == {"split"}
     assert loaded.problems == [
         "3 trials of an older format; this mtlbench trains them anew; mtlbench clean removes them"
@@ -331,7 +367,7 @@ def test_a_damaged_trial_json_is_named_and_the_other_trials_are_shown(store: Sto
     (folder / "result.json").rename(folder / outcome)
     (folder / "trial.json").write_text(text)
     finish(store, JOINT)
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert set(loaded.frame["arm"]) == {"split"} and not loaded.failures
     assert loaded.problems == [f"{folder} has no readable trial.json; run the same command again"]
 
@@ -339,7 +375,7 @@ def test_a_damaged_trial_json_is_named_and_the_other_trials_are_shown(store: Sto
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "3", '[{"arm": "x"}]', "[1]"])
 def test_a_damaged_names_json_leaves_the_trial_its_own_name(store: Store, text: str) -> None:
     (finish(store) / "names.json").write_text(text)
-    assert set(store.load().frame["arm"]) == {"one-task"}
+    assert set(load_results(store.root).frame["arm"]) == {"one-task"}
 
 
 @pytest.mark.parametrize(
@@ -361,7 +397,7 @@ def test_a_folder_of_a_newer_or_unknown_format_is_refused(store: Store, text: st
 
 
 def test_reading_creates_nothing(tmp_path: Path) -> None:
-    assert Store(tmp_path / "none").load().frame.empty
+    assert load_results(tmp_path / "none").frame.empty
     assert not (tmp_path / "none").exists()
 
 
@@ -383,7 +419,7 @@ def test_a_folder_that_cannot_be_made_or_written_is_refused(
 # ---------------------------------------------------------------------------------------------------- loading
 def test_the_frame_has_one_row_a_number(store: Store) -> None:
     folder = finish(store)
-    frame = mtlbench.load_results(store.root)
+    frame = mtlbench.load_results(store.root).frame
     assert list(frame.columns) == COLUMNS
     rows = frame.set_index(["subset", "metric", "category"])
     common = ("p", "d", "b(width=0.5)", "smoke", "one-task", 3, folder.name, "colour")
@@ -410,26 +446,26 @@ def test_a_net_under_two_names_is_trained_once_and_shown_twice(store: Store) -> 
     for _ in range(2):
         store.name(other)
         store.name(TRIAL)
-    names = store.load().frame.groupby(["arm", "recipe", "setting", "seed"]).size()
+    names = load_results(store.root).frame.groupby(["arm", "recipe", "setting", "seed"]).size()
     assert names.to_dict() == {("one-task", "smoke", "abc", 3): 5, ("plain", "own", "def", 3): 5}
     assert store.done(other)
     (folder / "result.json").write_text("{")  # trained anew, under the second name: both names stay
     finish(store, other)
-    assert store.load().frame.groupby("arm").size().to_dict() == {"one-task": 5, "plain": 5}
+    assert load_results(store.root).frame.groupby("arm").size().to_dict() == {"one-task": 5, "plain": 5}
 
 
 def test_architectures_are_those_of_the_arms_in_the_frame(store: Store) -> None:
     finish(store)
     shared = [{"stage": "conv1", "groups": [["colour", "size"]], "unit": False}]
     finish(store, JOINT, architecture=shared)
-    loaded = store.load()
+    loaded = load_results(store.root)
     assert loaded.architectures_of(loaded.frame) == {"one-task": ARCHITECTURE, "split": shared}
     assert loaded.architectures_of(loaded.frame[loaded.frame["arm"] == "split"]) == {"split": shared}
 
 
 def test_rows_of_a_joint_trial_have_their_own_task_and_its_costs_none(store: Store) -> None:
     finish(store, JOINT)
-    frame = store.load().frame
+    frame = load_results(store.root).frame
     assert set(frame.loc[frame["subset"] != "cost", "task"]) == {"colour"}
     assert set(frame.loc[frame["subset"] == "cost", "task"]) == {""}
 
@@ -442,19 +478,19 @@ def test_curves_and_alphas_of_every_name_of_a_trial(store: Store) -> None:
     (folder / "alphas.csv").write_text("iteration,stage,receiver,giver,channel,alpha\n0,pool1,a,b,-1,0.1\n")
     other = dataclasses.replace(TRIAL, arm="the-same")
     store.name(other)
-    results = store.load()
+    results = load_results(store.root)
     assert sorted(set(results.curves["arm"])) == sorted({TRIAL.arm, "the-same"}) and len(results.curves) == 4
     assert results.curves["val_headline"].isna().sum() == 2 and results.curves["iteration"].tolist() == [5, 9, 5, 9]
     assert results.alphas["alpha"].tolist() == [0.1, 0.1] and set(results.alphas["key"]) == {folder.name}
     assert not results.problems
     (folder / "curve.csv").write_text("iteration,task\n5,detection\n")
-    again = store.load()
+    again = load_results(store.root)
     assert again.curves.empty and any("curve.csv is damaged" in problem for problem in again.problems)
 
 
 def test_counts_and_provenance_of_the_trials_shown(store: Store) -> None:
     finish(store, counts={"detection": {"chair": 7}, "attributes": {}})
-    results = store.load()
+    results = load_results(store.root)
     assert results.counts_of(results.frame) == {"detection": {"chair": 7}}
     (one,) = results.provenance_of(results.frame)
     assert one["arm"] == TRIAL.arm and one["fingerprint"] == TRIAL.fingerprint and one["recipe"] == TRIAL.recipe

@@ -15,23 +15,23 @@ import torch
 from PIL import Image
 from test_nyuv2 import cache as cache
 from test_nyuv2 import mat
-from test_strangers import Code, theirs, trained  # noqa: F401
+from test_strangers import Code, theirs, trained
 from test_voc2008 import TRAIN, add_xml, image_file, write
 
 import mtlbench
-from mtlbench import weights
-from mtlbench.data import _nyu_files, _voc_files
-from mtlbench.data._voc_files import Folders, read_annotations
+from mtlbench.datasets import _nyu_files, _voc_files
+from mtlbench.datasets._voc_files import Folders, read_annotations
 from mtlbench.errors import UserError
-from mtlbench.export import export
-from mtlbench.predict import read_image
+from mtlbench.nets import pretrained
+from mtlbench.use.export import export
+from mtlbench.use.predict import read_image
 
 PACKAGE = Path(mtlbench.__file__).parent
 
 
 # ---------------------------------------------------------------------------------------------------- weights
 @pytest.fixture
-def net(theirs: Path, tmp_path: Path) -> Path:  # noqa: F811
+def net(theirs: Path, tmp_path: Path) -> Path:
     """An exported network."""
     return export(theirs.parents[2], str(theirs), "", tmp_path / "net.pt", False, print)
 
@@ -48,9 +48,13 @@ def with_trial(net: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize("field", ["name", "source"])
 def test_an_exported_file_names_no_code_that_is_run(field: str, net: Path, tmp_path: Path) -> None:
     trap, file = tmp_path / "run", tmp_path / "evil.py"
-    file.write_text(f"import os\nos.mkdir({str(trap)!r})\nfrom mtlbench.sharing.split import Split as Evil\n")
-    for changes in ({"scheme": {field: f"{file}:Evil"}}, {"backbone": {field: f"{file}:Evil"}},
-                    {"tasks": [f"{file}:Evil"]}, {"task_files": {"semseg": f"{file}:Evil"}}):  # fmt: skip
+    file.write_text(f"import os\nos.mkdir({str(trap)!r})\nfrom mtlbench.schemes.split import Split as Evil\n")
+    for changes in (
+        {"scheme": {field: f"{file}:Evil"}},
+        {"backbone": {field: f"{file}:Evil"}},
+        {"tasks": [f"{file}:Evil"]},
+        {"task_files": {"semseg": f"{file}:Evil"}},
+    ):
         for given in ((), ("other.py",)):
             with pytest.raises(UserError, match="needs evil.py|not written by mtlbench"):
                 mtlbench.load_network(with_trial(shutil.copy(net, tmp_path / "bad.pt"), **changes), given)
@@ -64,7 +68,7 @@ def test_an_exported_file_with_a_pickle_is_refused(net: Path, tmp_path: Path) ->
         with pytest.raises(UserError, match="not written by mtlbench"):
             mtlbench.load_network(net)
     with pytest.raises(UserError, match="never run"):
-        weights.read(net)
+        pretrained.read(net)
     assert not (tmp_path / "run").exists()
 
 
@@ -96,16 +100,22 @@ def test_usual_images_are_read_and_huge_ones_are_not(tmp_path: Path, monkeypatch
 
 
 # ---------------------------------------------------------------------------------------------------- data
-LAUGHS = "<!DOCTYPE a [<!ENTITY l0 'ha'>" + "".join(
-    f"<!ENTITY l{n + 1} '{f'&l{n};' * 10}'>" for n in range(12)
-) + "]><annotation><object><name>&l12;</name></object></annotation>"  # fmt: skip
+LAUGHS = (
+    "<!DOCTYPE a [<!ENTITY l0 'ha'>"
+    + "".join(f"<!ENTITY l{n + 1} '{f'&l{n};' * 10}'>" for n in range(12))
+    + "]><annotation><object><name>&l12;</name></object></annotation>"
+)
 
 
-@pytest.mark.parametrize("text", [
-    LAUGHS,
-    "<!DOCTYPE a [<!ENTITY x SYSTEM 'file://SECRET'>]><annotation><object><name>&x;</name></object></annotation>",
-    "<!DOCTYPE a SYSTEM 'file://SECRET'><annotation><object><name>&x;</name></object></annotation>",
-], ids=["laughs", "entity", "doctype"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        LAUGHS,
+        "<!DOCTYPE a [<!ENTITY x SYSTEM 'file://SECRET'>]><annotation><object><name>&x;</name></object></annotation>",
+        "<!DOCTYPE a SYSTEM 'file://SECRET'><annotation><object><name>&x;</name></object></annotation>",
+    ],
+    ids=["laughs", "entity", "doctype"],
+)
 def test_entities_of_xml_are_neither_fetched_nor_multiplied(text: str, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("dog")
     add_xml(write(tmp_path))
@@ -151,11 +161,11 @@ def test_arrays_of_nyu_lie_in_their_own_file(tmp_path: Path, cache: Path) -> Non
 NEVER = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "os.startfile", "torch.hub.load"}
 UNIMPORTED = {"pickle", "marshal", "shelve", "yaml", "dill", "cloudpickle", "joblib"}
 ONLY_IN = {  # what runs code or programs: the files that do, and whose
-    "runpy.run_path": {"spaces.py"},  # the user's, named by --pair
+    "runpy.run_path": {"plan/spaces.py"},  # the user's, named by --pair
     "exec_module": {"plugins.py"},  # the user's, named by --scheme and the like, or by --plugin
-    "import_module": {"plugins.py", "checks.py", "export.py"},  # the package's, and safetensors
-    "subprocess.Popen": {"reaper.py", "rooms.py"},  # this Python's
-    "Image.open": {"imagefile.py"},
+    "import_module": {"plugins.py", "authoring/check.py", "use/export.py"},  # the package's, and safetensors
+    "subprocess.Popen": {"system/scratch.py", "datasets/rooms.py"},  # this Python's
+    "Image.open": {"system/images.py"},
 }
 
 

@@ -10,9 +10,11 @@ from test_store import JOINT, TRIAL, finish
 from test_strangers import COMMANDS, cli, rewrite
 from test_strangers import store as store
 
-from mtlbench.errors import UserError, printable
-from mtlbench.files import write
-from mtlbench.store import Store
+from mtlbench.errors import UserError
+from mtlbench.store.results import load_results
+from mtlbench.store.store import Store
+from mtlbench.system.files import write
+from mtlbench.text import printable
 
 EVIL = "\x1b]8;;http://x\x07[link=http://x]a\x1b[2J\u202e</text><script>x</script>"
 
@@ -23,28 +25,39 @@ def test_what_a_shell_or_a_spreadsheet_reads_is_no_name(word: str, field: str, s
     """Reports and errors have commands to copy."""
     folder = finish(store)
     rewrite(folder / "trial.json", lambda trial: trial.update({field: word}))
-    assert store.load().frame.empty
+    assert load_results(store.root).frame.empty
     with pytest.raises(UserError, match="names of pairs, arms and recipes"):
         store.plan([dataclasses.replace(TRIAL, **{field: word})])
     finish(store)
     write(folder / "names.json", json.dumps([{"arm": word, "seed": 3, "recipe": word, "setting": word}]))
-    assert store.load().frame["arm"].unique().tolist() == ["one-task"]
+    assert load_results(store.root).frame["arm"].unique().tolist() == ["one-task"]
 
 
 def test_no_text_of_a_file_steers_the_terminal(store: Store) -> None:
-    finish(store, scores=[["colour", "test", "acc", EVIL, 1.0], ["colour", "test", "acc", "", 1.0]],
-           metrics={"colour": {"acc": {"unit": EVIL, "higher_is_better": True, "headline": True}}},
-           backbone=f"b({EVIL})", finished=EVIL, counts={"colour": {EVIL: 3}})  # fmt: skip
+    finish(
+        store,
+        scores=[["colour", "test", "acc", EVIL, 1.0], ["colour", "test", "acc", "", 1.0]],
+        metrics={"colour": {"acc": {"unit": EVIL, "higher_is_better": True, "headline": True}}},
+        backbone=f"b({EVIL})",
+        finished=EVIL,
+        counts={"colour": {EVIL: 3}},
+    )
     store.begin(JOINT)
     store.fail(JOINT, EVIL)
     (store.root / "p" / "d" / "bbbbbbbbbbbb").mkdir()
     write(store.root / "p" / "d" / "bbbbbbbbbbbb" / "result.json", "{")
-    for command in (*COMMANDS[:-1], ("table", "--format", "latex"), ("table", "--format", "markdown"), ("show", EVIL),
-                    ("show", "colour"), ("run", "--pair", EVIL)):  # fmt: skip
+    for command in (
+        *COMMANDS[:-1],
+        ("table", "--format", "latex"),
+        ("table", "--format", "markdown"),
+        ("show", EVIL),
+        ("show", "colour"),
+        ("run", "--pair", EVIL),
+    ):
         output = cli(*command, "--results", store.root).output
         assert not {"\x1b", "\x07", "\u202e"} & set(output), command
     assert "\\<script" in cli("table", "--format", "markdown", "--results", store.root).output
-    assert not any("\x1b" in word for word in store.load().frame["category"])
+    assert not any("\x1b" in word for word in load_results(store.root).frame["category"])
     page = (store.root / "report.html").read_text()
     assert "<script" not in page and "\x1b" not in page
 

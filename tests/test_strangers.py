@@ -21,20 +21,28 @@ from samples import smoke
 from test_store import JOINT, TRIAL, finish
 from test_trial import finished
 
-from mtlbench import predictions
-from mtlbench.cli import main
+from mtlbench.cli.main import main
 from mtlbench.errors import UserError
-from mtlbench.export import changed_files
-from mtlbench.files import seal
-from mtlbench.schedule import attempt
-from mtlbench.sources import changes
+from mtlbench.run.local import attempt
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store import Store
-from mtlbench.train import ResumeFile
-from mtlbench.trial import Errand
+from mtlbench.store import predictions
+from mtlbench.store.results import load_results
+from mtlbench.store.sources import changes
+from mtlbench.store.store import Store
+from mtlbench.system.files import seal
+from mtlbench.training.loop import ResumeFile
+from mtlbench.training.trial import Errand
+from mtlbench.use.trained import changed_files
 
-COMMANDS = (("status",), ("status", "--failed"), ("table",), ("table", "--format", "csv"), ("report",),
-            ("plot", "all"), ("clean", "--yes"))  # fmt: skip
+COMMANDS = (
+    ("status",),
+    ("status", "--failed"),
+    ("table",),
+    ("table", "--format", "csv"),
+    ("report",),
+    ("plot", "all"),
+    ("clean", "--yes"),
+)
 
 
 class Code:
@@ -95,8 +103,10 @@ def plant(folder: Path, change: Callable[[Any, str], Any]) -> tuple[Path, Path]:
     """Make a trial name a Python file that lies beside it; that file, and what it makes when it is run."""
     trap = folder.parent / "run"
     file = folder / "evil.py"
-    file.write_text(f"import os\nos.mkdir({str(trap)!r})\nfrom mtlbench.sharing.split import Split as Evil\n"
-                    "from mtlbench.data.rooms import Rooms\nfrom mtlbench.tasks.semseg import Semseg\n")  # fmt: skip
+    file.write_text(
+        f"import os\nos.mkdir({str(trap)!r})\nfrom mtlbench.schemes.split import Split as Evil\n"
+        "from mtlbench.datasets.rooms import Rooms\nfrom mtlbench.tasks.semseg import Semseg\n"
+    )
     rewrite(folder / "trial.json", lambda trial: change(trial, str(file)))
     return file, trap
 
@@ -146,8 +156,12 @@ def test_a_name_is_never_a_file(kind: str, theirs: Path) -> None:
 
 def test_a_class_that_is_no_plug_in_is_not_called(theirs: Path) -> None:
     """A stranger names the class too, and its options: Popen of a file that imports it."""
-    file, trap = plant(theirs, lambda trial, file: trial["dataset"].update(
-        name="Popen", source="mine.py:Popen", options={"args": ["touch", str(theirs / "called")]}))  # fmt: skip
+    file, trap = plant(
+        theirs,
+        lambda trial, file: trial["dataset"].update(
+            name="Popen", source="mine.py:Popen", options={"args": ["touch", str(theirs / "called")]}
+        ),
+    )
     mine = theirs.parents[4] / "mine.py"
     mine.write_text("from subprocess import Popen\n")
     assert "no dataset in" in refused("show", theirs, "--plugin", mine, "--results", theirs.parents[2])
@@ -192,7 +206,7 @@ def test_unpacked_predictions_have_a_bound(theirs: Path, monkeypatch: pytest.Mon
 
 def test_a_plug_in_of_the_data_set_is_made_with_what_is_in_the_trial_alone() -> None:
     """Nothing of a trial is looked up on the search path: a built-in name is the file in the package, or refused."""
-    from mtlbench.trial import open_dataset
+    from mtlbench.plan.data import open_dataset
 
     for name in ("os", "subprocess", "..spaces", "rooms.py/../../os", "_prepared"):
         with pytest.raises(UserError, match="no dataset called|no such file"):
@@ -226,7 +240,7 @@ def test_files_of_a_trial_that_are_links_are_neither_read_nor_written(store: Sto
     (failed / "error.txt").symlink_to(outside)
     for command in COMMANDS[:-1]:
         assert "secret" not in cli(*command, "--results", store.root).output
-    assert store.load().curves.empty and "secret" not in (store.root / "report.html").read_text()
+    assert load_results(store.root).curves.empty and "secret" not in (store.root / "report.html").read_text()
     assert not any(path.is_symlink() for path in store.begin(TRIAL).iterdir())
     assert cli("clean", "--yes", "--results", store.root).exit_code == 0
     assert outside.read_text() == "secret\n"
@@ -237,7 +251,7 @@ def test_a_trial_whose_own_text_is_a_link_is_no_trial(name: str, store: Store, t
     folder = finish(store)
     (folder / name).rename(tmp_path / name)
     (folder / name).symlink_to(tmp_path / name)
-    assert store.load().frame.empty and (name == "trial.json") == store.done(TRIAL)
+    assert load_results(store.root).frame.empty and (name == "trial.json") == store.done(TRIAL)
     assert cli("show", folder, "--results", store.root).exit_code == 2
 
 
@@ -309,4 +323,4 @@ def test_parents_are_keys(parent: str, store: Store) -> None:
 @pytest.mark.parametrize("name", ["../x", "/etc/hostname", "..", "a/b"])
 def test_files_that_a_result_names_lie_beside_it(name: str, store: Store) -> None:
     finish(store, files={name: [1, "x"]})
-    assert not store.done(TRIAL) and store.load().frame.empty
+    assert not store.done(TRIAL) and load_results(store.root).frame.empty

@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 
-from mtlbench import spaces
-from mtlbench.enumerator import Broken, at_rates, check_arms, custom, every_split, expand, one_task, plugin
 from mtlbench.errors import UserError
-from mtlbench.folders import PLANNED
-from mtlbench.sources import FILE, changes, keep_sources
+from mtlbench.plan import spaces
+from mtlbench.plan.arms import at_rates, check_arms, custom, every_split, one_task
+from mtlbench.plan.data import opened
+from mtlbench.plan.expand import expand
+from mtlbench.plan.options import chosen_arms, factors, weighted
+from mtlbench.plugins import Broken, plugin
+from mtlbench.run.preflight import widened
 from mtlbench.spec import Arm, Plugin, SearchSpace, Trial, as_data, identity_of
-from mtlbench.study import chosen_arms, factors, opened, weighted, widened
+from mtlbench.store.folders import PLANNED
+from mtlbench.store.sources import FILE, changes, keep_sources
 
 SPACE = spaces.load("det_attr")
 QUICK = spaces.recipe_of(SPACE, "quick")
@@ -101,8 +105,12 @@ def test_weights_of_losses() -> None:
     assert weighted(QUICK, SPACE, ["detection=1,attributes=0.5"]).loss_weight == {"detection": 1.0, "attributes": 0.5}
     assert weighted(QUICK, SPACE, ["equal", "attributes=2"]).loss_weight == {"detection": 1.0, "attributes": 2.0}
     assert weighted(QUICK, SPACE, ["uncertainty"]).weighting == "uncertainty"
-    for text, said in (("det=1", "no task of det_attr"), ("detection=0", "not a number above 0"),
-                       ("detection=inf", "not a number above 0"), ("more", "write equal, uncertainty")):  # fmt: skip
+    for text, said in (
+        ("det=1", "no task of det_attr"),
+        ("detection=0", "not a number above 0"),
+        ("detection=inf", "not a number above 0"),
+        ("more", "write equal, uncertainty"),
+    ):
         with pytest.raises(UserError, match=said):
             weighted(QUICK, SPACE, [text])
 
@@ -125,8 +133,16 @@ def test_younger_fields_leave_older_keys_as_they_were() -> None:
 def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
     arms = at_rates(chosen_arms(SPACE, False, False, ("one-task", "ensemble", "cross-stitch"), ()), factors("0.5,1,2"))
     trials = {(t.arm, t.tasks[0]): t for t in planned(arms) if t.seed == 0}
-    assert {name for name, _ in trials} == {"one-task", "ensemble-member", "ensemble", "cross-stitch", "one-task@0.5",
-                                            "one-task@2", "cross-stitch@0.5", "cross-stitch@2"}  # fmt: skip
+    assert {name for name, _ in trials} == {
+        "one-task",
+        "ensemble-member",
+        "ensemble",
+        "cross-stitch",
+        "one-task@0.5",
+        "one-task@2",
+        "cross-stitch@0.5",
+        "cross-stitch@2",
+    }
     assert trials["one-task@2", "detection"].recipe["lr"] == 2 * QUICK.lr
     stitched = [trials[name, "detection"] for name in ("cross-stitch@0.5", "cross-stitch")]
     assert stitched[0].recipe["lr"] == 0.5 * QUICK.extra_lr == 0.5 * stitched[1].recipe["lr"]

@@ -10,12 +10,22 @@ import pandas as pd
 import pytest
 from synthetic_results import results_frame
 
+from mtlbench.analysis.costs import pair_costs
 from mtlbench.errors import UserError
-from mtlbench.render import latex_text
-from mtlbench.tables import _change, gather, pair_costs, results_table, short
+from mtlbench.report.render import latex_text
+from mtlbench.report.results_table import _change, gather, results_table
+from mtlbench.text import short
 
-FAILED = {"pair": "det_attr", "dataset": "rooms", "recipe": "quick", "arm": "tree", "seed": 1, "task": "",
-          "status": "failed", "reason": "FloatingPointError: loss is nan"}  # fmt: skip
+FAILED = {
+    "pair": "det_attr",
+    "dataset": "rooms",
+    "recipe": "quick",
+    "arm": "tree",
+    "seed": 1,
+    "task": "",
+    "status": "failed",
+    "reason": "FloatingPointError: loss is nan",
+}
 
 GOLDEN = """\
 det_attr on rooms, backbone caffenet, recipe quick (the newest results).
@@ -124,8 +134,9 @@ def test_second_names_of_a_network_are_said() -> None:
     assert "counted once, under several names: cross-stitch = cross-stitch-rate-100.\n" in text
     assert "several names" not in results_table(frame)
     changes = [line.split("[")[1:] for line in text.splitlines() if line.startswith("split-conv4 ")]
-    assert changes == [line.split("[")[1:] for line in results_table(frame, width=300).splitlines()
-                       if line.startswith("split-conv4 ")]  # fmt: skip
+    assert changes == [
+        line.split("[")[1:] for line in results_table(frame, width=300).splitlines() if line.startswith("split-conv4 ")
+    ]
 
 
 def test_without_one_task_the_table_still_stands() -> None:
@@ -177,10 +188,19 @@ def plain(cell: str) -> str:
     return re.sub(r"\\(.)", r"\1", cell.replace("{[}", "["))
 
 
-@pytest.mark.parametrize(("text", "latex"), [
-    ("a\\b", "a\\textbackslash{}b"), ("x^2 ~ y", "x\\textasciicircum{}2 \\textasciitilde{} y"), ("1\n 2", "1 2"),
-    ("±", "$\\pm$"), ("a → b", "a ? b"), ("$5 & 6%", "\\$5 \\& 6\\%"), ("é", "é"), ("[1]", "{[}1]"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("a\\b", "a\\textbackslash{}b"),
+        ("x^2 ~ y", "x\\textasciicircum{}2 \\textasciitilde{} y"),
+        ("1\n 2", "1 2"),
+        ("±", "$\\pm$"),
+        ("a → b", "a ? b"),
+        ("$5 & 6%", "\\$5 \\& 6\\%"),
+        ("é", "é"),
+        ("[1]", "{[}1]"),
+    ],
+)
 def test_latex_prints_any_text_as_it_is(text: str, latex: str) -> None:
     assert latex_text(text) == latex
 
@@ -196,8 +216,15 @@ def test_an_unknown_format_names_the_known_ones() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(999.0, "999"), (1234567.0, "1.23 M"), (56.8e6, "56.8 M"), (999.9e3, "1.00 M"), (7.2e11, "720 G"),
-     (float("nan"), "-"), (0.0, "0")],
-)  # fmt: skip
+    [
+        (999.0, "999"),
+        (1234567.0, "1.23 M"),
+        (56.8e6, "56.8 M"),
+        (999.9e3, "1.00 M"),
+        (7.2e11, "720 G"),
+        (float("nan"), "-"),
+        (0.0, "0"),
+    ],
+)
 def test_large_numbers_have_three_digits(value: float, text: str) -> None:
     assert short(value) == text

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbench.plugins import Batch, Sample, Score
+from mtlbench.contracts import Batch, Sample, Score
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
 from mtlbench.tasks.normals import Normals

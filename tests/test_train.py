@@ -11,15 +11,18 @@ import pytest
 import torch
 from samples import dense_sample, dense_tasks, view
 
-from mtlbench import spaces
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.batches import Scaled, ahead, training_batch
-from mtlbench.network import MultiTaskNet
-from mtlbench.plugins import Scheme
-from mtlbench.sharing.cross_stitch import CrossStitch
-from mtlbench.sharing.separate import Separate
+from mtlbench.contracts import Scheme
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.plan import spaces
+from mtlbench.schemes.cross_stitch import CrossStitch
+from mtlbench.schemes.separate import Separate
 from mtlbench.spec import identity_of
-from mtlbench.train import Diverged, Record, ResumeFile, average, optimiser, rate, train
+from mtlbench.training.batches import training_batch
+from mtlbench.training.evaluation import Diverged, average
+from mtlbench.training.loader import ahead
+from mtlbench.training.loop import Record, ResumeFile, optimiser, rate, train
+from mtlbench.training.samples import Scaled
 
 
 def recipe(**changes: Any) -> dict[str, Any]:
@@ -35,9 +38,21 @@ def run(net: MultiTaskNet, tasks: dict[str, Any], settings: dict[str, Any], iter
     subset = Scaled([dense_sample(s) for s in range(5)], 0, 0)  # type: ignore[arg-type]
     record = Record()
     v = view("fcn", tasks)
-    batches = lambda first: ahead(lambda i: training_batch(subset, tasks, v, 0, i, 2), first, iterations, 0)  # noqa: E731
-    steps = train(net, tasks, batches, settings, iterations, 0, record, lambda: dict.fromkeys(tasks, 0.0),
-                  ResumeFile(Path(os.devnull), math.inf))  # fmt: skip
+
+    def batches(first: int) -> Any:
+        return ahead(lambda i: training_batch(subset, tasks, v, 0, i, 2), first, iterations, 0)
+
+    steps = train(
+        net,
+        tasks,
+        batches,
+        settings,
+        iterations,
+        0,
+        record,
+        lambda: dict.fromkeys(tasks, 0.0),
+        ResumeFile(Path(os.devnull), math.inf),
+    )
     assert list(steps)[-1] == 1.0
     return record
 

@@ -14,13 +14,15 @@ import pytest
 import torch
 from samples import smoke
 
-from mtlbench import predictions
-from mtlbench.batches import evaluation_batch
-from mtlbench.folders import read_result
-from mtlbench.schedule import Queue, Resources, attempt, run_local
+from mtlbench.run.local import attempt, run_local
+from mtlbench.run.queue import Queue, Resources
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store import Store
-from mtlbench.trial import Context, Errand, run_trial
+from mtlbench.store import predictions
+from mtlbench.store.folders import read_result
+from mtlbench.store.store import Store
+from mtlbench.training.batches import evaluation_batch
+from mtlbench.training.context import Context
+from mtlbench.training.trial import Errand, run_trial
 
 CPU = torch.device("cpu")
 HERE = Errand(CPU)
@@ -96,9 +98,12 @@ def of_one_task(scores: list[Any], subset: str = "test") -> dict[tuple[str, ...]
 def test_a_finished_trial_leaves_its_files_and_nothing_else(study: Study) -> None:
     always = {"trial.json", "result.json", "predictions.npz"}
     expected = {
-        "one-task": always | {"curve.csv", "weights.pt"}, "ensemble-member": always | {"curve.csv", "weights.pt"},
-        "ensemble": always, "split-fc6": always | {"curve.csv"}, "cross-stitch": always | {"curve.csv", "alphas.csv"},
-    }  # fmt: skip
+        "one-task": always | {"curve.csv", "weights.pt"},
+        "ensemble-member": always | {"curve.csv", "weights.pt"},
+        "ensemble": always,
+        "split-fc6": always | {"curve.csv"},
+        "cross-stitch": always | {"curve.csv", "alphas.csv"},
+    }
     for trial in study.trials:
         assert set(os.listdir(study.folder(trial))) == expected[trial.arm], trial.label
         assert (study.folder(trial) / "predictions.npz").stat().st_size < 1_000_000
@@ -118,9 +123,10 @@ def test_the_curve_has_eight_points_a_task_or_as_many_as_there_are_iterations(st
 def test_the_last_point_of_the_curve_is_the_headline_on_val_where_the_curve_sees_all_of_val(tmp_path: Path) -> None:
     trial = next(t for t in trials_of("semseg_sn", curve_images=1000) if t.tasks == ("semseg",))
     run = finished([trial], Store(tmp_path, create=True))
-    assert float(run.rows(trial, "curve.csv")[-1]["val_headline"]) == of_one_task(run.scores(trial), "val")[
-        "semseg", "mIoU", ""
-    ]
+    assert (
+        float(run.rows(trial, "curve.csv")[-1]["val_headline"])
+        == of_one_task(run.scores(trial), "val")["semseg", "mIoU", ""]
+    )
 
 
 def test_alphas_start_at_the_paper_s_values_move_and_end_with_every_unit(study: Study) -> None:

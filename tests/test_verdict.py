@@ -13,21 +13,28 @@ import pytest
 import scipy.stats
 from synthetic_results import ARMS, STITCHED, TASKS, architecture, results_frame
 
-from mtlbench.claims import claims
-from mtlbench.comparison import case_of
+from mtlbench.analysis.comparison import case_of
+from mtlbench.analysis.inference import detectable, seeds_for
 from mtlbench.errors import UserError
-from mtlbench.inference import detectable, seeds_for
-from mtlbench.verdict import answer, gaps, resolution, verdict
+from mtlbench.report.claims import claims
+from mtlbench.report.verdict import answer, gaps, resolution, verdict
 
 NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]
 ABLATIONS = (
     *(f"cross-stitch-alpha-{start}" for start in ("0.1-0.9", "0.5-0.5", "0.7-0.3", "0.9-0.1")),
     *(f"cross-stitch-rate-{rate}" for rate in (1, 10, 100, 1000)),
-    "cross-stitch-from-one-task", "cross-stitch-from-scratch", "cross-stitch-after-convolutions",
-    "cross-stitch-per-layer", "cross-stitch-per-channel",
-)  # fmt: skip
-TWINS = ("cross-stitch-alpha-0.9-0.1", "cross-stitch-rate-100", "cross-stitch-from-one-task",
-         "cross-stitch-per-channel")  # fmt: skip
+    "cross-stitch-from-one-task",
+    "cross-stitch-from-scratch",
+    "cross-stitch-after-convolutions",
+    "cross-stitch-per-layer",
+    "cross-stitch-per-channel",
+)
+TWINS = (
+    "cross-stitch-alpha-0.9-0.1",
+    "cross-stitch-rate-100",
+    "cross-stitch-from-one-task",
+    "cross-stitch-per-channel",
+)
 CATEGORIES = {"semseg": "IoU", "attributes": "AP", "detection": "AP"}
 
 
@@ -46,10 +53,14 @@ class World:
 
     @property
     def curves(self) -> pd.DataFrame:
-        return pd.DataFrame([
-            (*(row[name] for name in NAMING), i, task, 3.0 - i / 500, 20.0 + i / 100 + row["seed"])
-            for row, i in itertools.product(self.trials.to_dict("records"), range(0, 900, 100)) for task in row["task"]
-        ], columns=[*NAMING, "iteration", "task", "train_loss", "val_headline"])  # fmt: skip
+        return pd.DataFrame(
+            [
+                (*(row[name] for name in NAMING), i, task, 3.0 - i / 500, 20.0 + i / 100 + row["seed"])
+                for row, i in itertools.product(self.trials.to_dict("records"), range(0, 900, 100))
+                for task in row["task"]
+            ],
+            columns=[*NAMING, "iteration", "task", "train_loss", "val_headline"],
+        )
 
     @property
     def alphas(self) -> pd.DataFrame:
@@ -68,19 +79,33 @@ class World:
 
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         rows = frame[(frame["category"] != "") & frame["task"].isin(CATEGORIES)]
-        return {task: {name: 10 * 2**place for place, name in enumerate(sorted(part["category"].unique()))}
-                for task, part in rows.groupby("task")}  # fmt: skip
+        return {
+            task: {name: 10 * 2**place for place, name in enumerate(sorted(part["category"].unique()))}
+            for task, part in rows.groupby("task")
+        }
 
     def provenance_of(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
         return [
-            {"key": row["key"], "arm": row["arm"], "seed": row["seed"], "tasks": list(row["task"]),
-             "fingerprint": "f1f2", "data_root": "", "recipe": {"lr": 0.05, "images": 4}, "dataset": "rooms(val=300)",
-             "backbone": row["backbone"], "scheme": row["arm"], "finished": row["finished"],
-             "seconds": 21.0, "parents": [f"one-task/{task}/{row['seed']}" for task in row["task"]
-                                          if row["arm"].startswith("cross-stitch")],
-             "environment": {"python": "3.11.7", "torch": "2.9", "device": "cpu", "processor": "x86_64"}}
+            {
+                "key": row["key"],
+                "arm": row["arm"],
+                "seed": row["seed"],
+                "tasks": list(row["task"]),
+                "fingerprint": "f1f2",
+                "data_root": "",
+                "recipe": {"lr": 0.05, "images": 4},
+                "dataset": "rooms(val=300)",
+                "backbone": row["backbone"],
+                "scheme": row["arm"],
+                "finished": row["finished"],
+                "seconds": 21.0,
+                "parents": [
+                    f"one-task/{task}/{row['seed']}" for task in row["task"] if row["arm"].startswith("cross-stitch")
+                ],
+                "environment": {"python": "3.11.7", "torch": "2.9", "device": "cpu", "processor": "x86_64"},
+            }
             for row in self.trials[self.trials["key"].isin(frame["key"])].drop_duplicates("key").to_dict("records")
-        ]  # fmt: skip
+        ]
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
         tasks = TASKS[frame["pair"].iloc[0]]
@@ -88,9 +113,12 @@ class World:
 
 
 def world(
-    pair: str = "semseg_sn", arms: Sequence[str] = ARMS, categories: int = 0, failures: Sequence[dict[str, Any]] = (),
+    pair: str = "semseg_sn",
+    arms: Sequence[str] = ARMS,
+    categories: int = 0,
+    failures: Sequence[dict[str, Any]] = (),
     **options: Any,
-) -> World:  # fmt: skip
+) -> World:
     """`results_frame`, second names of one network, and categories that gain more the fewer labels they have."""
     frame = results_frame(pair, arms=[arm for arm in arms if arm not in TWINS], **options)
     frame = frame[frame["category"] == ""]
@@ -101,8 +129,14 @@ def world(
     for place in range(categories):
         gain = single["arm"].str.startswith("cross-stitch") * (6.0 * (categories - place) / categories)
         noise = np.random.default_rng(place).normal(0, 0.3, len(single))
-        parts.append(single.assign(category=f"c{place:02d}", headline=False, value=30.0 + gain + noise,
-                                   metric=single["task"].map(CATEGORIES)))  # fmt: skip
+        parts.append(
+            single.assign(
+                category=f"c{place:02d}",
+                headline=False,
+                value=30.0 + gain + noise,
+                metric=single["task"].map(CATEGORIES),
+            )
+        )
     return World(pd.concat(parts, ignore_index=True), list(failures))
 
 
@@ -112,11 +146,20 @@ def exact(
     """One task, detection, with the given values per arm and seed (NaN: no trial)."""
     row = results_frame(seeds=(0,), arms=("one-task",)).query("subset == 'test' and task == 'detection' and headline")
     rows = [
-        {**row.iloc[0].to_dict(), "arm": arm, "seed": seed, "key": f"{arm}{seed}", "value": value, "subset": subset,
-         "higher_is_better": higher}
-        for subset, table in (("test", test), ("val", val or test)) for arm, cells in table.items()
-        for seed, value in enumerate(cells) if np.isfinite(value)
-    ]  # fmt: skip
+        {
+            **row.iloc[0].to_dict(),
+            "arm": arm,
+            "seed": seed,
+            "key": f"{arm}{seed}",
+            "value": value,
+            "subset": subset,
+            "higher_is_better": higher,
+        }
+        for subset, table in (("test", test), ("val", val or test))
+        for arm, cells in table.items()
+        for seed, value in enumerate(cells)
+        if np.isfinite(value)
+    ]
     return World(pd.DataFrame(rows))
 
 
@@ -194,11 +237,22 @@ def test_without_cross_stitch_the_splits_are_judged_and_the_gap_is_named() -> No
 
 
 def test_a_failed_arm_is_named_with_its_seeds_and_reason_and_is_not_missing() -> None:
-    failure = {"pair": "det_attr", "dataset": "rooms", "recipe": "quick", "backbone": "caffenet", "task": "",
-               "arm": "cross-stitch", "status": "failed", "reason": "ValueError: no"}  # fmt: skip
+    failure = {
+        "pair": "det_attr",
+        "dataset": "rooms",
+        "recipe": "quick",
+        "backbone": "caffenet",
+        "task": "",
+        "arm": "cross-stitch",
+        "status": "failed",
+        "reason": "ValueError: no",
+    }
     other = {**failure, "dataset": "voc2008", "arm": "split-fc6"}
-    results = world("det_attr", arms=[arm for arm in ARMS if arm != "cross-stitch"],
-                    failures=[{**failure, "seed": seed} for seed in (0, 2)] + [{**other, "seed": 1}])  # fmt: skip
+    results = world(
+        "det_attr",
+        arms=[arm for arm in ARMS if arm != "cross-stitch"],
+        failures=[{**failure, "seed": seed} for seed in (0, 2)] + [{**other, "seed": 1}],
+    )
     assert gaps(case_of(results)) == ["Not compared: cross-stitch, seeds 0 and 2: failed: ValueError: no"]
 
 
@@ -261,7 +315,7 @@ def test_seeds_are_asked_for_as_many_arms_as_the_noise_is_pooled_over(monkeypatc
     case = case_of(results)
     assert len(case.arms) == 12 and resolution(case) == resolution(case_of(without))
     asked: list[int] = []
-    monkeypatch.setattr("mtlbench.verdict.seeds_for", lambda *_, arms, power: asked.append(arms))
+    monkeypatch.setattr("mtlbench.report.verdict.seeds_for", lambda *_, arms, power: asked.append(arms))
     resolution(case)
     assert asked == [11, 11, 11]
 
@@ -302,10 +356,15 @@ def test_pairs_on_the_same_data_are_compared_by_what_they_choose() -> None:
 
 def test_every_claim_of_the_ablations_is_tested_where_its_arms_are() -> None:
     lines = claimed(world(arms=(*ARMS, *ABLATIONS)))
-    for words in ("at 100 times the network's rate than at 1 (Table 2)",
-                  "at 1000 times the network's rate than at 1 (Table 2)",
-                  "beats one from scratch (Section 5.3, ours)", "after convolutions (Section 5)",
-                  "per channel beats one per layer", "robust to the start", "pool5 is more task"):  # fmt: skip
+    for words in (
+        "at 100 times the network's rate than at 1 (Table 2)",
+        "at 1000 times the network's rate than at 1 (Table 2)",
+        "beats one from scratch (Section 5.3, ours)",
+        "after convolutions (Section 5)",
+        "per channel beats one per layer",
+        "robust to the start",
+        "pool5 is more task",
+    ):
         assert "[" in found(lines, words)
     imagenet = found(lines, "Not tested", "ImageNet")
     assert "(no cross-stitch-from-imagenet, needs weights of ImageNet, docs/weights.md)" in imagenet
@@ -318,8 +377,10 @@ def test_every_claim_of_the_ablations_is_tested_where_its_arms_are() -> None:
     assert missing.endswith("Type: mtlbench run --pair ablations --dataset rooms --recipe quick --all-splits")
 
 
-@pytest.mark.parametrize(("effect", "noise", "word"), [(0.0, 0.05, "holds for"), (-12.0, 0.05, "does not hold for"),
-                                                       (0.0, 1.5, "is open for")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("effect", "noise", "word"),
+    [(0.0, 0.05, "holds for"), (-12.0, 0.05, "does not hold for"), (0.0, 1.5, "is open for")],
+)
 def test_starts_are_robust_within_the_papers_own_spread(effect: float, noise: float, word: str) -> None:
     effects = {"cross-stitch-alpha-0.1-0.9": effect, "cross-stitch": 0.0}
     results = world(arms=("one-task", "cross-stitch", *ABLATIONS[:4]), effects=effects, noise=noise)
@@ -331,9 +392,19 @@ def test_starts_are_robust_within_the_papers_own_spread(effect: float, noise: fl
 
 
 def test_divergence_is_counted_by_seeds_and_other_failures_are_not() -> None:
-    failure = {"pair": "semseg_sn", "dataset": "rooms", "recipe": "quick", "backbone": "caffenet", "task": "",
-               "arm": "cross-stitch-rate-10000", "status": "failed"}  # fmt: skip
-    diverged = [{**failure, "seed": seed, "reason": "mtlbench.train.Diverged: the loss is nan"} for seed in range(3)]
+    failure = {
+        "pair": "semseg_sn",
+        "dataset": "rooms",
+        "recipe": "quick",
+        "backbone": "caffenet",
+        "task": "",
+        "arm": "cross-stitch-rate-10000",
+        "status": "failed",
+    }
+    diverged = [
+        {**failure, "seed": seed, "reason": "mtlbench.training.evaluation.Diverged: the loss is nan"}
+        for seed in range(3)
+    ]
     arms = ("one-task", "cross-stitch", "cross-stitch-rate-1000")
     line = found(claimed(world(arms=arms, failures=diverged)), "Section 5.2")
     assert line.endswith("(Section 5.2): holds: x 10000 diverged in 3 of 3 seeds.")

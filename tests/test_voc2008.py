@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtlbench.data import _per_image
-from mtlbench.data import _selective_search as selective_search
-from mtlbench.data._voc_files import ATTRIBUTES, CLASSES
-from mtlbench.data.voc2008 import Voc2008
+from mtlbench.datasets._voc_files import ATTRIBUTES, CLASSES
+from mtlbench.datasets.voc2008 import Voc2008
 from mtlbench.errors import UserError
+from mtlbench.system import parallel
+from mtlbench.vision import proposals as selective_search
 
 TRAIN, TEST = [f"2008_{n:06d}" for n in (2, 3, 7, 8, 9)], ["2008_000021", "2008_000023"]
 BITS = {"dog": [5, 9], "person": [5, 17, 63]}  # positive attributes
@@ -23,7 +23,7 @@ BITS = {"dog": [5, 9], "person": [5, 17, 63]}  # positive attributes
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MTLBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(_per_image, "FEW", len(TRAIN + TEST))  # starting processes takes two seconds
+    monkeypatch.setattr(parallel, "FEW", len(TRAIN + TEST))  # starting processes takes two seconds
 
 
 def picture(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
@@ -155,7 +155,7 @@ def test_proposals_do_not_depend_on_annotations(tmp_path: Path, monkeypatch: pyt
 def test_proposals_are_made_once_on_several_processes_and_a_stop_loses_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_per_image, "FEW", 0)
+    monkeypatch.setattr(parallel, "FEW", 0)
     write(tmp_path)
     said: list[str] = []
     data = Voc2008(tmp_path)

@@ -11,10 +11,10 @@ import pytest
 from test_voc2008 import TEST, TRAIN, add_xml, image_file, line, ready, write
 from test_voc2008 import own_cache as own_cache  # used by every test here
 
-from mtlbench.data._voc_files import Folders, read_annotations
-from mtlbench.data.voc2008 import Voc2008
+from mtlbench.contracts import Sample, Survey
+from mtlbench.datasets._voc_files import Folders, read_annotations
+from mtlbench.datasets.voc2008 import Voc2008
 from mtlbench.errors import UserError
-from mtlbench.plugins import Sample, Survey
 
 REAL = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")) / "voc2008"
 
@@ -68,13 +68,17 @@ def break_ten_ways(root: Path) -> list[str]:
     with open(lines / "apascal_train.txt", "a") as file:
         file.write(line("2008_000099", "dog", 1, 1, 5, 5) + "\n")
     return [
-        f"{TRAIN[0]}.jpg is truncated", f"{TRAIN[1]}.jpg is listed in ImageSets/Main but missing",
-        f"{TRAIN[2]}.xml: no objects", f"{TRAIN[3]}.xml: not XML",
+        f"{TRAIN[0]}.jpg is truncated",
+        f"{TRAIN[1]}.jpg is listed in ImageSets/Main but missing",
+        f"{TRAIN[2]}.xml: no objects",
+        f"{TRAIN[3]}.xml: not XML",
         f"{TRAIN[4]}.xml, object 1: box 10 6 81 60 is outside the 80 x 60 image",
-        f"{TRAIN[4]}.xml, object 2: box 30 51 50 50 is empty", f"{TRAIN[4]}.xml, object 3: 'yak' is none of",
-        "apascal_test.txt:1: 69 fields", "apascal_test.txt:4: attribute value '7'",
+        f"{TRAIN[4]}.xml, object 2: box 30 51 50 50 is empty",
+        f"{TRAIN[4]}.xml, object 3: 'yak' is none of",
+        "apascal_test.txt:1: 69 fields",
+        "apascal_test.txt:4: attribute value '7'",
         "apascal_train.txt:11: 2008_000099 is in no list",
-    ]  # fmt: skip
+    ]
 
 
 def test_ten_wrongs_are_ten_lines(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ import pytest
 import torch
 from test_alexnets import State
 
-from mtlbench import weights
 from mtlbench.backbones.alexnet import Alexnet
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
+from mtlbench.nets import pretrained
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,7 +37,7 @@ def test_every_kind_of_file_gives_the_same_numbers(tmp_path: Path) -> None:
     turned = {k: np.asfortranarray(v.numpy().astype(">f8")) for k, v in state.items()}
     np.savez_compressed(tmp_path / "turned.npz", **turned)
     for path in tmp_path.iterdir():
-        found = weights.read(path)
+        found = pretrained.read(path)
         assert list(found) == list(state) and all(v.dtype == torch.float32 for v in found.values())
         assert all(torch.equal(found[name], state[name]) for name in state), path
 
@@ -60,7 +60,7 @@ def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
     (tmp_path / "pickle.npz").write_bytes(pickle.dumps(Code(trap)))
     for path in list(tmp_path.iterdir()):
         with pytest.raises(UserError, match="holds more than arrays, which is never run") as error:
-            weights.read(path)
+            pretrained.read(path)
         assert str(path) in str(error.value) and "\n" not in str(error.value)
     assert not trap.exists()
 
@@ -76,29 +76,35 @@ def test_a_file_that_is_cut_off_or_foreign_is_refused_in_one_line(tmp_path: Path
     for path in list(tmp_path.iterdir()):
         path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
         with pytest.raises(UserError, match="is cut off") as error:
-            weights.read(path)
+            pretrained.read(path)
         assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content,message", [
-    ({"epoch": 3, "model": {}}, "'epoch' is a int, not a tensor"),
-    ([torch.zeros(2)], "holds a list, not a dict"),
-    ({"a.weight": torch.tensor([1.0, float("nan")])}, r"a\.weight has values that are not finite"),
-    ({"a.weight": torch.eye(3) * 1j}, r"a\.weight is sparse or complex"),
-    pytest.param({"a.weight": torch.eye(3).to_sparse()}, r"a\.weight is sparse or complex",
-                 marks=pytest.mark.filterwarnings("ignore:Validating sparse")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "content,message",
+    [
+        ({"epoch": 3, "model": {}}, "'epoch' is a int, not a tensor"),
+        ([torch.zeros(2)], "holds a list, not a dict"),
+        ({"a.weight": torch.tensor([1.0, float("nan")])}, r"a\.weight has values that are not finite"),
+        ({"a.weight": torch.eye(3) * 1j}, r"a\.weight is sparse or complex"),
+        pytest.param(
+            {"a.weight": torch.eye(3).to_sparse()},
+            r"a\.weight is sparse or complex",
+            marks=pytest.mark.filterwarnings("ignore:Validating sparse"),
+        ),
+    ],
+)
 def test_content_that_is_no_state_is_refused_by_name(tmp_path: Path, content: Any, message: str) -> None:
     torch.save(content, tmp_path / "file.pt")
     with pytest.raises(UserError, match=message):
-        weights.read(tmp_path / "file.pt")
+        pretrained.read(tmp_path / "file.pt")
 
 
 def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "net.caffemodel").write_bytes(b"\x0a\x08CaffeNet")
     with pytest.raises(UserError, match=r"\.pt, \.pth and \.npz .*docs/weights\.md"):
-        weights.read(tmp_path / "net.caffemodel")
-    for function in (weights.read, weights.digest):
+        pretrained.read(tmp_path / "net.caffemodel")
+    for function in (pretrained.read, pretrained.digest):
         with pytest.raises(UserError, match="nothing.pt"):
             function(tmp_path / "nothing.pt")
 
@@ -106,7 +112,7 @@ def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
 def test_digest_is_of_the_content(tmp_path: Path) -> None:
     for name in ("one.pt", "two.npz"):
         (tmp_path / name).write_bytes(b"abc")
-        assert weights.digest(tmp_path / name) == "ba7816bf8f01"  # FIPS 180-2, appendix B.1
+        assert pretrained.digest(tmp_path / name) == "ba7816bf8f01"  # FIPS 180-2, appendix B.1
 
 
 # ------------------------------------------------------------------------------------------------ where they are
@@ -132,7 +138,7 @@ def published(monkeypatch: pytest.MonkeyPatch, content: bytes) -> str:
 
 def test_without_a_network_one_line_says_what_to_fetch_and_where_to_put_it(hub: Path) -> None:
     with pytest.raises(UserError) as error:
-        weights.locate("alexnet", Alexnet("fcn"), None)
+        pretrained.locate("alexnet", Alexnet("fcn"), None)
     message = str(error.value)
     assert "fetch https://download.pytorch.org/models/alexnet-owt-7be5be79.pth elsewhere" in message
     assert f"put it at {hub / 'alexnet-owt-7be5be79.pth'}, or give --weights FILE, or --init scratch" in message
@@ -142,7 +148,7 @@ def test_without_a_network_one_line_says_what_to_fetch_and_where_to_put_it(hub: 
 def test_a_folder_that_cannot_be_made_is_told_in_the_same_line(hub: Path) -> None:
     hub.parent.write_text("a file stands where torch.hub's folder should")
     with pytest.raises(UserError, match="fetch https.* put it at .*--init scratch"):
-        weights.locate("alexnet", Alexnet("fcn"), None)
+        pretrained.locate("alexnet", Alexnet("fcn"), None)
 
 
 def test_a_file_in_torch_hubs_folder_is_taken_if_it_is_the_published_one(
@@ -151,10 +157,10 @@ def test_a_file_in_torch_hubs_folder_is_taken_if_it_is_the_published_one(
     place = hub / published(monkeypatch, b"the published bytes")
     hub.mkdir(parents=True)
     place.write_bytes(b"the published bytes")
-    assert weights.locate("alexnet", Alexnet("roi"), None) == place
+    assert pretrained.locate("alexnet", Alexnet("roi"), None) == place
     place.write_bytes(b"the published by")
     with pytest.raises(UserError, match="cut off, or changed.*delete it"):
-        weights.locate("alexnet", Alexnet("roi"), None)
+        pretrained.locate("alexnet", Alexnet("roi"), None)
 
 
 @pytest.mark.parametrize("arrives", [b"the published bytes", b"another page"])
@@ -176,20 +182,20 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("torch.hub.urlopen", lambda request: Page())
     if arrives == b"the published bytes":
-        assert weights.locate("alexnet", Alexnet("fcn"), None).read_bytes() == arrives
+        assert pretrained.locate("alexnet", Alexnet("fcn"), None).read_bytes() == arrives
     else:
         with pytest.raises(UserError, match="invalid hash value"):
-            weights.locate("alexnet", Alexnet("fcn"), None)
+            pretrained.locate("alexnet", Alexnet("fcn"), None)
         assert not list(hub.iterdir())
 
 
 def test_caffenet_needs_a_file(hub: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no weights for caffenet: give --weights FILE .*--backbone alexnet, or --init"):
-        weights.locate("caffenet", Caffenet("fcn"), None)
+        pretrained.locate("caffenet", Caffenet("fcn"), None)
     with pytest.raises(UserError, match="no such file: .*gone.npz; --weights"):
-        weights.locate("caffenet", Caffenet("fcn"), tmp_path / "gone.npz")
+        pretrained.locate("caffenet", Caffenet("fcn"), tmp_path / "gone.npz")
     (tmp_path / "here.npz").touch()
-    assert weights.locate("caffenet", Caffenet("fcn"), tmp_path / "here.npz") == tmp_path / "here.npz"
+    assert pretrained.locate("caffenet", Caffenet("fcn"), tmp_path / "here.npz") == tmp_path / "here.npz"
 
 
 # ------------------------------------------------------------------------------------------------ the documented way
@@ -228,12 +234,15 @@ def test_the_documented_script_converts_a_caffemodel(tmp_path: Path, old: bool) 
     script = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "weights.md").read_text(), re.DOTALL)
     assert script
     (tmp_path / "convert.py").write_text(script[1])
-    arrays = {"conv1": [np.random.rand(96, 3, 11, 11), np.random.rand(96)], "relu1": [],
-              "fc6": [np.random.rand(5, 300), np.random.rand(5)]}  # fmt: skip
+    arrays = {
+        "conv1": [np.random.rand(96, 3, 11, 11), np.random.rand(96)],
+        "relu1": [],
+        "fc6": [np.random.rand(5, 300), np.random.rand(5)],
+    }
     (tmp_path / "net.caffemodel").write_bytes(caffemodel(arrays, old))
     command = [sys.executable, "convert.py", "net.caffemodel", "net.npz"]
     subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
-    state = weights.read(tmp_path / "net.npz")
+    state = pretrained.read(tmp_path / "net.npz")
     assert list(state) == ["conv1.weight", "conv1.bias", "fc6.weight", "fc6.bias"]
     for name, blobs in arrays.items():
         for kind, blob in zip(("weight", "bias"), blobs, strict=False):

@@ -28,7 +28,7 @@ import click
 import pandas as pd
 
 from mtlbench import load_results
-from mtlbench.frames import UNITS
+from mtlbench.store.frames import UNITS
 
 COMMAND = ("run", "--pair", "det_attr", "--recipe", "smoke", "--all-splits", "--seeds", "0")
 RESUME = ("--resume-every", "0.001")  # minutes: a resume file after every step
@@ -87,9 +87,13 @@ class Run:
         self.said = self.folder / f"said{number}.txt"  # a file: a pipe would wait for every process that holds it
         with open(self.said, "w") as said:
             self.driver = subprocess.Popen(
-                [sys.executable, "-m", "mtlbench", *self.options, "--results", str(self.results)], stdout=said,
-                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, start_new_session=True,
-            )  # fmt: skip
+                [sys.executable, "-m", "mtlbench", *self.options, "--results", str(self.results)],
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,
+            )
         self.start = time.monotonic()
 
     def until(self, moment: float) -> bool:
@@ -146,7 +150,7 @@ class Run:
 # ---------------------------------------------------------------------------------------------------- comparing
 def numbers(results: Path) -> pd.DataFrame:
     """All finished numbers without what differs between two equal runs."""
-    frame = load_results(results).drop(columns="finished")
+    frame = load_results(results).frame.drop(columns="finished")
     frame = frame[~((frame["subset"] == "cost") & frame["metric"].isin(TIMES))]
     order = ["arm", "seed", "key", "task", "subset", "metric", "category"]
     return frame.sort_values(order).reset_index(drop=True)
@@ -161,9 +165,12 @@ def curves(results: Path) -> dict[str, bytes]:
 def left_in_store(results: Path) -> list[str]:
     """Temporary, resume and error files of a completed study."""
     return sorted(
-        path.name for path in results.rglob("*") if path.is_file() and path.name not in LOCKS
+        path.name
+        for path in results.rglob("*")
+        if path.is_file()
+        and path.name not in LOCKS
         and (path.name.startswith(".") or path.name in ("resume.pt", "error.txt"))
-    )  # fmt: skip
+    )
 
 
 @dataclass
@@ -203,9 +210,14 @@ def check_end(run: Run, reference: Reference, done: dict[str, tuple[int, int]], 
 
 
 def driver_round(
-    folder: Path, options: tuple[str, ...], reference: Reference, how: signal.Signals, moment: float, group: bool,
+    folder: Path,
+    options: tuple[str, ...],
+    reference: Reference,
+    how: signal.Signals,
+    moment: float,
+    group: bool,
     note: Note,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Kill the driver (or, as a terminal does, its group), then type the same command. Raises TooLate."""
     run, wrong = Run(folder, options), []
     try:
@@ -238,9 +250,13 @@ def driver_round(
 
 
 def worker_round(
-    folder: Path, options: tuple[str, ...], reference: Reference, moment: float, choose: random.Random,
+    folder: Path,
+    options: tuple[str, ...],
+    reference: Reference,
+    moment: float,
+    choose: random.Random,
     note: Note,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """Kill one worker; the run goes on by itself. Raises TooLate."""
     run = Run(folder, options)
     try:
@@ -294,8 +310,10 @@ def torture(root: Path, driver: int, worker: int, seed: int) -> int:
                 click.echo(f"round {number:2} {kind}: ended before {moment:.2f} s; drawn again")
         about = ", ".join(f"{name} {value}" for name, value in note.items())
         extra = "".join((" to the group" if group else "", " with resume files" if options != COMMAND else ""))
-        click.echo(f"round {number:2} {kind}{extra}: {about}, {time.monotonic() - start:.1f} s in all"
-                   + (f"  BREACH: {'; '.join(wrong)}; kept in {folder}" if wrong else ""))  # fmt: skip
+        click.echo(
+            f"round {number:2} {kind}{extra}: {about}, {time.monotonic() - start:.1f} s in all"
+            + (f"  BREACH: {'; '.join(wrong)}; kept in {folder}" if wrong else "")
+        )
         breaches += bool(wrong)
         if not wrong:
             shutil.rmtree(folder)
@@ -316,8 +334,10 @@ def main() -> None:
     os.environ["MTLBENCH_CACHE"] = str(root / "rooms")
     breaches = torture(root, asked.driver, asked.worker, asked.seed)
     minutes = (time.monotonic() - start) / 60
-    click.echo(f"seed {asked.seed}: {asked.driver} kills of the driver, {asked.worker} of a worker, "
-               f"{breaches} breaches, {minutes:.1f} min")  # fmt: skip
+    click.echo(
+        f"seed {asked.seed}: {asked.driver} kills of the driver, {asked.worker} of a worker, "
+        f"{breaches} breaches, {minutes:.1f} min"
+    )
     if not breaches:
         shutil.rmtree(root)
     sys.exit(bool(breaches))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from mtlbench.contracts import Geometry, Stage
 from mtlbench.errors import UserError
-from mtlbench.layers import SeededDropout
-from mtlbench.plugins import Geometry, Stage
+from mtlbench.nets.layers import SeededDropout
 
 STITCHED = ("pool1", "pool2", "pool5", "fc6", "fc7")  # Section 5
 NAMED = 3  # differences of a kind that an error spells out
@@ -57,9 +57,12 @@ def geometry_of(layers: Iterable[tuple[int, int, int]], hold: bool) -> Geometry:
 
 
 def fitted(
-    what: str, build: Callable[[str], nn.Module], files_names: dict[str, str], ignored: Sequence[str],
+    what: str,
+    build: Callable[[str], nn.Module],
+    files_names: dict[str, str],
+    ignored: Sequence[str],
     state: dict[str, Tensor],
-) -> dict[str, dict[str, Tensor]]:  # fmt: skip
+) -> dict[str, dict[str, Tensor]]:
     """{stage: state of its module} from a file's state, whose names for a stage start with `files_names[stage]`.
 
     Fully connected layers stand in files as `K C*H*W` and become convolutions `K C H W` where the module has them.

@@ -7,12 +7,29 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, stages_of
-from mtlbench.layers import RegionPool
+from mtlbench.nets.layers import RegionPool
 
-CHANNELS = {"conv1": 64, "pool1": 64, "conv2": 192, "pool2": 192, "conv3": 384, "conv4": 256, "conv5": 256,
-            "pool5": 256, "fc6": 4096, "fc7": 4096}  # fmt: skip
-IN_FILES = {"conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "conv4": "features.8",
-            "conv5": "features.10", "fc6": "classifier.1", "fc7": "classifier.4"}  # fmt: skip
+CHANNELS = {
+    "conv1": 64,
+    "pool1": 64,
+    "conv2": 192,
+    "pool2": 192,
+    "conv3": 384,
+    "conv4": 256,
+    "conv5": 256,
+    "pool5": 256,
+    "fc6": 4096,
+    "fc7": 4096,
+}
+IN_FILES = {
+    "conv1": "features.0",
+    "conv2": "features.3",
+    "conv3": "features.6",
+    "conv4": "features.8",
+    "conv5": "features.10",
+    "fc6": "classifier.1",
+    "fc7": "classifier.4",
+}
 CELLS = 6  # a side, that fc6 looks at
 
 
@@ -49,15 +66,17 @@ class Alexnet:
         """A fresh module, He start from torch's global generator."""
         width, roi = self.channels, self.form == "roi"
         make: dict[str, Callable[[], nn.Module]] = {
-            "conv1": lambda: _conv(3, width["conv1"], 11, 4, 5 if roi else 100), "pool1": self._pool,
-            "conv2": lambda: _conv(width["pool1"], width["conv2"], 5, 1, 2), "pool2": self._pool,
+            "conv1": lambda: _conv(3, width["conv1"], 11, 4, 5 if roi else 100),
+            "pool1": self._pool,
+            "conv2": lambda: _conv(width["pool1"], width["conv2"], 5, 1, 2),
+            "pool2": self._pool,
             "conv3": lambda: _conv(width["pool2"], width["conv3"], 3, 1, 1),
             "conv4": lambda: _conv(width["conv3"], width["conv4"], 3, 1, 1),
             "conv5": lambda: _conv(width["conv4"], width["conv5"], 3, 1, 1),
             "pool5": lambda: RegionPool(CELLS, 16) if roi else self._pool(),
             "fc6": lambda: fc6(self.form, width["pool5"], width["fc6"], CELLS, 0),
             "fc7": lambda: fc7(self.form, width["fc6"], width["fc7"], self.dropout),
-        }  # fmt: skip
+        }
         return make[stage]()
 
     def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -7,10 +7,20 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, stages_of
-from mtlbench.layers import LocalResponseNorm, RegionPool
+from mtlbench.nets.layers import LocalResponseNorm, RegionPool
 
-CHANNELS = {"conv1": 96, "pool1": 96, "conv2": 256, "pool2": 256, "conv3": 384, "conv4": 384, "conv5": 256,
-            "pool5": 256, "fc6": 4096, "fc7": 4096}  # fmt: skip
+CHANNELS = {
+    "conv1": 96,
+    "pool1": 96,
+    "conv2": 256,
+    "pool2": 256,
+    "conv3": 384,
+    "conv4": 384,
+    "conv5": 256,
+    "pool5": 256,
+    "fc6": 4096,
+    "fc7": 4096,
+}
 IN_FILES = {stage: stage for stage in CHANNELS if not stage.startswith("pool")}
 
 
@@ -33,9 +43,15 @@ class Caffenet:
     torchvision_weights = ""
 
     def __init__(
-        self, form: str, width: float = 1.0, fc: int = 0, small: bool = False, dropout: float = 0.5, weights: str = "",
+        self,
+        form: str,
+        width: float = 1.0,
+        fc: int = 0,
+        small: bool = False,
+        dropout: float = 0.5,
+        weights: str = "",
         widen: float = 1.0,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.form, self.small, self.dropout, self.weights = form, small, dropout, weights
         # A start from scratch wants inputs near unit size (Ours).
         self.std = (1.0, 1.0, 1.0) if weights else (64.0, 64.0, 64.0)
@@ -48,13 +64,17 @@ class Caffenet:
     def build(self, stage: str) -> nn.Module:
         """A fresh module, He start from torch's global generator."""
         make: dict[str, Callable[[], nn.Module]] = {
-            "conv1": self._conv1, "pool1": self._pool, "conv2": lambda: self._conv("pool1", "conv2", 5, 2, norm=True),
-            "pool2": self._pool2, "conv3": lambda: self._conv("pool2", "conv3", 3, 1, norm=True),
-            "conv4": lambda: self._conv("conv3", "conv4", 3, 2), "conv5": lambda: self._conv("conv4", "conv5", 3, 2),
+            "conv1": self._conv1,
+            "pool1": self._pool,
+            "conv2": lambda: self._conv("pool1", "conv2", 5, 2, norm=True),
+            "pool2": self._pool2,
+            "conv3": lambda: self._conv("pool2", "conv3", 3, 1, norm=True),
+            "conv4": lambda: self._conv("conv3", "conv4", 3, 2),
+            "conv5": lambda: self._conv("conv4", "conv5", 3, 2),
             "pool5": self._pool5,
             "fc6": lambda: fc6(self.form, self.channels["pool5"], self.channels["fc6"], self._cells, int(self.small)),
             "fc7": lambda: fc7(self.form, self.channels["fc6"], self.channels["fc7"], self.dropout),
-        }  # fmt: skip
+        }
         return make[stage]()
 
     def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtlbench.analysis import inference
+from mtlbench.analysis.frame import FEWEST_SEEDS, records
+from mtlbench.arm_names import arm_order
 from mtlbench.figures import _panels as panels
 from mtlbench.figures._arms import other_names
 from mtlbench.plugins import unknown
-from mtlbench.stats import FEWEST_SEEDS, arm_order, records
 
 MAIN, STARTS = "cross-stitch", "cross-stitch-alpha-"  # the arms that differ in nothing but the start (Table 1)
 MOST_ARMS = 4  # of other arms with units, where none of those is there
@@ -85,7 +87,7 @@ def numbers_of(final: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     for cell, table in seeds.groupby(CELL, sort=False):
         row: dict[str, Any] = dict(zip(CELL, cell, strict=True))
         for quantity in (*QUANTITIES, "difference"):
-            mean, low, high, row["n"] = panels.mean_interval(table[quantity])
+            mean, low, high, row["n"] = inference.mean_interval(table[quantity])
             row |= {quantity: mean, f"{quantity}_low": low, f"{quantity}_high": high}
         found.append(row)
     units = final.groupby(CELL)["channel"].nunique().rename("units").reset_index()
@@ -104,11 +106,21 @@ def claims_of(differences: pd.DataFrame) -> pd.DataFrame:
 
     def add(claim: str, task: str, contrast: pd.DataFrame, sign: int) -> None:
         for arm in contrast.index.unique("arm"):
-            mean, low, high, n = panels.mean_interval(contrast.loc[arm].iloc[:, 0])
+            mean, low, high, n = inference.mean_interval(contrast.loc[arm].iloc[:, 0])
             near, far = (low, high) if sign > 0 else (-high, -low)
             holds = "yes" if near > 0 else "no" if far < 0 else "open"
-            found.append({"claim": claim, "arm": arm, "task": task, "difference": mean, "low": low, "high": high,
-                          "n": n, "holds": holds})  # fmt: skip
+            found.append(
+                {
+                    "claim": claim,
+                    "arm": arm,
+                    "task": task,
+                    "difference": mean,
+                    "low": low,
+                    "high": high,
+                    "n": n,
+                    "holds": holds,
+                }
+            )
 
     for task, table in differences.groupby("task", sort=False):
         wide = table.pivot(index=["arm", "seed"], columns="stage", values="difference")
@@ -154,8 +166,10 @@ def claims_text(claims: pd.DataFrame, arms: list[str]) -> str:
     texts = []
     for claim, table in claims.groupby("claim", sort=False):
         first, others = table[table["arm"] == arms[0]], table[table["arm"] != arms[0]]
-        said = [f"{row['task']} {panels.signed(row['difference'], row['low'], row['high'])} ({row['holds']})"
-                for row in records(first)]  # fmt: skip
+        said = [
+            f"{row['task']} {panels.signed(row['difference'], row['low'], row['high'])} ({row['holds']})"
+            for row in records(first)
+        ]
         text = f"{claim}: {', '.join(said)}"
         if len(others):
             counts = others["holds"].value_counts()

@@ -7,33 +7,20 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 
+from mtlbench.analysis.selection import one_name_each
+from mtlbench.arm_names import ABLATED, BASELINE, HIDDEN_ARMS, arm_order, family, is_ablation
 from mtlbench.plugins import unknown
-from mtlbench.stats import BASELINE, HIDDEN_ARMS, arm_order, is_split, one_name_each
 
-ABLATED = ("cross-stitch", "mtl-shared")  # arms whose variants have names that begin with theirs
-FAMILIES = ("one-task-longer", "one-task-wide", "one-task", "ensemble", "nddr", "sluice", "mtan", "soft-sharing",
-            "branching", *ABLATED)  # fmt: skip
 MOST_NAMED = 6  # arms in a list of the caption
-
-
-def family(arm: str) -> str:
-    """The arm of which this is a variant (`cross-stitch-rate-1`, `nddr@10`), `split`, or its own name."""
-    if is_split(arm):
-        return "split"
-    plain = arm.partition("@")[0]
-    return next((name for name in FAMILIES if plain == name or plain.startswith(f"{name}-")), plain)
-
-
-def is_ablation(arm: str) -> bool:
-    """Whether an arm is a variant of an arm that has several: of cross-stitch or MTL-shared, or at another rate."""
-    return "@" in arm or (family(arm) in ABLATED and arm not in ABLATED)
 
 
 def other_names(frame: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]]:
     """{arm: its other names} in table order; arms with a trial in common are one network (`stats.one_name_each`)."""
     names = one_name_each(frame[frame["arm"].isin(set(arms))])
-    return {arm: [other for other in arm_order(names) if names[other] == arm and other != arm]
-            for arm in arm_order(names.values())}  # fmt: skip
+    return {
+        arm: [other for other in arm_order(names) if names[other] == arm and other != arm]
+        for arm in arm_order(names.values())
+    }
 
 
 def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = False) -> tuple[list[str], str]:
@@ -72,11 +59,3 @@ def _standing_in(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 def listed(arms: Sequence[str], what: str = "arms") -> str:
     """Their names, or how many they are."""
     return ", ".join(arms) if len(arms) <= MOST_NAMED else f"{len(arms)} {what}"
-
-
-def short(arm: str) -> str:
-    """A name in one short line: `Split conv4`, `CS-rate-10`, `MTL-1-16`."""
-    for begin, brief in (("split-", "Split "), ("cross-stitch-", "CS-"), ("mtl-shared-", "MTL-")):
-        if arm.startswith(begin):
-            return brief + arm.removeprefix(begin)
-    return arm.replace("mtl-", "MTL-")

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mtlbench.analysis.frame import records
+from mtlbench.arm_names import BASELINE, family, is_split
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import family
-from mtlbench.stats import BASELINE, is_split, records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 GAP = 0.7  # between the spectrum and the arms beside it, in columns
 DAGGER, MINUS = "\N{DAGGER}", "\N{MINUS SIGN}"
@@ -34,8 +35,15 @@ def draw_panel(axes: Axes, data: dict[str, pd.DataFrame], task: str, colour: str
     if len(seeds) > 1:  # one seed: its dot would hide behind the mean
         sway = dict(zip(seeds, scale * np.linspace(-0.37, -0.13, len(seeds)), strict=True))
         dots = points[~points["arm"].isin({BASELINE, *means.loc[means["far"], "arm"]})]
-        axes.scatter(dots["x"] + dots["seed"].map(sway), dots["change"], s=7, facecolor="white", edgecolor=style.DOTS,
-                     linewidth=0.7, zorder=2.5)  # fmt: skip
+        axes.scatter(
+            dots["x"] + dots["seed"].map(sway),
+            dots["change"],
+            s=7,
+            facecolor="white",
+            edgecolor=style.DOTS,
+            linewidth=0.7,
+            zorder=2.5,
+        )
     _limits(axes, points, means, overlay, band["half_width"])
     for row in records(means):
         x, mean = row["x"], row["mean"]
@@ -49,8 +57,16 @@ def draw_panel(axes: Axes, data: dict[str, pd.DataFrame], task: str, colour: str
         if row["chosen_pair"] and not row["far"]:
             axes.scatter(x, mean, marker="o", s=170, facecolor="none", zorder=3.5, **edge)
         mark = DAGGER if row["flagged"] and np.isfinite(row["low"]) else ""
-        axes.text(x, 0.025, f"n={row['n']}{mark}", transform=axes.get_xaxis_transform(), fontsize=style.SMALL - 1,
-                  ha="center", va="bottom", color=style.INK)  # fmt: skip
+        axes.text(
+            x,
+            0.025,
+            f"n={row['n']}{mark}",
+            transform=axes.get_xaxis_transform(),
+            fontsize=style.SMALL - 1,
+            ha="center",
+            va="bottom",
+            color=style.INK,
+        )
     if len(overlay):
         places = overlay["x"] + 0.24 * scale
         axes.scatter(places, overlay["change"], marker="d", s=18, facecolor="white", zorder=4, **edge)
@@ -58,8 +74,13 @@ def draw_panel(axes: Axes, data: dict[str, pd.DataFrame], task: str, colour: str
     if data["arms"]["x"].max() > separator:
         axes.axvline(separator, color=style.FAINT, lw=0.6, ls=(0, (2, 2)))
     direction = "higher" if band["higher_is_better"] else "lower"
-    axes.set_title(f"{task}: {band['metric']}, {direction} is better; one-task = {band['mean']:.1f} {band['unit']}",
-                   fontsize=style.LARGE, loc="left", pad=3, color=style.INK)  # fmt: skip
+    axes.set_title(
+        f"{task}: {band['metric']}, {direction} is better; one-task = {band['mean']:.1f} {band['unit']}",
+        fontsize=style.LARGE,
+        loc="left",
+        pad=3,
+        color=style.INK,
+    )
     axes.set_ylabel("change vs one-task\n(%, up is better)", fontsize=style.NORMAL)
     axes.set_xticks(data["arms"]["x"])
     axes.tick_params(labelsize=style.NORMAL, length=2)
@@ -72,10 +93,23 @@ def _draw_far(axes: Axes, x: float, mean: float, colour: str) -> None:
     """An arrow to the edge beyond which the mean lies, and the mean."""
     down = mean < axes.get_ylim()[0]
     tail, head = (0.28, 0.13) if down else (0.82, 0.97)
-    axes.annotate("", (x, head), (x, tail), xycoords=axes.get_xaxis_transform(),
-                  arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.2, "shrinkA": 0, "shrinkB": 0})  # fmt: skip
-    axes.text(x, tail, f"{mean:+.0f}".replace("-", MINUS), transform=axes.get_xaxis_transform(), ha="center",
-              va="bottom" if down else "top", fontsize=style.SMALL - 0.5, color=style.INK)  # fmt: skip
+    axes.annotate(
+        "",
+        (x, head),
+        (x, tail),
+        xycoords=axes.get_xaxis_transform(),
+        arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.2, "shrinkA": 0, "shrinkB": 0},
+    )
+    axes.text(
+        x,
+        tail,
+        f"{mean:+.0f}".replace("-", MINUS),
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="bottom" if down else "top",
+        fontsize=style.SMALL - 0.5,
+        color=style.INK,
+    )
 
 
 def _limits(axes: Axes, points: pd.DataFrame, means: pd.DataFrame, overlay: pd.DataFrame, half_width: float) -> None:

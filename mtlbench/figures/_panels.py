@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import EngFormatter, NullLocator
-from scipy.special import stdtrit
 
+from mtlbench.analysis.selection import failures_of
 from mtlbench.figures import _style as style
-from mtlbench.stats import FEWEST_SEEDS, failures_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure as Canvas
+
 
 LINE = 0.135  # of a caption, inches
 LETTERS = 19.5  # of the caption's size in an inch
@@ -30,16 +30,6 @@ def rows_of(series: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     if series.empty:
         return series
     return series.merge(frame[[column for column in frame if column in series]].drop_duplicates())
-
-
-def mean_interval(values: pd.Series, confidence: float = 0.95) -> tuple[float, float, float, int]:
-    """Mean over seeds, low and high of mean -+ t(n - 1) * sd / sqrt(n), and n; NaN limits below 3 seeds."""
-    kept = values.dropna()
-    n, mean = len(kept), float(kept.mean())
-    if n < FEWEST_SEEDS:
-        return mean, float("nan"), float("nan"), n
-    half = float(stdtrit(n - 1, (1 + confidence) / 2) * kept.std(ddof=1) / np.sqrt(n))
-    return mean, mean - half, mean + half, n
 
 
 def over_seeds(rows: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
@@ -117,8 +107,15 @@ def wrapped(text: str, width: float) -> list[str]:
 def draw_caption(canvas: Canvas, lines: Sequence[str]) -> None:
     """The caption's lines at the bottom of the canvas."""
     width, height = canvas.get_size_inches()
-    canvas.text(0.08 / width, (LINE * len(lines) + 0.05) / height, "\n".join(lines), fontsize=style.SMALL, va="top",
-                linespacing=1.25, color=style.INK)  # fmt: skip
+    canvas.text(
+        0.08 / width,
+        (LINE * len(lines) + 0.05) / height,
+        "\n".join(lines),
+        fontsize=style.SMALL,
+        va="top",
+        linespacing=1.25,
+        color=style.INK,
+    )
 
 
 def label_logarithmic(axis: Axis, low: float, high: float, most: int = 5) -> None:

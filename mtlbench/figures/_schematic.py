@@ -10,11 +10,12 @@ import pandas as pd
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.patches import Rectangle
 
+from mtlbench.analysis.frame import records
 from mtlbench.figures import _style as style
-from mtlbench.stats import records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 ROW, POOL_ROW, BETWEEN = 0.115, 0.06, 0.03  # heights in inches
 SHADOW = 0.055  # offset of the ensemble's second network, in columns
@@ -39,8 +40,20 @@ def architecture_rows(architectures: dict[str, Any], arms: pd.DataFrame, tasks: 
         slots = {task: slot for slot, task in enumerate(sorted(tasks, key=branches.__getitem__))}
         for row, (stage, own) in enumerate(zip(stages, groups, strict=True)):
             for place, task in enumerate(tasks):
-                found.append((arm, x, stage["stage"], row, task, place, slots[task], "+".join(own[place]),
-                              bool(stage["unit"]), copies))  # fmt: skip
+                found.append(
+                    (
+                        arm,
+                        x,
+                        stage["stage"],
+                        row,
+                        task,
+                        place,
+                        slots[task],
+                        "+".join(own[place]),
+                        bool(stage["unit"]),
+                        copies,
+                    )
+                )
     columns = ["arm", "x", "stage", "row", "task", "place", "slot", "group", "unit", "copies"]
     return pd.DataFrame(found, columns=columns)
 
@@ -109,8 +122,10 @@ def draw_architectures(axes: Axes, architectures: pd.DataFrame, tasks: list[str]
             middle, reach = top + tall / 2, ROW * 0.42
             for members in list(groups.values())[1:]:  # between what is not shared
                 left, right = (lefts[members[0]["slot"]] - gap * share for share in (0.92, 0.08))
-                strokes += [[(left, middle - reach), (right, middle + reach)],
-                            [(left, middle + reach), (right, middle - reach)]]  # fmt: skip
+                strokes += [
+                    [(left, middle - reach), (right, middle + reach)],
+                    [(left, middle + reach), (right, middle - reach)],
+                ]
     for place, (colour, patches) in enumerate(sorted(boxes.items(), key=lambda item: item[0] != "white")):
         drawn = PatchCollection(patches, facecolor=colour, edgecolor=style.INK, lw=0.5, zorder=1 + place / 9)
         axes.add_collection(drawn)
@@ -120,8 +135,16 @@ def draw_architectures(axes: Axes, architectures: pd.DataFrame, tasks: list[str]
         axes.scatter(x, y, s=7, color=colour, edgecolor=style.INK, linewidth=0.4, zorder=3)
     for row, name in enumerate(names):
         middle = float(tops[row] + tops[row + 1] - BETWEEN) / 2
-        axes.text(-0.012, middle, name, transform=axes.get_yaxis_transform(), fontsize=style.SMALL - 0.5,
-                  ha="right", va="center", color=style.INK)  # fmt: skip
+        axes.text(
+            -0.012,
+            middle,
+            name,
+            transform=axes.get_yaxis_transform(),
+            fontsize=style.SMALL - 0.5,
+            ha="right",
+            va="center",
+            color=style.INK,
+        )
 
 
 def _by_stage(architectures: pd.DataFrame) -> dict[tuple[float, int], list[dict[str, Any]]]:

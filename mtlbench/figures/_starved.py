@@ -9,22 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
+from mtlbench.analysis.inference import mean_interval
+from mtlbench.analysis.paper import comparable, published
+from mtlbench.analysis.selection import newest
+from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
-from mtlbench.figures._panels import LINE, draw_caption, failed_text, mean_interval, seeds_text, wrapped
-from mtlbench.paper import comparable
-from mtlbench.stats import BASELINE, FEWEST_SEEDS, newest, published, records, whole_task
+from mtlbench.figures._panels import LINE, draw_caption, failed_text, seeds_text, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
+
 ARM = "cross-stitch"
 INTERVAL = ["mean", "low", "high", "n"]  # as `mean_interval` gives them
 SIZES = (10, 20)  # least-labelled categories of which Section 6.5 gives the mean gain
 MINUS = "\N{MINUS SIGN}"
-
 # layout in inches
 NARROWEST, STEP, LEFT, RIGHT = 6.8, 0.105, 0.62, 0.62
 HEADER, PANEL, GAP, TITLE, ROW, LETTER = 0.46, 1.95, 0.08, 0.27, 0.175, 0.05
@@ -44,9 +47,14 @@ class Question:
 
 
 def starved_data(
-    question: Question, results: Any, paper: bool, pair: str | None, dataset: str | None, recipe: str | None,
+    question: Question,
+    results: Any,
+    paper: bool,
+    pair: str | None,
+    dataset: str | None,
+    recipe: str | None,
     backbone: str | None,
-) -> dict[str, pd.DataFrame]:  # fmt: skip
+) -> dict[str, pd.DataFrame]:
     """Everything that is drawn, as frames.
 
     gain = cross-stitch - one-task with the same seed on test, in points of the metric. bars (from few to many labels):
@@ -75,8 +83,12 @@ def starved_data(
     correlation = _correlation(kept, counts)
     overlay, remark = _published(question, frame, results) if paper else (pd.DataFrame(columns=["group", "value"]), "")
     tasks = list(dict.fromkeys(whole_task(frame, "test")["task"]))
-    about = {"task": question.task, "metric": question.metric, "labelled": question.labelled,
-             "place": tasks.index(question.task) if question.task in tasks else 0}  # fmt: skip
+    about = {
+        "task": question.task,
+        "metric": question.metric,
+        "labelled": question.labelled,
+        "place": tasks.index(question.task) if question.task in tasks else 0,
+    }
     said = _said(question, seeds, bars, groups, correlation, left_out)
     said = [*said[:1], note, *said[1:], failed_text(frame, failures), remark]
     return {
@@ -187,9 +199,13 @@ def amount(row: Mapping[str, Any], digits: int = 1) -> str:
 
 
 def _said(
-    question: Question, seeds: pd.DataFrame, bars: pd.DataFrame, groups: pd.DataFrame, correlation: pd.DataFrame,
+    question: Question,
+    seeds: pd.DataFrame,
+    bars: pd.DataFrame,
+    groups: pd.DataFrame,
+    correlation: pd.DataFrame,
     left_out: pd.DataFrame,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """What was compared, what the groups gained, what bars, whiskers and line mean, and what is missing."""
     gained = "; ".join(f"{row['group']} {amount(row)}" for row in records(groups) if row["end"] != "most")
     parts = [
@@ -242,8 +258,9 @@ def draw_starved(data: dict[str, pd.DataFrame], canvas: Canvas) -> None:
         mean += f"; rank correlation with label count {amount(records(data['correlation'])[0], 2)}"
     whole = f"{about['task']}: {about['metric']}, {ARM} against {BASELINE} by category"
     for letter, y, title in (("a", 0.16, whole), ("b", top - 0.1, mean)):
-        canvas.text(0.08 / width, 1 - y / height, f"({letter})", fontsize=style.LARGE, fontweight="bold",
-                    color=style.INK)  # fmt: skip
+        canvas.text(
+            0.08 / width, 1 - y / height, f"({letter})", fontsize=style.LARGE, fontweight="bold", color=style.INK
+        )
         canvas.text(0.32 / width, 1 - y / height, title, fontsize=style.LARGE, color=style.INK)
     draw_caption(canvas, lines)
 
@@ -281,8 +298,16 @@ def _mark_least(axes: Axes, groups: pd.DataFrame, categories: int, step: float) 
     for size in groups.loc[groups["end"] == "least", "size"]:
         axes.axvline(size - 0.5, color=style.FAINT, lw=0.7, ls=(0, (2, 2)), zorder=1)
         words = f"{size} least" if (size - previous) * step > 0.5 else str(size)
-        axes.text(size - 0.6, 1.015, words, transform=axes.get_xaxis_transform(), ha="right", va="bottom",
-                  fontsize=style.SMALL, color=style.DOTS)  # fmt: skip
+        axes.text(
+            size - 0.6,
+            1.015,
+            words,
+            transform=axes.get_xaxis_transform(),
+            ha="right",
+            va="bottom",
+            fontsize=style.SMALL,
+            color=style.DOTS,
+        )
         previous = size
 
 
@@ -294,21 +319,39 @@ def _draw_groups(axes: Axes, data: dict[str, pd.DataFrame], colour: str) -> None
     axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
     several = seeds["seed"].nunique() > 1
     if several:  # one seed: its dot would hide behind the mean
-        axes.scatter(seeds["gain"], seeds["group"].map(rows), s=7, facecolor="white", edgecolor=style.DOTS,
-                     linewidth=0.7, zorder=4)  # fmt: skip
+        axes.scatter(
+            seeds["gain"],
+            seeds["group"].map(rows),
+            s=7,
+            facecolor="white",
+            edgecolor=style.DOTS,
+            linewidth=0.7,
+            zorder=4,
+        )
     for row in records(groups):
         y = rows[row["group"]]
         axes.plot([row["low"], row["high"]], [y, y], color=style.INK, lw=1.0, marker="|", ms=5, zorder=2)
-        axes.scatter(row["mean"], y, marker="D" if row["end"] == "difference" else "o", s=26, color=colour,
-                     zorder=3, **edge)  # fmt: skip
-        axes.text(1.02, y, amount(row), transform=axes.get_yaxis_transform(), fontsize=style.NORMAL, va="center",
-                  color=style.INK)  # fmt: skip
+        axes.scatter(
+            row["mean"], y, marker="D" if row["end"] == "difference" else "o", s=26, color=colour, zorder=3, **edge
+        )
+        axes.text(
+            1.02,
+            y,
+            amount(row),
+            transform=axes.get_yaxis_transform(),
+            fontsize=style.NORMAL,
+            va="center",
+            color=style.INK,
+        )
     for row in records(overlay):
         axes.scatter(row["value"], rows[row["group"]], marker="d", s=18, facecolor="white", zorder=5, **edge)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(list(rows.values()), list(rows), fontsize=style.NORMAL)
-    legend = ["dot: seed" * several, "bracket: 95 % interval" * bool(groups["low"].notna().any()),
-              "diamond: published, one run" * bool(len(overlay))]  # fmt: skip
+    legend = [
+        "dot: seed" * several,
+        "bracket: 95 % interval" * bool(groups["low"].notna().any()),
+        "diamond: published, one run" * bool(len(overlay)),
+    ]
     axes.set_xlabel("; ".join(filter(None, ["right is better", *legend])), fontsize=style.SMALL, labelpad=2)
     axes.tick_params(labelsize=style.NORMAL, length=2)
     axes.tick_params(axis="y", length=0)

@@ -8,11 +8,9 @@ DOTS = "#5A5A5A"
 SHARED = "#D9D9D9"  # weights that several tasks share
 BAND = "#ECECEC"
 TASK_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # blue, orange, green, purple: dark to light in grey
-
 SMALL = 6.5  # points
 NORMAL = 7.5
 LARGE = 8.5
-
 MARKERS = {  # by family, as `_arms.family` names it
     "split": "o",
     "one-task": "s",

@@ -11,6 +11,8 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from mtlbench.analysis.frame import records
+from mtlbench.analysis.selection import newest
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
@@ -27,16 +29,15 @@ from mtlbench.figures._alphas import (
     training_of,
     what_text,
 )
-from mtlbench.stats import newest, records
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
+
 WORDS = {"alpha_s": r"$\alpha_s$", "alpha_d": r"$\alpha_d$"}
 ENDS = ("alpha_s_low", "alpha_s_high", "alpha_d_low", "alpha_d_high")
 SORTED_POINTS = 200  # drawn of a layer's units
-
 # layout in inches
 WIDTH, LEFT, RIGHT, GAP, TRAINING, NARROWEST_PANEL = 6.8, 0.62, 0.12, 0.09, 1.35, 0.8
 MARGIN, NUMBERS, PANEL, LOW_PANEL, GROUP, TICKS, LEGEND = 0.06, 0.29, 0.9, 0.6, 0.24, 0.38, 0.17
@@ -77,11 +78,13 @@ class Alphas:
         numbers, differences = numbers_of(final)
         starts, claims = starts_of(means), claims_of(differences)
         sections = [
-            what_text(numbers, units["seed"]), note,
-            numbers_text(numbers, starts["arm"].iloc[0]), claims_text(claims, starts["arm"].tolist()),
+            what_text(numbers, units["seed"]),
+            note,
+            numbers_text(numbers, starts["arm"].iloc[0]),
+            claims_text(claims, starts["arm"].tolist()),
             "The paper's Table 4 is a picture: there are no published numbers." if paper else "",
             panels.failed_text(frame, [fail for fail in results.failures if str(fail["arm"]).startswith(MAIN)]),
-        ]  # fmt: skip
+        ]
         return {
             "starts": starts,
             "stages": pd.DataFrame({"stage": units["stage"].unique()}),
@@ -114,8 +117,14 @@ class Alphas:
             reach = pd.concat([own["sorted"]["mean"], *(mine[name] for name in ENDS if mine["units"].max() == 1)])
             limits = _limits(reach.dropna(), 0.2 if mine["units"].max() == 1 else 0.06)
             changes = _limits(own["training"][["low", "high"]].sub(own["training"]["start"], axis=0), 0.06)
-            canvas.text(0.08 / width, 1 - (top + 0.02) / height, _heading(start), fontsize=style.LARGE, va="top",
-                        color=style.INK)  # fmt: skip
+            canvas.text(
+                0.08 / width,
+                1 - (top + 0.02) / height,
+                _heading(start),
+                fontsize=style.LARGE,
+                va="top",
+                color=style.INK,
+            )
             top += GROUP
             for place, task in enumerate(tasks):
                 mine = {name: table[table["task"] == task] for name, table in own.items() if "task" in table}
@@ -136,9 +145,16 @@ class Alphas:
                 top += tall
             top += TICKS
         handles = _legend(data, tasks, shades)
-        canvas.legend(handles=handles, ncols=-(-len(handles) // 2), loc="upper center", frameon=False,
-                      bbox_to_anchor=(0.5, foot / height), fontsize=style.SMALL, handletextpad=0.5,
-                      columnspacing=1.2)  # fmt: skip
+        canvas.legend(
+            handles=handles,
+            ncols=-(-len(handles) // 2),
+            loc="upper center",
+            frameon=False,
+            bbox_to_anchor=(0.5, foot / height),
+            fontsize=style.SMALL,
+            handletextpad=0.5,
+            columnspacing=1.2,
+        )
         panels.draw_caption(canvas, lines)
 
 
@@ -162,9 +178,15 @@ def _limits(shown: pd.DataFrame | pd.Series, room: float) -> tuple[float, float]
 
 
 def _layer_panels(
-    canvas: Canvas, mine: dict[str, pd.DataFrame], stages: list[str], colour: str, top: float, tall: float,
-    column: float, last: bool,
-) -> list[Axes]:  # fmt: skip
+    canvas: Canvas,
+    mine: dict[str, pd.DataFrame],
+    stages: list[str],
+    colour: str,
+    top: float,
+    tall: float,
+    column: float,
+    last: bool,
+) -> list[Axes]:
     """A panel per layer, or one for all layers where each has a single unit."""
     numbers = {row["stage"]: row for row in records(mine["numbers"])}
     if mine["numbers"]["units"].max() == 1:
@@ -216,14 +238,32 @@ def _write_numbers(axes: Axes, row: dict[str, Any], colour: str) -> None:
     for quantity, (tint, _) in _strokes(colour).items():
         y = 3.5 if quantity == "alpha_d" else 12
         for words, x in ((WORDS[quantity], 0), (_amount(row, quantity), 10)):  # formulas are slow: the same two always
-            axes.annotate(words, (0, 1), (x, y), xycoords="axes fraction", textcoords="offset points", va="baseline",
-                          color=tint, fontsize=style.SMALL - 0.5)  # fmt: skip
+            axes.annotate(
+                words,
+                (0, 1),
+                (x, y),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                va="baseline",
+                color=tint,
+                fontsize=style.SMALL - 0.5,
+            )
 
 
 def _error(axes: Axes, x: float, row: dict[str, Any], quantity: str, tint: str) -> None:
     half = row[f"{quantity}_high"] - row[quantity]
-    axes.errorbar(x, row[quantity], yerr=None if np.isnan(half) else half, color=tint, marker="o", ms=3.5, lw=1.0,
-                  mfc=tint if quantity == "alpha_s" else "white", capsize=2, zorder=3)  # fmt: skip
+    axes.errorbar(
+        x,
+        row[quantity],
+        yerr=None if np.isnan(half) else half,
+        color=tint,
+        marker="o",
+        ms=3.5,
+        lw=1.0,
+        mfc=tint if quantity == "alpha_s" else "white",
+        capsize=2,
+        zorder=3,
+    )
 
 
 def _draw_points(axes: Axes, numbers: dict[str, dict[str, Any]], stages: list[str], colour: str) -> None:
@@ -237,9 +277,17 @@ def _draw_points(axes: Axes, numbers: dict[str, dict[str, Any]], stages: list[st
             above = row[quantity] >= max(row["alpha_s"], row["alpha_d"])  # the larger one above, the smaller below
             end = row[f"{quantity}_high" if above else f"{quantity}_low"]
             y = row[quantity] if np.isnan(end) else end
-            axes.annotate(_amount(row, quantity), (place, y), (0, 4 if above else -4), ha="center",
-                          va="bottom" if above else "top", textcoords="offset points", fontsize=style.SMALL - 0.5,
-                          color=tint, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6})  # fmt: skip
+            axes.annotate(
+                _amount(row, quantity),
+                (place, y),
+                (0, 4 if above else -4),
+                ha="center",
+                va="bottom" if above else "top",
+                textcoords="offset points",
+                fontsize=style.SMALL - 0.5,
+                color=tint,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
+            )
     axes.set_xlim(-0.4, len(stages) - 0.6)
     axes.set_xticks(range(len(stages)), stages)
 

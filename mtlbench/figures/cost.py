@@ -12,26 +12,21 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import CARETDOWN, CARETUP, MarkerStyle
 from matplotlib.textpath import text_to_path
 
+from mtlbench.analysis.costs import pair_costs
+from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
+from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.selection import newest
+from mtlbench.arm_names import BASELINE, arm_order, family, is_ablation, is_split
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import family, is_ablation, listed, shown_arms
+from mtlbench.figures._arms import listed, shown_arms
 from mtlbench.figures._labels import along, place_labels
 from mtlbench.figures._panels import LINE, draw_caption, failed_text, far_off, label_logarithmic, seeds_text, wrapped
-from mtlbench.inference import intervals
-from mtlbench.stats import (
-    BASELINE,
-    FEWEST_SEEDS,
-    arm_order,
-    is_split,
-    newest,
-    records,
-    relative_change,
-)
-from mtlbench.tables import pair_costs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+
 
 COSTS = {  # of `tables.pair_costs` -> name on the axis
     "parameters": "parameters",
@@ -40,13 +35,11 @@ COSTS = {  # of `tables.pair_costs` -> name on the axis
 }
 MEAN = "mean over tasks"
 NARROWEST_RANGE = 4.0  # of a cost axis, highest over lowest
-
 # layout in inches
 WIDTH, LEFT, RIGHT, BETWEEN = 7.6, 0.7, 0.1, 0.14
 HEADER, MEAN_PANEL, TASK_PANEL, TITLE, LABELS, LEGEND = 0.08, 2.75, 1.2, 0.25, 0.42, 0.2
 USUAL_ARMS, MORE = 12, 0.12  # the mean panel grows with every further name
 POINTS = 72  # in an inch
-
 DOWN, UP = MarkerStyle(CARETDOWN), MarkerStyle(CARETUP)  # at the edge, of arms beyond the axis
 LEADER = 8.0  # points from which on a line leads from the marker to its label
 
@@ -143,9 +136,16 @@ class Cost:
                     axes.yaxis.set_label_coords(-0.5 / wide, 0.5)
                     axes.set_title(panel["panel"], fontsize=style.LARGE, loc="left", pad=3, color=style.INK)
             top += tall
-        canvas.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, foot / height),
-                      ncols=-(-len(handles) // legend_rows), fontsize=style.SMALL, frameon=False,
-                      handletextpad=0.5, columnspacing=1.4)  # fmt: skip
+        canvas.legend(
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, foot / height),
+            ncols=-(-len(handles) // legend_rows),
+            fontsize=style.SMALL,
+            frameon=False,
+            handletextpad=0.5,
+            columnspacing=1.4,
+        )
         draw_caption(canvas, lines)
 
 
@@ -232,13 +232,29 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, colour: str) -> None:
     near = rows[~rows["far"]]
     axes.vlines(near["x"], near["low"], near["high"], color=style.FAINT, lw=0.8, zorder=2)
     for (name, on_it, named), group in near.groupby([near["arm"].map(family), "front", "named"], sort=False):
-        axes.scatter(group["x"], group["mean"], marker=style.marker(str(name)), s=24 if named else 13, zorder=4,
-                     color=colour if on_it else "white", edgecolor=style.INK, linewidth=0.8)  # fmt: skip
+        axes.scatter(
+            group["x"],
+            group["mean"],
+            marker=style.marker(str(name)),
+            s=24 if named else 13,
+            zorder=4,
+            color=colour if on_it else "white",
+            edgecolor=style.INK,
+            linewidth=0.8,
+        )
     far = rows[rows["far"]]
     for down, group in far.groupby(far["mean"] < axes.get_ylim()[0]):
         edge, marker = (0.0, DOWN) if down else (1.0, UP)
-        axes.scatter(group["x"], [edge] * len(group), marker=marker, s=36, color=style.INK, lw=0, zorder=4,
-                     transform=axes.get_xaxis_transform())  # fmt: skip
+        axes.scatter(
+            group["x"],
+            [edge] * len(group),
+            marker=marker,
+            s=36,
+            color=style.INK,
+            lw=0,
+            zorder=4,
+            transform=axes.get_xaxis_transform(),
+        )
     axes.tick_params(labelsize=style.NORMAL, length=2)
     axes.grid(color="#DDDDDD", lw=0.4, zorder=0.2)
     axes.set_axisbelow(True)
@@ -276,10 +292,25 @@ def _draw_labels(axes: Axes, rows: pd.DataFrame, width: float, height: float) ->
     for name, anchor, place, size in zip(names, anchors, places, sizes, strict=True):
         nearest = np.clip(anchor, place - size / 2, place + size / 2)
         if np.hypot(*(nearest - anchor)) > LEADER:
-            axes.plot(*np.column_stack([anchor / scale, nearest / scale]), transform=axes.transAxes, lw=0.5,
-                      color=style.DOTS, zorder=3)  # fmt: skip
-        axes.text(place[0] / width, place[1] / height, name, transform=axes.transAxes, fontsize=style.SMALL,
-                  ha="center", va="center", color=style.INK, zorder=3.5, bbox=backing)  # fmt: skip
+            axes.plot(
+                *np.column_stack([anchor / scale, nearest / scale]),
+                transform=axes.transAxes,
+                lw=0.5,
+                color=style.DOTS,
+                zorder=3,
+            )
+        axes.text(
+            place[0] / width,
+            place[1] / height,
+            name,
+            transform=axes.transAxes,
+            fontsize=style.SMALL,
+            ha="center",
+            va="center",
+            color=style.INK,
+            zorder=3.5,
+            bbox=backing,
+        )
 
 
 def _legend(points: pd.DataFrame) -> list[Any]:

@@ -11,15 +11,18 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
+from mtlbench.analysis.frame import records, whole_task
+from mtlbench.analysis.selection import newest
+from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import shown_arms
-from mtlbench.stats import BASELINE, arm_order, newest, records, whole_task
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+
 
 # arms that differ in one thing share a colour ramp
 FAMILY = re.compile(r"(split(?=-[^-@]+$)|cross-stitch-[a-z]+|mtl-shared)-.")
@@ -27,13 +30,20 @@ RAMPS = ("Blues", "Greens", "Oranges", "Purples", "Reds", "YlOrBr")
 RAMP_ENDS = (0.5, 0.97)  # light to dark; paler is hard to see on white
 COLOURS = {BASELINE: "#000000", "one-task-longer": "#000000", "mtl-shared": "#CC79A7", "cross-stitch": "#D55E00"}
 OWN_COLOURS = (  # of arms without family or fixed colour; with more of them dash-dotted the second time
-    "#009E73", "#8B5A2B", "#7F3C8D", "#F0027F", "#17A2B8", "#6B8E23", "#B8860B", "#708090", "#E9967A",
-)  # fmt: skip
+    "#009E73",
+    "#8B5A2B",
+    "#7F3C8D",
+    "#F0027F",
+    "#17A2B8",
+    "#6B8E23",
+    "#B8860B",
+    "#708090",
+    "#E9967A",
+)
 DASHED = ("one-task-longer",)
 MOST_NAMED = 4  # arms in a sentence of the caption
 QUANTITIES = ("val_headline", "train_loss")
 LOG_FROM = 30.0  # largest over smallest loss from which the axis is logarithmic
-
 # layout in inches
 LEFT, PANEL, GAP, RIGHT = 0.55, 2.15, 0.5, 0.05
 TITLE, VAL, LOSS, BETWEEN, TICKS = 0.3, 2.6, 1.2, 0.15, 0.36
@@ -77,9 +87,11 @@ class Curves:
         table = pd.concat(means, ignore_index=True).dropna(subset=["mean"])
         far = _far_off(table)
         remarks = (
-            "In brackets: the last value of arms so far off that axes leave them out." if len(far) else "", names_text,
-            "The paper publishes no curves." if paper else "", panels.failed_text(frame, results.failures),
-        )  # fmt: skip
+            "In brackets: the last value of arms so far off that axes leave them out." if len(far) else "",
+            names_text,
+            "The paper publishes no curves." if paper else "",
+            panels.failed_text(frame, results.failures),
+        )
         text = caption(points, note, frame[frame["arm"].isin(names)], provenance, lost, remarks)
         return {
             "arms": looks(points["arm"].unique().tolist()),
@@ -115,8 +127,14 @@ class Curves:
                     axes.set_ylabel("training loss", fontsize=style.NORMAL)
                 if quantity == quantities[0]:
                     _label(axes, data, task["task"], quantity, tall[quantity])
-                    axes.set_title(task["task"], fontsize=style.LARGE, loc="left", pad=4, fontweight="bold",
-                                   color=style.task_colour(place))  # fmt: skip
+                    axes.set_title(
+                        task["task"],
+                        fontsize=style.LARGE,
+                        loc="left",
+                        pad=4,
+                        fontweight="bold",
+                        color=style.task_colour(place),
+                    )
                 if quantity == quantities[-1]:
                     axes.set_xlabel("iterations, parents' included", fontsize=style.NORMAL)
                 else:
@@ -169,9 +187,13 @@ def _tasks(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def caption(
-    points: pd.DataFrame, note: str, frame: pd.DataFrame, provenance: Sequence[Mapping[str, Any]], lost: list[str],
+    points: pd.DataFrame,
+    note: str,
+    frame: pd.DataFrame,
+    provenance: Sequence[Mapping[str, Any]],
+    lost: list[str],
     remarks: Sequence[str],
-) -> str:  # fmt: skip
+) -> str:
     """What the lines are, on how many val images, where children begin, who has fewer seeds or no curve."""
     seeds = points.groupby("arm")["seed"].nunique()
     most = int(seeds.max())
@@ -184,7 +206,8 @@ def caption(
     parts = [
         f"Headline metric on {where}; loss weighted, mean since the point before."
         f" {'Thick: mean over' if most > 1 else 'One line an arm:'} {panels.seeds_text(points['seed'])}"
-        f"{'; thin: each seed' if most > 1 else ''}.", note,
+        f"{'; thin: each seed' if most > 1 else ''}.",
+        note,
         f"From where the longest parent ends (vertical dashes): {_listed(children)}." if children else "",
         f"Parents of {_listed(lost)} are not in the results: drawn from 0." if lost else "",
         "Dotted, where in reach: what knowing nothing gives on test." if known else "",
@@ -192,7 +215,7 @@ def caption(
         f"Not trained, no curve: {_listed(missing)}." if missing else "",
         "No val headline was taken." if points["val_headline"].isna().all() else "",
         *remarks,
-    ]  # fmt: skip
+    ]
     return " ".join(part for part in parts if part)
 
 
@@ -212,8 +235,14 @@ def _draw_lines(axes: Axes, data: dict[str, pd.DataFrame], task: str, quantity: 
         if line["n"].max() > 1:
             for _, own in points[points["arm"] == arm].groupby("seed"):
                 axes.plot(own["x"], own[quantity], color=look["colour"], lw=0.4, alpha=0.3, ls=look["dashes"], zorder=2)
-        axes.plot(line["x"], line["mean"], color=look["colour"], lw=1.4 if arm in COLOURS else 1.0, ls=look["dashes"],
-                  zorder=height)  # fmt: skip
+        axes.plot(
+            line["x"],
+            line["mean"],
+            color=look["colour"],
+            lw=1.4 if arm in COLOURS else 1.0,
+            ls=look["dashes"],
+            zorder=height,
+        )
     for begin in sorted(set(points.loc[points["begin"] > 0, "begin"])):
         axes.axvline(begin, color=style.FAINT, lw=0.6, ls=(0, (2, 2)), zorder=1)
     axes.set_xlim(0, 1.02 * data["points"]["x"].max())
@@ -268,8 +297,23 @@ def _label(axes: Axes, data: dict[str, pd.DataFrame], task: str, quantity: str, 
     for look, y in zip(arms, panels.apart(wanted, LABEL_STEP / tall, (0.02, 0.98)), strict=True):
         end = ends.loc[look["arm"]]
         name = f"{look['arm']} ({off[look['arm']]})" if look["arm"] in off else look["arm"]
-        leader = {"arrowstyle": "-", "color": look["colour"], "lw": 0.4, "alpha": 0.5, "shrinkA": 1, "shrinkB": 0,
-                  "relpos": (0.0, 0.5)}  # fmt: skip
-        axes.annotate(name, (end["x"], np.clip(end["mean"], *limits)), (1 + LEADER / PANEL, y),
-                      textcoords="axes fraction", va="center", fontsize=style.SMALL, color=look["colour"],
-                      annotation_clip=False, arrowprops=leader)  # fmt: skip
+        leader = {
+            "arrowstyle": "-",
+            "color": look["colour"],
+            "lw": 0.4,
+            "alpha": 0.5,
+            "shrinkA": 1,
+            "shrinkB": 0,
+            "relpos": (0.0, 0.5),
+        }
+        axes.annotate(
+            name,
+            (end["x"], np.clip(end["mean"], *limits)),
+            (1 + LEADER / PANEL, y),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=style.SMALL,
+            color=look["colour"],
+            annotation_clip=False,
+            arrowprops=leader,
+        )

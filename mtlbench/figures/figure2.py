@@ -11,32 +11,26 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mtlbench.choice import best_split
+from mtlbench.analysis.choice import best_split
+from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
+from mtlbench.analysis.inference import intervals, noise_band
+from mtlbench.analysis.paper import comparable
+from mtlbench.analysis.selection import newest
+from mtlbench.arm_names import BASELINE, arm_order, family, is_split, short
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import family, listed, short, shown_arms
+from mtlbench.figures._arms import listed, shown_arms
 from mtlbench.figures._changes import DAGGER, GAP, draw_panel
 from mtlbench.figures._panels import LINE, draw_caption, failed_text, far_off, seeds_text, wrapped
 from mtlbench.figures._schematic import architecture_rows, draw_architectures, own_units, row_tops, seeds_differ
-from mtlbench.inference import intervals, noise_band
-from mtlbench.paper import comparable
-from mtlbench.stats import (
-    BASELINE,
-    FEWEST_SEEDS,
-    arm_order,
-    is_split,
-    newest,
-    records,
-    relative_change,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
+
 BESIDE = ("one-task-longer", "ensemble", "mtl-shared", "cross-stitch")  # to the right of the spectrum, then custom arms
 PAPER_TABLES = ("Table 5", "Table 6")  # the tables that compare arms; the others are ablations
-
 # layout in inches
 COLUMN, WIDEST_COLUMN, LEFT, RIGHT = 0.53, 0.95, 0.78, 0.12
 HEADER, PANEL, PANEL_TITLE, LEGEND = 0.3, 1.75, 0.27, 0.2
@@ -138,9 +132,16 @@ class Figure2:
                 panel.tick_params(labelbottom=False)
         for text, y in (("(a)", HEADER - 0.03), ("(b)", HEADER + drawing + labels + PANEL_TITLE - 0.06)):
             canvas.text(0.08 / width, 1 - y / height, text, fontsize=style.LARGE, fontweight="bold", color=style.INK)
-        canvas.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, foot / height),
-                      ncols=-(-len(handles) // legend_rows), fontsize=style.SMALL, frameon=False, handletextpad=0.5,
-                      columnspacing=1.2)  # fmt: skip
+        canvas.legend(
+            handles=handles,
+            loc="upper center",
+            bbox_to_anchor=(0.5, foot / height),
+            ncols=-(-len(handles) // legend_rows),
+            fontsize=style.SMALL,
+            frameon=False,
+            handletextpad=0.5,
+            columnspacing=1.2,
+        )
         draw_caption(canvas, lines)
 
 
@@ -182,9 +183,7 @@ def _search_text(differing: list[str]) -> str:
     return f"(a) has the first seed's network of {', '.join(differing)}: the search found others with other seeds."
 
 
-def caption(
-    points: pd.DataFrame, means: pd.DataFrame, note: str, chosen: bool, remarks: Sequence[str]
-) -> str:
+def caption(points: pd.DataFrame, means: pd.DataFrame, note: str, chosen: bool, remarks: Sequence[str]) -> str:
     """What was compared, on what, with how many seeds, and what whiskers, band and marks mean."""
     headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in records(means)))
     listed_seeds = seeds_text(points["seed"])
@@ -236,12 +235,27 @@ def _spectrum_header(axes: Axes, arms: pd.DataFrame) -> None:
     if last < 3:
         return
     where, height = axes.get_xaxis_transform(), 1.11
-    axes.annotate("", (last + 0.4, height), (-0.4, height), xycoords=where, annotation_clip=False,
-                  arrowprops={"arrowstyle": "<->", "color": style.FAINT, "lw": 0.8})  # fmt: skip
+    axes.annotate(
+        "",
+        (last + 0.4, height),
+        (-0.4, height),
+        xycoords=where,
+        annotation_clip=False,
+        arrowprops={"arrowstyle": "<->", "color": style.FAINT, "lw": 0.8},
+    )
     backing = {"facecolor": "white", "edgecolor": "none", "pad": 2}
     for x, words in ((-0.05, "fully shared"), (last + 0.05, "fully separate")):
-        axes.text(x, height, words, ha="left" if x < 0 else "right", va="center", transform=where, bbox=backing,
-                  fontsize=style.NORMAL, color=style.INK)  # fmt: skip
+        axes.text(
+            x,
+            height,
+            words,
+            ha="left" if x < 0 else "right",
+            va="center",
+            transform=where,
+            bbox=backing,
+            fontsize=style.NORMAL,
+            color=style.INK,
+        )
 
 
 def _label_height(arms: pd.DataFrame, upright: bool) -> float:

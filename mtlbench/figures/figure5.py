@@ -11,10 +11,15 @@ from mtlbench.figures._starved import Question, draw_starved, starved_data
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
+
 QUESTION = Question(
-    figure="figure5", task="attributes", metric="AP", labelled="labelled instances", pair="det_attr",
+    figure="figure5",
+    task="attributes",
+    metric="AP",
+    labelled="labelled instances",
+    pair="det_attr",
     source="Section 6.5 (Figure 5)",
-)  # fmt: skip
+)
 
 
 class Figure5:

@@ -11,10 +11,15 @@ from mtlbench.figures._starved import Question, draw_starved, starved_data
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
+
 QUESTION = Question(
-    figure="figure6", task="semseg", metric="IoU", labelled="labelled pixels", pair="semseg_sn",
+    figure="figure6",
+    task="semseg",
+    metric="IoU",
+    labelled="labelled pixels",
+    pair="semseg_sn",
     source="Section 6.3 (Figure 6)",
-)  # fmt: skip
+)
 
 
 class Figure6:

@@ -8,11 +8,12 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlbench import metrics, regions
-from mtlbench.plugins import Batch, Metric, Sample, Score, Subset
+from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
+from mtlbench.vision import drawing, metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 UNLABELLED = 255
 LISTED = 4  # boxes of an image, the largest (ours: more text cannot be read)
@@ -94,18 +95,18 @@ class Attributes:
         words = flow([self._answer(labels[box], None if kept is None else kept[box]) for box in listed])
         height, width = sample.image.shape[:2]
         letter = width / COLUMNS  # in pixels, as all that follows
-        size = letter / regions.LETTER
+        size = letter / drawing.LETTER
         line = LINE * size
-        regions.show_image(axes, sample.image, below=(max((w.line for w in words), default=-1) + 1.5) * line)
+        drawing.show_image(axes, sample.image, below=(max((w.line for w in words), default=-1) + 1.5) * line)
         for word in words:
-            regions.write(axes, word.column * letter, height + (word.line + 1) * line, word.text, size, word.colour)
+            drawing.write(axes, word.column * letter, height + (word.line + 1) * line, word.text, size, word.colour)
         for number, box in enumerate(listed):
-            axes.plot(*regions.outline(boxes[box]), color=BOXES[number], linewidth=1.4)
+            axes.plot(*drawing.outline(boxes[box]), color=BOXES[number], linewidth=1.4)
             first = next(word.line for word in words if word.paragraph == number)
             corner = np.clip(boxes[box, :2], 0, [width - 2 * letter, height - line])
             for x, y in (corner, (0.0, height + first * line + (LINE - 0.85) * size)):
                 axes.fill([x, x + 2 * letter, x + 2 * letter, x], [y, y, y + size, y + size], color=BOXES[number])
-                regions.write(axes, x + letter / 2, y + 0.85 * size, str(number + 1), size, INK)
+                drawing.write(axes, x + letter / 2, y + 0.85 * size, str(number + 1), size, INK)
 
     def _answer(self, label: np.ndarray, probability: np.ndarray | None) -> list[tuple[str, str]]:
         """Names of attributes of one box, each with its colour: the true ones, or the likeliest."""
@@ -117,8 +118,10 @@ class Attributes:
         likeliest = np.argsort(-probability, kind="stable")[: max(AT_LEAST, len(true))]
         if not labelled:
             return [(self.categories[a], INK) for a in likeliest]
-        return [(self.categories[a], RIGHT) if label[a] else ("\N{MULTIPLICATION SIGN}" + self.categories[a], WRONG)
-                for a in likeliest]  # fmt: skip
+        return [
+            (self.categories[a], RIGHT) if label[a] else ("\N{MULTIPLICATION SIGN}" + self.categories[a], WRONG)
+            for a in likeliest
+        ]
 
     def _rows(self, batch: Batch) -> Tensor:
         """`R` bool: labelled foreground."""

@@ -10,18 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlbench import metrics, regions
-from mtlbench.plugins import Batch, Metric, Sample, Score, Subset
+from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
+from mtlbench.vision import drawing, metrics, regions
+from mtlbench.vision.drawing import SHOWN, WEAK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 FEW = 50  # regions; a deviation from fewer is off by more than some 10 % (ours)
 SMALLEST_DEVIATION = 0.01  # ours, so that targets stay finite where all regions are annotated boxes
 WITHOUT_FOREGROUND = (np.zeros(4), np.array([0.1, 0.1, 0.2, 0.2]))  # mean, deviation: Faster R-CNN's constants
 KEPT = 20  # detections of an image
-SHOWN = 6  # of them, at most (ours: more cannot be told apart)
-WEAK = 0.2  # of the best score: what is weaker is not shown (ours)
 COLUMNS = 60  # letters along the longer side of an image
 
 
@@ -128,7 +128,7 @@ class Detection:
 
         Of the detections at most 6, none weaker than a fifth of the best (ours).
         """
-        regions.show_image(axes, sample.image)
+        drawing.show_image(axes, sample.image)
         things: list[tuple[int, str, np.ndarray, str]] = []  # class, its name, box, style
         if kept is not None:
             for category, score, *box in kept[:SHOWN][kept[:SHOWN, 1] >= WEAK * kept[:1, 1]]:
@@ -138,16 +138,16 @@ class Detection:
             difficult = np.zeros(len(sample.boxes), bool) if sample.difficult is None else sample.difficult
             for category, box, hard in zip(sample.labels["detection"], sample.boxes, difficult, strict=True):
                 things.append((int(category), self.categories[int(category)], box, "--" if hard else "-"))
-        size = max(sample.image.shape[:2]) / COLUMNS / regions.LETTER
+        size = max(sample.image.shape[:2]) / COLUMNS / drawing.LETTER
         taken: list[np.ndarray] = []
         for category, name, box, style in things:
             colour = class_colour(category)
-            axes.plot(*regions.outline(box), color=colour, linestyle=style, linewidth=1.4)
+            axes.plot(*drawing.outline(box), color=colour, linestyle=style, linewidth=1.4)
             place = label_place(name, box, sample.image.shape, size, taken)
             if place is not None:
                 taken.append(place)
-                axes.fill(*regions.outline(place), color=colour, alpha=0.85, linewidth=0, zorder=3)
-                regions.write(axes, place[0] + 0.2 * size, place[3] - 0.3 * size, name, size, "black")
+                axes.fill(*drawing.outline(place), color=colour, alpha=0.85, linewidth=0, zorder=3)
+                drawing.write(axes, place[0] + 0.2 * size, place[3] - 0.3 * size, name, size, "black")
 
     def _normalisation(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Mean and deviation `C 4` of the offsets; they stay on the device where they were asked for last."""
@@ -194,7 +194,7 @@ def label_place(
 
     None where other names (`taken`) leave no room: the colour has to do. `size` of the letters in pixels.
     """
-    width, height = (regions.LETTER * len(name) + 0.4) * size, 1.2 * size
+    width, height = (drawing.LETTER * len(name) + 0.4) * size, 1.2 * size
     x = float(np.clip(box[0], 0, max(shape[1] - width, 0)))
     inside = np.arange(box[1], box[3] - height, height / 4)
     for y in (*inside, box[1] - height, box[3]):

@@ -13,13 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlbench import metrics
+from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
 from mtlbench.errors import UserError
-from mtlbench.plugins import Batch, Metric, Sample, Score, Subset, unknown
+from mtlbench.plugins import unknown
 from mtlbench.tasks._codebook import Codebook, spherical_kmeans, spherical_median, unit
+from mtlbench.vision import metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
 
 CODES = 20  # Wang et al. 2015
 FIT_IMAGES = 200  # ours

@@ -10,21 +10,17 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from mtlbench import metrics
-from mtlbench.plugins import Batch, Metric, Sample, Score, Subset
+from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
+from mtlbench.vision import metrics
+from mtlbench.vision.drawing import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+
 IGNORED = 255
 KEPT_SIDE = 320  # pixels, at most, of what is kept to be drawn
 NAMED_AREA = 0.015  # share of the picture from which an area is given its name
-# Ours: each the furthest in CIELAB from black and all before it, of chroma up to 72 and lightness 30 to 94
-PALETTE = (
-    "aabbdd bbaa00 cc1144 00ffbb 772299 005500 ffaa88 0088ff ff88cc 664400 99bb88 773355 006666 bbff77 "
-    "00eeff 335588 cc6611 11aa44 cc88ff bb0077 887766 ffee99 aa5544 eeddcc 11bb99 00bbff 668800 9977bb "
-    "dd99aa 991100 2244aa ffbb55 ff7788 998844 44aabb aaffbb eebbff aaeedd 557744 88aaff"
-).split()
 
 
 class Semseg:
@@ -95,9 +91,13 @@ class Semseg:
         rows, columns = classes.shape
         for name, row, column in self._named_areas(classes):
             axes.annotate(
-                name, ((column + 0.5) * width / columns, (row + 0.5) * height / rows), ha="center", va="center",
-                fontsize=7, bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.7, "linewidth": 0},
-            )  # fmt: skip
+                name,
+                ((column + 0.5) * width / columns, (row + 0.5) * height / rows),
+                ha="center",
+                va="center",
+                fontsize=7,
+                bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.7, "linewidth": 0},
+            )
 
     def _named_areas(self, classes: np.ndarray) -> list[tuple[str, int, int]]:
         """Name, row and column of the innermost pixel of each large connected area."""

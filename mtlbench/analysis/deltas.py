@@ -1,0 +1,94 @@
+"""The single numbers ("deltas") that the field gives an arm for all its tasks, each by its full name.
+
+All are means of `stats.relative_change` in %, against one-task with the same seed, up is better; they differ in what is
+averaged, and disagree where tasks have several metrics. Headlines and metrics with a unit (%, degrees) enter; a bare
+count, such as how many classes had ground truth, does not.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mtlbench.analysis.frame import records, relative_change, whole_task
+from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.paper import published
+from mtlbench.arm_names import BASELINE, arm_order
+
+HEADLINES = "mean over tasks of headline changes"
+BY_TASK = "mean over tasks of the mean over the task's metrics"
+FLAT = "mean over all metrics of all tasks"
+DELTAS = {  # name -> who uses it
+    HEADLINES: "Maninis et al. 2019, Vandenhende et al. 2021",
+    BY_TASK: "Sun et al. 2020 (AdaShare)",
+    FLAT: "Navon et al. 2022 (Nash-MTL)",
+}
+
+
+def deltas(
+    frame: pd.DataFrame, confidence: float = 0.95, baseline: str = BASELINE, subset: str = "test"
+) -> pd.DataFrame:
+    """The deltas of every arm with intervals, in %, up is better.
+
+    Columns delta (full name), arm, mean, n (seeds), low, high (`inference.intervals`' shown ones, on the deltas of the
+    seeds), flagged, metrics (those that enter, in words).
+    """
+    single = deltas_of_seeds(frame, baseline, subset)
+    found = intervals(single.rename(columns={"delta": "metric"}).assign(task=""), confidence)
+    found = found.drop(columns=["low", "high"])
+    found = found.rename(columns={"metric": "delta", "shown_low": "low", "shown_high": "high"})
+    found = found[["delta", "arm", "mean", "n", "low", "high", "flagged"]]
+    return found.assign(metrics=found["delta"].map(_in_words(frame, subset)))
+
+
+def deltas_of_seeds(frame: pd.DataFrame, baseline: str = BASELINE, subset: str = "test") -> pd.DataFrame:
+    """The deltas of every arm and seed that has all the metrics. Columns delta, arm, seed, change (%)."""
+    counting = _counting(frame, subset)
+    changes = [relative_change(frame, baseline, subset, metric) for metric in dict.fromkeys(counting["metric"])]
+    if not changes:
+        return pd.DataFrame(columns=["delta", "arm", "seed", "change"])
+    table = pd.concat(changes).pivot(index=["arm", "seed"], columns=["task", "metric"], values="change")
+    table = table.reindex(columns=pd.MultiIndex.from_frame(counting[["task", "metric"]]))  # NaN where one-task has none
+    table = table.loc[arm_order(table.index.unique("arm"))]
+    tasks = table.columns.get_level_values("task")
+    means = {
+        HEADLINES: table.loc[:, counting["headline"].to_numpy(bool)].mean(axis=1, skipna=False),
+        BY_TASK: table.T.groupby(tasks).mean().T.mean(axis=1, skipna=False).where(table.notna().all(axis=1)),
+        FLAT: table.mean(axis=1, skipna=False),
+    }
+    found = pd.concat(means, names=["delta"]).dropna().rename("change")
+    return found.reset_index()[["delta", "arm", "seed", "change"]]
+
+
+def _counting(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
+    """The headlines and the metrics with a unit: task, metric, headline, higher_is_better."""
+    rows = whole_task(frame, subset)
+    counts = (rows["unit"] != "") | rows["headline"].astype(bool)
+    return rows.loc[counts, ["task", "metric", "headline", "higher_is_better"]].drop_duplicates()
+
+
+def _in_words(frame: pd.DataFrame, subset: str) -> dict[str, str]:
+    """{delta: `normals: mean (lower is better), within_30; semseg: mIoU`}."""
+    counting = _counting(frame, subset)
+    texts = {}
+    for delta in DELTAS:
+        rows = counting[counting["headline"].astype(bool)] if delta == HEADLINES else counting
+        tasks: dict[str, list[str]] = {}
+        for row in records(rows):
+            sign = "" if row["higher_is_better"] else " (lower is better)"
+            tasks.setdefault(row["task"], []).append(row["metric"] + sign)
+        texts[delta] = "; ".join(f"{task}: {', '.join(names)}" for task, names in tasks.items())
+    return texts
+
+
+def published_deltas() -> pd.DataFrame:
+    """The deltas of the paper's Tables 5 and 6, the ones with one-task; one run each.
+
+    Columns source, pair, delta, arm, change (%, up is better), metrics.
+    """
+    found = []
+    for _, rows in published().groupby("source", sort=False):
+        if BASELINE in set(rows["arm"]):
+            table = deltas_of_seeds(rows).drop(columns="seed")
+            words = table["delta"].map(_in_words(rows, "test"))
+            found.append(table.assign(source=rows["source"].iloc[0], pair=rows["pair"].iloc[0], metrics=words))
+    return pd.concat(found, ignore_index=True)[["source", "pair", "delta", "arm", "change", "metrics"]]

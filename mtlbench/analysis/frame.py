@@ -1,0 +1,50 @@
+"""The results frame: which rows compare, changes paired by seed, the published numbers.
+
+What the changes show (intervals, the Split that val chooses) is in `inference`. Every function takes frames and returns
+frames; only `published` reads a file. The frame is long: one row a number, with the columns that
+`mtlbench.load_results` documents.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtlbench.arm_names import BASELINE, HIDDEN_ARMS
+
+IDENTITY = ["pair", "dataset", "backbone", "recipe"]  # what a comparison never mixes
+FEWEST_SEEDS = 3  # below this an interval would be a guess
+
+
+def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows as dictionaries."""
+    return [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
+
+
+def whole_task(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
+    """The visible arms' numbers of whole tasks (no single categories, no costs) on a subset."""
+    keep = (frame["subset"] == subset) & (frame["category"].fillna("") == "") & ~frame["arm"].isin(HIDDEN_ARMS)
+    return frame[keep]
+
+
+def relative_change(
+    frame: pd.DataFrame, baseline: str = BASELINE, subset: str = "test", metric: str | None = None
+) -> pd.DataFrame:
+    """Change of a metric (None = each task's headline) against the baseline with the same seed, in %, up is better.
+
+    change = 100 * sign * (value - base) / |base|, sign = -1 where lower is better; NaN where base is 0. One row per
+    arm, seed, task and metric; the baseline's own rows are in it, identically 0. Seeds that the baseline lacks go.
+    Column `key` is the trial's: second names of a network have it too. Definition of the paper's Figure 2(b),
+    "performance relative to the task-specific network".
+    """
+    rows = whole_task(frame, subset)
+    rows = rows[rows["headline"].astype(bool)] if metric is None else rows[rows["metric"] == metric]
+    cell = ["seed", "task", "metric"]
+    columns = ["arm", *cell, "unit", "higher_is_better", "value", "key"]
+    base = rows.loc[rows["arm"] == baseline, [*cell, "value"]].rename(columns={"value": "base"})
+    joined = rows[columns].merge(base, on=cell, validate="many_to_one")
+    sign = np.where(joined["higher_is_better"].astype(bool), 1.0, -1.0)
+    size = joined["base"].abs().where(joined["base"] != 0)
+    return joined.assign(change=100 * sign * (joined["value"] - joined["base"]) / size)

@@ -1,0 +1,85 @@
+"""When the paper's numbers compare with ours, and where they contradict each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mtlbench.analysis.frame import IDENTITY, records
+from mtlbench.arm_names import BASELINE
+from mtlbench.errors import UserError
+
+
+def published() -> pd.DataFrame:
+    """The paper's numbers (`paper.csv`) in the frame's columns plus `source`; one run each, the seed is empty."""
+    package = Path(__file__).parents[1]
+    places = (package / "results" / "paper.csv", package.parent / "results" / "paper.csv")  # installed; checkout
+    for place in places:
+        if place.is_file():
+            return pd.read_csv(place, keep_default_na=False, na_values={"seed": [""]}, dtype={"key": str})
+    raise UserError(f"paper.csv is missing: looked at {places[0]} and {places[1]}; reinstall mtlbench")
+
+
+# What else must agree for the paper's numbers to compare: Sections 5 and 6, Long et al. 2015, Girshick 2015.
+CATEGORIES = {"semseg": 40, "detection": 20, "attributes": 64}
+SIDES = {"semseg_sn": (0, 0), "det_attr": (600, 1000)}  # shortest and longest in pixels, 0: as they are
+ONE_RUN = {"Table 2": "cross-stitch-rate-1000", "Table 3": "cross-stitch-from-one-task", "Table 5": "cross-stitch"}
+
+
+def comparable(frame: pd.DataFrame, results: Any) -> tuple[pd.DataFrame, str]:
+    """The paper's numbers for the frame's pair, or none and a sentence that says why they do not compare.
+
+    They do on the same data set, backbone and recipe, and with the same categories, image sides, precision and start
+    of the networks. `frame` is of one setting (`stats.newest`), `results` a `store.Results`, of which counts_of,
+    provenance_of and states are asked. Whoever shows published numbers beside ours asks here.
+    """
+    ours = records(frame.head(1))[0]
+    theirs = published()
+    theirs = theirs[theirs["pair"] == ours["pair"]]
+    if theirs.empty:
+        return theirs, f"The paper has no numbers for {ours['pair']}."
+    asked = records(theirs.head(1))[0]
+    reasons = [f"{name} {ours[name]}, not {asked[name]}" for name in IDENTITY if ours[name] != asked[name]]
+    for task, counts in results.counts_of(frame).items():
+        if len(counts) != CATEGORIES.get(task, len(counts)):
+            reasons.append(f"{len(counts)} categories of {task}, not {CATEGORIES[task]}")
+    trials = [trial for trial in results.provenance_of(frame) if trial["arm"] == BASELINE]
+    sides = {(trial["recipe"].get("short_side", 0), trial["recipe"].get("long_side", 0)) for trial in trials}
+    reasons += [f"{_sides(*own)}, not {_sides(*SIDES[ours['pair']])}" for own in sorted(sides - {SIDES[ours["pair"]]})]
+    precisions = {str(trial["recipe"].get("precision", "fp32")) for trial in trials}
+    reasons += [f"precision {own}, not fp32" for own in sorted(precisions - {"fp32"})]
+    if _from_scratch({trial["key"] for trial in trials}, results):
+        reasons.append("networks that start from scratch, not from ImageNet")
+    if reasons:
+        return theirs.iloc[:0], f"Published values are not shown, they do not compare: {'; '.join(reasons)}."
+    return theirs, ""
+
+
+def _from_scratch(keys: set[str], results: Any) -> bool:
+    """Whether one of the trials had no pretrained weights; labels of backbones do not say it (`spec.Plugin`)."""
+    trials = [state.trial for state in results.states if state.folder.name in keys and state.trial]
+    return any("weights" not in trial.backbone.options for trial in trials)
+
+
+def _sides(short: int, long: int) -> str:
+    return f"images with sides of {short} to {long} pixels" if short or long else "images in full size"
+
+
+def contradiction(number: str) -> str:
+    """Where the paper's tables give one run two values, a sentence for the tables concerned, else "".
+
+    Tables 2 (scale 1000), 3 (one-task) and 5 (cross-stitch) show what should be one run (Sections 5.2, 5.3, 6.2).
+    """
+    if f"Table {number}" not in ONE_RUN:
+        return ""
+    theirs = published()
+    theirs = theirs[theirs["arm"] == theirs["source"].map(ONE_RUN)]
+    cells = theirs.pivot_table(index=["task", "metric"], columns="source", values="value", sort=False)
+    differs = cells[cells.nunique(axis=1) > 1]
+    said = [
+        "{} {}: {}".format(*cell, ", ".join(f"{name} {value}" for name, value in row.items()))
+        for cell, row in zip(differs.index, records(differs), strict=True)
+    ]
+    return f"What should be one run differs between the paper's tables ({'; '.join(said)})." if said else ""

@@ -1,0 +1,128 @@
+"""Which trials of a results folder are compared: the newest setting, one name each, and what failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from mtlbench.analysis.frame import IDENTITY, records, relative_change
+from mtlbench.arm_names import arm_order
+from mtlbench.errors import UserError
+from mtlbench.plugins import unknown
+
+
+def one_name_each(frame: pd.DataFrame) -> dict[str, str]:
+    """{arm: the name it is judged by}: arms that share trials are one network under several names and count once, by
+    the name with the most trials, the first in table order."""
+    trials = frame.groupby("arm")["key"].agg(set)
+    names: dict[str, str] = {}
+    for arm in sorted(arm_order(trials.index), key=lambda arm: -len(trials[arm])):
+        names[arm] = next((other for other in names.values() if trials[other] & trials[arm]), arm)
+    return names
+
+
+def newest(
+    frame: pd.DataFrame,
+    pair: str | None = None,
+    dataset: str | None = None,
+    recipe: str | None = None,
+    backbone: str | None = None,
+) -> tuple[pd.DataFrame, str]:
+    """The rows of one pair, dataset, backbone and recipe, and a sentence that says which and what was left out.
+
+    What is not given is taken from the row that finished last; so is the setting (versions and options of data,
+    backbone and recipe). Where an arm, seed and task were trained more than once in it (under an older version of the
+    scheme, say), only the trial that finished last stays. Raises UserError if nothing is left.
+    """
+    if frame.empty:
+        raise UserError("there are no results yet; type: mtlbench run --pair det_attr")
+    asked = {"pair": pair, "dataset": dataset, "backbone": backbone, "recipe": recipe}
+    candidates = frame
+    for column, name in asked.items():
+        if name is not None:
+            valid = sorted(candidates[column].unique())
+            if name not in valid:
+                raise unknown(f"{column} with results", name, valid)
+            candidates = candidates[candidates[column] == name]
+    last = records(candidates[candidates["finished"] == candidates["finished"].max()].head(1))[0]
+    chosen = candidates[(candidates[IDENTITY] == [last[column] for column in IDENTITY]).all(axis=1)]
+    note = _sentence(last) + (" (the newest results)" if None in asked.values() else "")
+    others = candidates.drop(chosen.index)[IDENTITY].drop_duplicates()
+    if len(others):
+        note += "; left out: " + " / ".join(_sentence(other) for other in records(others))
+    current = _last_trials(chosen[chosen["setting"] == last["setting"]])
+    stale = chosen["key"].nunique() - current["key"].nunique()
+    if stale:
+        note += f"; left out: {stale} older trial{'s' if stale > 1 else ''} of other versions or options"
+    current, rates = at_best_rates(current)
+    return current.reset_index(drop=True), note + rates + "."
+
+
+def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The failures that belong to the frame's pair, dataset, backbone, recipe and setting, as far as they tell.
+
+    Those after which the same arm and seed finished (of the same task, for one with one task) are no longer true.
+    """
+    own = records(frame.head(1)[[*IDENTITY, "setting"]])[0]
+    done = frame.groupby(["arm", "seed", "task"])["finished"].max()
+    later = {cell: str(finished) for cell, finished in done.items()}
+
+    def mended(failure: Mapping[str, Any]) -> bool:
+        tasks = [failure["task"]] if failure["task"] else frame["task"].unique()
+        times = [later.get((failure["arm"], failure["seed"], task), "") for task in tasks]
+        return max(times) > failure.get("failed", "")
+
+    same = [one for one in failures if all(one.get(name, value) == value for name, value in own.items())]
+    return [failure for failure in same if not mended(failure)]
+
+
+def reason_of(failure: Mapping[str, Any]) -> str:
+    """Why a trial failed, without the alphas of one that diverged (`mtlbench status --failed` and the report's list of
+    failures have them)."""
+    return str(failure["reason"]).partition("; alphas {")[0]
+
+
+def _sentence(identity: Mapping[str, Any]) -> str:
+    return f"{identity['pair']} on {identity['dataset']}, backbone {identity['backbone']}, recipe {identity['recipe']}"
+
+
+def _last_trials(frame: pd.DataFrame) -> pd.DataFrame:
+    """Per arm, seed and task the numbers of the trial that finished last; a trial with none left loses its costs."""
+    measured = frame[frame["subset"] != "cost"].sort_values("finished", kind="stable")
+    last = measured.groupby(["arm", "seed", "task"], dropna=False, sort=False)["key"].transform("last")
+    outdated = measured[measured["key"] != last]
+    trials = pd.MultiIndex.from_frame(measured.loc[measured["key"] == last, ["arm", "key"]])
+    dead = pd.MultiIndex.from_frame(measured[["arm", "key"]]).difference(trials)
+    costs = frame[frame["subset"] == "cost"]
+    dead_costs = costs[pd.MultiIndex.from_frame(costs[["arm", "key"]]).isin(dead)]
+    return frame.drop(outdated.index.union(dead_costs.index))
+
+
+def at_best_rates(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Arms that were trained at several learning rates (`ARM`, `ARM@3`, ...) at the one that is best on val, under the
+    arm's own name; and a clause that says which.
+
+    Best is the highest mean change of the headline against one-task at the recipe's rate, over the seeds that all rates
+    have: over the tasks of a joint network, of each task where it has a network of its own. Without numbers of val the
+    recipe's rate stays. Ours: one fixed rate favours some arms.
+    """
+    if not frame["arm"].str.contains("@").any():
+        return frame, ""
+    joint = frame[frame["subset"] != "cost"].groupby("key")["task"].nunique().gt(1)
+    families = frame["arm"].str.split("@").str[0].astype(frame["arm"].dtype).rename("family")
+    cell = frame["task"].where(~frame["key"].map(joint).fillna(False).astype(bool), "").rename("cell")
+    changes = relative_change(frame, subset="val")
+    changes = changes.assign(family=changes["arm"].str.split("@").str[0])
+    keep, chosen = pd.Series(False, index=frame.index), []
+    for where, rows in frame.groupby([families, cell], sort=False):
+        family, task = map(str, where)
+        own = changes[(changes["family"] == family) & changes["task"].isin([task] if task else changes["task"])]
+        table = own.pivot(index=["seed", "task"], columns="arm", values="change").dropna()
+        best = str(table.mean().idxmax()) if len(table) and table.shape[1] == rows["arm"].nunique() else family
+        keep[rows.index[rows["arm"] == best]] = True
+        if best != family:
+            chosen.append(f"{family}{f' ({task})' if task else ''} at {best.partition('@')[2]} x the rate")
+    said = ", ".join(chosen) if chosen else "the recipe's own for every arm"
+    return frame[keep].assign(arm=families[keep]), f"; learning rates chosen on val: {said}"

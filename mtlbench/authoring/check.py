@@ -1,0 +1,201 @@
+"""`mtlbench check`: whether a plug-in keeps its contract, said in plain words."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.text import Text
+
+from mtlbench.errors import UserError
+from mtlbench.plugins import BrokenFile, called, class_of, file_of, find, is_file, names, unknown
+from mtlbench.spec import Options, canonical
+from mtlbench.system.console import wide_console
+from mtlbench.text import printable
+
+# What tells the kinds apart: a class that has any of these, without its base class.
+MARKS = {
+    "scheme": ("groups", "unit"),
+    "backbone": ("build", "stages", "forms", "adapted"),
+    "task": ("head", "loss", "predict", "meter"),
+    "dataset": ("subset", "categories", "fingerprint", "prepare"),
+}
+CALLED = {"dataset": "data set"}
+LONGEST = 300  # characters of another library's message
+
+
+class Finding(NamedTuple):
+    """What holds, or what is wrong, where, and what to do."""
+
+    ok: bool
+    text: str
+
+
+def check(spec: str, kind: str, data_root: Path | None) -> int:
+    """Print the findings on `FILE.py`, `FILE.py:Class(rank=4)` or a built-in name; 1 where something is wrong, else 0.
+
+    `kind` is one of MARKS, or empty: then what the class has tells it. Raises UserError for what is not there.
+    """
+    console, start = wide_console(), time.monotonic()
+    place, options = arguments(spec)
+    found: list[bool] = []
+
+    def say(finding: Finding) -> None:
+        found.append(finding.ok)
+        word, style = ("ok", "green") if finding.ok else ("wrong", "bold red")
+        console.print(Text.assemble((f"{word:5}", style), "  ", printable(finding.text)), soft_wrap=True)
+
+    try:
+        cls = find(kind or built_in_kind(place), place)
+    except BrokenFile as error:
+        cause = error.__cause__ or error
+        say(Finding(False, f"the file cannot be imported: {_reason(cause, file_of(place))}"))
+        return 1
+    except SystemExit:
+        say(
+            Finding(
+                False,
+                f"{file_of(place).name} ends the program when it is imported; put what it runs below "
+                'if __name__ == "__main__":',
+            )
+        )
+        return 1
+    kind = kind or kind_of(cls, place)
+    if kind == "dataset":
+        options = {"root": data_root, **options}
+    elif data_root is not None:
+        raise UserError(f"--data-root is for data sets; {cls.__name__} is a {CALLED.get(kind, kind)}")
+    for finding in importlib.import_module(f"mtlbench.authoring.check_{kind}").findings(cls, options):
+        say(finding)
+    what, seconds = CALLED.get(kind, kind), time.monotonic() - start
+    wrong = found.count(False)
+    verdict = f"{wrong} of {len(found)} checks found something wrong" if wrong else f"all {len(found)} checks hold"
+    console.print(Text(f"{cls.__name__}, a {what}: {verdict} ({seconds:.0f} s)"), soft_wrap=True)
+    return 1 if wrong else 0
+
+
+def arguments(spec: str) -> tuple[str, Options]:
+    """`my.py:C(rank=4)` -> ("my.py:C", {"rank": 4}). Raises UserError."""
+    try:
+        return called(spec)
+    except UserError:
+        raise UserError(f"{spec!r}: write FILE.py:Class(name=value, ...) with plain values") from None
+
+
+def built_in_kind(place: str) -> str:
+    """The kind that a built-in name is of; any for a file, whose class tells. Raises UserError."""
+    if is_file(place):
+        return "scheme"
+    for kind in MARKS:
+        if place in names(kind):
+            return kind
+    raise unknown("built-in plug-in (a file ends in .py)", place, [name for kind in MARKS for name in names(kind)])
+
+
+def kind_of(cls: type, place: str) -> str:
+    """The kind whose marks a class has most of. Raises UserError where that is none or several."""
+    share = {kind: sum(hasattr(cls, mark) for mark in marks) / len(marks) for kind, marks in MARKS.items()}
+    likely = [kind for kind, part in share.items() if part == max(share.values())]
+    if len(likely) > 1:
+        needs = "; ".join(f"{CALLED.get(kind, kind)}: {' and '.join(marks[:2])}" for kind, marks in MARKS.items())
+        name = cls.__name__ if ":" in place else class_of(place)
+        raise UserError(
+            f"cannot tell what {name} in {place} is to be; say --kind scheme (or another). What each kind has: {needs}"
+        )
+    return likely[0]
+
+
+def place(function: Any) -> str:
+    """`my.py:12: ` of a function in a file, empty for what has none."""
+    code = getattr(function, "__code__", None)
+    return f"{Path(code.co_filename).name}:{code.co_firstlineno}: " if code else ""
+
+
+def reason(error: BaseException, cls: Any) -> str:
+    """`my.py:12 (in forward): KeyError: 'a'`: the innermost frame in the folder of the class's file, in one line."""
+    module = sys.modules.get(cls.__module__)
+    return _reason(error, Path(getattr(module, "__file__", None) or ""))
+
+
+def _reason(error: BaseException, file: Path) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    text = f"{type(error).__name__}: {message[:LONGEST]}" if message else type(error).__name__
+    frames = [(Path(frame.filename), frame.lineno, frame.name) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((Path(error.filename), error.lineno, "<module>"))
+    own = [frame for frame in frames if frame[0].resolve().parent == file.resolve().parent]
+    if not own:
+        return text
+    path, line, name = own[-1]
+    return f"{path.name}:{line}{'' if name.startswith('<') else f' (in {name})'}: {text}"
+
+
+def declared(
+    cls: Any, options: Options, methods: Sequence[str], given: Sequence[str] = ()
+) -> tuple[list[Finding], Options | None]:
+    """Findings on the version, the methods and the options of a class, and its options as a trial would keep them (None
+    where nothing can be made of them). `given`: parameters of the constructor that no user gives."""
+    name, found = cls.__name__, list[Finding]()
+    missing = [method for method in methods if not callable(getattr(cls, method, None))]
+    found.append(
+        Finding(
+            not missing, f"{name} has no {' and no '.join(missing)}" if missing else f"It has {' and '.join(methods)}"
+        )
+    )
+    version = getattr(cls, "version", None)
+    if type(version) is int:
+        found.append(Finding(True, f"Its version is {version}"))
+    else:
+        found.append(
+            Finding(
+                False,
+                f"version is {version!r}; write `version = 1` in the class, and raise it when you "
+                "change what it computes",
+            )
+        )
+    text = _options_fault(cls, options, given)
+    found.append(Finding(not text, text or "Its options have defaults, as plain values"))
+    if missing or text:
+        return found, None
+    known = {p.name: p.default for p in _parameters(cls) if p.default is not p.empty and p.name not in given}
+    return found, json.loads(canonical(known | options))
+
+
+def _parameters(cls: Any) -> list[inspect.Parameter]:
+    return list(inspect.signature(cls).parameters.values())
+
+
+def _options_fault(cls: Any, options: Options, given: Sequence[str]) -> str:
+    name, parameters = cls.__name__, _parameters(cls)
+    where = place(cls.__init__)
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            return f"{where}the constructor takes *{parameter.name}; name each option, with a default"
+    for option in options:
+        if option not in (names := [p.name for p in parameters]):
+            return str(unknown(f"option of {name}", option, names))
+    for parameter in parameters:
+        option = parameter.name
+        if parameter.default is parameter.empty and option not in (*given, *options):
+            return (
+                f"{where}option {option} has no default: give it one, or say what to check it with, such as "
+                f"'{name}({option}=1)'"
+            )
+        try:
+            canonical(options.get(option, None if parameter.default is parameter.empty else parameter.default))
+        except (TypeError, ValueError):
+            if option not in given:
+                return (
+                    f"{where}option {option} is {parameter.default!r} by default; results are told apart by "
+                    "options, so write numbers, texts, truth values or lists of them"
+                )
+    return ""

@@ -1,0 +1,158 @@
+"""`mtlbench clean`: removes what finished and dead runs left behind, never a result or the reason of a failure."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from mtlbench.errors import UserError
+from mtlbench.store.board import locked, run_of
+from mtlbench.store.folders import MADE, PLANNED, groups
+from mtlbench.store.states import State, states_in
+from mtlbench.store.store import Store
+from mtlbench.system.console import wide_console
+from mtlbench.system.scratch import owner_of
+from mtlbench.text import bytes_text, printable
+
+FINISHED_RESUME, RESUME = "resume files of finished trials", "resume files of unfinished trials"
+INTERRUPTED, ONLY_PLANNED = "interrupted attempts", "trials that were only planned"
+OUTDATED, TEMPORARY_FILES, SCRATCH = "trials of an older format", "temporary files", "scratch folders of dead runs"
+KINDS = (FINISHED_RESUME, RESUME, INTERRUPTED, ONLY_PLANNED, OUTDATED, TEMPORARY_FILES, SCRATCH)
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as tempfile.mkstemp names them
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file or folder that may go."""
+
+    kind: str
+    path: Path
+    size: int  # bytes
+
+
+def clean(results: Path, yes: bool) -> None:
+    """List what may go and remove it once that is confirmed. Raises UserError."""
+    console = wide_console()
+    store = Store(results)
+    for group in groups(store.root):
+        if run := run_of(group):
+            console.print(Text(printable(f"left alone: {group}, where a run is working ({run})")), soft_wrap=True)
+    items = removable(store.root) + scratch()
+    if not items:
+        console.print(Text(f"nothing to clean in {store.root}"), soft_wrap=True)
+        return
+    console.print(_listing(items))
+    lost = sum(item.kind == RESUME for item in items)
+    if lost:
+        console.print(f"this costs the progress of {lost} unfinished trial{'s' * (lost > 1)}", highlight=False)
+    if not yes and not click.confirm("Remove all this?", default=False):
+        console.print("nothing was removed")
+        return
+    gone = remove(store.root, items)
+    console.print(f"removed {len(gone)} of {len(items)}, {bytes_text(sum(i.size for i in gone))}", highlight=False)
+
+
+def removable(root: Path) -> list[Item]:
+    """What may go from a results folder, without what a living run holds."""
+    return [item for group in groups(root) if not run_of(group) for item in _of_group(group)]
+
+
+def _of_group(group: Path) -> list[Item]:
+    """What may go from <root>/<pair>/<dataset>, where no run is working."""
+    with os.scandir(group) as entries:  # what runs that were killed left beside the trials' folders
+        beside = [
+            Item(TEMPORARY_FILES, group / entry.name, entry.stat(follow_symlinks=False).st_size)
+            for entry in sorted(entries, key=lambda entry: entry.name)
+            if entry.name == ".running.json" or TEMPORARY.fullmatch(entry.name)
+            if entry.is_file(follow_symlinks=False)
+        ]
+    return [item for state in states_in(group, None) for item in _of_trial(state)] + beside
+
+
+def _of_trial(state: State) -> list[Item]:
+    sizes = dict(state.sizes)
+    items = []
+    if "resume.pt" in sizes and state.state != "outdated":
+        kind = FINISHED_RESUME if state.state == "done" else RESUME
+        items.append(Item(kind, state.folder / "resume.pt", sizes.pop("resume.pt")))
+    whole = {"interrupted": INTERRUPTED, "waiting": ONLY_PLANNED, "blocked": ONLY_PLANNED, "outdated": OUTDATED}.get(
+        state.state
+    )
+    # A folder with files of someone else stays, and so does a result that cannot be read: it may be the disk's fault.
+    foreign = any(name not in (*PLANNED, *MADE) and not TEMPORARY.fullmatch(name) for name in sizes)
+    unread = "result.json" in sizes and state.state == "interrupted"
+    if whole and not foreign and not unread:
+        return [*items, Item(whole, state.folder, sum(sizes.values()))]
+    return items + [
+        Item(TEMPORARY_FILES, state.folder / name, size) for name, size in sizes.items() if TEMPORARY.fullmatch(name)
+    ]
+
+
+def scratch() -> list[Item]:
+    """This user's scratch folders of runs whose process is dead."""
+    items = []
+    for path in sorted(Path(tempfile.gettempdir()).iterdir()):
+        process = owner_of(path.name)
+        if process is None or path.is_symlink() or not path.is_dir() or _alive(process):
+            continue
+        if path.stat().st_uid == os.getuid():
+            size = sum(Path(where, name).lstat().st_size for where, _, names in os.walk(path) for name in names)
+            items.append(Item(SCRATCH, path, size))
+    return items
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def remove(root: Path, items: list[Item]) -> list[Item]:
+    """Remove what still may go: since it was listed, a run may have begun. Raises UserError."""
+    gone = []
+    for group in groups(root):
+        own = [item for item in items if group in item.path.parents]
+        if own and not run_of(group):
+            with locked(group):
+                still = {(item.kind, item.path) for item in _of_group(group)}
+                gone += [item for item in own if (item.kind, item.path) in still and _remove(item.path)]
+    return gone + [item for item in items if item.kind == SCRATCH and _remove(item.path)]
+
+
+def _remove(path: Path) -> bool:
+    """Links are removed, never followed."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UserError(f"cannot remove {path}: {error.strerror}") from error
+    return True
+
+
+def _listing(items: list[Item]) -> Table:
+    """Counts and sizes by kind."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("what may go")
+    table.add_column("count", justify="right")
+    table.add_column("space", justify="right")
+    for kind in KINDS:
+        own = [item for item in items if item.kind == kind]
+        if own:
+            table.add_row(kind, str(len(own)), bytes_text(sum(item.size for item in own)))
+    return table

@@ -1,0 +1,182 @@
+"""`mtlbench list`: what can be named on the command line, found by looking into folders; no plug-in is imported."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from mtlbench.plan import spaces
+from mtlbench.plugins import names, unknown
+from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace
+from mtlbench.system.console import wide_console
+from mtlbench.text import printable
+
+PLUGINS = {"datasets": "dataset", "tasks": "task", "backbones": "backbone", "schemes": "scheme", "figures": "figure"}
+KINDS = ("recipes", "spaces", "arms", *PLUGINS)
+SOURCES = ("text", "cited", "ours")
+ABOUT_ITSELF = ("name", "sources")  # fields of a recipe that are no part of an experiment
+OF_FORM = {"regions": "roi", "fill_background": "roi"}  # fields that mean nothing in another form
+NOTHING = "-"
+
+
+def print_listing(kind: str, pair: str = "") -> None:
+    """Print what `listing` finds. Raises UserError."""
+    console = wide_console()
+    for place, table in enumerate(listing(kind, pair)):
+        if place:
+            console.print()
+        console.print(table)
+
+
+def listing(kind: str, pair: str = "") -> list[Table]:
+    """Tables of all that a kind (one of KINDS) has; `pair`, a built-in space or a file with a SPACE, narrows recipes,
+    spaces and arms to it. Raises UserError."""
+    if kind not in KINDS:
+        raise unknown("list", kind, KINDS)
+    if kind in PLUGINS:
+        return [_plugins(kind)]
+    found = {name: spaces.load(name) for name in ([pair] if pair else spaces.names())}
+    if kind == "spaces":
+        return [_spaces(found)]
+    if kind == "recipes":  # the spaces of one pair share them
+        return [
+            table
+            for space in {space.pair.name: space for space in found.values()}.values()
+            for table in _recipes(space)
+        ]
+    return [table for name, space in found.items() for table in _arms(name, space)]
+
+
+def _plugins(kind: str) -> Table:
+    """One row a plug-in: its name and the first sentence of its file."""
+    table = _table("", (kind, ""))
+    folder = Path(__file__).parents[1] / f"{PLUGINS[kind]}s"
+    for name in names(PLUGINS[kind]):
+        _add(table, name, first_sentence(folder / f"{name}.py"))
+    return table
+
+
+def first_sentence(path: Path) -> str:
+    """The first sentence of a Python file's docstring; nothing is imported."""
+    try:
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+    except (OSError, ValueError, SyntaxError):
+        return "(cannot be read)"
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return re.split(r"(?<=[.!?])\s+(?=[A-Z])", paragraph)[0]
+
+
+def _spaces(found: dict[str, SearchSpace]) -> Table:
+    table = _table("", ("space", "tasks", "data sets (default recipe)", "arms", ""), numbers=("arms",))
+    for name, space in found.items():
+        path = Path(name).expanduser() if name.endswith(".py") else spaces.carried("search_spaces") / f"{name}.py"
+        data = ", ".join(f"{dataset} ({recipe})" for dataset, recipe in space.datasets.items())
+        _add(table, name, " + ".join(space.pair.tasks), data, str(len(space.arms)), first_sentence(path))
+    return table
+
+
+def _arms(name: str, space: SearchSpace) -> list[Table]:
+    table = _table(f"{name}: arms", ("arm", "scheme", "networks", "starts from", "short list"))
+    for arm in space.arms:
+        networks = "one for all tasks" if arm.joint else "one a task"
+        short = "yes" if arm.name in space.short_list else ""
+        _add(table, arm.name, Plugin(arm.scheme, arm.options).label, networks, _start(arm), short)
+    return [table]
+
+
+def _start(arm: Arm) -> str:
+    """Where the networks of an arm begin."""
+    parents = " + ".join(arm.parents)
+    if arm.average:
+        return f"the average of {parents}"
+    return parents or arm.start or "the recipe's init"
+
+
+def _recipes(space: SearchSpace) -> list[Table]:
+    """A line for each recipe, then every field of those that say where their values are from."""
+    columns = ("recipe", "iterations", "extra", "images", "lr", "size", "init", "backbone", "data sets")
+    brief = _table(f"{space.pair.name}: recipes", columns, numbers=("extra", "images", "lr"))
+    for recipe in space.recipes:
+        datasets = [Plugin(name, options).label for name, options in recipe.dataset_options.items()]
+        backbone = Plugin(recipe.backbone, recipe.backbone_options).label
+        _add(
+            brief,
+            recipe.name,
+            _iterations(recipe),
+            str(recipe.extra_iterations),
+            str(recipe.images),
+            f"{recipe.lr:g}",
+            _size(recipe),
+            recipe.init,
+            backbone,
+            ", ".join(datasets),
+        )
+    return [brief, *(_fields(space, recipe) for recipe in space.recipes if recipe.sources)]
+
+
+def _iterations(recipe: Recipe) -> str:
+    distinct = set(recipe.iterations.values())
+    return str(*distinct) if len(distinct) == 1 else value_text(recipe.iterations)
+
+
+def _size(recipe: Recipe) -> str:
+    """`160, at most 240`, in pixels."""
+    if not recipe.short_side:
+        return "as it is"
+    return f"{recipe.short_side}" + (f", at most {recipe.long_side}" if recipe.long_side else "")
+
+
+def _fields(space: SearchSpace, recipe: Recipe) -> Table:
+    table = _table(f"{space.pair.name}: recipe {recipe.name}", ("field", "value", "source", ""))
+    for field in dataclasses.fields(recipe):
+        if field.name not in ABOUT_ITSELF and OF_FORM.get(field.name, space.pair.form) == space.pair.form:
+            kind, words = source_of(recipe, field.name)
+            _add(table, field.name, value_text(getattr(recipe, field.name)), kind, words)
+    return table
+
+
+def source_of(recipe: Recipe, field: str) -> tuple[str, str]:
+    """Where a field's value is from: text, cited or ours (empty: not said), and the words on it."""
+    text = recipe.sources.get(field, "")
+    kind, _, words = text.partition(":")
+    return (kind, words.strip()) if kind in SOURCES else ("", text)
+
+
+def value_text(value: Any) -> str:
+    """A field's value as people write it: `detection 600, attributes 600`, `voc2008 (proposals 128)`."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        inside = [f"{k} ({value_text(v)})" if isinstance(v, dict) else f"{k} {value_text(v)}" for k, v in value.items()]
+        return ", ".join(inside) or NOTHING
+    if isinstance(value, list | tuple):
+        return ", ".join(map(value_text, value)) or NOTHING
+    return str(value)
+
+
+def _table(title: str, columns: Sequence[str], numbers: Sequence[str] = ()) -> Table:
+    table = Table(
+        title=Text(title, style="bold") if title else None,
+        title_justify="left",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
+    for place, column in enumerate(columns):
+        right = column in numbers
+        table.add_column(Text(column), justify="right" if right else "left", no_wrap=place == 0, overflow="fold")
+    return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of plain text; brackets mean nothing in it."""
+    table.add_row(*(Text(printable(cell)) for cell in cells))

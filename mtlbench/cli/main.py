@@ -1,0 +1,501 @@
+"""The command line. Only click is imported here at first: `mtlbench --help` must not wait for torch or ray."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mtlbench.errors import UserError
+from mtlbench.store.results import load_results
+from mtlbench.text import printable
+
+RESULTS = click.option(
+    "--results",
+    type=click.Path(path_type=Path, readable=False),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of the results store.",
+)
+PICK = [
+    click.option("--pair", help="Pair to show; default: that of the newest results."),
+    click.option("--dataset", help="Data set to show; default: that of the newest results."),
+    click.option("--recipe", help="Recipe to show; default: that of the newest results."),
+]
+USERS_FILES = click.option(
+    "--plugin",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE.py",
+    help="A file of yours that the trial was trained with (repeatable): its code is run, and no other file's.",
+)
+
+
+def say(line: str) -> None:
+    """Print a line, which may come from files."""
+    click.echo(printable(line))
+
+
+def warn(line: str) -> None:
+    """The same on standard error."""
+    click.echo(printable(f"mtlbench: {line}"), err=True)
+
+
+def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
+    """A UserError is one line on standard error and exit status 2; a returned number is the exit status."""
+
+    @wraps(command)
+    def wrapped(**options: Any) -> None:
+        try:
+            status = command(**options)
+        except UserError as error:
+            warn(str(error))
+            sys.exit(2)
+        except KeyboardInterrupt:
+            from mtlbench.run.interrupts import INTERRUPTED
+
+            click.echo(f"mtlbench: {INTERRUPTED}", err=True)
+            sys.exit(130)
+        sys.exit(status or 0)
+
+    return wrapped
+
+
+def pick(command: Any) -> Any:
+    """The options that say which results to show."""
+    for option in reversed(PICK):
+        command = option(command)
+    return command
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""
+    \b
+    Start with:
+      mtlbench run --pair det_attr --all-splits
+      mtlbench plot figure2
+      mtlbench report
+    """,
+)
+@click.version_option(package_name="mtlbench")
+def main() -> None:
+    """How much should these tasks share? Train every Split architecture of a pair of tasks beside one-task, ensemble,
+    MTL-shared and cross-stitch networks, and compare them."""
+    if Path("matplotlibrc").exists():  # of whoever made this folder; it can have LaTeX run for every word
+        import matplotlib
+
+        matplotlib.rcdefaults()
+
+
+@main.command()
+@click.option("--pair", default="", help="A built-in search space (det_attr, semseg_sn) or a file with a SPACE.")
+@click.option("--space", default="", help="The same as --pair.")
+@click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
+@click.option(
+    "--data-option",
+    "data_options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of the data set (repeatable), for example axes=right-in-up.",
+)
+@click.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 0.9),
+    help="Share of the official train list that is kept for"
+    " val (real data); 0 trains on all of it and chooses nothing.",
+)
+@click.option(
+    "--recipe",
+    default="",
+    help="smoke (seconds), quick (minutes), short, long (real data), paper (a GPU); mtlbench list recipes.",
+)
+@click.option("--backbone", default="", help="caffenet, alexnet or FILE.py; default: the recipe's.")
+@click.option(
+    "--init",
+    multiple=True,
+    metavar="[ARM=]START",
+    help="Where networks without parents start: scratch or"
+    " imagenet; cross-stitch=imagenet: one arm, without its parents (repeatable).",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of ImageNet weights; default: torchvision's, where it has some (docs/weights.md).",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    help="Of products and convolutions; default: the recipe's, fp32.",
+)
+@click.option(
+    "--task-option",
+    "task_options",
+    multiple=True,
+    metavar="TASK.NAME=VALUE",
+    help="Option of a task (repeatable), for example normals.decoding=nearest.",
+)
+@click.option(
+    "--loss-weight",
+    "loss_weights",
+    multiple=True,
+    metavar="TASK=WEIGHT,...",
+    help="Weights of the tasks' losses; or equal; or uncertainty: joint networks learn them.",
+)
+@click.option(
+    "--lr-grid",
+    default="",
+    metavar="0.3,1,3",
+    help="Train every arm at these times the recipe's rate, too; each is shown at the one that is best on val.",
+)
+@click.option(
+    "--all-splits",
+    is_flag=True,
+    help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"
+    " without it the space's short list: one-task, three Splits, cross-stitch.",
+)
+@click.option(
+    "--all-schemes",
+    is_flag=True,
+    help="The same, and NDDR, Sluice, MTAN, soft sharing, learned branching, and wide controls.",
+)
+@click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
+@click.option(
+    "--scheme",
+    "schemes",
+    multiple=True,
+    metavar="FILE.py:Class",
+    help="Add an arm with your sharing scheme (repeatable); 'my.py:Gated(rank=4)' sets its options.",
+)
+@click.option("--seeds", default="0-2", show_default=True, help="For example 0-2 or 0,3,7; more can be added later.")
+@click.option("--force", default="", metavar="GLOB", help="Train these arms again even where they are finished.")
+@click.option(
+    "--keep-weights",
+    multiple=True,
+    metavar="GLOB",
+    help="Keep the trained weights of these arms, for"
+    " predict and export-weights (repeatable); one-task networks always keep them.",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["ray", "local"]),
+    default="ray",
+    show_default=True,
+    help="Ray Tune, or one trial after the other in this process.",
+)
+@click.option(
+    "--gpus-per-trial",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="May be a fraction; default: chosen from a measured step where there are GPUs, else 0.",
+)
+@click.option(
+    "--resume-every",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Longer trials keep a resume file this often, and go on from it after an interrupt.",
+)
+@click.option(
+    "--address", default="", help="HOST:PORT of a running Ray cluster, or auto; default: a private one on this machine."
+)
+@click.option("--dry-run", is_flag=True, help="Only list the trials: size, FLOPs, cached or what they wait for.")
+@RESULTS
+@one_line_errors
+def run(**options: Any) -> int:
+    """Train what is missing of a study; finished trials are never trained again.
+
+    \b
+    mtlbench run --pair det_attr --all-splits
+    mtlbench run --pair semseg_sn --arm 'split-*' --seeds 0-4
+    mtlbench run --pair det_attr --dataset voc2008 --data-root ~/voc2008
+    """
+    from mtlbench.run.interrupts import interrupts
+
+    interrupts.begin()  # before torch is imported, which takes seconds
+    from mtlbench.run.study import run_study
+
+    try:
+        return run_study(**options)
+    finally:
+        interrupts.end()
+
+
+@main.command("list")
+@click.argument("kind")
+@click.option("--pair", default="", help="Only of this search space (recipes, spaces, arms).")
+@one_line_errors
+def list_(kind: str, pair: str) -> None:
+    """List recipes (with the source of each value), spaces, arms, datasets, tasks, backbones, schemes or figures."""
+    from mtlbench.cli.list import print_listing
+
+    print_listing(kind, pair)
+
+
+PLUGINS = click.Choice(["scheme", "task", "dataset", "backbone"])
+
+
+@main.command()
+@click.argument("kind", type=PLUGINS)
+@click.argument("name")
+@one_line_errors
+def new(kind: str, name: str) -> None:
+    """Write NAME.py into this folder: a short, commented scheme, task, data set or backbone that already works."""
+    from mtlbench.authoring.new import new as write
+
+    path, then = write(kind, name, Path())
+    click.echo("\n  ".join([f"wrote {path}; next:", *then]))
+
+
+@main.command()
+@click.argument("plugin", metavar="FILE.py[:CLASS]")
+@click.option("--kind", type=PLUGINS, help="What it is to be; default: what the class has tells it.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the data, for a data set.")
+@one_line_errors
+def check(plugin: str, kind: str | None, data_root: Path | None) -> int:
+    """Say in plain words what is wrong with your scheme, task, data set or backbone, in seconds; the exit status is 1
+    where something is.
+
+    \b
+    mtlbench check gated.py
+    mtlbench check 'gated.py:Gated(start=0.5)'
+    mtlbench check my_data.py --data-root ~/photos
+    """
+    from mtlbench.authoring.check import check as check_plugin
+
+    return check_plugin(plugin, kind or "", data_root)
+
+
+@main.group()
+def data() -> None:
+    """Make the files of a data set ready, or look for what is missing or broken in them."""
+
+
+def data_arguments(command: Any) -> Any:
+    """A data set, where it is, and its options."""
+    for option in (
+        click.option(
+            "--data-option",
+            "data_options",
+            multiple=True,
+            metavar="NAME=VALUE",
+            help="Option of the data set (repeatable), for example broken=leave-out.",
+        ),
+        click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data."),
+        click.argument("dataset"),
+    ):
+        command = option(command)
+    return command
+
+
+@data.command("prepare")
+@data_arguments
+@one_line_errors
+def data_prepare(dataset: str, data_root: Path | None, data_options: tuple[str, ...]) -> None:
+    """Decode, derive normals and propose boxes once, in parallel; `run` does it too, where it has not been done."""
+    from mtlbench.cli.data import prepare
+    from mtlbench.plan.options import parse
+
+    prepare(dataset, data_root, parse(data_options, "--data-option"))
+
+
+@data.command("verify")
+@data_arguments
+@one_line_errors
+def data_verify(dataset: str, data_root: Path | None, data_options: tuple[str, ...]) -> int:
+    """Count what is there, compare it with what was published, and name every missing or broken file in a line each;
+    the exit status is 1 where something is missing or broken."""
+    from mtlbench.cli.data import verify
+    from mtlbench.plan.options import parse
+
+    return verify(dataset, data_root, parse(data_options, "--data-option"))
+
+
+@main.command()
+@click.argument("figure")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="File to write (a folder for all); default: FIGURE.png and FIGURE.svg in the results folder.",
+)
+@click.option("--paper", is_flag=True, help="Add the published values where they are comparable.")
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    metavar="GLOB",
+    help="Only these arms (repeatable), also variants of cross-stitch and MTL-shared, which are not shown else.",
+)
+@pick
+@RESULTS
+@one_line_errors
+def plot(figure: str, out: Path | None, paper: bool, arms: tuple[str, ...], results: Path, **chosen: str | None) -> int:
+    """Draw a figure from the results store: figure2, alphas (the paper's Table 4), figure5, figure6, curves, cost; or
+    all that the results allow."""
+    from mtlbench.cli.plot import plot as draw
+
+    loaded = load_results(results)
+    status = draw(figure, loaded, out, paper, arms, **chosen)
+    _report(loaded.problems)
+    return status
+
+
+@main.command()
+@click.argument("number", required=False)
+@click.option(
+    "--format", "format_", type=click.Choice(["text", "csv", "markdown", "latex"]), default="text", show_default=True
+)
+@click.option("--paper", is_flag=True, help="Add the published values to a table of the paper where they compare.")
+@pick
+@RESULTS
+@one_line_errors
+def table(number: str | None, format_: str, paper: bool, results: Path, **chosen: str | None) -> None:
+    """Print all arms of a study: means, changes against one-task with intervals, size and time; or, with a NUMBER
+    (1, 2, 3, 5, 6), that table of the paper."""
+    from mtlbench.report.paper_tables import paper_table
+    from mtlbench.report.results_table import results_table
+
+    loaded = load_results(results)
+    failed = [failure for failure in loaded.failures if failure["status"] == "failed"]
+    if loaded.frame.empty and failed:
+        first = failed[0]
+        raise UserError(
+            f"nothing is finished in {results} and {len(failed)} trials failed;"
+            f" the first, {first['arm']} seed {first['seed']}: {first['reason']}"
+        )
+    if number:
+        text = paper_table(
+            number, loaded, paper, format_, pair=chosen["pair"], dataset=chosen["dataset"], recipe=chosen["recipe"]
+        )
+    elif paper:
+        raise UserError("--paper: published values stand beside a table of the paper; type for example table 5 --paper")
+    else:
+        text = results_table(
+            loaded.frame,
+            format_,
+            pair=chosen["pair"],
+            dataset=chosen["dataset"],
+            recipe=chosen["recipe"],
+            failures=loaded.failures,
+        )
+    _report(loaded.problems)
+    if format_ == "markdown":  # what a file says is neither HTML nor a link
+        text = text.replace("<", "\\<").replace("](", "]\\(")
+    say(text.removesuffix("\n"))
+
+
+@main.command()
+@click.option("--out", type=click.Path(path_type=Path), help="File to write; default: report.html in the results.")
+@pick
+@RESULTS
+@one_line_errors
+def report(out: Path | None, results: Path, **chosen: str | None) -> None:
+    """Write what the results say as one HTML page: a verdict in words, figures, tables, how it was made."""
+    from mtlbench.report.report import report as write_report
+    from mtlbench.system.files import own
+
+    loaded = load_results(results)
+    target = out or own(results / "report.html")
+    path = write_report(loaded, target, chosen["pair"], chosen["dataset"], chosen["recipe"])
+    _report(loaded.problems)
+    say(str(path))
+
+
+@main.command()
+@click.argument("trial")
+@click.option("--count", type=click.IntRange(1), default=4, show_default=True, help="Test images, at most 8.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data; default: the trial's.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="File to write; default: show-ARM-KEY.png in the results folder."
+)
+@USERS_FILES
+@RESULTS
+@one_line_errors
+def show(
+    trial: str, count: int, data_root: Path | None, out: Path | None, files: tuple[Path, ...], results: Path
+) -> None:
+    """Draw what a finished trial predicts on the first test images beside the truth.
+
+    TRIAL is ARM (its first seed), ARM:SEED, a key or its first digits, or a trial's folder.
+    """
+    from mtlbench.use.show import show as draw
+
+    say(str(draw(results, trial, data_root, count, out, say, files)))
+
+
+@main.command()
+@click.argument("trial")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="IMAGE...")
+@click.option("--pair", default="", help="Of this pair; default: the newest results.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder to write to; default: predict-ARM-KEY in the results folder."
+)
+@USERS_FILES
+@RESULTS
+@one_line_errors
+def predict(
+    trial: str, images: tuple[Path, ...], pair: str, out: Path | None, files: tuple[Path, ...], results: Path
+) -> int:
+    """Predict on images from anywhere with a finished trial that kept its weights: a picture and the numbers of each.
+
+    TRIAL is what show takes. An image that cannot be read is a line; the exit status is then 1.
+    """
+    from mtlbench.use.predict import predict as run_predict
+
+    return run_predict(results, trial, pair, images, out, say, warn, files)
+
+
+@main.command("export-weights")
+@click.argument("trial")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--pair", default="", help="Of this pair; default: the newest results.")
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@USERS_FILES
+@RESULTS
+@one_line_errors
+def export_weights(trial: str, file: Path, pair: str, force: bool, files: tuple[Path, ...], results: Path) -> None:
+    """Write a finished trial's network as one file of plain tensors for use elsewhere (.pt, .pth or .safetensors).
+
+    TRIAL is what show takes; mtlbench.load_network(FILE) gives the network back.
+    """
+    from mtlbench.use.export import export
+
+    say(str(export(results, trial, pair, file, force, warn, files)))
+
+
+@main.command()
+@click.option("--failed", is_flag=True, help="Only the failed trials, each with its traceback.")
+@RESULTS
+@one_line_errors
+def status(failed: bool, results: Path) -> None:
+    """Show by pair and arm what is done, running, waiting, failed or blocked, and the space on disk."""
+    from mtlbench.cli.status import show_status
+
+    show_status(results, failed)
+
+
+@main.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@RESULTS
+@one_line_errors
+def clean(yes: bool, results: Path) -> None:
+    """Remove resume files, interrupted and old trials and dead runs' scratch; lists them and asks first."""
+    from mtlbench.cli.clean import clean as clean_results
+
+    clean_results(results, yes)
+
+
+def _report(problems: list[str]) -> None:
+    for problem in problems:
+        warn(f"skipped: {problem}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""`mtlbench status`: where every trial of a results folder stands, read off its files; a run may be going on."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from mtlbench.store.board import run_of
+from mtlbench.store.folders import groups
+from mtlbench.store.results import load_results
+from mtlbench.store.states import State, failure_of
+from mtlbench.store.store import Store
+from mtlbench.system.console import wide_console
+from mtlbench.text import Say, bytes_text, duration, printable
+
+COUNTED = ("done", "running", "waiting", "failed", "blocked", "interrupted", "outdated")
+
+
+def show_status(results: Path, failed: bool) -> None:
+    """Print the state of a results folder, or only why trials failed. Raises UserError."""
+    console = wide_console()
+    store = Store(results)
+    states = load_results(store.root).states
+
+    def say(line: str) -> None:
+        console.print(Text(printable(line)), soft_wrap=True)
+
+    if not states:
+        say(f"no trials in {store.root}; mtlbench run --pair det_attr makes some")
+    elif failed:
+        _tracebacks([state for state in states if state.state == "failed"], say)
+    else:
+        console.print(_overview(states))
+        _lines(states, say)
+    if not failed:
+        _runs(store.root, say)
+    if states and not failed:
+        _space(store.root, states, say)
+
+
+def _overview(states: list[State]) -> Table:
+    """One row a pair, data set, recipe and arm; states that no trial is in have no column."""
+    rows: dict[tuple[str, str, str, str], list[State]] = defaultdict(list)
+    for state in states:
+        trial = state.trial
+        study = (state.folder.parent.parent.name, state.folder.parent.name, trial.recipe_name if trial else "?")
+        rows[*study, trial.arm if trial else "?"].append(state)
+    columns = [name for name in COUNTED if any(state.state == name for state in states)]
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("pair", "data set", "recipe", "arm"):
+        table.add_column(column)
+    for column in ("trials", *columns, "space"):
+        table.add_column(column, justify="right")
+    for names, own in sorted(rows.items(), key=lambda row: (row[0][:3], row[0][3] != "one-task", row[0][3])):
+        counts = [sum(state.state == column for state in own) for column in columns]
+        cells = (len(own), *(count or "" for count in counts), bytes_text(sum(state.size for state in own)))
+        table.add_row(*(Text(printable(name)) for name in names), *map(str, cells))
+    return table
+
+
+def _lines(states: list[State], say: Say) -> None:
+    """A line for each trial that there is something to say of."""
+    for state in _in_order(states):
+        if state.state == "running":
+            say(f"running: {state.label}: {state.reason}")
+        elif state.state == "failed":
+            say(f"failed: {state.label}: {state.reason}  (mtlbench status --failed tells more)")
+        elif state.state == "blocked":
+            say(f"blocked: {state.label} waits for {state.reason}, which failed")
+        elif state.reason:
+            say(f"damaged: {state.label}: {state.reason}  ({state.folder})")
+    if any(state.state == "interrupted" for state in states):
+        say("interrupted trials go on or start anew with the next mtlbench run; mtlbench clean removes what they left")
+    if any(state.state == "outdated" for state in states):
+        say("outdated trials are of an older format: mtlbench run trains them anew, mtlbench clean removes them")
+
+
+def _in_order(states: list[State]) -> list[State]:
+    return sorted(states, key=lambda state: (COUNTED.index(state.state), state.label))
+
+
+def _runs(root: Path, say: Say) -> None:
+    """A line for each run that is going on."""
+    for group in groups(root):
+        if run := run_of(group):
+            left = "" if run.seconds_left is None else f", about {duration(run.seconds_left)} left"
+            say(f"a run is working on {group.parent.name}, {group.name}: {run}{left}")
+
+
+def _space(root: Path, states: list[State], say: Say) -> None:
+    """Bytes in all, in weights and in resume files, and what the disk has left."""
+    weights, resume = (sum(state.sizes.get(name, 0) for state in states) for name in ("weights.pt", "resume.pt"))
+    free = shutil.disk_usage(root).free
+    say(
+        f"{root}: {bytes_text(sum(state.size for state in states))}, of it weights {bytes_text(weights)} and resume "
+        f"files {bytes_text(resume)}; {bytes_text(free)} free on that disk"
+    )
+
+
+def _tracebacks(failed: list[State], say: Say) -> None:
+    """Why each failed trial failed, in full."""
+    for state in _in_order(failed):
+        say(f"{state.label}  ({state.folder})")
+        say(f"{failure_of(state.folder)}\n")
+    if not failed:
+        say("no trial failed")

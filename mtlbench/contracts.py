@@ -1,0 +1,272 @@
+"""The contracts of everything that can be added with one file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from mtlbench.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)  # arrays have no single answer; each is itself
+class Sample:
+    """One image with its annotations; a task absent from `labels` is not labelled on this image.
+
+    Form `fcn`: a label is an array `H W ...` (classes uint8, 255 ignored; normals float32, zero where invalid).
+    Form `roi`: a label has one row per box; `boxes` are `N 4` float32 x1 y1 x2 y2 in pixels, continuous edges
+    (a box over pixel 0 alone is 0 0 1 1), and `proposals` are `P 4` boxes made without looking at annotations.
+    """
+
+    image: np.ndarray  # H W 3 uint8, RGB
+    labels: dict[str, np.ndarray]
+    boxes: np.ndarray | None = None
+    difficult: np.ndarray | None = None  # N bool: counts neither way in detection
+    proposals: np.ndarray | None = None
+
+
+class Subset(Protocol):
+    """The samples of train, val or test."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Sample: ...
+
+
+class Count(NamedTuple):
+    """How many of something a data set has, and how many the published one has (None: nothing is published)."""
+
+    what: str
+    found: int
+    published: int | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a look at all files of a data set found; each problem is one line: where, what is wrong, what to do."""
+
+    counts: tuple[Count, ...]
+    problems: tuple[str, ...]
+
+
+class Dataset(Protocol):
+    """Images with labels for some tasks. The constructor takes `root` (a folder or None) and options by keyword."""
+
+    version: int  # raised whenever its numbers change
+    tasks: tuple[str, ...]  # the tasks that it has labels for
+
+    def prepare(self, say: Callable[[str], None]) -> None:
+        """Make every cache that the subsets need, once, safely under concurrent calls; `say` takes progress lines."""
+
+    def verify(self, say: Callable[[str], None]) -> Survey:
+        """Look at every file, without `prepare`; what is missing or broken is listed, nothing is raised for it."""
+
+    def fingerprint(self) -> str:
+        """Short hash of everything that training and evaluation will see (after `prepare`)."""
+
+    def subset(self, name: str) -> Subset:
+        """`train`, `val` or `test`, disjoint."""
+
+    def categories(self, task: str) -> tuple[str, ...]:
+        """Names of the task's classes or attributes, in label order; empty for a task without categories."""
+
+    def counts(self, task: str) -> tuple[int, ...]:
+        """How often each category is labelled in `train` (pixels, objects or positive attributes)."""
+
+
+@dataclass
+class Batch:
+    """What a step or an evaluation works on. R regions stand in the order of their images.
+
+    Labels of a task that no image of the batch is labelled for are absent, its masks are all False.
+    Form `fcn`: labels `B H W ...`, masks `B` bool. Form `roi`: labels `R ...` (the matched object's row; zeros for
+    background), masks `R` bool (labelled for that task), regions `R 5` (image index, x1 y1 x2 y2), `foreground` `R`
+    bool, `targets` `R 4` (box offsets to the matched object). In evaluation the regions of an image are its proposals
+    followed by its annotated boxes; `samples` are the originals, in the scale of `images`.
+    """
+
+    images: Tensor  # B 3 H W float32, scaled as the backbone asks
+    labels: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    samples: list[Sample] = field(default_factory=list)
+    regions: Tensor | None = None
+    foreground: Tensor | None = None
+    targets: Tensor | None = None
+
+
+class Metric(NamedTuple):
+    """Unit and direction of a metric."""
+
+    unit: str
+    higher_is_better: bool
+
+
+class Score(NamedTuple):
+    """One number of an evaluation; `category` is empty for the mean over categories or for the whole task."""
+
+    metric: str
+    category: str
+    value: float
+
+
+class Meter(Protocol):
+    """Collects the predictions of one evaluation."""
+
+    def add(self, prediction: dict[str, Tensor], batch: Batch) -> None: ...
+    def scores(self) -> list[Score]: ...
+    def chance(self) -> list[Score]:
+        """The same metrics for predictions that know nothing; each task's docstring says which."""
+
+
+class Task(Protocol):
+    """A kind of label: head, loss, prediction, metrics.
+
+    Built from its categories, what `fit` found in train, and its options by keyword (the recipe's `task_options`).
+    """
+
+    version: int
+    form: str  # `fcn` or `roi`
+    weight: float  # of its loss in the sum
+    metrics: dict[str, Metric]
+    headline: str  # the metric that figures plot
+
+    def __init__(self, categories: tuple[str, ...], facts: dict[str, Any]) -> None: ...
+
+    @staticmethod
+    def fit(categories: tuple[str, ...], train: Subset) -> dict[str, Any]:
+        """What the task takes from the train subset (a codebook, target means), as plain JSON data."""
+
+    @staticmethod
+    def mirror(label: np.ndarray) -> np.ndarray:
+        """The label of the image mirrored left to right."""
+
+    def head(self, channels: int) -> nn.Module:
+        """The last layer (fc8): `B C H W` -> `B K H W` in form `fcn`, `R C` -> `R K` in form `roi`."""
+
+    def loss(self, output: Tensor, batch: Batch) -> Tensor:
+        """Scalar, unweighted, a mean; 0 (with gradient) where nothing is labelled. `fcn` outputs come at full
+        resolution."""
+
+    def count(self, batch: Batch) -> Tensor:
+        """Scalar: how many pixels or regions the loss of this batch is the mean over (a batch may come in parts)."""
+
+    def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """What an ensemble averages: probabilities and the like."""
+
+    def meter(self) -> Meter: ...
+
+    def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
+        """A small array, for `draw`, of what was predicted on a batch of one image."""
+
+    def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
+        """Draw what was kept of a prediction, or the truth where `kept` is None, into axes that may be empty."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A named slice of a backbone, as schemes see it."""
+
+    name: str
+    channels: int  # of its output
+    has_parameters: bool
+    stitched: bool  # a default place for units
+    order: tuple[str, ...]  # all stages of the trunk, then `fc8`
+    widths: tuple[int, ...]  # channels of all stages of the trunk
+    pooling: tuple[str, ...]  # all stages of the trunk without parameters
+
+    def before(self, other: str) -> bool:
+        """Whether this stage comes before the one named `other`."""
+        return self.order.index(self.name) < self.order.index(other)
+
+    def takes_unit(self, after: Sequence[str], scheme: str) -> bool:
+        """Whether a scheme with units after the stages `after` has one here; none named = the backbone's own places.
+
+        Raises UserError for a stage that the backbone does not have.
+        """
+        for name in after:
+            if name not in self.order[:-1]:
+                raise UserError(f"{scheme} after {name!r}: the stages are {', '.join(self.order[:-1])}")
+        return self.name in after if after else self.stitched
+
+
+@dataclass
+class Pass:
+    """One forward pass, for units with `sees_pass = True`, which are called with (xs, this)."""
+
+    again: Callable[[Tensor], Tensor]  # the stage before the unit on another input; only where it has no parameters
+    memory: dict[str, Any] = field(default_factory=dict)  # what units leave for later ones; empty at the start
+
+
+class Geometry(NamedTuple):
+    """Where the cells of the last map lie: stride in pixels, centre of the first cell (0 = centre of pixel 0), and
+    whether pixels beyond the outer centres hold the outer cell's score (else it fades to 0 as a deconvolution's)."""
+
+    stride: int
+    centre: int
+    hold: bool
+
+
+class Backbone(Protocol):
+    """A trunk as a list of stages. The constructor takes `form` and options by keyword.
+
+    The option `weights` (the digest of a file, empty = a start from scratch) says which input scaling holds; the file's
+    content comes through `adapted`.
+    """
+
+    version: int
+    forms: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    mean: tuple[float, float, float]  # of the input, in the channel order and 0-255 range that the weights expect
+    std: tuple[float, float, float]
+    bgr: bool
+    geometry: Geometry
+    torchvision_weights: str  # of ImageNet, such as "AlexNet_Weights.IMAGENET1K_V1"; empty where torchvision has none
+
+    def build(self, stage: str) -> nn.Module:
+        """A fresh module for one stage; a `RegionPool` module is called with (x, regions), all others with x."""
+
+    def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """{stage: state of the module that `build` makes} from a file of pretrained weights, in this form.
+
+        Raises UserError with the names and shapes that differ.
+        """
+
+
+class Scheme(Protocol):
+    """Who shares what, and what mixes. The constructor takes the scheme's options by keyword.
+
+    A scheme may also have, each found by its name:
+
+    ``from_one_task = True``  its networks start from the finished one-task networks and train for fewer iterations;
+    ``rates``                 {glob of parameter names: times the base rate}, such as ``{"units.pool1.*": 10.0}``;
+    ``penalty(columns)``      a scalar (or None) added to the loss of a step, from {stage: {tasks joined by +: module}};
+    ``outcome(units)``        what a search has found, as plain JSON data, from the trained {stage: unit};
+    ``adopt(outcomes)``       takes the outcomes of the arm's parents, before anything is built: the network then starts
+                              afresh instead of from the parents' weights.
+    """
+
+    version: int
+
+    def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+        """A partition of the tasks: one copy of the stage's weights per group; groups may split, not merge."""
+
+    def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
+        """Mixes activations after a stage, {task: x} -> {task: x}; None = nothing.
+
+        A unit may have `lr_multiplier` (its rate over the base rate), `alphas()` -> `T T C` (receiver, giver, channel)
+        and, after the last stage only, `channels` (a new width). With `sees_pass = True` it takes a `Pass`, too. Maps
+        may lie channels last in memory: `reshape` them, `view` may refuse.
+        """
+
+
+class Figure(Protocol):
+    """A picture made from results alone."""
+
+    def data(self, results: Any, **options: Any) -> dict[str, pd.DataFrame]: ...
+    def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None: ...

@@ -1,0 +1,347 @@
+"""The embedded data set: rendered rooms with labels for all four tasks, made on first use ("Ours")."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mtlbench.contracts import Count, Sample, Survey
+from mtlbench.datasets._rooms.objects import ATTRIBUTES, CLASSES
+from mtlbench.datasets._rooms.render import IGNORED, Rendered, render
+from mtlbench.datasets._rooms.scene import LABELS, make_scene
+from mtlbench.errors import UserError
+from mtlbench.plugins import unknown
+from mtlbench.system.cache import build_once, cache_root
+from mtlbench.system.machine import cores
+
+VERSION = 1
+SUBSETS = ("train", "val", "test")
+CHUNK = 40  # scenes between two notes of progress
+AT_ONCE = 4  # scenes rendered together: the fastest of 1, 2, 4, 8
+FRAMES = {"image": np.uint8, "semseg": np.uint8, "normals": np.float16, "depth": np.float16}  # one row per scene
+OBJECTS = ("boxes", "classes", "attributes", "difficult")  # one row per object
+BOXES_FOR_WINDOWS = 6000
+
+
+class RoomsSubset:
+    """The scenes of one subset, read from memory-mapped arrays."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        def load(part: str, mapped: bool) -> np.ndarray:
+            array = np.load(folder / f"{name}-{part}.npy", mmap_mode="r" if mapped else None, allow_pickle=False)
+            return array.view(np.ndarray)
+
+        self._frames = {part: load(part, True) for part in FRAMES}
+        self._objects = {part: load(part, False) for part in OBJECTS}
+        self._first = load("first", False)
+        self._windows = np.load(folder / "windows.npy", allow_pickle=False)
+
+    def __len__(self) -> int:
+        return len(self._first) - 1
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        own = slice(self._first[index], self._first[index + 1])
+        return Sample(
+            image=self._frames["image"][index].copy(),
+            labels={
+                "semseg": self._frames["semseg"][index].copy(),
+                "normals": self._frames["normals"][index].astype(np.float32),
+                "detection": self._objects["classes"][own].copy(),
+                "attributes": self._objects["attributes"][own].copy(),
+            },
+            boxes=self._objects["boxes"][own].copy(),
+            difficult=self._objects["difficult"][own].copy(),
+            proposals=self._windows.copy(),
+        )
+
+    def depth(self, index: int) -> np.ndarray:
+        """Metres along the view axis, `H W` float32, 0 where invalid (just where `semseg` is 255)."""
+        return self._frames["depth"][index].astype(np.float32)
+
+    def counts(self, task: str) -> tuple[int, ...]:
+        """How often each category is labelled: pixels, objects or positive attributes."""
+        if task == "semseg":
+            found = np.bincount(self._frames["semseg"].reshape(-1), minlength=IGNORED + 1)[: len(LABELS)]
+        elif task == "detection":
+            found = np.bincount(self._objects["classes"], minlength=len(CLASSES))
+        elif task == "attributes":
+            found = self._objects["attributes"].sum(0, dtype=np.int64)
+        else:
+            found = np.zeros(0, np.int64)
+        return tuple(int(count) for count in found)
+
+
+class Rooms:
+    """Rendered indoor scenes: labels, unit normals (x left, y up, z towards the camera), boxes, classes, attributes.
+
+    `root` is not used; `size` is the side of an image in pixels; `train`, `val` and `test` are numbers of scenes;
+    `proposals` is the number of windows an image: the same for all images, chosen once on the boxes of train. Scene k
+    of a subset depends on the version, the subset's name and k alone.
+    """
+
+    version = VERSION
+    tasks = ("semseg", "normals", "detection", "attributes")
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        size: int = 64,
+        train: int = 2400,
+        val: int = 400,
+        test: int = 600,
+        proposals: int = 128,
+    ) -> None:
+        for option, value in (("size", size), ("train", train), ("val", val), ("test", test), ("proposals", proposals)):
+            if value < 1:
+                raise UserError(f"rooms needs {option} >= 1, not {value}")
+        self.size = size
+        self.lengths = dict(zip(SUBSETS, (train, val, test), strict=True))
+        self.proposals = proposals
+
+    @property
+    def folder(self) -> Path:
+        """Where the arrays are cached."""
+        numbers = "-".join(str(count) for count in (*self.lengths.values(), self.proposals))
+        return cache_root() / f"rooms-v{VERSION}-{self.size}-{numbers}"
+
+    def prepare(self, say: Callable[[str], None] = lambda line: None) -> None:
+        """Render all scenes into the cache unless they are there; safe to call from many processes at once."""
+        build_once(self.folder, lambda folder: self._build(folder, say), _intact)
+
+    def fingerprint(self) -> str:
+        """Hash over the checksums of all arrays."""
+        self.prepare()
+        listed = json.loads((self.folder / "files.json").read_text())
+        lines = "".join(f"{name} {entry['sha256']}\n" for name, entry in sorted(listed.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+    def verify(self, say: Callable[[str], None]) -> Survey:
+        """Read every cached file, and make the cache anew where one is not what was written."""
+        self.prepare(say)
+        wrong = _changed(self.folder)
+        if wrong:
+            build_once(
+                self.folder,
+                lambda folder: self._build(folder, lambda line: None),
+                lambda folder: _intact(folder) and not _changed(folder),
+            )
+        return Survey(
+            tuple(Count(f"{name} images", length) for name, length in self.lengths.items()),
+            tuple(f"{self.folder / name} was not what had been written; all was rendered anew" for name in wrong),
+        )
+
+    def subset(self, name: str) -> RoomsSubset:
+        """`train`, `val` or `test`. Raises UserError for another name."""
+        if name not in SUBSETS:
+            raise unknown("subset", name, SUBSETS)
+        self.prepare()
+        return RoomsSubset(self.folder, name)
+
+    def categories(self, task: str) -> tuple[str, ...]:
+        """Plain words, in label order; none for normals. Raises UserError for a task without labels here."""
+        names = {"semseg": LABELS, "normals": (), "detection": CLASSES, "attributes": ATTRIBUTES}
+        if task not in names:
+            raise unknown("task of rooms", task, names)
+        return names[task]
+
+    def counts(self, task: str) -> tuple[int, ...]:
+        """Pixels, objects or positive attributes of each category in train."""
+        return self.subset("train").counts(task) if self.categories(task) else ()
+
+    def _build(self, folder: Path, say: Callable[[str], None]) -> None:
+        for name, length in self.lengths.items():
+            for part, kind in FRAMES.items():
+                shape = (length, self.size, self.size) + ((3,) if part in ("image", "normals") else ())
+                np.lib.format.open_memmap(folder / f"{name}-{part}.npy", mode="w+", dtype=kind, shape=shape).flush()
+        self._render_everything(folder, say)
+        for name, length in self.lengths.items():
+            self._join_objects(folder, name, length)
+        boxes = np.load(folder / "train-boxes.npy", allow_pickle=False)[:BOXES_FOR_WINDOWS]
+        _save(folder / "windows.npy", choose_windows(boxes, self.size, self.proposals))
+        listed = {
+            path.name: {"bytes": path.stat().st_size, "sha256": _checksum(path)}
+            for path in sorted(folder.glob("*.npy"))
+        }
+        (folder / "files.json").write_text(json.dumps(listed, indent=1))
+
+    def _render_everything(self, folder: Path, say: Callable[[str], None]) -> None:
+        """Renders with one process per core; each writes its own chunks, this one too.
+
+        The children are plain child processes: `multiprocessing` would run the user's main script again, and that would
+        wait for the lock that we hold.
+        """
+        chunks = list(_chunks(self.lengths))
+        processes = min(cores(), 1 + len(chunks) // 8)
+        call = "import json, sys; from mtlbench.datasets import rooms; rooms.render_share(**json.loads(sys.argv[1]))"
+        package = str(Path(__file__).resolve().parents[2])
+        paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        share = {
+            "folder": str(folder),
+            "size": self.size,
+            "lengths": self.lengths,
+            "of": processes,
+            "parent": os.getpid(),
+        }
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-P", "-c", call, json.dumps(share | {"which": which})],
+                env=os.environ | {"PYTHONPATH": paths},
+                stdin=subprocess.DEVNULL,
+            )
+            for which in range(1, processes)
+        ]
+        start, total = time.monotonic(), sum(self.lengths.values())
+
+        def report() -> None:
+            done = min(total, CHUNK * len(list(folder.glob("*.npz"))))
+            left = (time.monotonic() - start) * (total - done) / max(done, 1)
+            say(f"rooms: rendered {done} of {total} scenes, about {left:.0f} s left")
+
+        try:
+            render_share(str(folder), self.size, self.lengths, processes, 0, report)
+            for which, child in enumerate(children, 1):
+                if child.wait() != 0:  # the chunks that it had no time or memory for
+                    render_share(str(folder), self.size, self.lengths, processes, which, report)
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
+
+    @staticmethod
+    def _join_objects(folder: Path, name: str, length: int) -> None:
+        numbers: list[np.ndarray] = []
+        columns: dict[str, list[np.ndarray]] = {part: [] for part in OBJECTS}
+        for start in range(0, length, CHUNK):
+            path = folder / f"{name}-{start}.npz"
+            with np.load(path, allow_pickle=False) as chunk:
+                numbers.append(chunk["numbers"])
+                for part in OBJECTS:
+                    columns[part].append(chunk[part])
+            path.unlink()
+        for part in OBJECTS:
+            _save(folder / f"{name}-{part}.npy", np.concatenate(columns[part]))
+        _save(folder / f"{name}-first.npy", np.concatenate([[0], np.cumsum(np.concatenate(numbers))]).astype(np.int64))
+
+
+def scenes(subset: str, start: int, stop: int, size: int) -> Iterator[Rendered]:
+    """Scenes start .. stop - 1 of a subset, rendered at `size` pixels a side."""
+    for first in range(start, stop, AT_ONCE):
+        names = [f"rooms/{VERSION}/{subset}/{index}" for index in range(first, min(first + AT_ONCE, stop))]
+        digests = [hashlib.sha256(name.encode()).digest() for name in names]
+        seeds = [int.from_bytes(digest[:8], "little") for digest in digests]
+        noise = [int.from_bytes(digest[8:16], "little") for digest in digests]
+        yield from render([make_scene(seed) for seed in seeds], noise, size)
+
+
+def render_share(
+    folder: str,
+    size: int,
+    lengths: dict[str, int],
+    of: int,
+    which: int,
+    report: Callable[[], None] = lambda: None,
+    parent: int | None = None,
+) -> None:
+    """Renders every `of`-th chunk, from chunk `which` on, that has not been rendered, into the arrays in `folder`.
+
+    Stops when the process `parent` is no longer this one's parent: nobody is left to use what is made.
+    """
+    spoken = time.monotonic()
+    for name, start in list(_chunks(lengths))[which::of]:
+        target = Path(folder) / f"{name}-{start}.npz"
+        if target.exists():
+            continue
+        if parent is not None and os.getppid() != parent:
+            return
+        stop = min(start + CHUNK, lengths[name])
+        made = list(scenes(name, start, stop, size))
+        for part in FRAMES:
+            array = np.lib.format.open_memmap(Path(folder) / f"{name}-{part}.npy", mode="r+")
+            array[start:stop] = np.stack([getattr(rendered, part) for rendered in made])
+            array.flush()
+        objects = {part: np.concatenate([getattr(rendered, part) for rendered in made]) for part in OBJECTS}
+        scratch = target.with_suffix(".part")
+        objects["numbers"] = np.array([len(rendered.boxes) for rendered in made])
+        with open(scratch, "wb") as file:
+            np.savez(file, allow_pickle=False, **objects)
+        os.replace(scratch, target)
+        if time.monotonic() - spoken > 2:
+            spoken = time.monotonic()
+            report()
+
+
+def choose_windows(boxes: np.ndarray, size: int, count: int) -> np.ndarray:
+    """`count` windows `P 4` that together cover most boxes (`N 4`) at IoU >= 0.5: greedy choice from a dense grid.
+
+    The grid has 8 widths x 8 heights from an eighth of the image to all of it, a quarter of a window apart ("Ours").
+    Windows that cover nothing new are chosen by how many boxes they cover at all.
+    """
+    spans = []
+    for extent in size * np.geomspace(0.125, 1.0, 8):
+        steps = int(round((size - extent) / (extent / 4))) + 1
+        spans += [(start, start + extent) for start in np.linspace(0, size - extent, steps)]
+    low, high = np.array(spans, np.float32).T
+    column, row = (index.reshape(-1) for index in np.meshgrid(np.arange(len(low)), np.arange(len(low))))
+    windows = np.stack([low[column], low[row], high[column], high[row]], axis=1)
+    covers = np.concatenate([_covers(boxes[at : at + 250], windows) for at in range(0, max(len(boxes), 1), 250)])
+    whole = covers.sum(0)
+    gain, open_boxes = whole.copy(), np.ones(len(boxes), bool)
+    chosen: list[int] = []
+    for _ in range(min(count, len(windows))):
+        best = int(np.argmax(gain * (len(boxes) + 1) + whole))
+        chosen.append(best)
+        new = open_boxes & covers[:, best]
+        gain -= covers[new].sum(0)
+        open_boxes &= ~new
+        gain[best] = whole[best] = -1
+    return windows[chosen]
+
+
+def _covers(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
+    """Which windows have IoU >= 0.5 with which boxes (`N W` bool)."""
+    boxes = boxes[:, None]
+    wide = np.minimum(boxes[..., 2], windows[:, 2]) - np.maximum(boxes[..., 0], windows[:, 0])
+    high = np.minimum(boxes[..., 3], windows[:, 3]) - np.maximum(boxes[..., 1], windows[:, 1])
+    common = np.maximum(wide, 0) * np.maximum(high, 0)
+    area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+    return 3 * common >= area + (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
+
+
+def _chunks(lengths: dict[str, int]) -> Iterator[tuple[str, int]]:
+    for name, length in lengths.items():
+        for start in range(0, length, CHUNK):
+            yield name, start
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    np.save(path, array, allow_pickle=False)
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _changed(folder: Path) -> list[str]:
+    """Names of files whose content is not what was written."""
+    listed = json.loads((folder / "files.json").read_text())
+    return [name for name, entry in sorted(listed.items()) if _checksum(folder / name) != entry["sha256"]]
+
+
+def _intact(folder: Path) -> bool:
+    """Whether all files are there in their full length (their content is `verify`'s business)."""
+    try:
+        listed = json.loads((folder / "files.json").read_text())
+        return all((folder / name).stat().st_size == entry["bytes"] for name, entry in listed.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False

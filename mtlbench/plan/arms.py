@@ -1,0 +1,143 @@
+"""The arms that there are, and which of them a command asks for."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mtlbench.arm_names import BASELINE, MEMBER, SEARCH, SPLIT_POINTS
+from mtlbench.errors import UserError
+from mtlbench.plugins import Broken, called, class_of, file_of, is_file, scheme_class, unknown
+from mtlbench.spec import Arm
+
+
+def one_task() -> Arm:
+    """One network a task: the baseline and the parent of cross-stitch (Section 6.1)."""
+    return Arm(BASELINE, joint=False)
+
+
+def one_task_longer() -> Arm:
+    """The one-task network trained on for the iterations that cross-stitch spends after its parents (Ours): the
+    control that shows whether a gain is mere extra training."""
+    return Arm("one-task-longer", joint=False, parents=(BASELINE,))
+
+
+def ensemble() -> tuple[Arm, Arm]:
+    """Two one-task networks of the same task, outputs averaged (Section 6.1), and its second member."""
+    member = Arm(MEMBER, joint=False, member="ensemble")
+    return member, Arm("ensemble", joint=False, parents=(BASELINE, MEMBER), average=True)
+
+
+def every_split(points: Sequence[str] = SPLIT_POINTS) -> tuple[Arm, ...]:
+    """Every Split architecture, from nearly separate to fully shared (Figure 2)."""
+    return tuple(Arm(f"split-{point}", "split", {"at": point}) for point in points)
+
+
+def mtl_shared(width: float = 0.25, name: str = "mtl-shared") -> Arm:
+    """Two columns with a common latent layer, trained jointly from the start (Section 6.1)."""
+    return Arm(name, "mtl_shared", {"width": width})
+
+
+def cross_stitch(per_channel: bool, name: str = "cross-stitch", **options: Any) -> Arm:
+    """Cross-stitch units between two finished one-task networks (Sections 3 to 5); `options` of the scheme."""
+    return Arm(name, "cross_stitch", {"per_channel": per_channel, **options}, parents=(BASELINE,))
+
+
+def alternatives() -> tuple[Arm, ...]:
+    """Known alternatives to cross-stitch, and controls as wide as all one-task networks together (Ours)."""
+    return (
+        Arm("nddr", "nddr", parents=(BASELINE,)),
+        Arm("sluice", "sluice"),
+        Arm("mtan", "mtan"),
+        Arm("soft-sharing", "soft_sharing"),
+        Arm(SEARCH, "branching_search"),
+        Arm("branching", "branching", parents=(SEARCH,)),
+        Arm("one-task-wide", joint=False, start="scratch", wide=True),
+        Arm("split-fc8-wide", "split", {"at": "fc8"}, start="scratch", wide=True),
+    )
+
+
+def custom(spec: str) -> Arm:
+    """An arm for a scheme `FILE.py:Class`, `FILE.py:Class(rank=4)` or, built in, `name(own=0.5)`; the options are
+    literals and come into the arm's name. Raises UserError."""
+    place, options = called(spec)
+    cls = scheme_class(place)
+    if cls is Broken:
+        return Arm(_kebab(class_of(place)), f"{file_of(place)}:{class_of(place)}", options)
+    missing = [name for name in ("version", "groups", "unit") if not hasattr(cls, name)]
+    if missing:
+        raise UserError(f"--scheme {spec}: the class has no {' and no '.join(missing)}; type: mtlbench check {place}")
+    known = inspect.signature(cls).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {cls.__name__} in --scheme {spec}", option, known)
+    words = [_kebab(cls.__name__), *(f"{option}-{value}" for option, value in options.items())]
+    name = re.sub(r"[^\w.+-]+", "_", "-".join(words))
+    scheme = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
+    return Arm(name, scheme, options, parents=(BASELINE,) if getattr(cls, "from_one_task", False) else ())
+
+
+def _kebab(name: str) -> str:
+    return "".join(("-" + c.lower()) if c.isupper() else c for c in name).strip("-")
+
+
+def at_rates(arms: Sequence[Arm], factors: Sequence[float]) -> tuple[Arm, ...]:
+    """The arms, and each trained one again at these times the recipe's learning rate, called `ARM@FACTOR`; all start
+    from the parents at factor 1 (Ours)."""
+    more = [
+        dataclasses.replace(arm, name=f"{arm.name}@{factor:g}", rate=factor)
+        for factor in factors
+        if factor != 1
+        for arm in arms
+        if not arm.average and arm.name not in (MEMBER, SEARCH)
+    ]
+    return (*arms, *more)
+
+
+def standard_arms(per_channel: bool) -> tuple[Arm, ...]:
+    """All arms that every pair is compared on."""
+    return (one_task(), *ensemble(), one_task_longer(), mtl_shared(), *every_split(), cross_stitch(per_channel))
+
+
+def select(arms: Iterable[Arm], globs: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms that match any of the globs, with their parents before them. Raises UserError where none matches."""
+    by_name = {arm.name: arm for arm in arms}
+    chosen: dict[str, Arm] = {}
+
+    def take(name: str) -> None:
+        for parent in by_name[name].parents:
+            take(parent)
+        chosen.setdefault(name, by_name[name])
+
+    for glob in globs:
+        for name in matching(by_name, glob):
+            take(name)
+    return tuple(chosen.values())
+
+
+def matching(names: Iterable[str], glob: str) -> list[str]:
+    """The names of arms that match. Raises UserError where none does."""
+    names = list(names)
+    hits = [name for name in names if fnmatchcase(name, glob)]
+    if not hits:
+        raise unknown("arm", glob, [name for name in names if name != MEMBER])
+    return hits
+
+
+def check_arms(arms: Sequence[Arm]) -> None:
+    """Every name once, every parent before its child; a network starts from per-task arms, and adopts what a joint arm
+    has found. Raises UserError."""
+    seen: dict[str, Arm] = {}
+    for arm in arms:
+        if arm.name in seen:
+            raise UserError(f"two arms are called {arm.name!r}; give one of them another name")
+        for parent in arm.parents:
+            adopts = hasattr(scheme_class(arm.scheme), "adopt")
+            if parent not in seen or seen[parent].joint != adopts:
+                what = "a joint arm" if adopts else "a per-task arm"
+                raise UserError(f"arm {arm.name}: its parent {parent!r} is not {what} that stands before it")
+        seen[arm.name] = arm

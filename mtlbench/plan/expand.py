@@ -1,0 +1,141 @@
+"""Arms, and how a search space becomes trials."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from mtlbench.arm_names import BASELINE
+from mtlbench.errors import UserError
+from mtlbench.plan.arms import matching
+from mtlbench.plugins import defaults_of, find, plugin, scheme_class, unknown
+from mtlbench.spec import STARTS, Arm, Pair, Plugin, Recipe, Trial, as_data, derive_seed, identity_of, short_hash
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0-2`, `0,3,5` or `0-2,7`. Raises UserError."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            low, dash, high = part.partition("-")
+            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+    except ValueError:
+        seeds = []
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise UserError(f"--seeds {text!r} is not a list of different seeds; write for example 0-2 or 0,3,7")
+    return tuple(seeds)
+
+
+def expand(
+    pair: Pair,
+    arms: Sequence[Arm],
+    seeds: Sequence[int],
+    dataset: Plugin,
+    data_root: str,
+    fingerprint: str,
+    backbone: Plugin,
+    recipe: Recipe,
+    pretrained: Pretrained | None = None,
+) -> list[Trial]:
+    """All trials of the arms and seeds, parents first, everything resolved.
+
+    `pretrained`: the weights of networks that start from ImageNet; needed where `needs_weights`.
+    """
+    starts = {"scratch": (backbone, "")}
+    if pretrained:
+        options = backbone.options | {"weights": pretrained.digest}
+        starts["imagenet"] = dataclasses.replace(backbone, options=options), pretrained.file
+    usual = starts[recipe.init][0]
+    setting = short_hash(
+        [dataset.label, dataset.version, fingerprint, usual.name, usual.options, usual.version, as_data(recipe)]
+    )
+    trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
+    for seed in seeds:
+        for arm in arms:
+            scheme = plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
+            goes_on = bool(arm.parents) and not hasattr(scheme_class(arm.scheme), "adopt")
+            for tasks in [pair.tasks] if arm.joint else [(task,) for task in pair.tasks]:
+                parents = [
+                    trials[parent, seed, task]
+                    for parent in arm.parents
+                    for task in (("",) if (parent, seed, "") in trials else tasks)
+                ]
+                own, weights_file = starts[arm.start or recipe.init]
+                own = dataclasses.replace(own, options=own.options | arm.backbone)
+                trials[arm.name, seed, "" if arm.joint else tasks[0]] = Trial(
+                    pair=pair.name,
+                    arm=arm.name,
+                    seed=seed,
+                    recipe_name=recipe.name,
+                    tasks=tasks,
+                    form=pair.form,
+                    task_versions={task: find("task", pair.files.get(task, task)).version for task in tasks},
+                    task_files={task: file for task, file in pair.files.items() if task in tasks},
+                    dataset=dataset,
+                    data_root=data_root,
+                    fingerprint=fingerprint,
+                    backbone=own,
+                    scheme=scheme,
+                    recipe=identity_of(recipe, tasks, goes_on, arm.rate),
+                    iterations=_iterations(arm, tasks, recipe, goes_on),
+                    weights_file="" if goes_on else weights_file,
+                    first=max(p.first + p.iterations for p in parents) if goes_on and not arm.average else 0,
+                    net_seed=derive_seed(seed, arm.member) if arm.member else seed,
+                    average=arm.average,
+                    parents=tuple(p.key for p in parents),
+                    setting=setting,
+                )
+    return list(trials.values())
+
+
+def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, goes_on: bool) -> int:
+    if arm.average:
+        return 0
+    longest = max(recipe.iterations[task] for task in tasks)
+    if arm.matched:
+        return longest + recipe.extra_iterations
+    return recipe.extra_iterations if goes_on else longest
+
+
+class Pretrained(NamedTuple):
+    """A file of weights, as absolute text, and the digest of its content."""
+
+    file: str
+    digest: str
+
+
+def needs_weights(arms: Iterable[Arm], recipe: Recipe) -> bool:
+    """Whether a network starts from ImageNet."""
+    return any((arm.start or recipe.init) == "imagenet" for arm in arms if not arm.average)
+
+
+def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[str]) -> tuple[tuple[Arm, ...], Recipe]:
+    """The arms and the recipe under `--init [ARM=]START`.
+
+    START alone is where networks without parents start: "scratch" or "imagenet"; "one-task" is how those that can have
+    parents start anyway. `ARM=scratch` or `ARM=imagenet` takes a joint arm off its parents, for as many iterations as
+    theirs and its own (Table 3), and names it `ARM-from-START`. Raises UserError.
+    """
+    chosen = list(arms)
+    for text in starts:
+        name, has_arm, start = text.rpartition("=")
+        if start not in (*STARTS, BASELINE):
+            raise unknown("start", start, (*STARTS, BASELINE))
+        if not has_arm:
+            recipe = dataclasses.replace(recipe, init=start) if start != BASELINE else recipe
+            continue
+        for hit in matching([arm.name for arm in chosen], name):
+            place = next(i for i, arm in enumerate(chosen) if arm.name == hit)
+            arm = chosen[place]
+            if start == BASELINE and arm.parents:
+                continue
+            if not arm.joint or start == BASELINE:
+                raise UserError(
+                    f"--init {text}: {hit} cannot start from {start}; joint arms take scratch or imagenet, "
+                    "all networks without parents --init scratch or --init imagenet"
+                )
+            chosen[place] = dataclasses.replace(
+                arm, name=f"{hit}-from-{start}", parents=(), start=start, matched=bool(arm.parents)
+            )
+    return tuple(chosen), recipe

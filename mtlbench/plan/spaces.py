@@ -1,0 +1,79 @@
+"""Finding search spaces: the built-in ones and a user's own file, with one loader by path."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+from pathlib import Path
+
+from mtlbench import plugins
+from mtlbench.errors import UserError
+from mtlbench.plugins import unknown
+from mtlbench.spec import Pair, Recipe, SearchSpace
+
+
+def carried(name: str) -> Path:
+    """A folder or file that lies beside the package in a checkout and inside it when installed."""
+    package = Path(__file__).parents[1]
+    inside = package / name
+    return inside if inside.exists() else package.parent / name
+
+
+def names() -> list[str]:
+    """The built-in search spaces."""
+    return sorted(path.stem for path in carried("search_spaces").glob("[a-z]*.py"))
+
+
+def load(name: str) -> SearchSpace:
+    """A built-in space by name, or the SPACE of a file `PATH.py`. Raises UserError."""
+    path = Path(name).expanduser() if name.endswith(".py") else carried("search_spaces") / f"{name}.py"
+    if not name.endswith(".py") and name not in names():
+        raise unknown("pair", name, names())
+    if not path.is_file():
+        raise UserError(f"no such file: {path}")
+    try:
+        space = runpy.run_path(str(path)).get("SPACE")
+    except Exception as error:
+        raise UserError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(space, SearchSpace):
+        raise UserError(f"{path} has no SPACE = SearchSpace(...)")
+    here = path.resolve().parent
+    beside = {task: str(here / place) for task, place in space.pair.files.items()}
+    pair = dataclasses.replace(space.pair, files=beside)
+    check_tasks(pair, path)
+    return dataclasses.replace(space, pair=pair)
+
+
+def check_tasks(pair: Pair, path: Path) -> None:
+    """Raises UserError for a user's own task that the pair lacks, that is built in, or that has another form."""
+    for task, file in pair.files.items():
+        if task not in pair.tasks or not task.isidentifier() or task in plugins.names("task"):
+            raise UserError(f"{path}: {task!r} in files must be a task of the pair, a plain word, and not built in")
+        if (form := plugins.find("task", file).form) != pair.form:
+            raise UserError(f"{path}: task {task} is of form {form}, the pair of form {pair.form}")
+
+
+def like(name: str, pair: Pair, datasets: dict[str, str] | None = None) -> SearchSpace:
+    """The built-in space `name` for a pair of other tasks: its arms, and its recipes but `paper`, with the longest of
+    their iterations for every task; weights and options of tasks that the pair lacks are left out."""
+    base = load(name)
+    recipes = tuple(
+        dataclasses.replace(
+            recipe,
+            iterations=dict.fromkeys(pair.tasks, max(recipe.iterations.values())),
+            loss_weight={task: weight for task, weight in recipe.loss_weight.items() if task in pair.tasks},
+            task_options={task: options for task, options in recipe.task_options.items() if task in pair.tasks},
+        )
+        for recipe in base.recipes
+        if recipe.name != "paper"
+    )
+    datasets = datasets or {data: recipe for data, recipe in base.datasets.items() if recipe != "paper"}
+    return dataclasses.replace(base, pair=pair, recipes=recipes, datasets=datasets)
+
+
+def recipe_of(space: SearchSpace, name: str) -> Recipe:
+    """The recipe of that name. Raises UserError."""
+    for recipe in space.recipes:
+        if recipe.name == name:
+            return recipe
+    raise unknown("recipe", name, [recipe.name for recipe in space.recipes])

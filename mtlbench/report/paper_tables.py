@@ -1,0 +1,379 @@
+"""The paper's Tables 1, 2, 3, 5 and 6: its rows and columns from our results, over seeds, beside the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mtlbench.analysis.choice import best_split
+from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
+from mtlbench.analysis.inference import half_width
+from mtlbench.analysis.paper import comparable, contradiction
+from mtlbench.analysis.selection import failures_of, newest, reason_of
+from mtlbench.arm_names import SPLIT_POINTS, arm_order, is_split
+from mtlbench.errors import UserError
+from mtlbench.plugins import unknown
+from mtlbench.report.render import FORMATS, Column, Head, Line, latex, markdown, text
+from mtlbench.spec import Recipe
+from mtlbench.text import NOTHING
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: how it is called, the arm it shows ("" = none), the paper's arms that it stands for."""
+
+    label: str
+    arm: str
+    published: tuple[str, ...] = ()
+    command: str = ""  # that trains the arm; "" = the table's
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table of the paper. `best`: in the place of None among the rows, the Splits that val chooses, {task or "" for
+    the pair: the paper's choice}."""
+
+    title: str
+    pair: str
+    command: str
+    heading: str  # of the rows
+    groups: tuple[tuple[tuple[str, ...], tuple[Column, ...]], ...]  # lines over columns, columns
+    rows: tuple[Row | None, ...]
+    best: Mapping[str, str]
+    remark: str = ""
+
+    @property
+    def head(self) -> Head:
+        """What stands over the table."""
+        return Head(self.heading, self.groups)
+
+
+def _same(label: str, arm: str, command: str = "") -> Row:
+    """A row whose arm has the same name in paper.csv."""
+    return Row(label, arm, (arm,), command)
+
+
+WITHIN = tuple(("normals", f"within_{angle}") for angle in ("11.25", "22.5", "30"))
+DENSE = (
+    (("Surface normals", "angle, degrees", "(lower better)"), (("normals", "mean"), ("normals", "median"))),
+    (("Surface normals", "within t degrees, %", "(higher better)"), WITHIN),
+    (("Segmentation", "%", "(higher better)"), tuple(("semseg", name) for name in ("pixacc", "mIoU", "fwIoU"))),
+)
+REGIONS = ((("Detection", "%"), (("detection", "mAP"),)), (("Attributes", "%"), (("attributes", "mAP"),)))
+ABLATIONS, ARMS = "--pair ablations {setting} --all-splits", "--pair {pair} {setting} --all-splits"
+IMAGENET = "--pair semseg_sn {setting} --arm cross-stitch --init cross-stitch=imagenet"  # docs/weights.md
+BASELINES = (
+    _same("one-task", "one-task"),
+    _same("ensemble", "ensemble"),
+    None,
+    _same("MTL-shared", "mtl-shared"),
+    _same("cross-stitch", "cross-stitch"),
+)
+TABLES = {
+    "1": Layout(
+        "cross-stitch units by their start (alpha_s, alpha_d)",
+        "semseg_sn",
+        ABLATIONS,
+        "alpha_s, alpha_d",
+        DENSE,
+        tuple(
+            _same(f"{s}, {d}", f"cross-stitch-alpha-{s}-{d}")
+            for s, d in (("0.1", "0.9"), ("0.5", "0.5"), ("0.7", "0.3"), ("0.9", "0.1"))
+        ),
+        {},
+    ),
+    "2": Layout(
+        "learning rate of cross-stitch units over the network's",
+        "semseg_sn",
+        ABLATIONS,
+        "scale",
+        DENSE,
+        tuple(_same(str(scale), f"cross-stitch-rate-{scale}") for scale in (1, 10, 100, 1000, 10_000)),
+        {},
+        "The paper has no row 10000; its Section 5.2 says that a scale above 1000 made the loss diverge.",
+    ),
+    "3": Layout(
+        "what cross-stitched networks start from, as many iterations in all",
+        "semseg_sn",
+        ABLATIONS,
+        "start",
+        DENSE,
+        (
+            _same("scratch", "cross-stitch-from-scratch"),
+            _same("ImageNet", "cross-stitch-from-imagenet", IMAGENET),
+            _same("one-task", "cross-stitch-from-one-task"),
+        ),
+        {},
+        "The paper has no row scratch. ImageNet needs published weights of the backbone (docs/weights.md).",
+    ),
+    "5": Layout(
+        "surface normals and semantic segmentation", "semseg_sn", ARMS, "arm", DENSE, BASELINES, {"": "split-conv4"}
+    ),
+    "6": Layout(
+        "object detection and attributes",
+        "det_attr",
+        ARMS,
+        "arm",
+        REGIONS,
+        BASELINES,
+        {"detection": "split-fc7", "attributes": "split-conv2"},
+    ),
+}
+
+
+def paper_table(
+    number: str,
+    results: Any,
+    paper: bool = False,
+    format_: str = "text",
+    *,
+    pair: str | None = None,
+    dataset: str | None = None,
+    recipe: str | None = None,
+    backbone: str | None = None,
+    width: int = 150,
+) -> str:
+    """Table 1, 2, 3, 5 or 6 of the paper from the results, as text, csv, markdown or latex.
+
+    Cells are means on test over seeds with the half-width of a 95 % t interval of the row's own mean (from 3 seeds on);
+    marked is the best on val of each column. `paper` adds the published values where `comparable`. `results` has frame,
+    failures, counts_of and provenance_of. Raises UserError for another number, format or pair, and without results.
+    """
+    if number == "4":
+        raise UserError("table 4 of the paper is a figure; type: mtlbench plot alphas")
+    if number not in TABLES:
+        raise unknown("table of the paper", number, TABLES)
+    if format_ not in FORMATS:
+        raise unknown("table format", format_, FORMATS)
+    layout = TABLES[number]
+    if pair not in (None, layout.pair):
+        raise UserError(f"table {number} of the paper is about {layout.pair}, not {pair}; leave out --pair")
+    if layout.pair not in set(results.frame["pair"]):
+        raise UserError(
+            f"table {number} needs results of {layout.pair}; type: mtlbench run "
+            + layout.command.format(pair=layout.pair, setting="").replace("  ", " ")
+        )
+    frame, note = newest(results.frame, layout.pair, dataset, recipe, backbone)
+    rows, chosen = _rows(layout, frame)
+    table = numbers(frame, rows, layout.head.columns)
+    failures = _failures(results.failures, frame, rows)
+    theirs, remark = comparable(frame, results) if paper else (pd.DataFrame(), "")
+    theirs = theirs[theirs["source"] == f"Table {number}"] if len(theirs) else theirs
+    if format_ == "csv":
+        return _csv(number, table, rows, theirs, failures)
+    lines = _lines(table, rows, theirs, failures)
+    title = f"Table {number}: {layout.title}. {note}"
+    known = table["half_width"].notna().any()
+    interval = f" ± half-width of the {100 * CONFIDENCE:g} % t interval of the row's own mean" if known else ""
+    feet = [
+        f"Means on test over n seeds{interval} (intervals from {FEWEST_SEEDS} seeds on); mtlbench table has changes"
+        " paired by seed. Marked: best on val of its column, of the rows with the most seeds.",
+        *_choice_feet(layout, frame, chosen),
+        *([layout.remark] if layout.remark else []),
+        *_missing_feet(layout, frame, rows, failures, table),
+        *([remark] if remark else []),
+    ]
+    if len(theirs):
+        feet.append(f"Published: Table {number} of the paper, one run each. {contradiction(number)}".rstrip())
+    if format_ == "text":
+        return text(layout.head, title, lines, feet, width)
+    return (markdown if format_ == "markdown" else latex)(layout.head, title, lines, feet)
+
+
+def numbers(frame: pd.DataFrame, rows: Sequence[Row], columns: Sequence[Column]) -> pd.DataFrame:
+    """Per row, task and metric: arm, task, metric, unit, mean, half_width (t interval over the arm's own seeds, NaN
+    below 3), n (seeds), best (on val, of the arms with the most seeds; equal ones all). `frame`: of one setting.
+
+    Ours: the paper's cells are single runs, its bold ones the best on the numbers it reports.
+    """
+    found = []
+    means = {subset: _over_seeds(frame, subset, [row.arm for row in rows]) for subset in ("test", "val")}
+    for task, metric in columns:
+        test, val = (means[subset].get((task, metric), pd.DataFrame()) for subset in ("test", "val"))
+        best: set[str] = set()
+        if len(val) and len(test):
+            ready = val[val["n"] == val["n"].max()]
+            values = ready["mean"] * np.where(ready["higher"], 1, -1)
+            best = set(values.index[values == values.max()]) if len(ready) > 1 else set()
+        for arm in dict.fromkeys(row.arm for row in rows):
+            if arm in test.index:
+                own = records(test.loc[[arm]])[0]
+                found.append((arm, task, metric, own["unit"], own["mean"], own["half"], own["n"], arm in best))
+            else:
+                found.append((arm, task, metric, "", float("nan"), float("nan"), 0, False))
+    return pd.DataFrame(found, columns=["arm", "task", "metric", "unit", "mean", "half_width", "n", "best"])
+
+
+def _over_seeds(frame: pd.DataFrame, subset: str, arms: Sequence[str]) -> dict[Column, pd.DataFrame]:
+    """{(task, metric): arm x mean, half, n, unit, higher}."""
+    rows = whole_task(frame, subset)
+    rows = rows[rows["arm"].isin(arms)]
+    grouped = rows.groupby(["task", "metric", "arm"])
+    table = grouped.agg(
+        mean=("value", "mean"),
+        sd=("value", "std"),
+        n=("value", "count"),
+        unit=("unit", "first"),
+        higher=("higher_is_better", "first"),
+    )
+    enough = table["n"] >= FEWEST_SEEDS
+    n = table["n"].where(enough)
+    table["half"] = half_width(table["sd"] / np.sqrt(n), n - 1, CONFIDENCE)
+    return {column: part.droplevel([0, 1]) for column, part in table.groupby(["task", "metric"])}  # type: ignore[misc]
+
+
+def _rows(layout: Layout, frame: pd.DataFrame) -> tuple[list[Row], list[dict[str, Any]]]:
+    """The rows, with the Splits that val chooses filled in, and those rows of `best_split`."""
+    rows: list[Row] = []
+    chosen = [row for row in records(best_split(frame)) if row["task"] in layout.best] if None in layout.rows else []
+    for row in layout.rows:
+        if row is not None:
+            rows.append(row)
+        elif not chosen:
+            rows.append(Row("best Split", "", tuple(sorted(layout.best.values()))))
+        else:
+            for arm in arm_order(choice["arm"] for choice in chosen):
+                tasks = [choice["task"] for choice in chosen if choice["arm"] == arm]
+                what = f" (best for {' and '.join(tasks)})" if tasks != [""] else " (best)"
+                theirs = tuple(layout.best[task] for task in tasks)
+                rows.append(Row(_name(arm) + what, arm, theirs))
+    return rows, chosen
+
+
+def _name(arm: str) -> str:
+    return f"Split {arm.removeprefix('split-')}" if is_split(arm) else arm
+
+
+def _failures(failures: Sequence[Mapping[str, Any]], frame: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
+    """arm, where, reason ("diverged: ...", "failed: ..." or "blocked by ...") of what the rows lack."""
+    done = set(zip(frame["arm"], frame["seed"], frame["task"], strict=True))
+    found = []
+    for failure in failures_of(frame, failures):
+        arm, seed, task = failure["arm"], failure["seed"], failure["task"]
+        trained = any((arm, seed, name) in done for name in ([task] if task else frame["task"].unique()))
+        if arm in {row.arm for row in rows} and not trained:
+            said = reason_of(failure)
+            error, _, words = said.partition(": ")
+            reason = f"diverged: {words}" if error.endswith("Diverged") else f"failed: {said}"
+            reason = reason if failure["status"] == "failed" else failure["status"]
+            found.append({"arm": arm, "where": f"seed {seed} {task}".strip(), "reason": reason})
+    return found
+
+
+def _lines(
+    table: pd.DataFrame, rows: Sequence[Row], theirs: pd.DataFrame, failures: Sequence[Mapping[str, str]]
+) -> list[Line]:
+    lines = []
+    for row in rows:
+        own = table[table["arm"] == row.arm]
+        broken = [failure["reason"] for failure in failures if failure["arm"] == row.arm]
+        counts = [str(count) for count in own.groupby("task", sort=False)["n"].max()]
+        n = counts[0] if len(set(counts)) == 1 else "/".join(counts)
+        cells = [_cell(mean, half) for mean, half in zip(own["mean"], own["half_width"], strict=True)]
+        if broken and own["mean"].isna().all():
+            cells = [broken[0]]
+        lines.append(Line(row.label, n, cells, own["best"].tolist()))
+        for arm in row.published:
+            values = _published(theirs, arm, own)
+            if values:
+                label = "published" if arm == row.arm else f"published, {_name(arm)}"
+                lines.append(Line(label, NOTHING, [_cell(v, float("nan")) for v in values], [False] * len(values)))
+    return lines
+
+
+def _published(theirs: pd.DataFrame, arm: str, own: pd.DataFrame) -> list[float]:
+    """The paper's values of an arm in the order of the columns; [] where it has none."""
+    if theirs.empty or arm not in set(theirs["arm"]):
+        return []
+    values = theirs[theirs["arm"] == arm].set_index(["task", "metric"])["value"]
+    return [float(values.get(cell, float("nan"))) for cell in zip(own["task"], own["metric"], strict=True)]
+
+
+def _cell(mean: float, half: float) -> str:
+    if np.isnan(mean):
+        return NOTHING
+    return f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.{1 if half >= 0.05 else 2}f}"
+
+
+def _choice_feet(layout: Layout, frame: pd.DataFrame, chosen: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How the best Splits were found, and among how many."""
+    if not layout.best:
+        return []
+    trained = {arm for arm in whole_task(frame, "test")["arm"] if is_split(arm)}
+    missing = [f"split-{point}" for point in SPLIT_POINTS if f"split-{point}" not in trained]
+    lacks = f"; without {', '.join(missing)}, type: {_command(layout.command, frame)}" if missing else ""
+    if not chosen:
+        return [f"No Split is chosen: there are no Splits with val numbers and one-task{lacks}"]
+    said = [
+        "{} {} (val {:+.1f} %, test {:+.1f} %)".format(
+            row["task"] or "the pair", row["arm"], row["val_change"], row["test_change"]
+        )
+        for row in chosen
+    ]
+    return [f"Best of {len(trained)} Split{'s' if len(trained) > 1 else ''} on val: {', '.join(said)}{lacks}"]
+
+
+def _missing_feet(
+    layout: Layout, frame: pd.DataFrame, rows: Sequence[Row], failures: Sequence[Mapping[str, str]], table: pd.DataFrame
+) -> list[str]:
+    """What failed, each with its reason; what is not trained, with the command that trains it."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        alike.setdefault((failure["arm"], failure["reason"]), []).append(failure["where"])
+    feet = [f"{arm}, {', '.join(where)}: {reason}" for (arm, reason), where in alike.items()]
+    counts = table.groupby("arm")["n"].max()
+    empty = set(counts.index[counts == 0]) - {failure["arm"] for failure in failures} - {""}
+    commands: dict[str, list[str]] = {}
+    for row in rows:
+        if row.arm in empty:
+            commands.setdefault(row.command or layout.command, []).append(row.arm)
+    return [
+        *feet,
+        *(
+            f"Not trained in this setting: {', '.join(arms)}; type: {_command(command, frame)}"
+            for command, arms in commands.items()
+        ),
+    ]
+
+
+def _command(template: str, frame: pd.DataFrame) -> str:
+    """`mtlbench run ...` for the frame's pair, data set, recipe and backbone."""
+    first = frame.iloc[0]
+    backbone = first["backbone"].partition("(")[0]
+    setting = f"--dataset {first['dataset']} --recipe {first['recipe']}"
+    setting += f" --backbone {backbone}" if backbone != Recipe.backbone else ""
+    return "mtlbench run " + template.format(pair=first["pair"], setting=setting)
+
+
+def _csv(
+    number: str, table: pd.DataFrame, rows: Sequence[Row], theirs: pd.DataFrame, failures: Sequence[Mapping[str, str]]
+) -> str:
+    """One line a row and one a published arm, unrounded."""
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        own = table[table["arm"] == row.arm]
+        line: dict[str, Any] = {"row": row.label, "arm": row.arm, "source": "measured"}
+        for cell in records(own):
+            name = f"{cell['task']} {cell['metric']}"
+            line |= {
+                name: cell["mean"],
+                f"{name} half width": cell["half_width"],
+                f"{name} n": cell["n"],
+                f"{name} best on val": cell["best"],
+            }
+        said = [f"{failure['where']}: {failure['reason']}" for failure in failures if failure["arm"] == row.arm]
+        lines.append({**line, "failures": "; ".join(said)})
+        for arm in row.published:
+            values = _published(theirs, arm, own)
+            names = [f"{task} {metric}" for task, metric in zip(own["task"], own["metric"], strict=True)]
+            if values:
+                lines.append(
+                    {"row": row.label, "arm": arm, "source": f"Table {number}", **dict(zip(names, values, strict=True))}
+                )
+    return pd.DataFrame(lines).to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -1,0 +1,185 @@
+"""A trial on a machine that has no path to the store: its files travel, the store stays with the driver."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mtlbench.plugins import class_of, file_of, is_file
+from mtlbench.spec import Trial, short_hash
+from mtlbench.store.folders import MADE
+from mtlbench.store.store import Store
+from mtlbench.system.files import StoreBroken, replacing, writing
+
+CHUNK = 16 << 20  # bytes in one message
+
+
+class Courier:
+    """Runs beside the store and hands out and takes in files, piece by piece.
+
+    What a trial brings is gathered under temporary names and put in place at once, result.json last.
+    """
+
+    def __init__(self, root: str, sources: dict[str, str], weights: list[str]) -> None:
+        self.store, self.sources, self.files = Store(Path(root)), sources, weights
+
+    def source(self, path: str) -> str:
+        """The text of a user's plug-in file that some trial of the run names."""
+        return self.sources[path]
+
+    def weights(self, file: str, start: int) -> bytes:
+        """Up to CHUNK bytes of a file of pretrained weights that some trial of the run names."""
+        return _piece(Path(self.files[self.files.index(file)]), start)
+
+    def read(self, trial: dict[str, Any], key: str, name: str, start: int) -> bytes | None:
+        """Up to CHUNK bytes of a file of the trial or of its parent `key`; None where there is no such file."""
+        path = self._folder(trial, key) / _known(name)
+        return _piece(path, start) if path.is_file() else None
+
+    def write(self, trial: dict[str, Any], name: str, start: int, data: bytes) -> None:
+        """Take in a piece. Raises StoreBroken."""
+        folder = self._folder(trial, "")
+        with writing(folder), open(folder / f".{_known(name)}.arriving", "r+b" if start else "wb") as file:
+            file.seek(start)
+            file.write(data)
+
+    def arrived(self, trial: dict[str, Any], names: list[str]) -> None:
+        """All pieces of these files are here. Raises StoreBroken."""
+        folder = self._folder(trial, "")
+        with writing(folder):
+            for name in sorted(names, key=lambda name: name == "result.json"):
+                os.replace(folder / f".{_known(name)}.arriving", folder / name)
+            if "result.json" in names:
+                (folder / "resume.pt").unlink(missing_ok=True)
+
+    def _folder(self, trial: dict[str, Any], key: str) -> Path:
+        own = Trial.from_json(trial)
+        if key and key not in own.parents:
+            raise ValueError(f"{key} is no parent of {own.label}")
+        return self.store.folder(own).parent / key if key else self.store.folder(own)
+
+
+def _piece(path: Path, start: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read(CHUNK)
+
+
+def _known(name: str) -> str:
+    if name not in MADE:
+        raise ValueError(f"{name!r} is no file of a trial")
+    return name
+
+
+Call = Callable[..., Any]  # call(method of Courier, *arguments) -> what it returns
+
+
+def away(
+    trial: Trial, base: Path, call: Call, run: Callable[[Trial, Path, dict[str, Path]], Iterator[float]]
+) -> Iterator[float]:
+    """Run a trial below the folder `base` of this machine and send what it makes; a failure is sent and raised again.
+
+    `run(trial, folder, parents)` does the work. A resume file is sent as soon as it is written.
+    """
+    plain = trial.to_json()
+    folder = base / trial.key
+    shutil.rmtree(folder, ignore_errors=True)
+    with writing(base):
+        folder.mkdir(parents=True)
+        parents = {key: folder / "parents" / key for key in trial.parents}
+        for key, place in parents.items():
+            place.mkdir(parents=True)
+            for name in ("result.json", "weights.pt"):
+                _fetch(place / name, partial(call, "read", plain, key, name))
+        _fetch(folder / "resume.pt", partial(call, "read", plain, "", "resume.pt"))
+        trial = with_weights(trial, base, call)
+    resume = folder / "resume.pt"
+    seen = _stamp(resume)
+    try:
+        for fraction in run(with_sources(trial, base, call), folder, parents):
+            if resume.exists() and _stamp(resume) != seen:
+                seen = _stamp(resume)
+                _send(call, plain, folder, ["resume.pt"])
+            if fraction < 1:
+                yield fraction
+        _send(call, plain, folder, [name for name in MADE if (folder / name).exists()])
+        yield 1.0
+    except StoreBroken:
+        raise
+    except Exception:
+        with writing(folder):
+            (folder / "error.txt").write_text(traceback.format_exc())
+        _send(call, plain, folder, ["error.txt"])
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    found = path.stat() if path.exists() else None
+    return found and (found.st_mtime_ns, found.st_ino)
+
+
+def _fetch(path: Path, read: Callable[[int], bytes | None]) -> None:
+    """Nothing is made where there is no such file; whether a file is whole is checked by whoever reads it."""
+    start, piece = 0, read(0)
+    if piece is None:
+        return
+    with open(path, "wb") as file:
+        while piece:
+            file.write(piece)
+            start += len(piece)
+            piece = read(start) if len(piece) == CHUNK else b""
+
+
+def _send(call: Call, trial: dict[str, Any], folder: Path, names: list[str]) -> None:
+    for name in names:
+        for start in range(0, max((folder / name).stat().st_size, 1), CHUNK):  # an empty file travels, too
+            call("write", trial, name, start, _piece(folder / name, start))
+    call("arrived", trial, names)
+
+
+def user_sources(trials: Iterable[Trial]) -> dict[str, str]:
+    """{absolute path: text} of the users' plug-in files that the trials name."""
+    named = [place for t in trials for place in (*t.task_files.values(), *(p.source for p in t.plugins))]
+    files = {file_of(place) for place in named if is_file(place)}
+    return {str(path): path.read_text() for path in files}
+
+
+def with_weights(trial: Trial, base: Path, call: Call) -> Trial:
+    """The trial with its pretrained weights at hand: where this machine lacks them, a copy below `base`, which stays
+    for the trials that follow."""
+    path = Path(trial.weights_file)
+    if not trial.weights_file or path.is_file():
+        return trial
+    copy = base / "weights" / trial.backbone.options["weights"] / path.name
+    if not copy.is_file():
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(copy) as temporary:
+            _fetch(temporary, partial(call, "weights", trial.weights_file))
+    return dataclasses.replace(trial, weights_file=str(copy))
+
+
+def with_sources(trial: Trial, base: Path, call: Call) -> Trial:
+    """The trial with its user's files at hand: where this machine lacks them, or has others, copies below `base`."""
+
+    def local(source: str) -> str:
+        if not is_file(source):
+            return source
+        path = file_of(source)
+        text = call("source", str(path))
+        if not path.is_file() or path.read_text() != text:
+            path = base / "sources" / short_hash(text) / path.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return f"{path}:{class_of(source)}"
+
+    dataset, backbone, scheme = (dataclasses.replace(p, source=local(p.source)) for p in trial.plugins)
+    tasks = {name: local(place) for name, place in trial.task_files.items()}
+    return dataclasses.replace(trial, dataset=dataset, backbone=backbone, scheme=scheme, task_files=tasks)

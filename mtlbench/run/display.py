@@ -1,0 +1,111 @@
+"""How a run shows where it stands: a live view on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
+
+from mtlbench.run.queue import Queue
+from mtlbench.spec import Trial
+from mtlbench.store.board import Board
+from mtlbench.text import duration, printable
+
+LINE_SECONDS = 15.0  # between two plain progress lines
+
+
+class Display:
+    """A Watcher that prints, and keeps the store's board up to date; use it as a context."""
+
+    def __init__(self, queue: Queue, board: Board, console: Console) -> None:
+        self.queue, self.cost, self.board, self.console = queue, queue.cost, board, console
+        self.start = self.spoken = time.monotonic()
+        self.total = sum(self.cost(t) for k, t in queue.trials.items() if k not in queue.done)
+        self.fractions: dict[str, float] = {}
+        self.worked = 0.0
+        columns = (
+            TextColumn("  {task.description:<34}", markup=False),
+            BarColumn(30),
+            TextColumn("{task.percentage:3.0f} %"),
+        )
+        self.bars = Progress(*columns, console=console)
+        self.ids: dict[str, TaskID] = {}
+        self.live = (
+            Live(get_renderable=self._view, console=console, refresh_per_second=2, transient=True)
+            if console.is_terminal
+            else None
+        )
+
+    def __enter__(self) -> Display:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def started(self, trial: Trial) -> None:
+        """A trial was handed to a worker."""
+        self.fractions[trial.key] = 0.0
+        self.ids[trial.key] = self.bars.add_task(trial.label, total=1.0)
+        self._note()
+
+    def progressed(self, trial: Trial, fraction: float) -> None:
+        """A trial went on."""
+        self.fractions[trial.key] = fraction
+        self.bars.update(self.ids[trial.key], completed=fraction)
+        self._note()
+
+    def ended(self, trial: Trial, error: str) -> None:
+        """A trial finished or failed."""
+        self.worked += self.cost(trial)
+        if error:
+            self.say(f"failed: {trial.label} ({trial.key}): {error}", "red")
+        self._off(trial)
+
+    def again(self, trial: Trial, why: str) -> None:
+        """A trial was lost and is tried again."""
+        self.say(f"again: {trial.label} ({trial.key}): {why}", "yellow")
+        self._off(trial)
+
+    def say(self, line: str, style: str = "") -> None:
+        """Print a line."""
+        self.spoken = time.monotonic()
+        self.console.print(printable(line), style=style or None, highlight=False, markup=False, soft_wrap=True)
+
+    def _off(self, trial: Trial) -> None:
+        self.fractions.pop(trial.key, None)
+        if trial.key in self.ids:
+            self.bars.remove_task(self.ids.pop(trial.key))
+        self._note()
+
+    def _note(self) -> None:
+        self.board.note(self.fractions, self.seconds_left())
+        if not self.live and time.monotonic() - self.spoken > LINE_SECONDS:
+            self.say(self.state())
+
+    def state(self) -> str:
+        """`12 of 54 trials done, 2 running, 40 waiting, about 6 min left`."""
+        queue = self.queue
+        done = len(queue.done & set(queue.trials))
+        waiting = len(queue.trials) - done - len(queue.running) - len(queue.failed)
+        parts = [f"{done} of {len(queue.trials)} trials done", f"{len(queue.running)} running", f"{waiting} waiting"]
+        if queue.failed:
+            parts.append(f"{len(queue.failed)} failed")
+        if (left := self.seconds_left()) is not None:
+            parts.append(f"about {duration(left)} left")
+        return ", ".join(parts)
+
+    def seconds_left(self) -> float | None:
+        """At the rate of work so far; None at the very beginning."""
+        worked = self.worked + sum(f * self.cost(self.queue.trials[k]) for k, f in self.fractions.items())
+        if worked <= 0.02 * self.total:
+            return None
+        return (time.monotonic() - self.start) * (self.total - worked) / worked
+
+    def _view(self) -> Group:
+        return Group(Text(self.state()), self.bars)

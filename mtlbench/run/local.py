@@ -1,0 +1,68 @@
+"""Trials one after the other, in this process."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from mtlbench.run.interrupts import interrupts
+from mtlbench.run.queue import Queue, Resources, Watcher
+from mtlbench.spec import Trial
+from mtlbench.store.folders import read_result
+from mtlbench.store.store import Store
+from mtlbench.system.files import StoreBroken
+from mtlbench.system.machine import cores
+
+if TYPE_CHECKING:
+    from mtlbench.training.trial import Errand
+
+
+def attempt(trial: Trial, store: Store, errand: Errand, fresh: bool = False) -> Iterator[float]:
+    """Run a trial in its folder of the store; a failure is kept there and raised again.
+
+    With `fresh` a resume file is not gone on from. Raises StoreBroken where the run cannot go on at all.
+    """
+    from mtlbench.training.trial import run_trial
+
+    folder = store.begin(trial, fresh)
+    try:
+        yield from run_trial(trial, folder, {key: folder.parent / key for key in trial.parents}, errand)
+    except StoreBroken:
+        raise
+    except Exception:
+        store.fail(trial, traceback.format_exc())
+        raise
+
+
+def seconds_of_parents(trial: Trial, store: Store) -> float:
+    """What the parents took, with theirs."""
+    folder = store.folder(trial).parent
+    return sum(read_result(folder / key / "result.json")["cost"]["seconds_with_parents"] for key in trial.parents)
+
+
+def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources, fresh: Collection[str] = ()) -> None:
+    """Run all trials of the queue one after the other in this process, without Ray; those of `fresh` from the start.
+
+    Raises StoreBroken.
+    """
+    import torch
+
+    from mtlbench.training.trial import Errand
+
+    device = torch.device("cuda" if torch.cuda.is_available() and resources.gpus != 0 else "cpu")
+    while isinstance(trial := queue.next(), Trial):
+        watcher.started(trial)
+        error = ""
+        try:
+            errand = Errand(device, cores(), seconds_of_parents(trial, store), resources.resume_every)
+            for fraction in attempt(trial, store, errand, trial.key in fresh):
+                watcher.progressed(trial, fraction)
+                if interrupts.asked:
+                    raise KeyboardInterrupt
+        except StoreBroken:
+            raise
+        except Exception as exception:
+            error = f"{type(exception).__name__}: {exception}"
+        queue.end(trial.key, error)
+        watcher.ended(trial, error)

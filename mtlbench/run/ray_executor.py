@@ -1,0 +1,490 @@
+"""Ray Tune behind the Queue; the only file that imports ray."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+# Read by Ray when it is imported. Ours: no result files of its own, no usage report, no exporter that warns.
+SETTINGS = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
+    "RAY_local_fs_capacity_threshold": "0.999",
+    "RAY_py_gcs_connect_timeout_s": "5",
+}
+for _name, _value in SETTINGS.items():
+    os.environ.setdefault(_name, _value)
+# Whoever talks to a Ray of ours needs its token; one of our own does not have to be kept in the user's home.
+if "RAY_AUTH_MODE" not in os.environ:
+    os.environ["RAY_AUTH_MODE"] = "token"
+    kept = Path("~/.ray/auth_token").expanduser()
+    if not (kept.exists() or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ)):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+import ray
+from ray import tune
+from ray._private import ray_constants
+from ray.job_config import JobConfig
+from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import mtlbench
+from mtlbench.errors import UserError
+from mtlbench.run.courier import Courier, away, user_sources, with_sources
+from mtlbench.run.interrupts import interrupts
+from mtlbench.run.local import seconds_of_parents
+from mtlbench.run.queue import Answer, Queue, Resources, Watcher
+from mtlbench.spec import Trial
+from mtlbench.store.store import Store
+from mtlbench.system.files import StoreBroken
+from mtlbench.system.scratch import MARK, scratch_folder, scratch_name
+
+SLICE_SECONDS = 1.0  # between two reports of progress
+OBJECT_STORE_BYTES = 200 << 20
+ATTEMPTS = 3  # at a trial whose process dies
+MOST_CPUS = 8  # for a trial on a GPU
+
+
+class TrialActor(tune.Trainable):  # type: ignore[misc]
+    """Runs trials one after the other in one process: importing torch and opening the data are paid once.
+
+    It may be on any machine: all that it is told is in the configuration, and files come and go by the courier.
+    """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What Ray sets aside for a trial."""
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Start the first trial."""
+        self.device: Any = ""
+        self.base: Path | None = None
+        self.reset_config(config)
+
+    def cleanup(self) -> None:
+        """The process ends."""
+        if self.base:
+            shutil.rmtree(self.base, ignore_errors=True)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Start another trial in this process."""
+        self.work = self.working(new_config)
+        return True
+
+    def working(self, config: dict[str, Any]) -> Iterator[float]:
+        """The trial of a configuration, running."""
+        from mtlbench.training.trial import Errand, run_trial
+
+        if config["version"] != mtlbench.__version__:
+            raise UserError(
+                f"{socket.gethostname()} has mtlbench {mtlbench.__version__}, the driver {config['version']}: "
+                "install the same version on every machine"
+            )
+        if self.base is None:  # below the scratch folder of a private Ray; on a cluster there is none
+            self.device = assigned_device(config["gpus"])
+            self.base = Path(tempfile.mkdtemp(prefix=scratch_name(), dir=os.environ.get(MARK)))
+        errand = Errand(self.device, config["cpus"], config["seconds_of_parents"], config["resume_every"])
+        call = partial(_call, ray.get_actor(config["courier"], namespace=config["courier"]))
+        yield from away(Trial.from_json(config["trial"]), self.base, call, partial(run_trial, errand=errand))
+
+    def step(self) -> dict[str, Any]:
+        """Work for about a second and report; a failure is a result too, so that the process lives on."""
+        until = time.perf_counter() + SLICE_SECONDS
+        told: dict[str, Any] = {
+            "fraction": 1.0,
+            "done": True,
+            "error": "",
+            "kind": "",
+            "host": socket.gethostname(),
+            "device": str(self.device),
+        }
+        try:
+            for fraction in self.work:
+                if time.perf_counter() > until:
+                    return {**told, "fraction": fraction, "done": False}
+        except StoreBroken as error:
+            return {**told, "error": str(error), "kind": "broken"}
+        except Exception as error:
+            kind = "memory" if type(error).__name__ == "OutOfMemoryError" else ""
+            return {**told, "error": f"{type(error).__name__}: {error}", "kind": kind}
+        return told
+
+
+def assigned_device(gpus: float) -> Any:
+    """The device that Ray assigned, not the one that torch would find: a CPU trial sees all GPUs of its machine."""
+    import torch
+
+    if not (ray.get_gpu_ids() and torch.cuda.is_available()):
+        return torch.device("cpu")
+    from mtlbench.run.gpu_sharing import memory_share
+
+    if gpus < 1:
+        capacity = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(memory_share(gpus, capacity))
+    return torch.device("cuda")
+
+
+def _call(courier: Any, method: str, *arguments: Any) -> Any:
+    """What a method of the courier returns, its exceptions as they are."""
+    try:
+        return ray.get(getattr(courier, method).remote(*arguments))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+class QueueSearcher(Searcher):  # type: ignore[misc]
+    """Tune asks the Queue what to run; trials are known to Tune by ids of its own."""
+
+    def __init__(
+        self, queue: Queue, store: Store, watcher: Watcher, common: dict[str, Any], fresh: Collection[str]
+    ) -> None:
+        super().__init__()
+        self.queue, self.store, self.watcher, self.common, self.fresh = queue, store, watcher, common, fresh
+        self.running: dict[str, Trial] = {}
+        self.broken: StoreBroken | None = None
+        self.gpus = {trial_key: common["gpus"] for trial_key in queue.trials}
+        self._without_gpu: set[str] = set()  # machines that were told of
+
+    def suggest(self, trial_id: str) -> Any:
+        """The configuration of the next ready trial, None to wait, FINISHED at the end."""
+        interrupts.listen()  # Tune has taken SIGUSR1
+        trial = Answer.FINISHED if self.stopped() else self.queue.next()
+        if trial is Answer.FINISHED:
+            return Searcher.FINISHED
+        if not isinstance(trial, Trial):
+            return None
+        self.running[trial_id] = trial
+        self.watcher.started(trial)
+        try:
+            self.store.begin(trial, trial.key in self.fresh and self.queue.attempts[trial.key] == 1)
+        except StoreBroken as error:
+            self.broken = error
+            return Searcher.FINISHED
+        return {
+            **self.common,
+            "trial": trial.to_json(),
+            "gpus": self.gpus[trial.key],
+            "seconds_of_parents": seconds_of_parents(trial, self.store),
+        }
+
+    def stopped(self) -> bool:
+        """Whether nothing more is to be run: the store cannot be written, or the user asked."""
+        return self.broken is not None or interrupts.asked
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Progress."""
+        trial = self.running[trial_id]
+        self.watcher.progressed(trial, result["fraction"])
+        self._heed(trial, result)
+
+    def _heed(self, trial: Trial, result: dict[str, Any]) -> None:
+        """What any result may tell of its machine and of the store."""
+        if self.gpus[trial.key] and result["device"] == "cpu" and result["host"] not in self._without_gpu:
+            self._without_gpu.add(result["host"])
+            self.watcher.say(f"Ray offers a GPU on {result['host']} that torch cannot use: trials run on its CPU")
+        if result["kind"] == "broken":
+            self.broken = StoreBroken(result["error"])
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """The end of a trial; without a result its process died."""
+        trial = self.running.pop(trial_id, None)
+        if trial and result:  # Tune tells of a last result only here
+            self._heed(trial, result)
+        if trial is None or self.stopped() and not self.store.done(trial):
+            return
+        lost = error or result is None
+        reason = "its process died" if result is None or error else result["error"]
+        if reason and self.store.done(trial):  # the store is the truth
+            reason, lost = "", False
+        if lost and self.queue.attempts[trial.key] < ATTEMPTS:
+            self._again(trial, f"{reason} (killed, out of memory, or a machine was lost)")
+        elif reason and result and result["kind"] == "memory" and 0 < self.gpus[trial.key] < 1:
+            share = min(1.0, 2 * self.gpus[trial.key])
+            self.gpus = {key: max(share, gpus) for key, gpus in self.gpus.items()}
+            self._again(trial, f"out of the GPU's memory; trials take {share:g} of a GPU from here on")
+        else:
+            if lost:
+                reason += f" {ATTEMPTS} times (killed, or out of memory)"
+                self.store.fail(trial, reason)
+            self.queue.end(trial.key, reason)
+            self.watcher.ended(trial, reason)
+
+    def _again(self, trial: Trial, why: str) -> None:
+        self.queue.again(trial.key)
+        self.watcher.again(trial, why)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: the store is the truth, Ray's own state is scratch."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing."""
+
+
+class StopEarly(tune.Stopper):  # type: ignore[misc]
+    """Ends the run where nothing more is to be run."""
+
+    def __init__(self, searcher: QueueSearcher) -> None:
+        self.searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Never for one trial."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether to end the run."""
+        return self.searcher.stopped()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+
+def run_ray(
+    queue: Queue,
+    store: Store,
+    watcher: Watcher,
+    resources: Resources,
+    address: str,
+    fresh: Collection[str] = (),
+    actor: type[TrialActor] = TrialActor,
+) -> None:
+    """Run all trials of the queue in one Tune run, children as soon as their parents are done; those of `fresh` from
+    the start.
+
+    Raises UserError for a request that the machines can never meet, StoreBroken where the store cannot be written.
+    """
+    with scratch_folder() as scratch:
+        _start(address, scratch)
+        try:
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the watcher, once
+            name = f"mtlbench-{uuid.uuid4().hex}"
+            courier = _courier(name, queue, store)  # gone when nobody holds it
+            common: dict[str, Any] = {
+                **_request(queue, watcher, resources),
+                "courier": name,
+                "resume_every": resources.resume_every,
+                "version": mtlbench.__version__,
+            }
+            slots = _slots(common["cpus"], common["gpus"])
+            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+            searcher = QueueSearcher(queue, store, watcher, common, fresh)
+            tune.Tuner(
+                actor,
+                tune_config=tune.TuneConfig(
+                    search_alg=searcher,
+                    num_samples=-1,
+                    reuse_actors=True,
+                    max_concurrent_trials=slots,
+                ),
+                run_config=tune.RunConfig(
+                    name="run",
+                    storage_path=str(scratch),
+                    verbose=0,
+                    stop=StopEarly(searcher),
+                    failure_config=tune.FailureConfig(fail_fast=False),
+                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+                ),
+            ).fit()
+            del courier
+            if searcher.broken:
+                raise searcher.broken
+        finally:
+            ray.shutdown()
+
+
+def _start(address: str, scratch: Path) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        try:
+            with _on_loopback():
+                _init(
+                    address="local",
+                    include_dashboard=False,
+                    _temp_dir=str(scratch),
+                    job_config=_SamePath(),
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    **quiet,
+                )
+        except Exception as error:  # Ray raises what it likes, its bare Exception too
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(f"Ray did not start ({reason}); try again, or type --executor local") from error
+        return
+    if address.startswith("ray://"):
+        raise UserError(f"--address {address}: type the command on a machine of the cluster, with --address HOST:PORT")
+    try:
+        if address != "auto":
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+        with _silent():
+            _init(address=address, **quiet)
+    except (OSError, ValueError, ray.exceptions.RayError) as error:  # ConnectionError is an OSError
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there ({reason}); write HOST:PORT, "
+            "and where the cluster has a token, set RAY_AUTH_TOKEN"
+        ) from error
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray that starts inside is a node at 127.0.0.1, and all its servers listen there alone; else they listen on
+    every interface, and even `_node_ip_address="127.0.0.1"` becomes the address that others see."""
+    before = ray_constants.ENABLE_RAY_CLUSTER  # no such name in another Ray: better no run than an open one
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+class _SamePath(JobConfig):  # type: ignore[misc]
+    """Workers look for modules where this process does; Ray would have them look first into the folder that the
+    command was typed in, which may be a stranger's."""
+
+    def __init__(self) -> None:
+        folders = [os.path.abspath(path) for path in sys.path if not path or os.path.isabs(path)]
+        super().__init__(_py_driver_sys_path=folders[::-1])  # each is put before the others
+
+    def _runtime_env_has_working_dir(self) -> bool:
+        """Keeps Ray from adding folders of its own choice."""
+        return True
+
+
+def _init(**options: Any) -> None:
+    """ray.init in a thread: Ray puts handlers in place that abort at a signal, and here ours are put back at once.
+
+    The thread stays, since Ray's processes die with the one that started them. Raises what ray.init raises.
+    """
+    ended, problems = threading.Event(), []
+
+    def start() -> None:
+        try:
+            ray.init(**options)
+        except Exception as error:
+            problems.append(error)
+        ended.set()
+        threading.Event().wait()
+
+    threading.Thread(target=start, daemon=True).start()
+    while not ended.wait(0.005):
+        interrupts.listen()
+    interrupts.listen()
+    if problems:
+        raise problems[0]
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Ray's C++ part writes a line a second to standard error where a cluster does not let it in."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _courier(name: str, queue: Queue, store: Store) -> Any:
+    """Start the courier on this machine, to be found by its name."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(Courier).options(name=name, namespace=name, num_cpus=0, scheduling_strategy=here)
+    trials = queue.trials.values()
+    files = sorted({trial.weights_file for trial in trials if trial.weights_file})
+    return actor.remote(str(store.root), user_sources(trials), files)
+
+
+def _request(queue: Queue, watcher: Watcher, resources: Resources) -> dict[str, float]:
+    """CPUs and GPUs of a trial."""
+    threads = max(int(trial.recipe.get("threads", 1)) for trial in queue.trials.values())
+    machines = _machines()
+    with_gpu = [(cpus / gpus) for cpus, gpus in machines if gpus]
+    gpus = resources.gpus
+    if gpus is None:
+        gpus = _measured_share(queue, watcher, min(with_gpu)) if with_gpu else 0.0
+    cpus = min(MOST_CPUS, int(min(with_gpu) * gpus)) if gpus and with_gpu else 0
+    return {"cpus": max(threads, cpus), "gpus": gpus}
+
+
+def _measured_share(queue: Queue, watcher: Watcher, cpus_per_gpu: float) -> float:
+    """The part of a GPU that the costliest trial needs, by a measured step on one of the GPUs."""
+    from mtlbench.run.gpu_sharing import costliest, trials_per_gpu
+
+    trial = costliest((trial for key, trial in queue.trials.items() if key not in queue.done), queue.cost)
+    if trial is None:
+        return 1.0
+    measuring = ray.remote(num_cpus=1, num_gpus=1, max_calls=1)(_measure)
+    try:
+        measured = ray.get(measuring.remote(trial.to_json(), user_sources([trial])))
+    except ray.exceptions.RayError as error:
+        watcher.say(f"one trial a GPU: no step of {trial.arm} could be measured ({type(error).__name__})")
+        return 1.0
+    number = trials_per_gpu(measured, cpus_per_gpu)
+    found = "does not fit beside another"
+    if measured.memory < measured.capacity:
+        found = (
+            f"takes {measured.step_seconds * 1000:.0f} ms and {measured.memory / 2**30:.1f} of "
+            f"{measured.capacity / 2**30:.0f} GiB, and keeps the GPU {measured.busy:.0%} busy"
+        )
+    watcher.say(f"{number} trials a GPU: a step of {trial.arm} {found} (--gpus-per-trial overrides)")
+    return 1 / number
+
+
+def _measure(trial: dict[str, Any], sources: dict[str, str]) -> Any:
+    """In a process of its own that has a whole GPU."""
+    from mtlbench.run.gpu_sharing import measure
+
+    with tempfile.TemporaryDirectory(prefix=scratch_name()) as base:
+        at_hand = with_sources(Trial.from_json(trial), Path(base), lambda method, path: sources[path])
+        return measure(at_hand, assigned_device(1.0))
+
+
+def _machines() -> list[tuple[float, float]]:
+    """CPUs and GPUs of every machine that is up."""
+    up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in up]
+
+
+def _slots(cpus: float, gpus: float) -> int:
+    """How many trials fit at once. Raises UserError where none ever does: Ray would wait for ever."""
+    machines = _machines()
+    if gpus > 1 or gpus > max(found for _, found in machines):
+        total = sum(found for _, found in machines)
+        raise UserError(f"--gpus-per-trial {gpus:g}: there are {total:g} GPUs here; a trial takes at most 1")
+    by_cpu = [int(found // cpus) for found, _ in machines]
+    by_gpu = [
+        int(found) * int(1 / gpus + 1e-6) if gpus else limit for limit, (_, found) in zip(by_cpu, machines, strict=True)
+    ]
+    slots = sum(map(min, by_cpu, by_gpu))
+    if not slots:
+        raise UserError(f"a trial takes {cpus:g} CPUs, and Ray offers no machine with as many; start it with more")
+    return slots

@@ -1,1 +1,0 @@
-"""Sharing schemes, one a file."""

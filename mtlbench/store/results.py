@@ -1,0 +1,206 @@
+"""What a results folder holds, as frames."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from mtlbench.errors import UserError
+from mtlbench.spec import Options, Trial
+from mtlbench.store.folders import Outdated, all_folders, damaged, names_in, read_result, read_trial, without_collector
+from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, named, read_tables, taken
+from mtlbench.store.states import State, states_of
+from mtlbench.store.store import Store
+from mtlbench.system.files import UNSOUND, is_regular
+from mtlbench.text import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Finished(NamedTuple):
+    """A finished trial as its folder tells."""
+
+    folder: Path
+    trial: Trial
+    names: list[Options]
+    result: Options
+
+    def heads(self) -> list[Head]:
+        """What every row of its numbers begins with, one for each of its names. Raises one of UNSOUND."""
+        return [head_of(self.trial, self.folder.name, name, self.result) for name in self.names]
+
+
+@dataclass
+class Results:
+    """What a results folder holds, as frames; damaged files are listed in `problems` and skipped."""
+
+    root: Path
+
+    def __post_init__(self) -> None:
+        self.problems: list[str] = []
+
+    @cached_property
+    def _finished(self) -> list[Finished]:
+        found, outdated = [], 0
+        with without_collector():
+            for folder in all_folders(self.root):
+                path = os.path.join(folder, "result.json")  # five times as fast as folder / "result.json"
+                if not os.path.lexists(path):
+                    continue
+                try:
+                    trial = read_trial(folder)
+                    found.append(Finished(folder, trial, names_in(folder, trial), read_result(path)))
+                except Outdated:
+                    outdated += 1
+                except UserError as error:
+                    self.problems.append(str(error))
+        if outdated:
+            self.problems.append(
+                f"{outdated} trial{'s' * (outdated > 1)} of an older format; this mtlbench trains them anew; "
+                "mtlbench clean removes them"
+            )
+        return sorted(found, key=lambda one: -len(one.trial.tasks))  # joint trials know the order of the tasks
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """One row a number; columns as in frames.COLUMNS."""
+        long = LongFrame()
+        for one in self._finished:
+            try:
+                long.add(one.trial, one.result, one.heads())
+            except UNSOUND:
+                self.problems.append(str(damaged(one.folder / "result.json")))
+        return long.made()
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The headline on val and the loss during training: the frame's columns that name a trial, then iteration,
+        task, train_loss (mean since the point before), val_headline."""
+        return self._series("curve.csv", {"iteration": int, "task": str, "train_loss": float, "val_headline": float})
+
+    @cached_property
+    def alphas(self) -> pd.DataFrame:
+        """The alphas of units during training (`channel` -1: means over channels) and of every unit at the end: the
+        frame's columns that name a trial, then iteration, stage, receiver, giver, channel, alpha."""
+        kinds = {"iteration": int, "stage": str, "receiver": str, "giver": str, "channel": int, "alpha": float}
+        return self._series("alphas.csv", kinds)
+
+    def _series(self, file: str, kinds: dict[str, type]) -> pd.DataFrame:
+        """A file of every finished trial as one frame, under each of the trial's names; unsound ones are problems."""
+        import pandas as pd
+
+        paths = {os.path.join(one.folder, file): one for one in self._finished}
+        having = {path: one for path, one in paths.items() if is_regular(path)}  # others have no units, say
+        rows, places = read_tables(list(having), kinds)
+        heads: list[Head] = []
+        shown: list[range] = []  # of each head's rows
+        for one, place in zip(having.values(), places, strict=True):
+            try:
+                own = one.heads()
+            except UNSOUND:
+                own, place = [], None
+            if place is None:
+                self.problems.append(str(damaged(one.folder / file)))
+            else:
+                heads += own
+                shown += [place] * len(own)
+        if not heads:
+            return pd.DataFrame(columns=[*NAMING, *kinds])
+        return pd.concat([named(heads, list(map(len, shown))), taken(rows, shown)], axis=1)
+
+    def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+        """{task: {category: how often it is labelled in train}} of the trials in `frame`."""
+        keys = set(frame["key"])
+        found: dict[str, dict[str, int]] = {}
+        for one in self._finished:
+            if one.folder.name in keys:
+                found |= {task: dict(counts) for task, counts in one.result["counts"].items() if counts}
+        return found
+
+    def provenance_of(self, frame: pd.DataFrame) -> list[Options]:
+        """Of each trial in `frame`, once: key, arm, seed, tasks, fingerprint (of the data), data_root, recipe (its
+        fields), dataset, backbone, scheme (labels), parents, environment (python, torch, device), finished, seconds."""
+        keys = set(frame["key"])
+        return [
+            {
+                "key": folder.name,
+                "arm": trial.arm,
+                "seed": trial.seed,
+                "tasks": list(trial.tasks),
+                "fingerprint": trial.fingerprint,
+                "data_root": trial.data_root,
+                "recipe": trial.recipe,
+                "dataset": trial.dataset.label,
+                "backbone": trial.backbone.label,
+                "scheme": trial.scheme.label,
+                "parents": list(trial.parents),
+                "environment": result["environment"],
+                "finished": result["finished"],
+                "seconds": result["cost"]["seconds"],
+            }
+            for folder, trial, _, result in self._finished
+            if folder.name in keys
+        ]
+
+    def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
+        """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
+        by_key = {one.folder.name: one.result["architecture"] for one in self._finished}
+        return {arm: by_key[key] for arm, key in zip(frame["arm"], frame["key"], strict=True) if key in by_key}
+
+    @cached_property
+    def states(self) -> list[State]:
+        """Where every trial of the store stands, now."""
+        return states_of(self.root)
+
+    @cached_property
+    def failures(self) -> list[Options]:
+        """Trials that left an error.txt and no result, and those that wait for one of them: pair, dataset, recipe,
+        backbone, setting, arm, seed, key, task ("" for joint ones), status, reason, failed (when; blocked: planned)."""
+        if not any(os.path.exists(os.path.join(folder, "error.txt")) for folder in all_folders(self.root)):
+            return []  # most stores: nothing else has to be read
+        found = []
+        for state in sorted(self.states, key=lambda state: (state.state != "failed", state.label)):
+            if state.state not in ("failed", "blocked"):
+                continue
+            if (trial := state.trial) is None:
+                self.problems.append(f"{state.folder} has no readable trial.json; run the same command again")
+                continue
+            task = trial.tasks[0] if len(trial.tasks) == 1 else ""
+            blocked = state.state == "blocked"
+            file = "trial.json" if blocked else "error.txt"
+            status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", printable(state.reason))
+            found.append(
+                {
+                    "pair": trial.pair,
+                    "dataset": trial.dataset.name,
+                    "recipe": trial.recipe_name,
+                    "backbone": trial.backbone.label,
+                    "setting": trial.setting,
+                    "arm": trial.arm,
+                    "seed": trial.seed,
+                    "key": state.folder.name,
+                    "task": task,
+                    "status": status,
+                    "reason": reason,
+                    "failed": _written(state.folder / file),
+                }
+            )
+        return found
+
+
+def _written(path: Path) -> str:
+    """When a file was written last, as results say when they finished; "" where it is gone."""
+    try:
+        return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="milliseconds")
+    except OSError:
+        return ""
+
+
+def load_results(root: str | Path = "results") -> Results:
+    """All that a results folder holds. Raises UserError where it is none, or of a newer format."""
+    return Results(Store(Path(root)).root)

@@ -1,0 +1,144 @@
+"""Where the trials of a results folder stand, read off their files."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mtlbench.errors import UserError
+from mtlbench.spec import Trial
+from mtlbench.store.board import Run, run_of
+from mtlbench.store.folders import (
+    PLANNED,
+    Damaged,
+    Outdated,
+    groups,
+    lost_files,
+    read_result,
+    read_trial,
+    trial_folders,
+    without_collector,
+)
+from mtlbench.system.files import UNSOUND, text_of
+
+
+def _sizes(folder: Path | str, below: str = "") -> dict[str, int]:
+    """{name: bytes} of the files in a folder, those of its folders too."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:  # gone by now
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    found |= _sizes(entry.path, f"{below}{entry.name}/")
+                else:
+                    found[below + entry.name] = entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+@dataclass(frozen=True)
+class State:
+    """Where one trial stands, read off its folder.
+
+    `state`: done, running, waiting, failed, blocked, interrupted or outdated. `reason`: the last line of a failure, the
+    label of the failed trial that blocks, the percentage of a running one, what is amiss with a done one.
+    """
+
+    folder: Path
+    trial: Trial | None  # None: trial.json cannot be read
+    state: str
+    reason: str
+    sizes: dict[str, int]  # bytes of its files
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(self.sizes.values())
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return self.trial.label if self.trial else self.folder.name
+
+
+def _state(folder: Path, running: Mapping[str, float]) -> State:
+    sizes = _sizes(folder)
+    try:
+        trial = read_trial(folder)
+    except Damaged:
+        trial = None
+    state, reason = _verdict(folder, trial, set(sizes), running)
+    return State(folder, trial, state, reason, sizes)
+
+
+def _verdict(folder: Path, trial: Trial | None, names: set[str], running: Mapping[str, float]) -> tuple[str, str]:
+    """State and reason; "blocked" is for others to see."""
+    if "result.json" in names:  # the first thing that a new attempt removes
+        try:
+            lost = lost_files(folder, read_result(folder / "result.json"))
+            lost += [] if trial else ["trial.json"]
+            return "done", f"{' and '.join(lost)} damaged: the next run trains it anew" if lost else ""
+        except Outdated:
+            return "outdated", ""
+        except Damaged:
+            return "interrupted", "result.json is damaged"
+        except UserError as error:  # newer
+            return "done", str(error)
+    if folder.name in running:
+        return "running", f"{100 * running[folder.name]:.0f} %"
+    if trial and _key(trial) != folder.name:  # of a format that makes other keys
+        return "outdated", ""
+    if "error.txt" in names:
+        return "failed", failure_of(folder).splitlines()[-1]
+    return ("interrupted" if names - {*PLANNED} else "waiting"), ""
+
+
+def _key(trial: Trial) -> str:
+    try:
+        return trial.key
+    except UNSOUND:
+        return ""
+
+
+def failure_of(folder: Path) -> str:
+    """Why a trial failed: its error.txt, never empty."""
+    try:
+        return text_of(folder / "error.txt", "replace").strip() or "(no message)"
+    except OSError:  # begun anew by now, or not ours to read
+        return "(error.txt cannot be read)"
+
+
+def states_of(root: Path) -> list[State]:
+    """Where every trial of a results folder stands, now."""
+    with without_collector():
+        return [state for group in groups(root) for state in states_in(group, run_of(group))]
+
+
+def states_in(group: Path, run: Run | None) -> list[State]:
+    """Where the trials of <root>/<pair>/<dataset> stand, if `run` is working there."""
+    running = dict(run.running) if run else {}
+    states = [_state(folder, running) for folder in trial_folders(group)]
+    by_key = {state.folder.name: state for state in states}
+    found = []
+    for state in states:
+        culprit = _failed_ancestor(state, by_key) if state.state == "waiting" else None
+        found.append(dataclasses.replace(state, state="blocked", reason=culprit.label) if culprit else state)
+    return found
+
+
+def _failed_ancestor(state: State, by_key: Mapping[str, State]) -> State | None:
+    seen: set[str] = set()
+    todo = [state]
+    while todo:
+        one = todo.pop()
+        if one.folder.name in seen:  # a foreign trial may be its own ancestor
+            continue
+        seen.add(one.folder.name)
+        if one.state == "failed":
+            return one
+        parents = one.trial.parents if one.trial and one.state != "done" else ()
+        todo += [by_key[key] for key in reversed(parents) if key in by_key]
+    return None

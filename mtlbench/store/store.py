@@ -1,0 +1,151 @@
+"""The results store: one folder a trial, plain files, and a status that is derived from them.
+
+<root>/format.json                     the store's format
+<root>/<pair>/<dataset>/               .lock (held by the run that works there), .running.json (how far it is)
+<root>/<pair>/<dataset>/<key>/         trial.json, curve.csv, alphas.csv, predictions.npz, weights.pt, resume.pt,
+                                       error.txt, result.json (renamed in last: its presence is what "done" means)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from mtlbench.errors import UserError
+from mtlbench.spec import FORMAT, Options, Trial
+from mtlbench.store.board import Board, locked
+from mtlbench.store.folders import Damaged, Outdated, check_trial, lost_files, names_of, read_result, read_trial
+from mtlbench.store.sources import keep_sources
+from mtlbench.system.files import UNSOUND, is_regular, own, write, writing
+
+
+class Store:
+    """A results folder. Raises UserError where it cannot be used or was written in a newer format."""
+
+    def __init__(self, root: Path, create: bool = False) -> None:
+        self.root = root.expanduser().resolve()
+        stamp = self.root / "format.json"
+        try:
+            if create and not stamp.exists():
+                self.root.mkdir(parents=True, exist_ok=True)
+                write(stamp, json.dumps({"format": FORMAT}) + "\n")
+            found = int(json.loads(stamp.read_text())["format"]) if stamp.exists() else FORMAT
+            if create and not os.access(self.root, os.W_OK):
+                raise UserError(f"{self.root} cannot be written; use another folder with --results")
+            if create and found < FORMAT:
+                write(stamp, json.dumps({"format": FORMAT}) + "\n")
+        except OSError as error:
+            raise UserError(f"{self.root} cannot be used as a results folder: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{stamp} is damaged; remove it, or use another folder with --results") from error
+        if found > FORMAT:
+            raise UserError(
+                f"{self.root} was written in format {found}, this mtlbench reads up to {FORMAT}: upgrade mtlbench"
+            )
+
+    @contextlib.contextmanager
+    def open(self, pair: str, dataset: str) -> Iterator[Board]:
+        """One run at a time works on a pair and a data set. Raises UserError while another one does; a dead run holds
+        nothing. Raises StoreBroken."""
+        folder = self._group(pair, dataset)
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder) as file:
+            board = Board(folder)
+            with writing(folder):
+                file.truncate(0)
+                file.write((json.dumps(board.run) + "\n").encode())
+            try:
+                yield board
+            finally:
+                board.path.unlink(missing_ok=True)
+
+    def _group(self, pair: str, dataset: str) -> Path:
+        folder = self.root / pair / dataset
+        for part in (folder.parent, folder):
+            if part.is_symlink():
+                raise UserError(f"{part} is a symbolic link; to have results elsewhere, use --results")
+        return folder
+
+    def folder(self, trial: Trial) -> Path:
+        """Where a trial's files are. Raises UserError where a link would lead elsewhere."""
+        return self._group(trial.pair, trial.dataset.name) / trial.key
+
+    def result(self, trial: Trial) -> Options | None:
+        """The finished result, or None where there is none that can be read. Raises UserError for a newer one."""
+        try:
+            return read_result(self.folder(trial) / "result.json")
+        except (Damaged, Outdated):
+            return None
+
+    def done(self, trial: Trial) -> bool:
+        """Whether the trial is finished, readable and has the files that its children need, in their sizes, and its
+        weights where it is to keep them."""
+        result = self.result(trial)
+        if result is None or trial.keep_weights and "weights.pt" not in result["files"]:
+            return False
+        return not lost_files(self.folder(trial), result)
+
+    def plan(self, trials: Iterable[Trial]) -> None:
+        """Note the trials that will run, for `mtlbench status` and tables. Raises StoreBroken, and UserError for names
+        that may not be."""
+        for trial in trials:
+            try:
+                check_trial(trial)
+            except UNSOUND as error:
+                raise UserError(
+                    f"{trial.pair!r}, {trial.arm!r}, {trial.recipe_name!r}: names of pairs, arms and recipes begin with"
+                    " a letter or number and have no quotes, slashes or letters that a shell reads; change the name"
+                ) from error
+            folder = self.folder(trial)
+            try:
+                read_trial(folder)
+            except Damaged:
+                with writing(folder):
+                    own(folder).mkdir(parents=True, exist_ok=True)
+                    _write_trial(folder, trial)
+
+    def begin(self, trial: Trial, again: bool = False) -> Path:
+        """A clean folder for the trial, with trial.json; of what an earlier attempt left its names stay, and the file
+        that it goes on from, unless it finished or is trained `again`. Raises StoreBroken."""
+        folder = self.folder(trial)
+        with writing(folder):
+            own(folder).mkdir(parents=True, exist_ok=True)
+            keep = {"names.json"} | (set() if again or (folder / "result.json").exists() else {"resume.pt"})
+            for left_over in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):  # "done" goes first
+                if left_over.is_dir() and not left_over.is_symlink():
+                    shutil.rmtree(left_over)
+                elif left_over.name not in keep or not is_regular(left_over):
+                    left_over.unlink()
+            _write_trial(folder, trial)
+        return folder
+
+    def name(self, trial: Trial) -> None:
+        """Note the trial's arm, seed and recipe beside a finished result that was trained under another name.
+
+        Raises StoreBroken."""
+        path = self.folder(trial) / "names.json"
+        own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
+        try:
+            known = names_of(path.parent)
+        except Damaged:  # the key in the folder's name says that this is the trial
+            with writing(path.parent):
+                _write_trial(path.parent, trial)
+            known = names_of(path.parent)
+        if own not in known:
+            with writing(path.parent):
+                write(path, json.dumps([*known, own]) + "\n")
+
+    def fail(self, trial: Trial, traceback: str) -> None:
+        """Keep why a trial failed; where that cannot be written, the failure itself is what has to be seen."""
+        with contextlib.suppress(OSError):
+            write(self.folder(trial) / "error.txt", traceback.encode(errors="backslashreplace").decode())
+
+
+def _write_trial(folder: Path, trial: Trial) -> None:
+    write(folder / "trial.json", json.dumps(trial.to_json(), indent=1, sort_keys=True) + "\n")
+    keep_sources(trial, folder)

@@ -1,0 +1,104 @@
+"""Slow work on single images, done once, in parallel, one small file each: a kill loses only what was under way."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import TypeVar
+
+from mtlbench.errors import UserError
+from mtlbench.system.machine import cores
+
+FEW = 4  # images that are not worth starting processes for
+SECONDS_BETWEEN_LINES = 3.0  # at first; each pause is LONGER times the one before
+LONGER, LONGEST_PAUSE = 1.5, 60.0
+T = TypeVar("T")
+
+
+def make_missing(
+    todo: Mapping[str, T], folder: Path, make: Callable[[T, Path], None], what: str, say: Callable[[str], None]
+) -> None:
+    """Make every file of `todo` (name: what `make(one, path)` needs) that `folder` lacks, one process per core.
+
+    `make` and its arguments are pickled. `say` takes progress lines that begin with `what`. Safe under concurrent
+    calls: the second waits, then finds the work done. Raises UserError where the cache cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "lock", "a")
+    except OSError as error:
+        raise UserError(f"cannot write to the cache {folder}: {error}; set MTLBENCH_CACHE=FOLDER") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go when the process dies
+        for left_over in folder.glob("*.tmp"):  # of processes that were killed: we hold the lock
+            left_over.unlink()
+        missing = {name: one for name, one in todo.items() if not (folder / name).exists()}
+        if len(missing) <= FEW:
+            for name, one in missing.items():
+                _make(folder / name, one, make)
+            return
+        workers = min(cores(), len(missing))
+        say(f"{what}: {len(missing)} images on {workers} processes")
+        # not fork: the caller may hold threads (Ray's, torch's)
+        with _started_alike():  # multiprocessing starts a helper here
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
+        try:
+            with _started_alike():
+                jobs = [pool.submit(_make, folder / name, one, make) for name, one in missing.items()]
+            started = spoken = time.monotonic()
+            pause = SECONDS_BETWEEN_LINES
+            for done, job in enumerate(as_completed(jobs), start=1):
+                job.result()
+                now = time.monotonic()
+                if now - spoken >= pause and done < len(jobs):
+                    left = (now - started) / done * (len(jobs) - done)
+                    say(f"{what}: {done} of {len(jobs)} images, about {left:.0f} s left")
+                    spoken, pause = now, min(pause * LONGER, LONGEST_PAUSE)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        say(f"{what}: done in {time.monotonic() - started:.0f} s")
+
+
+def _make(path: Path, one: T, make: Callable[[T, Path], None]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    make(one, temporary)
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def _started_alike() -> Iterator[None]:
+    """Processes started inside take one thread for linear algebra (on busy cores more threads wait for each other) and
+    import nothing from the folder that the command was typed in, which may be a stranger's."""
+    ours = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # read before any code of ours is
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    """Set up a worker process: one thread, and an end when the parent is killed (else it would wait for ever)."""
+    import cv2
+
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

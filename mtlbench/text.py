@@ -1,0 +1,74 @@
+"""Numbers, durations, sizes and lists as text: one formatter of each kind."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+
+
+def probability(value: float) -> str:
+    """`P = 0.68`, never a certainty; "" where there is none."""
+    if math.isnan(value):
+        return ""
+    return "P > 0.99" if value > 0.99 else "P < 0.01" if value < 0.01 else f"P = {value:.2f}"
+
+
+def percent(
+    mean: float, low: float = math.nan, high: float = math.nan, signed: bool = True, unit: str = "%", digits: int = 1
+) -> str:
+    """`+1.2 % [+0.3, +2.1]`, with as many decimals as a bound needs not to read 0."""
+    given = [value for value in (mean, low, high) if not math.isnan(value)]
+    while digits < 4 and any(0 < abs(bound) < 0.5 * 10**-digits for bound in given[1:]):
+        digits += 1
+    sign = "+" if signed else ""
+    texts = [f"{round(value, digits) + 0.0:{sign}.{digits}f}" for value in given]  # + 0.0: no -0.0
+    return f"{texts[0]} {unit}".rstrip() + (f" [{texts[1]}, {texts[2]}]" if len(texts) == 3 else "")
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """`12 min` or `45 s`."""
+    return f"{seconds / 60:.0f} min" if seconds > 90 else f"{max(1, round(seconds))} s"
+
+
+# Control characters but line ends and tabs, lone surrogates, and marks that turn the direction of writing.
+STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text of a file, without what would steer a terminal."""
+    return STEERING.sub("?", text)
+
+
+Say = Callable[[str], None]
+NOTHING = "-"
+DAGGER = "\N{DAGGER}"  # on an arm that is noisier than the others
+
+
+def bytes_text(size: float) -> str:
+    """`1.2 GB`, with SI letters as disks are sold."""
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size >= limit:
+            return f"{size / limit:.1f} {letter}B"
+    return f"{size:.0f} B"
+
+
+def short(value: float) -> str:
+    """A large number with three digits and an SI letter: 1234567 -> `1.23 M`."""
+    if math.isnan(value):
+        return NOTHING
+    for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * limit:
+            scaled = value / limit
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {letter}"
+    return f"{value:.0f}"

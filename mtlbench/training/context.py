@@ -1,0 +1,225 @@
+"""All that a trial needs, made from its description: data, tasks, backbone, scheme, network, batches."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Generator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlbench.contracts import Batch, Dataset, Task
+from mtlbench.errors import UserError
+from mtlbench.nets import network, pretrained
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.plan.data import open_dataset
+from mtlbench.plugins import create, find
+from mtlbench.spec import Options, Plugin, Trial, canonical
+from mtlbench.training.batches import training_batch
+from mtlbench.training.loader import Resident, ahead
+from mtlbench.training.samples import Scaled, View
+
+RESIDENT_SHARE = 0.25  # of a GPU's memory that a process may use, for maps of samples (Ours)
+
+
+@lru_cache(maxsize=2)
+def _opened(plugin: str, data_root: str) -> tuple[Dataset, str]:
+    """A prepared data set and its fingerprint, kept between the trials of one process."""
+    dataset = open_dataset(Plugin(**json.loads(plugin)), data_root)
+    dataset.prepare(lambda line: None)
+    return dataset, dataset.fingerprint()
+
+
+@lru_cache(maxsize=2)
+def _subsets(plugin: str, data_root: str, short_side: int, long_side: int) -> dict[str, Scaled]:
+    """Kept too: decoding is paid once."""
+    dataset, _ = _opened(plugin, data_root)
+    return {n: Scaled(dataset.subset(n), short_side, long_side) for n in ("train", "val", "test")}
+
+
+@lru_cache(maxsize=16)
+def _facts(task: str, place: str, plugin: str, data_root: str) -> Options:
+    dataset, _ = _opened(plugin, data_root)
+    return find("task", place).fit(dataset.categories(task), dataset.subset("train"))
+
+
+@lru_cache(maxsize=1)
+def _resident(
+    plugin: str, data_root: str, short_side: int, long_side: int, scaling: tuple[object, ...], device: torch.device
+) -> Resident:
+    """What stays on the device between the trials of one process; another data set or scaling takes its place."""
+    return Resident(device, resident_bytes(device))
+
+
+def resident_bytes(device: torch.device) -> int:
+    """How much of a GPU's memory maps may take: a share of what this process may use. Nothing on the CPU, where it
+    would save little (Ours)."""
+    if device.type != "cuda":
+        return 0
+    total = torch.cuda.get_device_properties(device).total_memory
+    return int(RESIDENT_SHARE * total * torch.cuda.get_per_process_memory_fraction(device))
+
+
+def tasks_of(trial: Trial, known: Mapping[str, Options]) -> dict[str, Task]:
+    """The trial's tasks, from {name: its `categories` and `facts`}."""
+    return {
+        name: create(
+            "task",
+            trial.task_files.get(name, name),
+            categories=tuple(known[name]["categories"]),
+            facts=known[name]["facts"],
+            **trial.recipe["task_options"].get(name, {}),
+        )
+        for name in trial.tasks
+    }
+
+
+def backbone_of(trial: Trial) -> Any:
+    """A fresh backbone."""
+    return create("backbone", trial.backbone.source or trial.backbone.name, form=trial.form, **trial.backbone.options)
+
+
+def scheme_of(trial: Trial, outcomes: Sequence[Options]) -> Any:
+    """A fresh scheme, which knows what its parents have found; before they have, as it is without."""
+    scheme = create("scheme", trial.scheme.source or trial.scheme.name, **trial.scheme.options)
+    if outcomes:
+        scheme.adopt(outcomes)
+    return scheme
+
+
+def network_of(trial: Trial, tasks: dict[str, Task], outcomes: Sequence[Options]) -> MultiTaskNet:
+    """A fresh network in its start from scratch."""
+    return MultiTaskNet(
+        tasks,
+        backbone_of(trial),
+        scheme_of(trial, outcomes),
+        trial.form,
+        trial.net_seed,
+        trial.recipe["precision"],
+        trial.recipe.get("weighting", "fixed"),
+    )
+
+
+def view_of(trial: Trial) -> View:
+    """How samples become batches."""
+    recipe, backbone = trial.recipe, backbone_of(trial)
+    return View(
+        trial.form,
+        trial.tasks,
+        recipe["short_side"],
+        recipe["long_side"],
+        recipe["mirror"],
+        recipe["colour"],
+        recipe["regions"],
+        recipe["fill_background"],
+        recipe["chunk"],
+        backbone.mean,
+        backbone.std,
+        backbone.bgr,
+    )
+
+
+class Context:
+    """A trial's data, tasks and networks, opened; `outcomes` are what its parents' searches have found.
+
+    Raises UserError where the data are not those of the plan.
+    """
+
+    def __init__(self, trial: Trial, outcomes: Sequence[Options] = ()) -> None:
+        self.trial, self.outcomes = trial, outcomes
+        data = canonical(
+            {
+                "name": trial.dataset.name,
+                "options": trial.dataset.options,
+                "version": trial.dataset.version,
+                "source": trial.dataset.source,
+            }
+        )
+        recipe = trial.recipe
+        self.dataset, fingerprint = _opened(data, trial.data_root)
+        if fingerprint != trial.fingerprint:
+            raise UserError(
+                f"the data of {trial.dataset.name} on {platform.node()} ({trial.data_root or 'made there'}) are not "
+                f"those that the trial was planned with: {fingerprint}, not {trial.fingerprint}; copy them there, or "
+                "give their folder with --data-root"
+            )
+        self._seen = (data, trial.data_root, recipe["short_side"], recipe["long_side"])
+        self.subsets = _subsets(*self._seen)
+        self.known: dict[str, Options] = {
+            name: {
+                "categories": self.dataset.categories(name),
+                "facts": _facts(name, trial.task_files.get(name, name), data, trial.data_root),
+            }
+            for name in trial.tasks
+        }
+        self.tasks = tasks_of(trial, self.known)
+        self.view = view_of(trial)
+
+    def network(self) -> MultiTaskNet:
+        """A fresh network in its start from scratch."""
+        return network_of(self.trial, self.tasks, self.outcomes)
+
+    def model(self) -> Options:
+        """What besides trial.json and weights.pt a network is used with, as JSON data: `tasks` (categories and facts),
+        `outcomes`, `short_side` of images in pixels, and `windows` `P 4` (as shares of width and height) where all
+        images have the same proposals."""
+        train = self.subsets["train"]
+        first = [train[number] for number in range(min(2, len(train)))]
+        shares = [s.proposals / np.tile(s.image.shape[1::-1], 2) for s in first if s.proposals is not None]
+        same = self.trial.form == "roi" and len(shares) == 2 and np.array_equal(*shares)
+        return {
+            "tasks": self.known,
+            "outcomes": list(self.outcomes),
+            "short_side": self.view.short_side or min(first[0].image.shape[:2]),
+            "windows": shares[0].tolist() if same else None,
+        }
+
+    def pretrained(self) -> dict[str, dict[str, Tensor]]:
+        """{stage: its state} from the file of weights that the trial starts from. Raises UserError where that is not
+        the planned one."""
+        trial = self.trial
+        path = Path(trial.weights_file)
+        if not path.is_file() or pretrained.digest(path) != trial.backbone.options["weights"]:
+            raise UserError(f"{path} on {platform.node()} is not the file of weights that the run was planned with")
+        return backbone_of(trial).adapted(pretrained.read(path))
+
+    def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:
+        """The training batches of data indices start .. stop - 1 on the device, made ahead by `workers` threads."""
+        resident = self.resident(device)
+        return ahead(
+            lambda i: training_batch(
+                self.subsets["train"],
+                self.tasks,
+                self.view,
+                self.trial.net_seed,
+                i,
+                self.trial.recipe["images"],
+                resident,
+            ),
+            start,
+            stop,
+            workers,
+        )
+
+    def resident(self, device: torch.device) -> Resident:
+        """The maps of train that stay on the device."""
+        return _resident(*self._seen, (self.view.mean, self.view.std, self.view.bgr), device)
+
+    def cost(self) -> tuple[int, int]:
+        """Parameters, and FLOPs of one training-size image forward; of both members for an ensemble."""
+        size = self.subsets["train"][0].image.shape[:2]
+        parameters, flops = network.cost(
+            self.tasks,
+            backbone_of(self.trial),
+            scheme_of(self.trial, self.outcomes),
+            self.trial.form,
+            size,
+            self.trial.recipe["regions"],
+        )
+        members = len(self.trial.parents) if self.trial.average else 1
+        return parameters * members, flops * members

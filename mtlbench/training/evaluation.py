@@ -1,0 +1,57 @@
+"""Scoring a network on a subset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from mtlbench.contracts import Sample, Score, Task
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.training.batches import evaluation_batch
+from mtlbench.training.loader import to_device
+from mtlbench.training.samples import Scaled, View
+
+EVALUATION_IMAGES = 16  # at a time, unless the recipe says fewer
+
+
+class Diverged(Exception):
+    """The loss is not a number or has grown beyond all bounds."""
+
+
+def average(predictions: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The ensemble's prediction: the mean of its members'."""
+    return {name: torch.stack([p[name] for p in predictions]).mean(0) for name in predictions[0]}
+
+
+@torch.inference_mode()
+def evaluate(
+    nets: list[MultiTaskNet], tasks: dict[str, Task], subset: Scaled, view: View, count: int, chance: bool = False
+) -> Iterator[dict[str, list[Score]] | None]:
+    """Scores of each task over the first `count` samples, of one network or of an ensemble.
+
+    Yields None after every batch and last {task: scores} (with `chance`, also {"chance " + task: scores}). Raises
+    Diverged.
+    """
+    for net in nets:
+        net.eval()
+    device = next(nets[0].parameters()).device
+    meters = {name: task.meter() for name, task in tasks.items()}
+    at_once = view.chunk or EVALUATION_IMAGES
+    for start in range(0, count, at_once):
+        samples: list[Sample] = [subset[i] for i in range(start, min(count, start + at_once))]
+        batch = evaluation_batch(samples, view)
+        on_device = to_device(batch, device)
+        outputs = [net(on_device.images, on_device.regions) for net in nets]
+        for name, task in tasks.items():
+            prediction = average([task.predict(output[name], on_device) for output in outputs])
+            if not all(bool(value.isfinite().all()) for value in prediction.values()):
+                raise Diverged(f"predictions of {name} are no numbers")
+            if name in batch.labels:
+                meters[name].add({k: v.cpu() for k, v in prediction.items()}, batch)
+        yield None
+    scores = {name: meter.scores() for name, meter in meters.items()}
+    if chance:
+        scores |= {f"chance {name}": meter.chance() for name, meter in meters.items()}
+    yield scores

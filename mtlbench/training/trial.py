@@ -1,0 +1,218 @@
+"""Running one trial: data, network, parents' weights, training, evaluation, files. All that executors call."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import platform
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mtlbench.contracts import Score
+from mtlbench.errors import UserError
+from mtlbench.nets.network import MultiTaskNet, placed
+from mtlbench.plugins import find
+from mtlbench.spec import FORMAT, Options, Trial
+from mtlbench.store import predictions
+from mtlbench.store.folders import checked
+from mtlbench.system.files import replacing, seal, write, write_csv, writing
+from mtlbench.system.machine import keep_memory
+from mtlbench.training.batches import evaluation_batch
+from mtlbench.training.context import Context
+from mtlbench.training.evaluation import average, evaluate
+from mtlbench.training.loader import loader_workers, to_device
+from mtlbench.training.loop import Record, ResumeFile, final_alpha_rows, train
+
+
+@dataclass(frozen=True)
+class Errand:
+    """How a trial is to be run where it runs: nothing here may change its numbers."""
+
+    device: torch.device
+    cores: int = 1  # of the processor, for this trial
+    seconds_of_parents: float = 0.0  # what they took, with theirs
+    resume_every: float = 600.0  # seconds between two resume files
+
+
+def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand) -> Iterator[float]:
+    """Run to the end, yielding the finished fraction often; result.json is renamed into `folder` last.
+
+    `parents` maps keys to folders with weights.pt. A resume.pt in `folder` is gone on from, and removed at the end.
+    Raises StoreBroken where `folder` cannot be written, and whatever else goes wrong.
+    """
+    start = time.perf_counter()
+    keep_memory()
+    torch.set_num_threads(trial.recipe["threads"])
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    adopts = hasattr(find("scheme", trial.scheme.source or trial.scheme.name), "adopt")
+    outcomes = [outcome_of(parents[key]) for key in trial.parents] if adopts else []
+    context, record = Context(trial, outcomes), Record()
+    states = [
+        torch.load(checked(parents[key], "weights.pt"), map_location="cpu", weights_only=True)
+        for key in trial.parents
+        if not adopts
+    ]
+    files: dict[str, list[int | str]] = {}
+    if trial.average:
+        nets = [context.network() for _ in states]
+        for net, state in zip(nets, states, strict=True):
+            net.load_state_dict(state)
+            placed(net, errand.device)
+    else:
+        nets = [context.network()]
+        if states:
+            nets[0].load_columns(states)
+        elif trial.weights_file:
+            nets[0].load_pretrained(context.pretrained())
+        placed(nets[0], errand.device)
+        workers = loader_workers(errand.cores, trial.recipe["threads"])
+        for fraction in train(
+            nets[0],
+            context.tasks,
+            lambda i: context.batches(i, trial.first + trial.iterations, errand.device, workers),
+            trial.recipe,
+            trial.iterations,
+            trial.first,
+            record,
+            lambda: _headlines(context, nets),
+            ResumeFile(folder / "resume.pt", errand.resume_every),
+        ):
+            yield 0.9 * fraction
+        if trial.keep_weights or len(trial.tasks) == 1 and not trial.parents:  # asked for, or a possible parent
+            with writing(folder), replacing(folder / "weights.pt") as path:
+                with open(path, "wb") as file:
+                    torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
+            files["weights.pt"] = seal(folder / "weights.pt")
+    scores: list[tuple[str, str, str, str, float]] = []
+    is_baseline = len(trial.tasks) == 1 and not trial.parents
+    for subset in ("val", "test"):
+        samples = context.subsets[subset]
+        found: dict[str, list[Score]] | None = {}
+        steps = evaluate(nets, context.tasks, samples, context.view, len(samples), is_baseline and subset == "test")
+        while len(samples):
+            with record.clock("evaluation_seconds"):
+                found = next(steps)
+            if found is not None:
+                break
+            yield 0.9
+        for name, values in (found or {}).items():
+            label = "chance" if name.startswith("chance ") else subset
+            scores += [(name.removeprefix("chance "), label, *score) for score in values]
+    with writing(folder):
+        write_csv(folder / "curve.csv", record.curve)
+        write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
+        predictions.write(folder / predictions.FILE, _kept(context, nets))
+        seconds = time.perf_counter() - start + record.earlier_seconds
+        result = _result(context, nets[0], record, scores, files, seconds, errand.seconds_of_parents)
+        write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+        (folder / "resume.pt").unlink(missing_ok=True)
+    yield 1.0
+
+
+def outcome_of(folder: Path) -> Options:
+    """What the finished search in `folder` has found. Raises UserError where it was none."""
+    result = json.loads((folder / "result.json").read_text())
+    if "outcome" not in result:
+        raise UserError(f"{folder.name} has found nothing to start from: its scheme has no `outcome`")
+    return result["outcome"]
+
+
+def _result(
+    context: Context,
+    net: MultiTaskNet,
+    record: Record,
+    scores: list[tuple[str, str, str, str, float]],
+    files: dict[str, list[int | str]],
+    seconds: float,
+    seconds_of_parents: float,
+) -> Options:
+    """What result.json holds; `files` are those that the trial's children need, with their seals."""
+    trial = context.trial
+    parameters, flops = context.cost()
+    found: Options = {"model": context.model()} if files else {}
+    if hasattr(net.scheme, "outcome"):
+        found["outcome"] = net.scheme.outcome(dict(net.units.items()))
+    if len(net.log_variances):
+        found["loss_weights"] = {name: math.exp(-float(s.detach())) for name, s in net.log_variances.items()}
+    return found | {
+        "format": FORMAT,
+        "key": trial.key,
+        "backbone": trial.backbone.label,
+        "files": files,
+        "architecture": net.architecture(),
+        "scores": [s for s in scores if np.isfinite(s[-1])],
+        "metrics": {
+            name: {
+                m: {"unit": about.unit, "higher_is_better": about.higher_is_better, "headline": m == task.headline}
+                for m, about in task.metrics.items()
+            }
+            for name, task in context.tasks.items()
+        },
+        "counts": {
+            name: dict(zip(context.dataset.categories(name), map(int, context.dataset.counts(name)), strict=True))
+            for name in trial.tasks
+        },
+        "cost": {
+            "parameters": parameters,
+            "flops": flops,
+            "seconds": seconds,
+            "seconds_with_parents": seconds + seconds_of_parents,
+            "image_visits": trial.iterations * trial.recipe["images"],
+            "iterations": trial.iterations,
+            "step_seconds": record.step_seconds,
+            "evaluation_seconds": record.evaluation_seconds,
+            "training_seconds": record.training_seconds,
+            "wait_seconds": record.wait_seconds,
+        },
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": str(next(net.parameters()).device),
+            "processor": platform.processor() or platform.machine(),
+        },
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:
+    """Each task's headline on the first images of val, for the curve."""
+    samples = context.subsets["val"]
+    count = min(len(samples), context.trial.recipe["curve_images"])
+    if not count:
+        return dict.fromkeys(context.tasks, float("nan"))
+    scores = last(evaluate(nets, context.tasks, samples, context.view, count))
+    assert scores is not None
+    return {
+        name: next(s.value for s in scores[name] if s.metric == task.headline and not s.category)
+        for name, task in context.tasks.items()
+    }
+
+
+def last(items: Iterator[Any]) -> Any:
+    """The last item."""
+    (item,) = deque(items, maxlen=1)
+    return item
+
+
+@torch.inference_mode()
+def _kept(context: Context, nets: list[MultiTaskNet]) -> dict[str, list[np.ndarray]]:
+    """What every task that has `keep` keeps of its predictions on the first test images."""
+    test, device = context.subsets["test"], next(nets[0].parameters()).device
+    kept: dict[str, list[np.ndarray]] = {name: [] for name, task in context.tasks.items() if hasattr(task, "keep")}
+    for number in range(min(predictions.SHOWN, len(test))):
+        batch = evaluation_batch([test[number]], context.view)
+        on_device = to_device(batch, device)
+        outputs = [net.eval()(on_device.images, on_device.regions) for net in nets]
+        for name, arrays in kept.items():
+            task = context.tasks[name]
+            prediction = average([task.predict(output[name], on_device) for output in outputs])
+            arrays.append(task.keep({k: v.cpu() for k, v in prediction.items()}, batch))
+    return kept
