@@ -317,6 +317,19 @@ def test_a_folder_broken_in_ten_ways_gives_ten_lines(tmp_path: Path) -> None:
     assert not list(cache_root().rglob("about.json"))
 
 
+def test_images_are_found_under_other_endings_and_label_maps_are_not_taken_from_jpeg(tmp_path: Path) -> None:
+    write(tmp_path)
+    sound = Nyuv2(tmp_path).verify(silent)
+    for path in [*(tmp_path / "image").rglob("*.jpg"), *(tmp_path / "image").rglob("*.png")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    assert Nyuv2(tmp_path).verify(silent) == sound
+    path = next(iter(sorted((tmp_path / "seg40" / "train").glob("*.png"))))
+    path.rename(path.with_suffix(".jpg"))
+    (problem,) = Nyuv2(tmp_path).verify(silent).problems
+    assert f"{path} is listed in train.txt but missing from seg40" in problem
+    assert f"({path.stem}.jpg there is not taken for it)" in problem
+
+
 def test_broken_frames_are_refused_or_left_out(tmp_path: Path) -> None:
     data = Nyuv2(write(tmp_path), val_fraction=0.25)
     data.prepare(silent)

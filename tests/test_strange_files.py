@@ -84,7 +84,7 @@ def test_no_program_is_started_for_an_image(tmp_path: Path, monkeypatch: pytest.
     image.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 60\n%%EndComments\nshowpage\n")
     with pytest.raises(UserError, match="no image, or a damaged one"):
         read_image(image)
-    assert "not a readable image" in _voc_files.read_picture(Folders(tmp_path), TRAIN[0]).wrong
+    assert "not a readable image" in str(_voc_files.read_picture(Folders(tmp_path), TRAIN[0]).wrong)
     assert not (tmp_path / "run").exists()
 
 
@@ -96,7 +96,7 @@ def test_usual_images_are_read_and_huge_ones_are_not(tmp_path: Path, monkeypatch
     with pytest.raises(UserError, match="cannot be read"):
         read_image(tmp_path / "a.png")
     image = image_file(write(tmp_path), TRAIN[0])
-    assert "not a readable image" in _voc_files.read_picture(Folders(tmp_path), image.stem).wrong
+    assert "not a readable image" in str(_voc_files.read_picture(Folders(tmp_path), image.stem).wrong)
 
 
 # ---------------------------------------------------------------------------------------------------- data
@@ -173,7 +173,8 @@ def nodes() -> Iterator[tuple[str, ast.AST]]:
     """(file, node) of all of the package but the templates, which are users' files."""
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.parent.name != "templates":
-            yield from ((path.name, node) for node in ast.walk(ast.parse(path.read_text())))
+            name = str(path.relative_to(PACKAGE))
+            yield from ((name, node) for node in ast.walk(ast.parse(path.read_text())))
 
 
 def test_the_source_reads_no_objects_and_runs_nothing_but_what_is_listed_here() -> None:

@@ -5,7 +5,6 @@ from mtlbench.authoring import Metric, Score, Stage, UserError
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.contracts import Batch, Count, Geometry, Metric, Pass, Sample, Score, Stage, Survey
@@ -66,5 +65,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """A layer. Raises AttributeError."""
     if name in LAYERS:
-        return getattr(importlib.import_module("mtlbench.nets.layers"), name)
+        from mtlbench.nets import layers
+
+        return getattr(layers, name)
     raise AttributeError(f"module 'mtlbench.authoring' has no attribute {name!r}")

@@ -13,12 +13,14 @@ import numpy as np
 import scipy.io
 
 from mtlbench.datasets._nyu_normals import valid
+from mtlbench.datasets._problems import Problem
 from mtlbench.errors import UserError
+from mtlbench.system.given import find_picture, named_alike, pointer_at, pointer_in, read_text
 from mtlbench.system.images import open_image
 
 FRAMES, CLASSES, RAW_CLASSES = 1449, 40, 894  # of the labelled data set; 894 are mapped to 40 (Gupta et al. 2013)
 IGNORED = 255
-ENDINGS = {"image": (".jpg", ".png"), "seg40": (".png",), "normal": (".png",), "depth": (".png",)}
+ENDINGS = {"image": (".jpg", ".jpeg", ".png"), "seg40": (".png",), "normal": (".png",), "depth": (".png",)}
 LISTS = ("train", "test")
 LABELLED, SPLITS, MAPPING, INTRINSICS = (
     "nyu_depth_v2_labeled.mat",
@@ -41,13 +43,6 @@ class Frame(NamedTuple):
     number: int
 
 
-class Problem(NamedTuple):
-    """One line on what is wrong; `everywhere` where leaving out frames does not help."""
-
-    text: str
-    everywhere: bool = False
-
-
 class Camera(NamedTuple):
     """Focal lengths (x, y) and centre (column, row; 0 = centre of pixel 0), in pixels."""
 
@@ -60,12 +55,17 @@ class Content:
     """What the files of a frame hold, a hash of them, and what is wrong with them (then arrays may be missing)."""
 
     frame: Frame
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     image: np.ndarray | None = None  # H W 3 uint8, RGB
     classes: np.ndarray | None = None  # H W uint8, 0..39, 255 ignored
     normal: np.ndarray | None = None  # H W 3 uint8, v = 127.5 + 127.5 n, axes as in the file
     depth: np.ndarray | None = None  # H W float32, metres, 0 where not measured; only where there are no normals
     seen: Any = field(default_factory=hashlib.sha256)  # of all that was read
+
+    def add(self, where: object, what: str, kind: str) -> None:
+        """Something is wrong; `kind` says it of many frames, as a plural."""
+        name = f"{self.frame.number:05d}"
+        self.problems.append(Problem(f"{where}{what}", name, kind, f"{self.frame.official} {name}"))
 
     def check(self, where: str) -> None:
         """Compare sizes and look for maps without a single valid pixel."""
@@ -73,11 +73,11 @@ class Content:
         sizes = {name: part.shape[:2] for name, part in parts.items() if part is not None}
         if len(set(sizes.values())) > 1:
             said = ", ".join(f"{name} {width} x {height}" for name, (height, width) in sizes.items())
-            self.problems.append(f"{where}: sizes differ: {said}; take files of one size")
+            self.add(where, f": sizes differ: {said}; take files of one size", "frames have files of several sizes")
         if self.normal is not None and not valid(self.normal).any():
-            self.problems.append(f"{where}: not one valid normal; {REPLACE}")
+            self.add(where, f": not one valid normal; {REPLACE}", f"frames have not one valid normal; {REPLACE}")
         if self.depth is not None and not (self.depth > 0).any():
-            self.problems.append(f"{where}: no depth is measured; {REPLACE}")
+            self.add(where, f": no depth is measured; {REPLACE}", f"frames have no measured depth; {REPLACE}")
 
 
 @dataclass(frozen=True)
@@ -96,16 +96,17 @@ class Folders:
             try:
                 lines = _text(path).split("\n")
             except UserError as error:
-                lines, problems = [], [*problems, Problem(str(error), everywhere=True)]
+                lines, problems = [], [*problems, Problem(str(error))]
             for line, text in enumerate(lines, start=1):
                 if not text.strip():
                     continue
                 if text.strip().isdecimal() and 1 <= int(text) <= FRAMES:
                     numbers.append(int(text))
                 else:
-                    problems.append(
-                        Problem(f"{path}:{line}: {text.strip()!r} is no frame 00001 to 0{FRAMES}; correct the line")
-                    )
+                    what = f"no frame 00001 to 0{FRAMES}"
+                    whole = f"{path}:{line}: {text.strip()!r} is {what}; correct the line"
+                    kind = f"lines of {path.name} name {what}; correct them"
+                    problems.append(Problem(whole, text.strip(), kind, repr(text.strip())))
             found[name] = list(dict.fromkeys(numbers))
         return found, problems
 
@@ -119,7 +120,7 @@ class Folders:
         """All files that the samples come from, whether they are there or not."""
         folders = ["image", "seg40", "depth" if self.derived else "normal"]
         own = [self.root / name for name in ("train.txt", "test.txt", SPLITS, MAPPING, INTRINSICS)]
-        return own + [path for frame in frames for folder in folders for path in self._candidates(folder, frame)]
+        return own + [self._file(folder, frame) for frame in frames for folder in folders]
 
     def content(self, frame: Frame) -> Content:
         """Read a frame."""
@@ -127,36 +128,33 @@ class Folders:
         found.image = self._pixels(found, "image", "RGB")
         labels = self._pixels(found, "seg40", None)
         if labels is not None:
-            path = self._candidates("seg40", frame)[0]
             if labels.ndim != 2 or labels.min() < 0 or labels.max() > CLASSES:
-                found.problems.append(
-                    f"{path}: not one channel of 0 (unlabelled) and 1..{CLASSES}; take the {CLASSES}-class labels"
-                )
+                what = f"not one channel of 0 (unlabelled) and 1..{CLASSES}; take the {CLASSES}-class labels"
+                found.add(self._file("seg40", frame), f": {what}", f"label maps are {what}")
             else:
                 found.classes = labels.astype(np.uint8) - np.uint8(1)  # 0 wraps round to 255
         if self.derived:
-            stored, path = self._pixels(found, "depth", None), self._candidates("depth", frame)[0]
+            stored, what = self._pixels(found, "depth", None), f"not one channel of millimetres in 16 bits; {REPLACE}"
             if stored is not None and (stored.ndim != 2 or stored.dtype.itemsize == 1):
-                found.problems.append(f"{path}: not one channel of millimetres in 16 bits; {REPLACE}")
+                found.add(self._file("depth", frame), f": {what}", f"depth maps are {what}")
             elif stored is not None:
                 found.depth = measured(stored.astype(np.float32) / np.float32(1000))
         else:
             found.normal = self._pixels(found, "normal", "RGB")
-        found.check(str(self._candidates("depth" if self.derived else "normal", frame)[0]))
+        found.check(str(self._file("depth" if self.derived else "normal", frame)))
         return found
 
     def depth(self, frame: Frame) -> np.ndarray:
         """The depth alone, `H W` float32 in metres, of a frame whose `content` has it."""
-        with open_image(self._candidates("depth", frame)[0].read_bytes()) as image:
+        with open_image(self._file("depth", frame).read_bytes()) as image:
             return measured(np.array(image).astype(np.float32) / np.float32(1000))
 
-    def _candidates(self, folder: str, frame: Frame) -> list[Path]:
-        stem = f"{frame.number:05d}"
-        return [self.root / folder / frame.official / f"{stem}{ending}" for ending in ENDINGS[folder]]
+    def _file(self, folder: str, frame: Frame) -> Path:
+        return find_picture(self.root / folder / frame.official, f"{frame.number:05d}", ENDINGS[folder])
 
     def _pixels(self, found: Content, folder: str, mode: str | None) -> np.ndarray | None:
-        missing = f"is listed in {found.frame.official}.txt but missing; copy it there or delete its line"
-        return _pixels(found, self._candidates(folder, found.frame), mode, missing)
+        missing = f"listed in {found.frame.official}.txt but missing from {folder}; copy {{}} there or delete {{}}"
+        return _pixels(found, self._file(folder, found.frame), mode, missing)
 
 
 @dataclass(frozen=True)
@@ -175,9 +173,15 @@ class Official:
             return {name: [] for name in LISTS}, []
         found, count, where = splits(self.root), self._shapes()["images"][0], self.root / SPLITS
         lost = [(name, number) for name in LISTS for number in sorted(found[name]) if not 1 <= number <= count]
-        problems = [f"{where}: {name} frame {n:05d} is not among the {count} of {LABELLED}" for name, n in lost]
+        what = f"not among the {count} of {LABELLED}; take both originals"
+        problems = [
+            Problem(
+                f"{where}: {name} frame {n:05d} is {what}", f"{n:05d}", f"frames of {SPLITS} are {what}", f"{n:05d}"
+            )
+            for name, n in lost
+        ]
         here = {name: sorted(number for number in found[name] if 1 <= number <= count) for name in LISTS}
-        return here, [Problem(f"{text}; take both originals") for text in problems]
+        return here, problems
 
     def problems(self) -> list[Problem]:
         """What is wrong with the whole of a file."""
@@ -190,7 +194,7 @@ class Official:
     def paths(self, frames: Iterable[Frame]) -> list[Path]:
         """All files that the samples come from, whether they are there or not."""
         own = [self.root / name for name in (LABELLED, SPLITS, MAPPING, INTRINSICS)]
-        return own + ([] if self.derived else [path for frame in frames for path in self._candidates(frame)])
+        return own + ([] if self.derived else [self._file(frame) for frame in frames])
 
     def content(self, frame: Frame) -> Content:
         """Read a frame."""
@@ -199,7 +203,7 @@ class Official:
         try:
             arrays = {name: self._array(name, frame) for name in names}
         except (OSError, RuntimeError, KeyError, ValueError):
-            found.problems.append(f"{where} cannot be read; {REPLACE}")
+            found.add(where, f" cannot be read; {REPLACE}", f"frames of {LABELLED} cannot be read; {REPLACE}")
             return found
         for array in arrays.values():
             found.seen.update(np.ascontiguousarray(array))
@@ -207,14 +211,15 @@ class Official:
         classes = np.concatenate([[0], _mapping(self.root)]).astype(np.uint8) - np.uint8(1)  # 0 wraps round to 255
         found.seen.update(classes)
         if arrays["labels"].max() >= len(classes):
-            found.problems.append(f"{where}: label {arrays['labels'].max()}, must be 0..{RAW_CLASSES}; {REPLACE}")
+            what = f"must be 0..{RAW_CLASSES}; {REPLACE}"
+            found.add(where, f": label {arrays['labels'].max()}, {what}", f"frames have labels that {what}")
         else:
             found.classes = classes[arrays["labels"]]
         if not self.derived:
-            missing = f"is missing; copy it there, or take away {self.root / 'normal'} for normals from depth"
-            found.normal = _pixels(found, self._candidates(frame), "RGB", missing)
+            missing = f"missing; copy {{}} there, or take {self.root / 'normal'} away for normals from depth"
+            found.normal = _pixels(found, self._file(frame), "RGB", missing)
         elif not np.isfinite(arrays["depths"]).all():
-            found.problems.append(f"{where}: depth is NaN or infinite; {REPLACE}")
+            found.add(where, f": depth is NaN or infinite; {REPLACE}", f"frames have NaN or infinite depth; {REPLACE}")
         else:
             found.depth = measured(arrays["depths"].astype(np.float32))
         found.check(where)
@@ -252,9 +257,10 @@ class Official:
             raise UserError(f"{path}: arrays do not fit each other: {said}; {REPLACE}")
         return shapes
 
-    def _candidates(self, frame: Frame) -> list[Path]:
-        name = f"{frame.number:05d}.png"
-        return [self.root / "normal" / name, self.root / "normal" / frame.official / name]
+    def _file(self, frame: Frame) -> Path:
+        stem, folder = f"{frame.number:05d}", self.root / "normal"
+        beside = find_picture(folder / frame.official, stem, ENDINGS["normal"])
+        return beside if beside.exists() else find_picture(folder, stem, ENDINGS["normal"])
 
 
 def splits(root: Path) -> dict[str, set[int]]:
@@ -315,19 +321,26 @@ def measured(depth: np.ndarray) -> np.ndarray:
     return result
 
 
-def _pixels(found: Content, paths: list[Path], mode: str | None, missing: str) -> np.ndarray | None:
-    """The pixels of the first of `paths` that is there, in a PIL mode or as stored; None adds a problem."""
-    path = next((path for path in paths if path.exists()), None)
-    if path is None:
-        found.problems.append(f"{paths[0]} {missing}")
+def _pixels(found: Content, path: Path, mode: str | None, missing: str) -> np.ndarray | None:
+    """The pixels of a file, in a PIL mode or as stored; None adds a problem. `missing` has places for `it` and `its
+    line`."""
+    if not path.exists():
+        pointer, others = pointer_at(path), named_alike(path.parent, path.stem)
+        there = f" ({' and '.join(others)} there is not taken for it)" if others and not pointer else ""
+        what = pointer or missing.format("it", "its line") + there
+        found.add(path, f" is {what}", f"files are {pointer or missing.format('them', 'their lines') + there}")
         return None
     try:
         content = path.read_bytes()
         found.seen.update(len(content).to_bytes(8) + content)
+        if pointer := pointer_in(content):
+            found.add(path, f" is {pointer}", f"files of {path.parent.parent.name} are each {pointer}")
+            return None
         with open_image(content) as image:
             return np.array(image.convert(mode) if mode else image)
     except Exception:  # decoders raise whatever they stumble over in a broken file
-        found.problems.append(f"{path} is not a readable image; {REPLACE}")
+        what = f"not a readable image; {REPLACE}"
+        found.add(path, f" is {what}", f"files of {path.parent.parent.name} are {what}")
         return None
 
 
@@ -354,12 +367,12 @@ def _failures(checks: Iterable[Callable[[], object]]) -> list[Problem]:
         try:
             check()
         except UserError as error:
-            problems.append(Problem(str(error), everywhere=True))
+            problems.append(Problem(str(error)))
     return list(dict.fromkeys(problems))
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return read_text(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error

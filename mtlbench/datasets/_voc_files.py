@@ -5,8 +5,10 @@ Whatever is wrong becomes a `Problem`; readers never raise for what a file holds
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,26 +17,39 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from mtlbench.datasets._problems import Problem
 from mtlbench.errors import UserError
+from mtlbench.system.given import PICTURES, find_picture, pointer_at, pointer_in, read_text
 from mtlbench.vision import proposals as selective_search
 
 CLASSES = tuple(
     "aeroplane bicycle bird boat bottle bus car cat chair cow "
     "diningtable dog horse motorbike person pottedplant sheep sofa train tvmonitor".split()
 )
+# How other data sets call VOC's classes, in small letters and without spaces.
+SYNONYMS = {
+    "airplane": "aeroplane",
+    "plane": "aeroplane",
+    "bike": "bicycle",
+    "motorcycle": "motorbike",
+    "couch": "sofa",
+    "table": "diningtable",
+    "plant": "pottedplant",
+    "houseplant": "pottedplant",
+    "tv": "tvmonitor",
+    "television": "tvmonitor",
+    "monitor": "tvmonitor",
+    "human": "person",
+    "pedestrian": "person",
+    "ship": "boat",
+    "automobile": "car",
+}
 ATTRIBUTES = 64
 SAME_OBJECT = 0.5  # IoU from which an XML box and an attribute line of one class mean one object (ours)
 OFFICIAL = {"train": "train", "val": "test"}  # VOC's lists: aPascal's file of the same images
 COPY = "give --data-root the folder of a complete copy"
 # What Pillow raises for files that are not the images they should be.
 NOT_AN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, OverflowError, Image.DecompressionBombError)
-
-
-class Problem(NamedTuple):
-    """One thing that is wrong, as a line; `image` is the name of the one image that suffers, or empty."""
-
-    image: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -86,8 +101,8 @@ class Folders:
         return self.attribute_data / f"apascal_{OFFICIAL[official]}.txt"
 
     def image(self, name: str) -> Path:
-        """The file of an image."""
-        return self.images / f"{name}.jpg"
+        """The file of an image, under whatever ending it is there."""
+        return find_picture(self.images, name)
 
     def xml(self, name: str) -> Path:
         """VOC's annotations of an image."""
@@ -116,7 +131,7 @@ def read_annotations(folders: Folders) -> Annotations:
     for name in found.lists["train"]:
         if name in both:
             text = f"{folders.list_file('train')} and val.txt: {name} is in both; take it out of one"
-            problems.append(Problem(name, text))
+            problems.append(Problem(text, name, "images are in both train.txt and val.txt; take them out of one", name))
     found.attribute_names = read_attribute_names(folders.attribute_names, problems)
     _read_all_lines(folders, found)
     if folders.annotations.is_dir():
@@ -124,12 +139,14 @@ def read_annotations(folders: Folders) -> Annotations:
     else:
         found.things = {name: found.lines.get(name, []) for name in found.names}
         wrong = {problem.image for problem in problems}
-        if "" in wrong:  # a file of lines may be gone: one problem, not thousands
+        if None in wrong:  # a file of lines may be gone: one problem, not thousands
             return found
         for name in found.names:
             if not found.things[name] and name not in wrong:
-                text = f"{name} is listed in ImageSets/Main but has no attribute line, and there are no Annotations"
-                problems.append(Problem(name, f"{text}; add them, or take it out of the list"))
+                what = "listed in ImageSets/Main but {} no attribute line, and there are no Annotations; add them, or"
+                text = f"{name} is {what.format('has')} take it out of the list"
+                kind = f"images are {what.format('have')} take them out of the list"
+                problems.append(Problem(text, name, kind, name))
     return found
 
 
@@ -143,8 +160,12 @@ def _read_all_lines(folders: Folders, found: Annotations) -> None:
                 elsewhere.add(name)
             elif name not in nowhere:
                 nowhere.add(name)
-                text = f"{thing.where}: {name} is in no list of ImageSets/Main, nor in JPEGImages"
-                found.problems.append(Problem(name, f"{text}; correct or delete its lines"))
+                what = "in no list of ImageSets/Main, nor in JPEGImages; correct or delete"
+                text, kind = (
+                    f"{thing.where}: {name} is {what} its lines",
+                    f"images of attribute lines are {what}",
+                )
+                found.problems.append(Problem(text, name, f"{kind} the lines", name))
     found.unlisted = len(elsewhere)
 
 
@@ -152,7 +173,7 @@ def _read_all_xml(folders: Folders, found: Annotations) -> None:
     found.xml = {}
     if found.names and not any(folders.xml(name).exists() for name in found.names):
         text = f"{folders.annotations} has no XML of a listed image; copy VOC 2008's there, or remove the folder"
-        found.problems.append(Problem("", text))
+        found.problems.append(Problem(text))
         return
     for name in found.names:
         found.xml[name] = read_xml(folders.xml(name), name, found.problems)
@@ -163,9 +184,21 @@ def read_list(path: Path, problems: list[Problem]) -> list[str]:
     """The image names of a list, one a line, each once."""
     rows = _text(path, problems).splitlines()
     names = list(dict.fromkeys(row.split()[0] for row in rows if row.strip()))
-    for name in (wrong := [name for name in names if Path(name).name != name]):
-        problems.append(Problem("", f"{path}: {name!r} is no name of an image; correct or delete the line"))
-    return [name for name in names if name not in wrong]
+    files = [name for name in names if Path(name).suffix.lower() in PICTURES]
+    if files:
+        problems.append(
+            Problem(
+                f"{path}: {files[0]!r} is the name of a file, as on {len(files)} of {len(names)} lines; write names "
+                f"as {Path(files[0]).stem}"
+            )
+        )
+    wrong = [name for name in names if Path(name).name != name and name not in files]
+    for name in wrong:
+        kind = f"lines of {path.name} are no names of images; correct or delete them"
+        text = f"{path}: {name!r} is no name of an image; correct or delete the line"
+        problems.append(Problem(text, None, kind, repr(name)))
+    unfit = {*files, *wrong}
+    return [name for name in names if name not in unfit]
 
 
 def read_attribute_names(path: Path, problems: list[Problem]) -> tuple[str, ...]:
@@ -180,7 +213,7 @@ def read_attribute_names(path: Path, problems: list[Problem]) -> tuple[str, ...]
         wrong = f"{max(names, key=names.count)!r} is there twice"
     else:
         return names
-    problems.append(Problem("", f"{path}: {wrong}; take the original file"))
+    problems.append(Problem(f"{path}: {wrong}; take the original file"))
     return ()
 
 
@@ -195,15 +228,17 @@ def read_lines(path: Path, listed: set[str], problems: list[Problem]) -> list[tu
         if not fields:
             continue
         name, where = fields[0].removesuffix(".jpg"), f"{path}:{number}"
+        meant = name if name in listed else None
         try:
             if len(fields) != 6 + ATTRIBUTES:
-                raise _Wrong(f"{len(fields)} fields, must be {6 + ATTRIBUTES}")
+                raise _Wrong(_length(fields), "lines have a wrong number of fields")
             bits = fields[6:]
             if wrong := [bit for bit in bits if bit not in ("0", "1")]:
-                raise _Wrong(f"attribute value {wrong[0]!r}, must be 0 or 1")
+                raise _Wrong(f"attribute value {wrong[0]!r}, must be 0 or 1", "lines have attribute values but 0 and 1")
             category, box = _category(fields[1]), _edges(fields[2:6])
         except _Wrong as error:
-            problems.append(Problem(name if name in listed else "", f"{where}: {error}; correct or delete the line"))
+            text, kind = f"{where}: {error}; correct or delete the line", f"{error.kind}; correct or delete them"
+            problems.append(Problem(text, meant, kind, where))
             continue
         found.append((name, Thing(category, box, False, np.array(bits, np.uint8), where)))
     return found
@@ -214,13 +249,23 @@ def read_xml(path: Path, name: str, problems: list[Problem]) -> list[Thing]:
     try:
         objects = ElementTree.parse(path).getroot().findall("object")
     except FileNotFoundError:
-        problems.append(Problem(name, f"{path} is missing; copy all of VOC 2008's Annotations, or remove that folder"))
+        way_on = "copy all of VOC 2008's Annotations, or remove that folder"
+        text, kind = f"{path} is missing; {way_on}", f"files of Annotations are missing; {way_on}"
+        problems.append(Problem(text, name, kind, path.name))
         return []
     except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
-        problems.append(Problem(name, f"{path}: not XML ({_one_line(error)}); replace it by the original file"))
+        with contextlib.suppress(OSError):
+            if pointer := pointer_in(path.read_bytes()):
+                kind = f"files of Annotations are each {pointer}"
+                problems.append(Problem(f"{path} is {pointer}", name, kind, path.name))
+                return []
+        text = f"{path}: not XML ({_one_line(error)}); replace it by the original file"
+        kind = "files of Annotations are not XML; replace them by the original files"
+        problems.append(Problem(text, name, kind, path.name))
         return []
     if not objects:
-        problems.append(Problem(name, f"{path}: no objects; replace it by the original file"))
+        kind = "files of Annotations have no objects; replace them by the original files"
+        problems.append(Problem(f"{path}: no objects; replace it by the original file", name, kind, path.name))
     found = []
     for number, entry in enumerate(objects, start=1):
         where = f"{path}, object {number}"
@@ -228,10 +273,12 @@ def read_xml(path: Path, name: str, problems: list[Problem]) -> list[Thing]:
         difficult = entry.findtext("difficult", "0").strip()
         try:
             if difficult not in ("0", "1"):
-                raise _Wrong(f"difficult is {difficult!r}, must be 0 or 1")
+                raise _Wrong(f"difficult is {difficult!r}, must be 0 or 1", "objects have a difficult but 0 and 1")
             category, box = _category(entry.findtext("name", "").strip()), _edges(corners)
         except _Wrong as error:
-            problems.append(Problem(name, f"{where}: {error}; correct it or replace the file by the original"))
+            text = f"{where}: {error}; correct it or replace the file by the original"
+            kind = f"{error.kind}; correct them or replace the files by the originals"
+            problems.append(Problem(text, name, kind, f"{path.name}, object {number}"))
             continue
         found.append(Thing(category, box, difficult == "1", None, where))
     return found
@@ -259,7 +306,7 @@ class Picture(NamedTuple):
     name: str
     digest: str
     pixels: np.ndarray | None
-    wrong: str
+    wrong: Problem | None = None
 
 
 def read_picture(folders: Folders, name: str) -> Picture:
@@ -267,36 +314,70 @@ def read_picture(folders: Folders, name: str) -> Picture:
     path = folders.image(name)
     try:
         content = path.read_bytes()
-        return Picture(name, selective_search.digest(content), selective_search.decode(content), "")
+        if pointer := pointer_in(content):
+            return Picture(name, "", None, Problem(f"{path} is {pointer}", name, f"images are each {pointer}", name))
+        return Picture(name, selective_search.digest(content), selective_search.decode(content))
     except FileNotFoundError:
-        return Picture(name, "", None, f"{path} is listed in ImageSets/Main but missing; copy it there")
+        if pointer := pointer_at(path):
+            return Picture(name, "", None, Problem(f"{path} is {pointer}", name, f"images are each {pointer}", name))
+        what = "listed in ImageSets/Main but missing; copy"
+        text, kind = f"{path} is {what} it there", f"images are {what} them to {folders.images}"
+        return Picture(name, "", None, Problem(text, name, kind, name))
     except NOT_AN_IMAGE as error:
-        why = "truncated" if "truncated" in str(error) else "not a readable image"
-        return Picture(name, "", None, f"{path} is {why} ({_one_line(error)}); replace it by the original file")
+        cut = "truncated" in str(error)
+        text = f"{path} is {'truncated' if cut else 'not a readable image'} ({_one_line(error)})"
+        kind = f"images are {'truncated' if cut else 'not readable'}; replace them by the original files"
+        return Picture(name, "", None, Problem(f"{text}; replace it by the original file", name, kind, name))
 
 
 def wrong_in(picture: Picture, found: Annotations) -> list[Problem]:
     """What is wrong with an image, or the objects whose boxes leave it, XML's and those of the attribute lines."""
-    if picture.pixels is None:
-        return [Problem(picture.name, picture.wrong)]
+    if picture.wrong is not None:
+        return [picture.wrong]
+    assert picture.pixels is not None
     height, width = picture.pixels.shape[:2]
     things = (found.xml or {}).get(picture.name, []) + found.lines.get(picture.name, [])
     seen = f"outside the {width} x {height} image"
     return [
-        Problem(picture.name, f"{thing.where}: box {_pixels(thing.box)} is {seen}; correct it")
+        Problem(
+            f"{thing.where}: box {_pixels(thing.box)} is {seen}; correct it",
+            picture.name,
+            "boxes are outside their image; correct them",
+            thing.where,
+        )
         for thing in things
         if thing.box[2] > width or thing.box[3] > height
     ]
 
 
 class _Wrong(Exception):
-    """What is wrong with a line or an object; never leaves this file."""
+    """What is wrong with a line or an object, and the same of many; never leaves this file."""
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 def _category(name: str) -> int:
-    if name not in CLASSES:
-        raise _Wrong(f"{name!r} is none of VOC's 20 classes")
-    return CLASSES.index(name)
+    if name in CLASSES:
+        return CLASSES.index(name)
+    meant = meant_class(name)
+    hint = f"; VOC calls it {meant}" if meant else ""
+    raise _Wrong(f"{name!r} is none of VOC's 20 classes{hint}", f"objects are of no class of VOC, {name!r}{hint}")
+
+
+def meant_class(name: str) -> str:
+    """The class of VOC that another name means: `tv monitor`, `motorcycle`, `Airplane`; empty where none is known."""
+    plain = re.sub(r"[\W_]", "", name).lower()
+    return SYNONYMS.get(plain) or (plain if plain in CLASSES else "")
+
+
+def _length(fields: list[str]) -> str:
+    """What is wrong with a line of so many fields: a class in two words makes one field more."""
+    wrong = f"{len(fields)} fields, must be {6 + ATTRIBUTES}"
+    words = " ".join(fields[1 : len(fields) - 4 - ATTRIBUTES])
+    meant = meant_class(words) if len(fields) > 6 + ATTRIBUTES else ""
+    return f"{wrong}; {words!r} is {meant}" if meant else wrong
 
 
 def _edges(corners: list[str]) -> tuple[float, float, float, float]:
@@ -306,9 +387,9 @@ def _edges(corners: list[str]) -> tuple[float, float, float, float]:
         if not all(map(math.isfinite, (x1, y1, x2, y2))):
             raise ValueError
     except ValueError as error:
-        raise _Wrong(f"box {' '.join(corners)!r} is not four numbers") from error
+        raise _Wrong(f"box {' '.join(corners)!r} is not four numbers", "boxes are not four numbers") from error
     if not (1 <= x1 <= x2 and 1 <= y1 <= y2):
-        raise _Wrong(f"box {' '.join(corners)} is empty or starts below 1")
+        raise _Wrong(f"box {' '.join(corners)} is empty or starts below 1", "boxes are empty or start below 1")
     return x1 - 1, y1 - 1, x2, y2
 
 
@@ -319,14 +400,16 @@ def _pixels(box: tuple[float, float, float, float]) -> str:
 
 def _text(path: Path, problems: list[Problem]) -> str:
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_text(path)
         if not text.strip():
-            problems.append(Problem("", f"{path} is empty; {COPY}"))
+            problems.append(Problem(f"{path} is empty; {COPY}"))
         return text
+    except UserError as error:
+        problems.append(Problem(str(error)))
     except FileNotFoundError:
-        problems.append(Problem("", f"{path} is missing; {COPY}"))
+        problems.append(Problem(f"{path} is missing; {COPY}"))
     except OSError as error:
-        problems.append(Problem("", f"{path} cannot be read ({error.strerror}); {COPY}"))
+        problems.append(Problem(f"{path} cannot be read ({error.strerror}); {COPY}"))
     return ""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,13 +17,14 @@ from PIL import Image
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets import _nyu_files as files
 from mtlbench.datasets import _nyu_normals as surfaces
-from mtlbench.datasets._nyu_files import IGNORED, LABELLED, LISTS, Content, Folders, Frame, Official, Problem
+from mtlbench.datasets._nyu_files import IGNORED, LABELLED, LISTS, Content, Folders, Frame, Official
 from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
+from mtlbench.datasets._problems import Problem, lines_of
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
 from mtlbench.system.images import open_image
 from mtlbench.system.machine import cores
-from mtlbench.system.parallel import SECONDS_BETWEEN_LINES, make_missing
+from mtlbench.system.parallel import Progress, make_missing
 
 CLASSES = (  # Gupta et al. 2013, spelt as in classMapping40.mat
     "wall",
@@ -132,7 +132,7 @@ class Nyuv2:
         whole = [found.frame for found in look]
         with contextlib.suppress(OSError, ValueError, KeyError):  # such a folder is made anew
             look.problems += [
-                Problem(f"{path}: not what was written; delete {self._folder}", everywhere=True)
+                Problem(f"{path}: not what was written; delete {self._folder}")
                 for path in Prepared(self._folder).damaged()
             ]
         train = [frame.number for frame in whole if frame.official == "train"]
@@ -143,7 +143,7 @@ class Nyuv2:
         counts += [Count("classes", int((look.pixels > 0).sum()), len(CLASSES))]
         counts += [Count("labelled pixels (%)", look.share("labelled"))]
         counts += [Count("measured depth (%)" if self._files.derived else "valid normals (%)", look.share("valid"))]
-        return Survey(tuple(counts), tuple(problem.text for problem in look.problems))
+        return Survey(tuple(counts), lines_of(look.problems))
 
     def fingerprint(self) -> str:
         """Hash of options, subsets and what the frames' files hold."""
@@ -212,7 +212,7 @@ class Nyuv2:
 
     def _refuse(self, problems: Sequence[Problem]) -> None:
         """Raise UserError with the first problem unless the frames with problems can and may be left out."""
-        fatal = [problem for problem in problems if problem.everywhere]
+        fatal = [problem for problem in problems if problem.image is None]
         if fatal or problems and self.broken == "refuse":
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             on = "" if fatal else "; --data-option broken=leave-out goes on without those frames"
@@ -279,7 +279,12 @@ class Look:
         self.official_train = official.get("train", set(self.lists["train"]))
         both = set(self.lists["train"]) & set(self.lists["test"])
         self.problems += [
-            Problem(f"{data._root}: frame {number:05d} is in both the train and the test list; delete one line")
+            Problem(
+                f"{data._root}: frame {number:05d} is in both the train and the test list; delete one line",
+                f"{number:05d}",
+                "frames are in both the train and the test list; delete one line of each",
+                f"{number:05d}",
+            )
             for number in sorted(both)
         ]
         self._frames = []
@@ -287,9 +292,9 @@ class Look:
             for number in numbers:
                 if official and number not in official[name] and number not in both:
                     where = data._root / f"{name}.txt"
-                    self.problems.append(
-                        Problem(f"{where}: frame {number:05d} is not an official {name} frame; delete its line")
-                    )
+                    text = f"{where}: frame {number:05d} is not an official {name} frame; delete its line"
+                    kind = f"frames of {where.name} are no official {name} frames; delete their lines"
+                    self.problems.append(Problem(text, f"{number:05d}", kind, f"{number:05d}"))
                 elif number not in both:
                     self._frames.append(Frame(name, number))
         self.pixels = np.zeros(len(CLASSES), np.int64)
@@ -299,7 +304,7 @@ class Look:
     def __iter__(self) -> Iterator[Content]:
         evidence: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         for found in self._read():
-            self.problems += [Problem(text) for text in found.problems]
+            self.problems += found.problems
             if found.problems:
                 continue
             assert found.classes is not None
@@ -316,7 +321,7 @@ class Look:
                 self._sums[name] += int(count)
             yield found
         if evidence:
-            self.problems += [Problem(text, everywhere=True) for text in surfaces.wrong_axes(evidence, self._data.axes)]
+            self.problems += [Problem(text) for text in surfaces.wrong_axes(evidence, self._data.axes)]
 
     def share(self, what: str) -> int:
         """Percent of all pixels that are `labelled` or `valid`."""
@@ -324,16 +329,12 @@ class Look:
 
     def _read(self) -> Iterator[Content]:
         """All frames in order, read ahead by threads."""
-        started = spoken = time.monotonic()
+        progress = Progress(len(self._frames), "nyuv2: {} of {} frames looked at", self._say)
         with ThreadPoolExecutor(cores()) as pool:
             step = AT_ONCE * cores()
             for first in range(0, len(self._frames), step):
                 yield from pool.map(self._content, self._frames[first : first + step])
-                now, done = time.monotonic(), min(first + step, len(self._frames))
-                if now - spoken >= SECONDS_BETWEEN_LINES and done < len(self._frames):
-                    left = (now - started) / done * (len(self._frames) - done)
-                    self._say(f"nyuv2: {done} of {len(self._frames)} frames looked at, about {left:.0f} s left")
-                    spoken = now
+                progress.at(min(first + step, len(self._frames)))
 
     def _content(self, frame: Frame) -> Content:
         found = self._files.content(frame)
@@ -341,7 +342,8 @@ class Look:
             view = files.camera(self._data._root, *found.depth.shape)
             if not surfaces.has_normals(found.depth, *view):
                 where = f"{self._data._root}: {frame.official} frame {frame.number:05d}"
-                found.problems.append(f"{where}: no plane fits its depth anywhere; replace it by the original")
+                what = "no plane fits {} depth anywhere; replace {} by the original"
+                found.add(where, f": {what.format('its', 'it')}", f"frames: {what.format('their', 'them')}")
         return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,13 +12,13 @@ import numpy as np
 
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
+from mtlbench.datasets._problems import Problem, lines_of
 from mtlbench.datasets._voc_files import (
     ATTRIBUTES,
     CLASSES,
     Annotations,
     Folders,
     Picture,
-    Problem,
     digest_of,
     read_annotations,
     read_picture,
@@ -28,7 +27,7 @@ from mtlbench.datasets._voc_files import (
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
 from mtlbench.system.machine import cores
-from mtlbench.system.parallel import SECONDS_BETWEEN_LINES
+from mtlbench.system.parallel import Progress
 from mtlbench.vision import proposals as selective_search
 
 UNLABELLED = 255
@@ -98,7 +97,7 @@ class Voc2008:
         """Read every file, decode every image, and compare the counts with the published ones."""
         found = read_annotations(self._files)
         problems = found.problems + self._look(found, lambda picture: None, say)
-        return Survey(tuple(self._counted(found, problems)), tuple(problem.text for problem in problems))
+        return Survey(tuple(self._counted(found, problems)), lines_of(problems))
 
     def fingerprint(self) -> str:
         """Hash of options, subsets, image contents, annotations and proposals. Raises UserError before `prepare`."""
@@ -168,7 +167,7 @@ class Voc2008:
             "digests": about,
             "attribute_names": found.attribute_names,
             "problems": problems,
-            "left_out": sorted(wrong & set(found.names)),
+            "left_out": [name for name in sorted(found.names) if name in wrong],
         }
 
     def _look(self, found: Annotations, visit: Callable[[Picture], None], say: Callable[[str], None]) -> list[Problem]:
@@ -176,23 +175,19 @@ class Voc2008:
         names, problems = found.names, list[Problem]()
         if names and not any(self._files.image(name).exists() for name in names):
             text = f"{self._files.images} has none of the {len(names)} listed images; copy them there"
-            return [Problem("", text)]
-        started = spoken = time.monotonic()
+            return [Problem(text)]
+        progress = Progress(len(names), "voc2008: {} of {} images decoded", say)
         with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes outside the interpreter's lock
             for start in range(0, len(names), AHEAD):
                 for picture in pool.map(partial(read_picture, self._files), names[start : start + AHEAD]):
                     problems += wrong_in(picture, found)
                     visit(picture)
-                done, now = min(start + AHEAD, len(names)), time.monotonic()
-                if now - spoken >= SECONDS_BETWEEN_LINES and done < len(names):
-                    left = (now - started) / done * (len(names) - done)
-                    say(f"voc2008: {done} of {len(names)} images decoded, about {left:.0f} s left")
-                    spoken = now
+                progress.at(min(start + AHEAD, len(names)))
         return problems
 
     def _refuse(self, problems: list[Problem]) -> None:
         """Raises UserError for the first problem, or the first that leaving images out does not solve."""
-        whole = [problem for problem in problems if not problem.image]
+        whole = [problem for problem in problems if problem.image is None]
         if not problems or (self.broken == "leave-out" and not whole):
             return
         first = (whole or problems)[0].text

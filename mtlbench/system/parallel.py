@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +16,33 @@ from typing import TypeVar
 
 from mtlbench.errors import UserError
 from mtlbench.system.machine import cores
+from mtlbench.text import duration
 
 FEW = 4  # images that are not worth starting processes for
 SECONDS_BETWEEN_LINES = 3.0  # at first; each pause is LONGER times the one before
-LONGER, LONGEST_PAUSE = 1.5, 60.0
+LONGER, LONGEST_PAUSE = 1.5, 60.0  # the latter in seconds
 T = TypeVar("T")
+
+
+class Progress:
+    """Lines on how far slow work is, further and further apart; where they go to no terminal, at most one a minute.
+
+    `text` has a place for how many of the `count` are done, and one for the count; `say` takes the lines.
+    """
+
+    def __init__(self, count: int, text: str, say: Callable[[str], None]) -> None:
+        self.started = self._spoken = time.monotonic()
+        self._count, self._text, self._say = count, text, say
+        self._pause = SECONDS_BETWEEN_LINES if sys.stdout.isatty() else LONGEST_PAUSE
+
+    def at(self, done: int) -> None:
+        """So many are done."""
+        now = time.monotonic()
+        if now - self._spoken < self._pause or done >= self._count:
+            return
+        left = (now - self.started) / done * (self._count - done)
+        self._say(f"{self._text.format(done, self._count)}, about {duration(left)} left")
+        self._spoken, self._pause = now, min(self._pause * LONGER, LONGEST_PAUSE)
 
 
 def make_missing(
@@ -52,18 +75,13 @@ def make_missing(
         try:
             with _started_alike():
                 jobs = [pool.submit(_make, folder / name, one, make) for name, one in missing.items()]
-            started = spoken = time.monotonic()
-            pause = SECONDS_BETWEEN_LINES
+            progress = Progress(len(jobs), f"{what}: {{}} of {{}} images", say)
             for done, job in enumerate(as_completed(jobs), start=1):
                 job.result()
-                now = time.monotonic()
-                if now - spoken >= pause and done < len(jobs):
-                    left = (now - started) / done * (len(jobs) - done)
-                    say(f"{what}: {done} of {len(jobs)} images, about {left:.0f} s left")
-                    spoken, pause = now, min(pause * LONGER, LONGEST_PAUSE)
+                progress.at(done)
         finally:
             pool.shutdown(cancel_futures=True)
-        say(f"{what}: done in {time.monotonic() - started:.0f} s")
+        say(f"{what}: done in {time.monotonic() - progress.started:.0f} s")
 
 
 def _make(path: Path, one: T, make: Callable[[T, Path], None]) -> None:

@@ -1,0 +1,40 @@
+"""What is wrong with the files of a data set, as lines: many of one kind are one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from mtlbench.system.given import visible
+
+MANY = 5  # of one kind that are one line
+EXAMPLES = 3  # of them that the line names
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong, as a line that says where, what, and what to do.
+
+    `image` is the name of the one image that suffers, None where leaving out images does not help. `kind` says the same
+    of many, as a plural (`images are missing; copy them there`), `where` names this one among them.
+    """
+
+    text: str
+    image: str | None = None
+    kind: str = ""
+    where: str = ""
+
+
+def lines_of(problems: Iterable[Problem]) -> tuple[str, ...]:
+    """A line a problem, or a kind of which there are MANY, where the first of them stands; what cannot be seen is
+    spelt out."""
+    kinds: dict[str, list[Problem]] = {}
+    for problem in dict.fromkeys(problems):
+        kinds.setdefault(problem.kind or problem.text, []).append(problem)
+    lines: list[str] = []
+    for kind, some in kinds.items():
+        if len(some) < MANY:
+            lines += [problem.text for problem in some]
+        else:
+            examples = ", ".join(problem.where for problem in some[:EXAMPLES])
+            lines.append(f"{len(some)} {kind}: {examples} and {len(some) - EXAMPLES} more")
+    return tuple(map(visible, lines))
