@@ -207,7 +207,7 @@ MISTAKES = {
     Steep: r".*gets a gradient of NaN or infinity in step 1; look for a root, norm or logarithm of 0",
     InPlace: r"something changes a tensor in place that the gradient still needs; write x = x \+ y",
     Drawn: r"two networks of one seed start with different units\.fc6\.gate; draw starting values with torch",
-    Dropping: r"two trainings of one seed differ in trunk\..*: derive the module from mtlbench\.layers\.Seeded",
+    Dropping: r"two trainings of one seed differ in trunk\..*: derive the module from mtlbench\.authoring\.Seeded",
     AlwaysDropping: r"two evaluations of one network differ for semseg; draw nothing at random unless self\.training",
     Neighbours: r"in evaluation the output for semseg changes with the other images of the batch",
     Unkept: r"a network that is read back from its state dict predicts other numbers for semseg; keep what",

@@ -18,7 +18,6 @@ from mtlbench.errors import UserError
 from mtlbench.plan.data import open_dataset
 from mtlbench.spec import derive_seed
 from mtlbench.training import context as module
-from mtlbench.training import trial as trials
 from mtlbench.training.batches import evaluation_batch, training_batch
 from mtlbench.training.context import Context
 from mtlbench.training.loader import Resident, ahead, to_device
@@ -379,7 +378,7 @@ def test_a_data_set_is_opened_once_for_all_trials_of_a_process(monkeypatch: pyte
     module._subsets.cache_clear()
     module._facts.cache_clear()
     opened: list[str] = []
-    monkeypatch.setattr(trials, "open_dataset", lambda *which: opened.append(which[1]) or open_dataset(*which))
+    monkeypatch.setattr(module, "open_dataset", lambda *which: opened.append(which[1]) or open_dataset(*which))
     contexts = [Context(trial) for trial in planned]
     assert len(contexts) > 2 and len(opened) == 1
     assert len({id(context.subsets["train"]) for context in contexts}) == 1

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from synthetic_results import ARMS, EFFECTS, SPLITS, FakeResults, fake_results
 
-from mtlbench.analysis import frame
+from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.errors import UserError
 from mtlbench.figures._labels import place_labels
@@ -93,7 +93,7 @@ def test_mean_over_tasks_needs_all_tasks_of_a_seed() -> None:
 def test_points_are_mean_changes_with_the_shown_interval_against_costs_per_pair() -> None:
     results = priced(seeds=range(4))
     points = Cost().data(results)["points"]
-    changes = frame.relative_change(results.frame)
+    changes = relative_change(results.frame)
     by_hand = changes[changes["arm"] == "split-conv4"].groupby("task")["change"].mean()
     own = points[points["arm"] == "split-conv4"].set_index(["panel", "cost"])
     assert own.loc[(MEAN, "flops"), "mean"] == pytest.approx(by_hand.mean())

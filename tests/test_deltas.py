@@ -8,6 +8,7 @@ import pytest
 from synthetic_results import METRICS, results_frame
 
 from mtlbench.analysis import deltas
+from mtlbench.analysis.frame import relative_change
 
 NYU = (
     "normals: mean (lower is better), median (lower is better), within_11.25, within_22.5, within_30;"
@@ -79,7 +80,7 @@ def test_bare_counts_never_enter() -> None:
 def test_intervals_are_those_of_the_seeds_deltas() -> None:
     frame = results_frame("semseg_sn")
     found = deltas.deltas(frame).set_index(["delta", "arm"])
-    headlines = frame.relative_change(frame).groupby(["arm", "seed"])["change"].mean().unstack()
+    headlines = relative_change(frame).groupby(["arm", "seed"])["change"].mean().unstack()
     centred = headlines.to_numpy() - headlines.to_numpy().mean(0)
     centred -= centred.mean(1, keepdims=True)
     noise = np.sqrt((centred**2).sum() / 22)

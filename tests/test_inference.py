@@ -9,7 +9,8 @@ import scipy.stats
 from synthetic_results import results_frame
 from test_stats import table_of
 
-from mtlbench.analysis import choice, frame, inference
+from mtlbench.analysis import choice, inference
+from mtlbench.analysis.frame import relative_change
 
 
 def changes_of(cells: dict[str, list[float]]) -> pd.DataFrame:
@@ -19,7 +20,7 @@ def changes_of(cells: dict[str, list[float]]) -> pd.DataFrame:
 
 
 def test_pooled_residual_of_a_complete_table_is_the_textbook_one() -> None:
-    changes = frame.relative_change(results_frame(seeds=range(4))).query("task == 'detection'")
+    changes = relative_change(results_frame(seeds=range(4))).query("task == 'detection'")
     table = changes.pivot(index="arm", columns="seed", values="change").to_numpy()
     centred = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     noise, freedom, _ = inference.pooled_residual(changes)
@@ -39,7 +40,7 @@ def test_the_baselines_noise_falls_out_of_the_residual() -> None:
 
 
 def test_missing_cells_lower_the_degrees_of_freedom_one_each() -> None:
-    changes = frame.relative_change(results_frame()).query("task == 'detection'")
+    changes = relative_change(results_frame()).query("task == 'detection'")
     fewer = changes[~((changes["arm"] == "split-fc6") & (changes["seed"] == 2))]
     assert inference.pooled_residual(fewer)[1] == inference.pooled_residual(changes)[1] - 1
     found = inference.intervals(fewer).set_index("arm")
@@ -49,7 +50,7 @@ def test_missing_cells_lower_the_degrees_of_freedom_one_each() -> None:
 
 def test_single_interval_is_the_paired_t_interval() -> None:
     base, arm = [100.0, 100.0, 100.0, 100.0], [101.0, 103.0, 102.0, 107.0]
-    found = inference.intervals(frame.relative_change(table_of({"one-task": base, "a": arm}))).set_index("arm").loc["a"]
+    found = inference.intervals(relative_change(table_of({"one-task": base, "a": arm}))).set_index("arm").loc["a"]
     reference = scipy.stats.ttest_rel(arm, base).confidence_interval(0.95)
     assert (found["low_single"], found["high_single"]) == pytest.approx((reference.low, reference.high))
 
@@ -57,15 +58,15 @@ def test_single_interval_is_the_paired_t_interval() -> None:
 def test_with_two_arms_pooled_and_single_intervals_agree() -> None:
     """Two arms, n seeds: the residual has n - 1 degrees of freedom and variance var(differences) / 2."""
     table = table_of({"one-task": [100.0, 100.0, 100.0], "a": [101.0, 103.0, 99.0]})
-    found = inference.intervals(frame.relative_change(table)).set_index("arm").loc["a"]
+    found = inference.intervals(relative_change(table)).set_index("arm").loc["a"]
     assert found["freedom"] == 2
     assert (found["low"], found["high"]) == pytest.approx((found["low_single"], found["high_single"]))
 
 
 def test_no_interval_below_three_seeds_or_for_the_baseline() -> None:
-    few = inference.intervals(frame.relative_change(results_frame(seeds=(0, 1))))
+    few = inference.intervals(relative_change(results_frame(seeds=(0, 1))))
     assert few[["low", "high", "low_single", "high_single"]].isna().all(axis=None)
-    many = inference.intervals(frame.relative_change(results_frame()))
+    many = inference.intervals(relative_change(results_frame()))
     assert many.loc[many["low"].isna(), "arm"].unique().tolist() == ["one-task"]
 
 
@@ -124,7 +125,7 @@ def test_an_arm_that_is_calm_by_chance_keeps_the_pooled_interval() -> None:
 
 
 def test_arms_without_any_noise_flag_nobody() -> None:
-    found = inference.intervals(frame.relative_change(results_frame(noise=0.0)))
+    found = inference.intervals(relative_change(results_frame(noise=0.0)))
     assert not found["flagged"].any() and found["noise"].max() < 1e-12
 
 
@@ -149,7 +150,7 @@ def test_equal_numbers_of_different_trials_are_no_twins_and_different_ones_of_on
     assert set(inference.familywise(keyed)["comparisons"]) == {6}
     twins = keyed.assign(key=keyed["key"].str.replace("other", "arm2"))
     assert inference.pooled_residual(twins) == inference.pooled_residual(table)
-    changes = frame.relative_change(results_frame())
+    changes = relative_change(results_frame())
     assert changes["key"].nunique() == len(changes[["arm", "seed", "key"]].drop_duplicates())
 
 
@@ -308,7 +309,7 @@ def test_rank_correlation_is_spearmans() -> None:
     halves = frame[frame["seed"] < 3], frame[frame["seed"] >= 3]
     found = choice.rank_correlation(*halves).set_index("task")
     for task in ("detection", "attributes"):
-        changes = [frame.relative_change(half) for half in halves]
+        changes = [relative_change(half) for half in halves]
         means = [c[c["task"] == task].groupby("arm")["change"].mean() for c in changes]
         assert found.loc[task, "correlation"] == pytest.approx(scipy.stats.spearmanr(*means).statistic)
     assert found["arms"].tolist() == [12, 12]

@@ -22,8 +22,7 @@ from mtlbench.spec import Recipe
 NEEDS_NO_SOURCE = {"name", "sources", "curve_points", "curve_images", "gpu_hours", "threads"}
 
 SPACE = '''"""A pair of one's own. More words."""
-from mtlbench.enumerator import cross_stitch, ensemble, one_task
-from mtlbench.spec import Arm, Pair, Recipe, SearchSpace
+from mtlbench.authoring import Arm, Pair, Recipe, SearchSpace, cross_stitch, ensemble, one_task
 
 SPACE = SearchSpace(
     Pair("own", ("semseg", "normals"), "fcn"), {"rooms": "tiny"},

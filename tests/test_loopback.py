@@ -86,12 +86,13 @@ def test_a_run_listens_on_loopback_alone_and_runs_no_file_of_the_folder_it_was_t
 PREPARE = """
 import shutil, sys
 from pathlib import Path
-from mtlbench.data import _per_image, rooms
-_per_image.FEW = 0
+from mtlbench.datasets import rooms
+from mtlbench.system import parallel
+parallel.FEW = 0
 rooms.cores = lambda: 2
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    _per_image.make_missing({"a": __file__, "b": __file__}, folder / "made", shutil.copyfile, "copies", print)
+    parallel.make_missing({"a": __file__, "b": __file__}, folder / "made", shutil.copyfile, "copies", print)
     rooms.Rooms(size=16, train=9 * rooms.CHUNK, val=1, test=1, proposals=4).prepare(print)
 """
 

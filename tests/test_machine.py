@@ -10,7 +10,7 @@ import pytest
 
 FAULTS = """
 import resource, sys, torch
-from mtlbench.machine import keep_memory
+from mtlbench.system.machine import keep_memory
 if sys.argv[1] == "keep":
     keep_memory()
 for _ in range(3):

@@ -112,4 +112,6 @@ def test_writing_a_file_does_not_wait_for_torch() -> None:
 def test_an_installed_copy_carries_the_templates() -> None:
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     assert "mtlbench.authoring.templates" in packages
-    assert {path.name for path in (ROOT / "mtlbench" / "templates").glob("*.py")} == {f"{kind}.py" for kind in NEXT}
+    assert {path.name for path in (ROOT / "mtlbench" / "authoring" / "templates").glob("*.py")} == {
+        f"{kind}.py" for kind in NEXT
+    }

@@ -20,7 +20,8 @@ import pytest
 import scipy.stats
 from synthetic_results import METRICS, FakeResults, results_frame
 
-from mtlbench.analysis import frame, paper
+from mtlbench.analysis import paper
+from mtlbench.analysis.frame import records, relative_change
 from mtlbench.analysis.paper import comparable
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
@@ -99,8 +100,8 @@ def test_text_has_the_papers_rows_columns_and_the_diverged_scale() -> None:
     assert title.startswith("Table 2: ") and "semseg_sn on rooms, backbone caffenet, recipe quick" in title
     assert lines[3].split() == "scale n mean median 11.25 22.5 30 pixacc mIoU fwIoU".split()
     assert [line.split()[:2] for line in lines[5:9]] == [["1", "2"], ["10", "2"], ["100", "2"], ["1000", "2"]]
-    assert lines[9] == "10000  0   diverged: the loss is semseg nan at iteration 12"
-    assert "cross-stitch-rate-10000, seed 1, seed 0: diverged: the loss is semseg nan at iteration 12\n" in text
+    assert lines[9] == "10000  0   diverged: the loss is nan at iteration 12"
+    assert "cross-stitch-rate-10000, seed 1, seed 0: diverged: the loss is nan at iteration 12\n" in text
     assert "±" not in text and max(map(len, text.splitlines())) <= 150
     expected = shown.query("arm == 'cross-stitch-rate-1' and subset == 'test' and metric == 'median'")["value"].mean()
     assert lines[5].replace(" *", "").split()[3] == f"{expected:.1f}"
@@ -160,7 +161,7 @@ def test_rows_with_fewer_seeds_do_not_compete_equal_ones_share_and_a_single_row_
 def test_table_5_shows_the_split_that_val_chooses_for_the_pair_and_table_6_one_a_task() -> None:
     for number, pair in (("5", "semseg_sn"), ("6", "det_attr")):
         frame = results_frame(pair)
-        changes = frame.relative_change(frame, subset="val").query("arm.str.startswith('split-')")
+        changes = relative_change(frame, subset="val").query("arm.str.startswith('split-')")
         if number == "5":
             means = changes.groupby("arm")["change"].mean()
             expected = {means.idxmax(): "(best)"}
@@ -202,7 +203,7 @@ def test_published_values_stand_beneath_the_rows_where_all_agrees(number: str) -
     theirs = theirs[theirs["source"] == f"Table {number}"]
     shown = table[table["source"] == f"Table {number}"].set_index("arm")
     assert len(shown) == theirs["arm"].nunique()
-    for row in frame.records(theirs):
+    for row in records(theirs):
         assert shown.loc[row["arm"], f"{row['task']} {row['metric']}"] == row["value"]
     assert "published" in paper_table(number, results, paper=True) and "Table" not in set(
         parsed(paper_table(number, results, format_="csv"))["source"]
@@ -276,7 +277,7 @@ def test_a_partial_failure_a_block_and_one_that_was_trained_since() -> None:
     elsewhere = {**DIVERGED, "arm": "cross-stitch-rate-100", "seed": 7, "dataset": "nyuv2"}
     text = paper_table("2", of(frame[~lost], failures=[DIVERGED, {**DIVERGED, **waits}, since, elsewhere]))
     assert re.search(r"^10000  2 +\d\d\.\d ", text, re.M)
-    assert "cross-stitch-rate-10000, seed 1: diverged: the loss is semseg nan at iteration 12" in text
+    assert "cross-stitch-rate-10000, seed 1: diverged: the loss is nan at iteration 12" in text
     assert "cross-stitch-rate-1, seed 3: blocked by one-task seed 3\n" in text
     assert "cross-stitch-rate-10," not in text and "cross-stitch-rate-100," not in text
     other = {**DIVERGED, "reason": "ValueError: no images; give some"}
@@ -446,10 +447,10 @@ def test_tables_of_500_trials_take_less_than_5_seconds_and_no_torch(tmp_path: Pa
     code = f"""
 import sys, time
 from pathlib import Path
-from mtlbench.paper_tables import paper_table
-from mtlbench.store import Store
-from mtlbench.tables import results_table
-results = Store(Path({str(tmp_path / "results")!r})).load()
+from mtlbench.report.paper_tables import paper_table
+from mtlbench.store.results import load_results
+from mtlbench.report.results_table import results_table
+results = load_results(Path({str(tmp_path / "results")!r}))
 texts = [paper_table(number, results, paper=True) for number in "1235"]
 texts.append(results_table(results.frame, failures=results.failures))
 assert results.frame["key"].nunique() == 500 and not results.problems and all("12" not in t[:9] for t in texts)

@@ -17,7 +17,7 @@ from mtlbench.system.scratch import MARK, scratch_folder
 # A driver with a child that inherits the mark, one that has wiped it but has a file open below the folder, a stranger.
 DRIVER = """
 import os, subprocess, sys, time
-from mtlbench.reaper import scratch_folder
+from mtlbench.system.scratch import scratch_folder
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
 stranger = subprocess.Popen(sleep, start_new_session=True)
 with scratch_folder() as scratch:

@@ -393,7 +393,7 @@ def test_a_broken_cache_is_noticed_and_made_anew(cache: Path) -> None:
 BUILDER = """
 import sys, time, os
 from pathlib import Path
-from mtlbench.cache import build_once
+from mtlbench.system.cache import build_once
 folder, seconds = Path(sys.argv[1]), float(sys.argv[2])
 def build(target):
     with open(folder.parent / "log", "a") as log: log.write(f"{os.getpid()}\\n")

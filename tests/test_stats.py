@@ -11,7 +11,8 @@ import pytest
 from synthetic_results import results_frame
 
 from mtlbench import arm_names
-from mtlbench.analysis import costs, frame, paper, selection
+from mtlbench.analysis import costs, paper, selection
+from mtlbench.analysis.frame import relative_change
 from mtlbench.errors import UserError
 
 
@@ -53,24 +54,24 @@ def test_published_numbers_keep_the_papers_contradictions() -> None:
 
 
 def test_lower_is_better_turns_the_sign() -> None:
-    changes = frame.relative_change(table_of({"one-task": [20.0], "split-conv4": [19.0]}, higher=False))
+    changes = relative_change(table_of({"one-task": [20.0], "split-conv4": [19.0]}, higher=False))
     assert changes["change"].tolist() == [0.0, 5.0]
 
 
 def test_changes_are_paired_by_seed_and_need_the_baseline() -> None:
     frame = table_of({"one-task": [10.0, 20.0, np.nan], "split-conv4": [11.0, 21.0, 31.0]})
-    changes = frame.relative_change(frame).query("arm == 'split-conv4'")
+    changes = relative_change(frame).query("arm == 'split-conv4'")
     assert changes["change"].tolist() == pytest.approx([10.0, 5.0])
 
 
 def test_a_baseline_of_zero_has_no_relative_change() -> None:
-    assert frame.relative_change(table_of({"one-task": [0.0], "a": [1.0]}))["change"].isna().all()
+    assert relative_change(table_of({"one-task": [0.0], "a": [1.0]}))["change"].isna().all()
 
 
 def test_categories_and_ensemble_members_stay_out() -> None:
-    changes = frame.relative_change(results_frame(), metric="AP")
+    changes = relative_change(results_frame(), metric="AP")
     assert changes.empty
-    assert "ensemble-member" not in set(frame.relative_change(results_frame())["arm"])
+    assert "ensemble-member" not in set(relative_change(results_frame())["arm"])
 
 
 def test_newest_never_mixes_and_says_what_it_left_out() -> None:

@@ -246,7 +246,7 @@ def test_a_limit_on_file_sizes_is_found_out_also_by_torch(tmp_path: Path) -> Non
 HOLD = """
 import sys, time
 from pathlib import Path
-from mtlbench.store import Store
+from mtlbench.store.store import Store
 with Store(Path(sys.argv[1]), create=True).open("p", "d") as board:
     board.note({"0123456789ab": 0.5}, None)
     print("holds", flush=True)
