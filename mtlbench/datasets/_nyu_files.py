@@ -13,6 +13,7 @@ import numpy as np
 import scipy.io
 
 from mtlbench.datasets._nyu_normals import valid
+from mtlbench.datasets._nyu_survey import counted_from_zero
 from mtlbench.datasets._problems import Problem
 from mtlbench.errors import UserError
 from mtlbench.system.given import find_picture, named_alike, pointer_at, pointer_in, read_text
@@ -60,6 +61,7 @@ class Content:
     classes: np.ndarray | None = None  # H W uint8, 0..39, 255 ignored
     normal: np.ndarray | None = None  # H W 3 uint8, v = 127.5 + 127.5 n, axes as in the file
     depth: np.ndarray | None = None  # H W float32, metres, 0 where not measured; only where there are no normals
+    largest_label: int = 0  # of a .mat, before the 894 labels become 40
     seen: Any = field(default_factory=hashlib.sha256)  # of all that was read
 
     def add(self, where: object, what: str, kind: str) -> None:
@@ -130,6 +132,8 @@ class Folders:
         if labels is not None:
             if labels.ndim != 2 or labels.min() < 0 or labels.max() > CLASSES:
                 what = f"not one channel of 0 (unlabelled) and 1..{CLASSES}; take the {CLASSES}-class labels"
+                if labels.ndim == 2 and labels.max() == IGNORED:
+                    what += ", and where theirs are 0..39 with void 255, add 1 to make void 0"
                 found.add(self._file("seg40", frame), f": {what}", f"label maps are {what}")
             else:
                 found.classes = labels.astype(np.uint8) - np.uint8(1)  # 0 wraps round to 255
@@ -210,9 +214,10 @@ class Official:
         found.image = np.ascontiguousarray(arrays["images"])
         classes = np.concatenate([[0], _mapping(self.root)]).astype(np.uint8) - np.uint8(1)  # 0 wraps round to 255
         found.seen.update(classes)
-        if arrays["labels"].max() >= len(classes):
+        found.largest_label = int(arrays["labels"].max())
+        if found.largest_label >= len(classes):
             what = f"must be 0..{RAW_CLASSES}; {REPLACE}"
-            found.add(where, f": label {arrays['labels'].max()}, {what}", f"frames have labels that {what}")
+            found.add(where, f": label {found.largest_label}, {what}", f"frames have labels that {what}")
         else:
             found.classes = classes[arrays["labels"]]
         if not self.derived:
@@ -268,7 +273,10 @@ def splits(root: Path) -> dict[str, set[int]]:
     path = root / SPLITS
     if not path.exists():
         return {}
-    return {name: {int(frame) for frame in load_mat(path, f"{name}Ndxs")} for name in LISTS}
+    found = {name: {int(frame) for frame in load_mat(path, f"{name}Ndxs")} for name in LISTS}
+    if counted_from_zero(found):
+        raise UserError(f"{path} counts frames from 0, and they are 1..{FRAMES}; add 1 to trainNdxs and testNdxs")
+    return found
 
 
 def camera(root: Path, height: int, width: int) -> Camera:

@@ -18,6 +18,7 @@ from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets import _nyu_files as files
 from mtlbench.datasets import _nyu_normals as surfaces
 from mtlbench.datasets._nyu_files import IGNORED, LABELLED, LISTS, Content, Folders, Frame, Official
+from mtlbench.datasets._nyu_survey import DepthSurvey, LabelSurvey, wrong_camera
 from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
 from mtlbench.datasets._problems import Problem, lines_of
 from mtlbench.errors import UserError
@@ -72,6 +73,8 @@ FLOOR = CLASSES.index("floor")
 PUBLISHED = {"train": 795, "test": 654}  # frames
 STORED = "left-up-towards"  # axes of samples, of normals from depth and of what is prepared
 CHECKED_FRAMES = 12  # the first frames tell of the axes
+SURVEYED_FRAMES = 60  # about so many, evenly spaced, tell of labels and depth
+NORMALS_OF = 3  # frames: normals take a second or two each
 AT_ONCE = 4  # frames in memory per processor core
 
 
@@ -143,6 +146,12 @@ class Nyuv2:
         counts += [Count("classes", int((look.pixels > 0).sum()), len(CLASSES))]
         counts += [Count("labelled pixels (%)", look.share("labelled"))]
         counts += [Count("measured depth (%)" if self._files.derived else "valid normals (%)", look.share("valid"))]
+        if look.views:
+            valid = [
+                surfaces.valid(surfaces.coded(surfaces.normals_from_depth(d, *view))).mean() for d, view in look.views
+            ]
+            what = f"valid normals that the depth gives (%, of {len(valid)} frames)"
+            counts += [Count(what, round(100 * float(np.mean(valid))))]
         return Survey(tuple(counts), lines_of(look.problems))
 
     def fingerprint(self) -> str:
@@ -300,16 +309,21 @@ class Look:
         self.pixels = np.zeros(len(CLASSES), np.int64)
         self.last_pixels = self.pixels  # of the frame that came last
         self._sums = {"labelled": 0, "valid": 0, "all": 0}
+        self._labels, self._depths = LabelSurvey(), DepthSurvey()
+        self._sampled = max(1, len(self._frames) // SURVEYED_FRAMES)  # every so many frames is surveyed
+        self.views: list[tuple[np.ndarray, files.Camera]] = []  # depths whose normals tell how many will be valid
 
     def __iter__(self) -> Iterator[Content]:
         evidence: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        for found in self._read():
+        for number, found in enumerate(self._read()):
             self.problems += found.problems
             if found.problems:
                 continue
             assert found.classes is not None
             self.last_pixels = np.bincount(found.classes.ravel(), minlength=IGNORED + 1)[: len(CLASSES)]
             self.pixels += self.last_pixels
+            if number % self._sampled == 0:
+                self._survey(found)
             if found.normal is not None:
                 valid = surfaces.valid(found.normal)
                 if len(evidence) < CHECKED_FRAMES:
@@ -320,8 +334,30 @@ class Look:
             for name, count in (("labelled", self.last_pixels.sum()), ("valid", valid.sum()), ("all", valid.size)):
                 self._sums[name] += int(count)
             yield found
-        if evidence:
-            self.problems += [Problem(text) for text in surfaces.wrong_axes(evidence, self._data.axes)]
+        wrong = [*self._wrong_conventions()]
+        if evidence and not wrong:  # floors tell of the axes, where they are floors
+            wrong = surfaces.wrong_axes(evidence, self._data.axes)
+        self.problems += map(Problem, wrong)
+
+    def _survey(self, found: Content) -> None:
+        """Take what a frame says of conventions."""
+        assert found.classes is not None
+        self._labels.add(found.classes, found.largest_label)
+        if found.depth is not None:
+            self._depths.add(found.depth)
+            if len(self.views) < NORMALS_OF:
+                self.views.append((found.depth, files.camera(self._data._root, *found.depth.shape)))
+
+    def _wrong_conventions(self) -> Iterator[str]:
+        """A line each for labels, depth and camera that are in another convention."""
+        of_images = isinstance(self._files, Folders)
+        if wrong := self._labels.wrong():
+            yield f"{self._data._root / ('seg40' if of_images else LABELLED)}: {wrong}"
+        if wrong := self._depths.wrong(of_images):
+            yield f"{self._data._root / ('depth' if of_images else LABELLED)}: {wrong}"
+        for depth, view in self.views[:1]:
+            if wrong := wrong_camera(view.centre, *depth.shape):
+                yield f"{self._data._root / files.INTRINSICS} {wrong}"
 
     def share(self, what: str) -> int:
         """Percent of all pixels that are `labelled` or `valid`."""
