@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 
 from mtlbench.plan.expand import expand
 from mtlbench.plugins import plugin
-from mtlbench.spec import FORMAT, SearchSpace, Trial
+from mtlbench.spec import SearchSpace, Trial
+from mtlbench.store.sealing import write_result
 from mtlbench.store.store import Store
 
 STAGES = {
@@ -92,10 +92,7 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> dict[str, A
     groups = [[task] for task in trial.tasks]
     stitched = trial.scheme.name == "cross_stitch"
     return {
-        "format": FORMAT,
-        "key": trial.key,
         "backbone": trial.backbone.label,
-        "files": {},
         "scores": scores,
         "metrics": metrics,
         "cost": COST,
@@ -141,6 +138,6 @@ def fill(root: Path, trials: list[Trial]) -> int:
         (folder / "curve.csv").write_text("\n".join(curve_of(trial)) + "\n")
         if trial.scheme.name == "cross_stitch":
             (folder / "alphas.csv").write_text("\n".join(alphas_of(trial, rng)) + "\n")
-        (folder / "result.json").write_text(json.dumps(result_of(trial, len(written), rng), indent=1))
+        write_result(folder, trial.key, result_of(trial, len(written), rng))
         written.add(trial.key)
     return len(written)

@@ -29,8 +29,8 @@ from mtlbench.run.display import Display
 from mtlbench.run.local import run_local
 from mtlbench.run.queue import Queue, Resources
 from mtlbench.spec import Trial
+from mtlbench.store.sealing import write_result
 from mtlbench.store.store import Store
-from mtlbench.system.files import write
 
 LIMIT = 10.0  # seconds for 1000 trials
 
@@ -38,14 +38,10 @@ LIMIT = 10.0  # seconds for 1000 trials
 def main(count: int = 1000) -> None:
     """Run both ways."""
     trials = list({trial.key: trial for trial in trials_of(spaces.load("det_attr"), count)}.values())[:count]
-    texts = [
-        json.dumps(result_of(trial, place, np.random.default_rng(place)), indent=1) + "\n"
-        for place, trial in enumerate(trials)
-    ]
-    results = dict(zip([trial.key for trial in trials], texts, strict=True))
+    results = {trial.key: result_of(trial, place, np.random.default_rng(place)) for place, trial in enumerate(trials)}
 
     def empty_trial(trial: Trial, folder: Path, parents: object, errand: object) -> Iterator[float]:
-        write(folder / "result.json", results[folder.name])
+        write_result(folder, folder.name, results[folder.name])
         yield 1.0
 
     mtlbench.training.trial.run_trial = empty_trial
@@ -58,7 +54,7 @@ def main(count: int = 1000) -> None:
             timed(rows, "trials run", lambda: run_local(queue, store, display, Resources()))
         timed(rows, "seen to be done", lambda: all([store.done(trial) for trial in trials]) or sys.exit("not done"))
         assert len(queue.done) == count and not queue.failed
-        timed(rows, "bare: the same two files", lambda: bare(Path(folder) / "bare", trials, texts))
+        timed(rows, "bare: the same two files", lambda: bare(Path(folder) / "bare", trials, results))
     seconds = sum(row["seconds"] for row in rows[:-1])
     processor = sum(row["processor seconds"] for row in rows[:-1])
     tell(
@@ -83,13 +79,13 @@ def timed(rows: list[dict[str, Any]], what: str, work: Callable[[], Any]) -> Any
     return made
 
 
-def bare(root: Path, trials: list[Trial], texts: list[str]) -> None:
+def bare(root: Path, trials: list[Trial], results: dict[str, Any]) -> None:
     """A folder a trial, with trial.json and result.json."""
-    for place, (trial, text) in enumerate(zip(trials, texts, strict=True)):
+    for place, trial in enumerate(trials):
         folder = root / str(place)
         folder.mkdir(parents=True)
         (folder / "trial.json").write_text(json.dumps(trial.to_json(), indent=1, sort_keys=True))
-        (folder / "result.json").write_text(text)
+        (folder / "result.json").write_text(json.dumps(results[trial.key], indent=1))
 
 
 if __name__ == "__main__":

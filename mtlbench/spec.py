@@ -13,7 +13,7 @@ from typing import Any
 
 from mtlbench.errors import UserError
 
-FORMAT = 3  # of trials, keys and the results store
+FORMAT = 4  # of trials, keys and the results store
 Options = dict[str, Any]
 
 

@@ -18,8 +18,8 @@ from mtlbench.nets.network import seeded
 from mtlbench.run import courier
 from mtlbench.run.courier import Courier, away, user_sources, with_sources, with_weights
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store.folders import read_result
 from mtlbench.store.results import load_results
+from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken, seal
 from mtlbench.training.trial import Errand, run_trial

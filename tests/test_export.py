@@ -29,8 +29,8 @@ from mtlbench.plan.spaces import recipe_of
 from mtlbench.plugins import plugin
 from mtlbench.spec import Trial
 from mtlbench.store import predictions
-from mtlbench.store.folders import read_result
 from mtlbench.store.lookup import find_trials
+from mtlbench.store.sealing import read_result, write_own
 from mtlbench.store.store import Store
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
@@ -275,12 +275,12 @@ def test_what_is_kept_is_no_part_of_a_trials_identity_but_of_being_done(tmp_path
     assert Trial.from_json(old) == plain  # a trial.json of before
     finished([plain], store)
     before = read_result(store.folder(plain) / "result.json")
-    assert store.done(plain) and not store.done(asked) and before["files"] == {} and "model" not in before
+    assert store.done(plain) and not store.done(asked) and "weights.pt" not in before["files"] and "model" not in before
     (one,) = find_trials(store.root, plain.key)
     assert refused(opened, one, print).endswith("--keep-weights 'split-fc8' to train it again and keep them")
     finished([asked], store)
     after = read_result(store.folder(plain) / "result.json")
-    assert store.done(plain) and store.done(asked) and set(after["files"]) == {"weights.pt"}
+    assert store.done(plain) and store.done(asked) and set(after["files"]) == {*before["files"], "weights.pt"}
     assert after["scores"] == before["scores"]
     check_predictions(opened(one, print), [plain], store)
 
@@ -344,9 +344,9 @@ def test_a_result_of_before_the_categories_were_kept_asks_the_data(study: Study,
     store = Store(tmp_path / "results", create=True)
     finished(trials, store)
     path = store.folder(trials[0]) / "result.json"
-    result = json.loads(path.read_text())
+    result = read_result(path)
     del result["model"]
-    path.write_text(json.dumps(result))
+    write_own(path, trials[0].key, result)
     (one,) = find_trials(store.root, trials[0].key)
     said: list[str] = []
     check_predictions(opened(one, said.append), trials, store)

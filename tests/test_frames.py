@@ -31,7 +31,7 @@ def read_slowly(root: Path) -> pd.DataFrame:
             {"arm": trial["arm"], "seed": trial["seed"], "recipe": trial["recipe_name"], "setting": trial["setting"]}
         ]
         if (folder / "names.json").exists():
-            names += [name for name in json.loads((folder / "names.json").read_text()) if name != names[0]]
+            names += [name for name in json.loads((folder / "names.json").read_text())["names"] if name != names[0]]
         for name in names:
             shared = {
                 "pair": trial["pair"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
 import re
 import subprocess
 import sys
@@ -27,9 +26,9 @@ from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.expand import started
 from mtlbench.report.paper_tables import DENSE, TABLES, paper_table
-from mtlbench.spec import FORMAT, Plugin, Trial
+from mtlbench.spec import Plugin, Trial
+from mtlbench.store.sealing import write_result
 from mtlbench.store.store import Store
-from mtlbench.system.files import write
 
 ABLATIONS = ("one-task", *(row.arm for number in "123" for row in TABLES[number].rows if row))
 TRAINED = tuple(arm for arm in ABLATIONS if arm not in ("cross-stitch-rate-10000", "cross-stitch-from-imagenet"))
@@ -421,8 +420,6 @@ def fill(root: Path, count: int) -> None:
         if "semseg" in tasks:
             about["semseg"]["IoU"] = {"unit": "%", "higher_is_better": True, "headline": False}
         result = {
-            "format": FORMAT,
-            "files": {},
             "backbone": "caffenet",
             "architecture": [],
             "scores": scores,
@@ -439,7 +436,7 @@ def fill(root: Path, count: int) -> None:
             },
             "environment": {},
         }
-        write(store.begin(trial) / "result.json", json.dumps(result))
+        write_result(store.begin(trial), trial.key, result)
 
 
 def test_tables_of_500_trials_take_less_than_5_seconds_and_no_torch(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from samples import smoke
 
 from mtlbench.run.local import attempt
 from mtlbench.spec import Trial
-from mtlbench.store.folders import read_result
+from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
 from mtlbench.training.loop import LossWatch, ResumeFile

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from mtlbench.nets.layers import Seeded
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.separate import Separate
+from mtlbench.store.sealing import write_result
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loop import gradients, optimiser
 from mtlbench.training.samples import Scaled
@@ -203,9 +203,19 @@ def test_only_networks_of_several_tasks_learn_weights_and_parents_fit_them() -> 
 
 # ------------------------------------------------------------------------------------------------ searches
 def test_what_a_search_found_is_read_from_its_result(tmp_path: Path) -> None:
-    (tmp_path / "result.json").write_text(json.dumps({"outcome": {"at": "fc6"}}))
+    told = {
+        "scores": [],
+        "metrics": {},
+        "cost": {},
+        "backbone": "b",
+        "architecture": [],
+        "counts": {},
+        "environment": {},
+        "finished": "",
+    }
+    write_result(tmp_path, "", {**told, "outcome": {"at": "fc6"}})
     assert outcome_of(tmp_path) == {"at": "fc6"}
-    (tmp_path / "result.json").write_text("{}")
+    write_result(tmp_path, "", told)
     with pytest.raises(UserError, match="has found nothing to start from"):
         outcome_of(tmp_path)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from samples import smoke
-from test_store import JOINT, TRIAL, finish
+from test_store import JOINT, TRIAL, finish, result
 
 from mtlbench import plugins
 from mtlbench.errors import UserError
@@ -21,6 +21,7 @@ from mtlbench.plan import spaces
 from mtlbench.spec import Plugin, Trial, identity_of
 from mtlbench.store.lookup import find_trials
 from mtlbench.store.predictions import SHOWN, write
+from mtlbench.store.sealing import write_result
 from mtlbench.store.store import Store
 from mtlbench.use import show as module
 from mtlbench.use.show import show
@@ -216,8 +217,9 @@ def toy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     )
     scores = [[task, "test", "acc", "", 61.25], [task, "val", "acc", "", 1.0], [task, "test", "acc", "red", 2.0]]
     metrics = {task: {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}}
-    folder = finish(store, trial, scores=scores, metrics=metrics)
+    folder = store.begin(trial)
     write(folder / "predictions.npz", {task: [np.full((20, 40), 9 - i, np.uint8) for i in range(3)]})
+    write_result(folder, trial.key, result(scores=scores, metrics=metrics))
     return Toy(store, trial, task, files)
 
 
@@ -268,11 +270,13 @@ def test_a_task_that_cannot_be_drawn_is_left_out_with_a_line(toy: Toy, tmp_path:
     both = dataclasses.replace(
         toy.trial, arm="both", tasks=("mute", toy.task), task_files=files, task_versions={"mute": 1, toy.task: 1}
     )
-    folder = finish(toy.store, both, scores=[])
+    folder = toy.store.begin(both)
     write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
+    write_result(folder, both.key, result(scores=[]))
     toy.show("both")
     assert toy.lines == ["preparing", "mute is left out: the task has no keep and draw; see Task in plugins.py"]
     write(folder / "predictions.npz", {"other": [np.zeros(3)]})
+    write_result(folder, both.key, result(scores=[]))
     with pytest.raises(UserError, match=f"nothing to draw of both seed 3  {both.key}"):
         toy.show("both")
     assert toy.lines[-1].startswith(f"{toy.task} is left out: the trial kept no predictions of it; type mtlbench run")
@@ -290,8 +294,9 @@ def test_the_picture_goes_where_it_is_asked_to_in_the_format_of_its_name(toy: To
 
 
 def test_a_damaged_result_is_one_line(toy: Toy) -> None:
-    finish(toy.store, toy.trial, scores=[["x", "test", "acc", "", 3.0]])
-    write(toy.store.folder(toy.trial) / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
+    folder = toy.store.begin(toy.trial)
+    write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
+    write_result(folder, toy.trial.key, result(scores=[["x", "test", "acc", "", 3.0]]))
     with pytest.raises(UserError, match="result.json is damaged"):
         toy.show()
 
@@ -316,8 +321,9 @@ def test_the_tasks_of_both_pairs_draw_what_they_keep(pair: str, store: Store) ->
                 output = net(batch.images, batch.regions)
             for name, task in context.tasks.items():
                 kept[name].append(task.keep(task.predict(output[name], batch), batch))
-        folder = finish(store, trial, scores=[])
+        folder = store.begin(trial)
         write(folder / "predictions.npz", kept)
+        write_result(folder, trial.key, result(scores=[]))
         assert (folder / "predictions.npz").stat().st_size < 200_000
     lines: list[str] = []
     path = show(store.root, "one-task", None, 2, None, lines.append)

@@ -16,6 +16,7 @@ from test_store import JOINT, TRIAL, finish, result
 from mtlbench.cli.main import main
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store.results import load_results
+from mtlbench.store.sealing import write_own
 from mtlbench.store.store import Store
 
 CHILD = dataclasses.replace(JOINT, arm="stitch", parents=(TRIAL.key,))
@@ -125,6 +126,7 @@ def test_older_formats_are_told_apart_with_and_without_a_result(store: Store) ->
     finish(store, format=1)
     folder = store.begin(other(1))
     store.fail(other(1), "ValueError")
+    (folder / "trial.json").write_text(json.dumps(other(1).to_json()))  # as up to format 3
     folder.rename(folder.with_name("0123456789ab"))  # another format makes another key of the same trial
     assert {state for state, _ in states(store).values()} == {"outdated"}
     loaded = load_results(store.root)
@@ -210,7 +212,7 @@ FIELDS = [
 @pytest.mark.parametrize(("field", "value"), FIELDS)
 def test_no_wrong_type_in_trial_json_stops_load_or_status(store: Store, field: str, value: object) -> None:
     folder = finish(store)
-    (folder / "trial.json").write_text(json.dumps({**TRIAL.to_json(), field: value}))
+    write_own(folder / "trial.json", TRIAL.key, {**TRIAL.to_json(), field: value})
     loaded = load_results(store.root)
     assert loaded.frame.empty or field == "arm"
     assert "\x1b" not in status(store)
@@ -235,7 +237,7 @@ RESULTS = [
 def test_no_wrong_type_in_result_json_stops_load_or_status(store: Store, changes: dict[str, object]) -> None:
     finish(store, other(1))
     folder = finish(store)
-    (folder / "result.json").write_text(json.dumps(result(**changes)))
+    write_own(folder / "result.json", TRIAL.key, result(**changes))
     loaded = load_results(store.root)
     assert set(loaded.frame["seed"]) == {1}
     assert loaded.problems == [f"{folder / 'result.json'} is damaged; run the same command again to train it anew"]
@@ -263,7 +265,7 @@ def test_odd_kinds_of_files_and_a_trial_that_is_its_own_ancestor_stop_nothing(st
     (folder / "result.json").mkdir()
     os.mkfifo(folder / "error.txt")
     loop = store.begin(other(1))
-    (loop / "trial.json").write_text(json.dumps({**other(1).to_json(), "parents": [loop.name]}))
+    write_own(loop / "trial.json", loop.name, {**other(1).to_json(), "parents": [loop.name]})
     store.plan([dataclasses.replace(CHILD, parents=(loop.name,))])
     (store.root / "p" / "d" / ".running.json").write_text("[]")
     (store.root / "p" / "d" / ".lock").write_bytes(b"\xff")

@@ -19,9 +19,10 @@ import pytest
 import mtlbench
 from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Options, Plugin, Trial
-from mtlbench.store.folders import Damaged, Outdated, checked, read_result
+from mtlbench.store.folders import checked, read_trial
 from mtlbench.store.frames import COLUMNS
 from mtlbench.store.results import load_results
+from mtlbench.store.sealing import Damaged, Outdated, read_result, write_own, write_result
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken, replacing, seal, write, write_csv, writing
 
@@ -53,7 +54,6 @@ ARCHITECTURE = [{"stage": "conv1", "groups": [["colour"]], "unit": False}]
 def result(**changes: Any) -> Options:
     metrics = {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}
     return {
-        "format": FORMAT,
         "files": {},
         "backbone": "b(width=0.5)",
         "architecture": ARCHITECTURE,
@@ -69,7 +69,7 @@ def result(**changes: Any) -> Options:
 
 def finish(store: Store, trial: Trial = TRIAL, **changes: Any) -> Path:
     folder = store.begin(trial)
-    write(folder / "result.json", json.dumps(result(**changes)))
+    write_own(folder / "result.json", trial.key, result(**changes))
     return folder
 
 
@@ -103,7 +103,7 @@ def test_a_trial_is_done_when_its_result_and_the_files_that_it_names_are_there(s
     folder = store.begin(TRIAL)
     assert folder == store.root / "p" / "d" / TRIAL.key
     assert not store.done(TRIAL)
-    write(folder / "result.json", json.dumps(result(files={"weights.pt": [3, "seal"]})))
+    write_own(folder / "result.json", TRIAL.key, result(files={"weights.pt": [3, "seal"]}))
     assert not store.done(TRIAL)
     (folder / "weights.pt").write_text("ab")
     assert not store.done(TRIAL)  # truncated
@@ -164,7 +164,7 @@ def test_a_plan_notes_what_is_not_noted_yet(store: Store) -> None:
     store.plan([TRIAL, JOINT, third])
     assert (store.folder(TRIAL) / "trial.json").stat().st_mtime_ns == before and store.done(TRIAL)
     for trial in (JOINT, third):
-        assert Trial.from_json(json.loads((store.folder(trial) / "trial.json").read_text())) == trial
+        assert read_trial(store.folder(trial)) == trial
 
 
 # ---------------------------------------------------------------------------------------------------- seals
@@ -177,17 +177,17 @@ def test_a_seal_is_the_size_and_the_hash(tmp_path: Path) -> None:
 def test_a_child_is_refused_weights_that_are_not_those_that_were_trained(store: Store) -> None:
     weights = store.begin(TRIAL) / "weights.pt"
     weights.write_text("abc")
-    finish_in = json.dumps(result(files={"weights.pt": seal(weights)}))
-    write(weights.parent / "result.json", finish_in)
+    write_result(weights.parent, TRIAL.key, result())
     assert checked(weights.parent, "weights.pt") == weights
     weights.write_text("abd")
     assert store.done(TRIAL)  # the same size: only a child's look finds it
-    message = f"{weights} is damaged; type mtlbench run ... --force one-task to train it anew"
+    message = "; type mtlbench run ... --force one-task to train it anew"
     for spoil in (lambda: None, lambda: weights.write_text("ab"), weights.unlink):
         spoil()
         with pytest.raises(Damaged) as caught:
             checked(weights.parent, "weights.pt")
-        assert str(caught.value) == message
+        what = "damaged" if weights.exists() else "missing"
+        assert str(caught.value) == f"{weights} is {what}{message}"
     with pytest.raises(Damaged):
         checked(weights.parent, "trial.json")  # has no seal
     (weights.parent / "result.json").unlink()
@@ -476,6 +476,7 @@ def test_curves_and_alphas_of_every_name_of_a_trial(store: Store) -> None:
     points = "5,detection,1.5,20.0\n9,detection,1.0,nan\n"
     (folder / "curve.csv").write_text(f"iteration,task,train_loss,val_headline\n{points}")
     (folder / "alphas.csv").write_text("iteration,stage,receiver,giver,channel,alpha\n0,pool1,a,b,-1,0.1\n")
+    write_result(folder, TRIAL.key, result())
     other = dataclasses.replace(TRIAL, arm="the-same")
     store.name(other)
     results = load_results(store.root)

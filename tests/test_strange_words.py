@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import pytest
 from test_store import JOINT, TRIAL, finish
@@ -11,6 +10,7 @@ from test_strangers import COMMANDS, cli, rewrite
 from test_strangers import store as store
 
 from mtlbench.errors import UserError
+from mtlbench.store.folders import write_names
 from mtlbench.store.results import load_results
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
@@ -29,7 +29,7 @@ def test_what_a_shell_or_a_spreadsheet_reads_is_no_name(word: str, field: str, s
     with pytest.raises(UserError, match="names of pairs, arms and recipes"):
         store.plan([dataclasses.replace(TRIAL, **{field: word})])
     finish(store)
-    write(folder / "names.json", json.dumps([{"arm": word, "seed": 3, "recipe": word, "setting": word}]))
+    write_names(folder, TRIAL, [{"arm": word, "seed": 3, "recipe": word, "setting": word}])
     assert load_results(store.root).frame["arm"].unique().tolist() == ["one-task"]
 
 

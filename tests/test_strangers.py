@@ -27,6 +27,7 @@ from mtlbench.run.local import attempt
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store import predictions
 from mtlbench.store.results import load_results
+from mtlbench.store.sealing import sealed
 from mtlbench.store.sources import changes
 from mtlbench.store.store import Store
 from mtlbench.system.files import seal
@@ -73,10 +74,11 @@ def store(tmp_path: Path) -> Store:
 
 
 def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
-    """JSON with a change made in place."""
+    """A sealed file with a change made in place, sealed anew: anybody can."""
     data = json.loads(path.read_text())
+    del data["checksum"]
     change(data)
-    path.write_text(json.dumps(data))
+    path.write_text(sealed(data))
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +166,7 @@ def test_a_class_that_is_no_plug_in_is_not_called(theirs: Path) -> None:
     )
     mine = theirs.parents[4] / "mine.py"
     mine.write_text("from subprocess import Popen\n")
+    theirs = theirs.parent.rename(theirs.parents[1] / "Popen") / theirs.name
     assert "no dataset in" in refused("show", theirs, "--plugin", mine, "--results", theirs.parents[2])
     assert not (theirs / "called").exists()
 

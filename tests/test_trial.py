@@ -18,7 +18,7 @@ from mtlbench.run.local import attempt, run_local
 from mtlbench.run.queue import Queue, Resources
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store import predictions
-from mtlbench.store.folders import read_result
+from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mtlbench.run.interrupts import interrupts
 from mtlbench.run.queue import Queue, Resources, Watcher
 from mtlbench.spec import Trial
-from mtlbench.store.folders import read_result
+from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken
 from mtlbench.system.machine import cores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import json
 import os
@@ -11,99 +12,72 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.spec import FORMAT, Options, Trial
-from mtlbench.system.files import UNSOUND, is_regular, seal, text_of
+from mtlbench.spec import Options, Trial
+from mtlbench.store.sealing import (
+    KEY,
+    Damaged,
+    Outdated,
+    foreign,
+    is_as_sealed,
+    outdated,
+    read_own,
+    read_result,
+    write_own,
+)
+from mtlbench.system.files import UNSOUND, is_regular, text_of
 from mtlbench.text import STEERING
 
-RESULT = {
-    "format": int,
-    "files": dict,
-    "scores": list,
-    "metrics": dict,
-    "cost": dict,
-    "backbone": str,
-    "architecture": list,
-    "counts": dict,
-    "environment": dict,
-    "finished": str,
-}
 # Names stand in commands to copy, in paths and in cells of spreadsheets: nothing in them may mean anything there.
 NAME = re.compile(rf"(?![=+@-])(?:(?!{STEERING.pattern})[^\n\t/\\'\"`$;&|<>!])*")
-KEY = re.compile("[0-9a-f]{12}")  # of a trial, and the name of its folder
-PLANNED = ("trial.json", "names.json", "sources.json")  # all that a trial's folder holds before its first attempt
+FIELDS = {one.name for one in dataclasses.fields(Trial)}
+NAMES = "names.json"  # further ones that a finished trial goes by
+PLANNED = ("trial.json", NAMES, "sources.json")  # all that a trial's folder holds before its first attempt
 MADE = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt", "result.json")  # by one
 
 
-class Damaged(UserError):
-    """A file of the store that cannot be understood; training the trial anew replaces it."""
-
-
-class Outdated(UserError):
-    """A result of an older format."""
-
-
-def read_result(path: Path | str) -> Options:
-    """A parsed result.json. Raises Damaged for one that cannot be read, Outdated for an older one, UserError for a
-    newer one."""
-    try:
-        result = json.loads(text_of(path))
-        format_ = result["format"]
-        current = format_ == FORMAT
-        if not isinstance(format_, int) or current and not all(isinstance(result[k], t) for k, t in RESULT.items()):
-            raise TypeError
-        if current and not all(_is_seal(name, pair) for name, pair in result["files"].items()):
-            raise TypeError
-    except (OSError, *UNSOUND) as error:
-        raise damaged(path) from error
-    if format_ < FORMAT:
-        raise Outdated(
-            f"{path} was written in format {format_}; this mtlbench trains it anew; mtlbench clean removes it"
-        )
-    if not current:
-        raise UserError(f"{path} was written in format {format_}: upgrade mtlbench")
-    return result
-
-
-def damaged(path: Path | str) -> Damaged:
-    """The error for a result that makes no sense."""
-    return Damaged(f"{path} is damaged; run the same command again to train it anew")
-
-
-def _is_seal(name: str, pair: object) -> bool:
-    return name in MADE and isinstance(pair, list) and list(map(type, pair)) == [int, str]
-
-
-def lost_files(folder: Path, result: Options) -> list[str]:
-    """Names of the files that children need and that are missing or have another size."""
-    return [name for name, (size, _) in result["files"].items() if _size(folder / name) != size]
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size if is_regular(path) else -1
-    except OSError:
-        return -1
-
-
 def checked(folder: Path, name: str) -> Path:
-    """The path of a finished trial's file that another trial needs. Raises Damaged where its content has changed."""
+    """The path of a finished trial's file, for who needs it as it was written. Raises Damaged where it is not."""
     path = folder / name
-    result = read_result(folder / "result.json")
-    with contextlib.suppress(OSError):
-        if name not in lost_files(folder, result) and seal(path) == result["files"].get(name):
-            return path
-    arm = names_of(folder)[0]["arm"]
-    raise Damaged(f"{path} is damaged; type mtlbench run ... --force {arm} to train it anew")
+    if is_as_sealed(folder, name, read_result(folder / "result.json")):
+        return path
+    arm = "ARM"
+    with contextlib.suppress(Damaged):  # on another machine there is only what a child needs
+        arm = names_of(folder)[0]["arm"]
+    what = "damaged" if is_regular(path) else "missing"
+    raise Damaged(f"{path} is {what}; type mtlbench run ... --force {arm} to train it anew")
+
+
+def write_trial(folder: Path, trial: Trial) -> None:
+    """Write trial.json."""
+    write_own(folder / "trial.json", trial.key, trial.to_json())
 
 
 def read_trial(folder: Path) -> Trial:
-    """The trial that a folder belongs to. Raises Damaged."""
+    """The trial that a folder belongs to. Raises Damaged, also for the trial of another folder; Outdated."""
+    path = os.path.join(folder, "trial.json")
     try:
-        trial = Trial.from_json(json.loads(text_of(os.path.join(folder, "trial.json"))))
+        data = read_own(path)
+        if data.keys() != FIELDS:
+            raise KeyError
+        trial = Trial.from_json(data)
         check_trial(trial)
-        return trial
-    except (OSError, *UNSOUND) as error:
+    except Damaged:
+        raise
+    except (OSError, UserError, *UNSOUND) as error:
+        if _is_older(path):
+            raise outdated(path, "3 or before") from error
         raise Damaged(f"{folder} has no readable trial.json; run the same command again") from error
+    if not str(folder).endswith(os.path.join("", trial.pair, trial.dataset.name, os.path.basename(folder))):
+        raise foreign(path)
+    return trial
+
+
+def _is_older(path: str) -> bool:
+    """Whether a trial.json is of before it told its format."""
+    with contextlib.suppress(OSError, *UNSOUND):
+        check_trial(Trial.from_json(json.loads(text_of(path))))
+        return True
+    return False
 
 
 def check_trial(trial: Trial) -> None:
@@ -134,21 +108,40 @@ def check_words(*words: str) -> None:
     "".join(words).encode()
 
 
+def own_name(trial: Trial) -> Options:
+    """What a trial is called."""
+    return {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
+
+
 def names_of(folder: Path) -> list[Options]:
-    """The names that a trial goes by: its own first. Raises Damaged."""
-    return names_in(folder, read_trial(folder))
+    """The names that a trial goes by: its own first; those that can be read. Raises Damaged."""
+    trial = read_trial(folder)
+    try:
+        return names_in(folder, trial)
+    except Damaged:
+        return [own_name(trial)]
 
 
 def names_in(folder: Path, trial: Trial) -> list[Options]:
-    """The names that the trial of a folder goes by: its own first."""
-    own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
-    names = [own]
-    with contextlib.suppress(OSError, *UNSOUND):
-        for name in json.loads(text_of(os.path.join(folder, "names.json"))):
+    """The names that the trial of a folder goes by: its own first. Raises Damaged where names.json is."""
+    own = own_name(trial)
+    path = os.path.join(folder, NAMES)
+    try:
+        names = read_own(path)["names"]
+        for name in names:
             check_names(name["arm"], name["recipe"], name["setting"])
-            if name.keys() == own.keys() and name != own and isinstance(name["seed"], int):
-                names.append(name)
-    return names
+            if name.keys() != own.keys() or not isinstance(name["seed"], int):
+                raise ValueError
+        return [own, *(name for name in names if name != own)]
+    except FileNotFoundError:
+        return [own]
+    except (OSError, Outdated, *UNSOUND) as error:
+        raise Damaged(f"{path} is damaged; run the same commands again to name {trial.label} anew") from error
+
+
+def write_names(folder: Path, trial: Trial, names: list[Options]) -> None:
+    """Write names.json."""
+    write_own(folder / NAMES, trial.key, {"names": names})
 
 
 def groups(root: Path) -> list[Path]:
@@ -186,3 +179,8 @@ def without_collector() -> Iterator[None]:
             gc.unfreeze()  # what was read is now of the oldest generation, unvisited
         if enabled:
             gc.enable()
+
+
+def _said(folder: Path, error: Damaged) -> str:
+    """What is wrong, without where and what to do."""
+    return str(error).removeprefix(f"{folder}").lstrip("/ ").partition(";")[0]

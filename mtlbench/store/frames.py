@@ -4,7 +4,7 @@ at once, and every column is made at once, which is what takes time else."""
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.spec import Options, Trial
@@ -142,13 +142,16 @@ def _rows(
     return rows
 
 
-def read_tables(paths: Sequence[str], kinds: dict[str, type]) -> tuple[pd.DataFrame, list[range | None]]:
+def read_tables(
+    paths: Sequence[str], kinds: dict[str, type], read: Callable[[str], str] = text_of
+) -> tuple[pd.DataFrame, list[range | None]]:
     """The rows of CSV files under each other, with columns of these kinds; and where those of each file are, None for
-    one that cannot be understood. Files that look alike are parsed together: one by one takes ten times as long."""
+    one that cannot be understood, or that `read` (of a path, its text) refuses. Files that look alike are parsed
+    together: one by one takes ten times as long."""
     tables = _Tables(kinds)
     for path in paths:
         try:
-            tables.add(text_of(path))
+            tables.add(read(path))
         except (OSError, *UNSOUND):
             tables.flush()
             tables.places.append(None)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from mtlbench.errors import UserError
 from mtlbench.spec import Options, Trial
-from mtlbench.store.folders import damaged, groups, names_of, read_result, read_trial, trial_folders
+from mtlbench.store.folders import groups, names_of, read_trial, trial_folders
+from mtlbench.store.sealing import damaged, read_result
 from mtlbench.store.store import Store
 from mtlbench.system.files import UNSOUND
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mtlbench.errors import UserError
 from mtlbench.spec import Options, Trial
-from mtlbench.store.folders import Outdated, all_folders, damaged, names_in, read_result, read_trial, without_collector
+from mtlbench.store.folders import all_folders, names_in, own_name, read_trial, without_collector
 from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, named, read_tables, taken
+from mtlbench.store.sealing import Damaged, Outdated, damaged, read_result, sealed_text
 from mtlbench.store.states import State, states_of
 from mtlbench.store.store import Store
-from mtlbench.system.files import UNSOUND, is_regular
+from mtlbench.system.files import UNSOUND
 from mtlbench.text import printable
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class Results:
                 if not os.path.lexists(path):
                     continue
                 try:
-                    trial = read_trial(folder)
-                    found.append(Finished(folder, trial, names_in(folder, trial), read_result(path)))
+                    result, trial = read_result(path), read_trial(folder)
+                    found.append(Finished(folder, trial, self._names(folder, trial), result))
                 except Outdated:
                     outdated += 1
                 except UserError as error:
@@ -65,6 +66,13 @@ class Results:
                 "mtlbench clean removes them"
             )
         return sorted(found, key=lambda one: -len(one.trial.tasks))  # joint trials know the order of the tasks
+
+    def _names(self, folder: Path, trial: Trial) -> list[Options]:
+        try:
+            return names_in(folder, trial)
+        except Damaged as error:  # its numbers are sound, and so is its own name
+            self.problems.append(str(error))
+            return [own_name(trial)]
 
     @cached_property
     def frame(self) -> pd.DataFrame:
@@ -94,9 +102,9 @@ class Results:
         """A file of every finished trial as one frame, under each of the trial's names; unsound ones are problems."""
         import pandas as pd
 
-        paths = {os.path.join(one.folder, file): one for one in self._finished}
-        having = {path: one for path, one in paths.items() if is_regular(path)}  # others have no units, say
-        rows, places = read_tables(list(having), kinds)
+        having = {os.path.join(one.folder, file): one for one in self._finished if file in one.result["files"]}
+        seals = {path: one.result["files"][file] for path, one in having.items()}
+        rows, places = read_tables(list(having), kinds, lambda path: sealed_text(path, seals[path]))
         heads: list[Head] = []
         shown: list[range] = []  # of each head's rows
         for one, place in zip(having.values(), places, strict=True):
@@ -105,7 +113,10 @@ class Results:
             except UNSOUND:
                 own, place = [], None
             if place is None:
-                self.problems.append(str(damaged(one.folder / file)))
+                self.problems.append(
+                    f"{one.folder / file} is damaged or another trial's; type mtlbench run ... --force "
+                    f"{one.trial.arm} to train it anew"
+                )
             else:
                 heads += own
                 shown += [place] * len(own)

@@ -6,7 +6,6 @@ a trial names the file himself."""
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from pathlib import Path
 from mtlbench.errors import UserError
 from mtlbench.plugins import class_of, file_of, find, is_file, unknown
 from mtlbench.spec import KINDS, Trial
-from mtlbench.store.folders import Damaged, read_trial
-from mtlbench.system.files import UNSOUND, text_of, write
+from mtlbench.store.folders import read_trial
+from mtlbench.store.sealing import read_own, write_own
+from mtlbench.system.files import UNSOUND
 
 FILE = "sources.json"  # in a trial's folder
 
@@ -47,7 +47,12 @@ def keep_sources(trial: Trial, folder: Path) -> None:
     """Write the texts of the trial's user files into its folder; a file that cannot be read here is left out."""
     texts = {name: _text(place) for name, (place, _) in _files(trial).items()}
     if known := {name: text for name, text in texts.items() if text is not None}:
-        write(folder / FILE, json.dumps(known, indent=1) + "\n")
+        write_own(folder / FILE, trial.key, {"texts": known})
+
+
+def kept_texts(folder: Path) -> dict[str, str]:
+    """The texts that `keep_sources` wrote. Raises OSError, UserError or one of UNSOUND."""
+    return dict(read_own(folder / FILE)["texts"])
 
 
 def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list[Change]:
@@ -59,8 +64,8 @@ def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list
         if result.parent.name in again:
             continue
         try:
-            files, texts = _files(read_trial(result.parent)), dict(json.loads(text_of(result.parent / FILE)))
-        except (Damaged, OSError, *UNSOUND):
+            files, texts = _files(read_trial(result.parent)), kept_texts(result.parent)
+        except (UserError, OSError, *UNSOUND):
             continue
         for name, place, version in wanted:
             old, old_version = files.get(name, ("", 0))

@@ -12,18 +12,9 @@ from pathlib import Path
 from mtlbench.errors import UserError
 from mtlbench.spec import Trial
 from mtlbench.store.board import Run, run_of
-from mtlbench.store.folders import (
-    PLANNED,
-    Damaged,
-    Outdated,
-    groups,
-    lost_files,
-    read_result,
-    read_trial,
-    trial_folders,
-    without_collector,
-)
-from mtlbench.system.files import UNSOUND, text_of
+from mtlbench.store.folders import PLANNED, _said, groups, read_trial, trial_folders, without_collector
+from mtlbench.store.sealing import Damaged, Outdated, lost_files, read_result
+from mtlbench.system.files import text_of
 
 
 def _sizes(folder: Path | str, below: str = "") -> dict[str, int]:
@@ -66,41 +57,36 @@ class State:
 
 def _state(folder: Path, running: Mapping[str, float]) -> State:
     sizes = _sizes(folder)
+    trial, amiss = None, ""
     try:
         trial = read_trial(folder)
-    except Damaged:
-        trial = None
-    state, reason = _verdict(folder, trial, set(sizes), running)
+    except Outdated:
+        return State(folder, None, "outdated", "", sizes)
+    except Damaged as error:
+        amiss = _said(folder, error)
+    state, reason = _verdict(folder, amiss, set(sizes), running)
     return State(folder, trial, state, reason, sizes)
 
 
-def _verdict(folder: Path, trial: Trial | None, names: set[str], running: Mapping[str, float]) -> tuple[str, str]:
-    """State and reason; "blocked" is for others to see."""
+def _verdict(folder: Path, amiss: str, names: set[str], running: Mapping[str, float]) -> tuple[str, str]:
+    """State and reason; "blocked" is for others to see. `amiss` says what is wrong with trial.json."""
     if "result.json" in names:  # the first thing that a new attempt removes
         try:
             lost = lost_files(folder, read_result(folder / "result.json"))
-            lost += [] if trial else ["trial.json"]
-            return "done", f"{' and '.join(lost)} damaged: the next run trains it anew" if lost else ""
+            if lost:
+                return "done", f"{' and '.join(lost)} damaged: the next run trains it anew"
+            return "done", f"{amiss}: the next run writes it anew" if amiss else ""
         except Outdated:
             return "outdated", ""
-        except Damaged:
-            return "interrupted", "result.json is damaged"
+        except Damaged as error:
+            return "interrupted", _said(folder, error)
         except UserError as error:  # newer
             return "done", str(error)
     if folder.name in running:
         return "running", f"{100 * running[folder.name]:.0f} %"
-    if trial and _key(trial) != folder.name:  # of a format that makes other keys
-        return "outdated", ""
     if "error.txt" in names:
         return "failed", failure_of(folder).splitlines()[-1]
     return ("interrupted" if names - {*PLANNED} else "waiting"), ""
-
-
-def _key(trial: Trial) -> str:
-    try:
-        return trial.key
-    except UNSOUND:
-        return ""
 
 
 def failure_of(folder: Path) -> str:

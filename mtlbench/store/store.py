@@ -18,7 +18,8 @@ from pathlib import Path
 from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Options, Trial
 from mtlbench.store.board import Board, locked
-from mtlbench.store.folders import Damaged, Outdated, check_trial, lost_files, names_of, read_result, read_trial
+from mtlbench.store.folders import check_trial, names_in, own_name, read_trial, write_names, write_trial
+from mtlbench.store.sealing import Damaged, lost_files, read_result
 from mtlbench.store.sources import keep_sources
 from mtlbench.system.files import UNSOUND, is_regular, own, write, writing
 
@@ -79,7 +80,7 @@ class Store:
         """The finished result, or None where there is none that can be read. Raises UserError for a newer one."""
         try:
             return read_result(self.folder(trial) / "result.json")
-        except (Damaged, Outdated):
+        except Damaged:
             return None
 
     def done(self, trial: Trial) -> bool:
@@ -128,17 +129,19 @@ class Store:
         """Note the trial's arm, seed and recipe beside a finished result that was trained under another name.
 
         Raises StoreBroken."""
-        path = self.folder(trial) / "names.json"
-        own = {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
-        try:
-            known = names_of(path.parent)
-        except Damaged:  # the key in the folder's name says that this is the trial
-            with writing(path.parent):
-                _write_trial(path.parent, trial)
-            known = names_of(path.parent)
-        if own not in known:
-            with writing(path.parent):
-                write(path, json.dumps([*known, own]) + "\n")
+        folder = self.folder(trial)
+        with writing(folder):
+            try:
+                first = read_trial(folder)
+            except Damaged:  # the result says that this is the trial
+                _write_trial(folder, trial)
+                first = trial
+            try:
+                known = names_in(folder, first)
+            except Damaged:
+                known = []
+            if (own := own_name(trial)) not in known:
+                write_names(folder, trial, [*known, own])
 
     def fail(self, trial: Trial, traceback: str) -> None:
         """Keep why a trial failed; where that cannot be written, the failure itself is what has to be seen."""
@@ -147,5 +150,5 @@ class Store:
 
 
 def _write_trial(folder: Path, trial: Trial) -> None:
-    write(folder / "trial.json", json.dumps(trial.to_json(), indent=1, sort_keys=True) + "\n")
+    write_trial(folder, trial)
     keep_sources(trial, folder)

@@ -124,7 +124,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def seal(path: Path) -> list[int | str]:
-    """Size in bytes and SHA-256 of a file: what result.json notes of the files that children need."""
+    """Size in bytes and SHA-256 of a file: what result.json notes of the files beside it."""
     digest, size = hashlib.sha256(), 0
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import platform
 import time
@@ -20,10 +19,11 @@ from mtlbench.contracts import Score
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import find
-from mtlbench.spec import FORMAT, Options, Trial
+from mtlbench.spec import Options, Trial
 from mtlbench.store import predictions
 from mtlbench.store.folders import checked
-from mtlbench.system.files import replacing, seal, write, write_csv, writing
+from mtlbench.store.sealing import read_result, write_result
+from mtlbench.system.files import replacing, write_csv, writing
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
@@ -60,7 +60,6 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
         for key in trial.parents
         if not adopts
     ]
-    files: dict[str, list[int | str]] = {}
     if trial.average:
         nets = [context.network() for _ in states]
         for net, state in zip(nets, states, strict=True):
@@ -90,7 +89,6 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
             with writing(folder), replacing(folder / "weights.pt") as path:
                 with open(path, "wb") as file:
                     torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
-            files["weights.pt"] = seal(folder / "weights.pt")
     scores: list[tuple[str, str, str, str, float]] = []
     is_baseline = len(trial.tasks) == 1 and not trial.parents
     for subset in ("val", "test"):
@@ -111,15 +109,17 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
         write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
         predictions.write(folder / predictions.FILE, _kept(context, nets))
         seconds = time.perf_counter() - start + record.earlier_seconds
-        result = _result(context, nets[0], record, scores, files, seconds, errand.seconds_of_parents)
-        write(folder / "result.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+        result = _result(context, nets[0], record, scores, seconds, errand.seconds_of_parents)
+        if (folder / "weights.pt").exists():
+            result["model"] = context.model()
+        write_result(folder, trial.key, result)
         (folder / "resume.pt").unlink(missing_ok=True)
     yield 1.0
 
 
 def outcome_of(folder: Path) -> Options:
-    """What the finished search in `folder` has found. Raises UserError where it was none."""
-    result = json.loads((folder / "result.json").read_text())
+    """What the finished search in `folder` has found. Raises UserError where it was none, or is damaged."""
+    result = read_result(folder / "result.json")
     if "outcome" not in result:
         raise UserError(f"{folder.name} has found nothing to start from: its scheme has no `outcome`")
     return result["outcome"]
@@ -130,23 +130,19 @@ def _result(
     net: MultiTaskNet,
     record: Record,
     scores: list[tuple[str, str, str, str, float]],
-    files: dict[str, list[int | str]],
     seconds: float,
     seconds_of_parents: float,
 ) -> Options:
-    """What result.json holds; `files` are those that the trial's children need, with their seals."""
+    """What result.json tells of training and evaluation."""
     trial = context.trial
     parameters, flops = context.cost()
-    found: Options = {"model": context.model()} if files else {}
+    found: Options = {}
     if hasattr(net.scheme, "outcome"):
         found["outcome"] = net.scheme.outcome(dict(net.units.items()))
     if len(net.log_variances):
         found["loss_weights"] = {name: math.exp(-float(s.detach())) for name, s in net.log_variances.items()}
     return found | {
-        "format": FORMAT,
-        "key": trial.key,
         "backbone": trial.backbone.label,
-        "files": files,
         "architecture": net.architecture(),
         "scores": [s for s in scores if np.isfinite(s[-1])],
         "metrics": {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import file_of, find, is_file
 from mtlbench.spec import Options, Plugin, Trial
 from mtlbench.store import sources
-from mtlbench.store.folders import checked, read_result, read_trial
+from mtlbench.store.folders import checked, read_trial
 from mtlbench.store.lookup import Finished
-from mtlbench.system.files import UNSOUND, text_of
+from mtlbench.store.sealing import read_result
+from mtlbench.system.files import UNSOUND
 from mtlbench.text import Say
 from mtlbench.training.context import Context, network_of, tasks_of, view_of
 from mtlbench.training.evaluation import average
@@ -132,8 +132,8 @@ def changed_files(trial: Trial, folder: Path) -> list[Path]:
     places = {"backbone": trial.backbone.source, "scheme": trial.scheme.source}
     places |= {f"task {name}": place for name, place in trial.task_files.items()}
     try:
-        texts = dict(json.loads(text_of(folder / sources.FILE)))
-    except (OSError, *UNSOUND):
+        texts = sources.kept_texts(folder)
+    except (UserError, OSError, *UNSOUND):
         return []
     used = {file_of(place): texts[name] for name, place in places.items() if is_file(place) and name in texts}
     return [path for path, text in used.items() if path.read_text() != text]
