@@ -124,6 +124,10 @@ def from_file(spec: str) -> Any:
     sys.modules[module_name] = module  # dataclasses and pickle look their module up by name
     try:
         module_spec.loader.exec_module(module)
+    except SystemExit as error:
+        raise BrokenFile(
+            f'{path} ends the program when it is imported; put what it runs below if __name__ == "__main__":'
+        ) from error
     except Exception as error:
         moved = isinstance(error, ImportError) and (error.name or "").startswith("mtlbench")
         hint = "; what your file needs of mtlbench is in mtlbench.authoring" if moved else ""

@@ -203,7 +203,7 @@ MISTAKES = {
     Function: r".*unit after conv1 returns a function; return an nn.Module, or None",
     EarlyWidth: r".*the unit after fc6 has an attribute `channels`.*only one after the last stage, fc7, may",
     ToldApart: r".*the unit after fc6 gives semseg and normals a tensor each, but they are one group at the next stage",
-    Zeroed: r".*parameter gate of the unit after fc6 gets a gradient of 0 in each of 8 steps",
+    Zeroed: r".*parameter gate of the unit after fc6 gets a gradient of 0 in each of 10 steps",
     Steep: r".*gets a gradient of NaN or infinity in step 1; look for a root, norm or logarithm of 0",
     InPlace: r"something changes a tensor in place that the gradient still needs; write x = x \+ y",
     Drawn: r"two networks of one seed start with different units\.fc6\.gate; draw starting values with torch",

@@ -95,7 +95,7 @@ def test_a_trial_whose_process_dies_is_tried_again_and_at_last_fails(tmp_path: P
     kinds = [kind for kind, _ in run.watcher.told]
     assert kinds == ["started", "again"] * (ATTEMPTS - 1) + ["started", "ended"]
     (failure,) = load_results(run.store.root).failures
-    assert failure["reason"].startswith(f"its process died {ATTEMPTS} times")
+    assert failure["reason"].startswith(f"its process ended {ATTEMPTS} times")
 
 
 def test_a_trial_that_was_stored_before_its_process_died_is_done(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from mtlbench.contracts import Batch, Metric, Stage
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Recipe, as_data
 from mtlbench.training.loop import gradients, optimiser
+from mtlbench.training.process import lasting
 
 RECIPE = as_data(Recipe("check", {}, 0, images=2, lr=1e-4))
 Case = TypeVar("Case")
@@ -51,10 +52,12 @@ def probes(form: str, names: Sequence[str]) -> dict[str, Any]:
     return {name: Probe(name, form) for name in names}
 
 
-def batch_of(form: str, names: Sequence[str], images: int, size: int, regions: int = 2) -> Batch:
-    """The first images, `size` pixels a side, of a fixed random series of 8; in form `roi` with some regions each."""
-    draw = torch.Generator().manual_seed(0)
+def batch_of(form: str, names: Sequence[str], images: int, size: int, regions: int = 2, seed: int = 0) -> Batch:
+    """The first images, `size` pixels a side, of a random series of 8; in form `roi` with some regions each. Of odd
+    seeds they are half 0."""
+    draw = torch.Generator().manual_seed(seed)
     pixels = torch.randn(8, 3, size, size, generator=draw)[:images]
+    pixels[..., : size // 2 * (seed % 2), :] = 0
     corner = torch.rand(8, regions, 2, generator=draw)[:images] * size / 2
     index = torch.arange(images).view(-1, 1, 1).expand(-1, regions, 1)
     boxes = torch.cat([index, corner, corner + size * 0.4], dim=2).flatten(0, 1)
@@ -79,9 +82,16 @@ def watch(unit: nn.Module, stage: Stage, names: tuple[str, ...], following: list
     """Raise a Fault at the first pass in which the unit loses tasks, shapes or finite numbers, or tells apart tasks
     that are one group at the next stage, where the groups are `following`."""
     where = f"{place(type(unit).forward)}the unit after {stage.name}"
+    was: dict[str, Any] = {}
     last = stage.name == stage.order[-2]
 
+    def note(_: nn.Module, given: tuple[Any, ...]) -> None:
+        was.clear()
+        was.update(given[0])
+
     def look(_: nn.Module, given: tuple[Any, ...], found: Any) -> None:
+        if changed := [name for name in was | given[0] if was.get(name) is not given[0].get(name)]:
+            raise Fault(f"{where} writes {changed[0]} into the dictionary that it was given; make one of its own")
         if not isinstance(found, dict):
             raise Fault(f"{where} returns {a(found)}; it must return {{task: tensor}} for all tasks")
         if lost := [name for name in names if name not in found]:
@@ -110,6 +120,7 @@ def watch(unit: nn.Module, stage: Stage, names: tuple[str, ...], following: list
                     "stage; let groups() part them from there on"
                 )
 
+    unit.register_forward_pre_hook(note)
     unit.register_forward_hook(look)
 
 
@@ -134,7 +145,8 @@ def asked(cls: Any, questions: Sequence[Callable[[Case], None]], cases: list[Cas
 
 def _fault(cls: Any, question: Callable[[Case], None], case: Case) -> str:
     try:
-        question(case)
+        with lasting():
+            question(case)
     except Fault as fault:
         return str(fault)
     except Exception as error:

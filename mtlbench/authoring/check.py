@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
+import re
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.text import Text
 
 from mtlbench.errors import UserError
-from mtlbench.plugins import BrokenFile, called, class_of, file_of, find, is_file, names, unknown
+from mtlbench.plugins import called, class_of, file_of, is_file, names, unknown
 from mtlbench.spec import Options, canonical
 from mtlbench.system.console import wide_console
 from mtlbench.text import printable
@@ -44,41 +47,63 @@ def check(spec: str, kind: str, data_root: Path | None) -> int:
     `kind` is one of MARKS, or empty: then what the class has tells it. Raises UserError for what is not there.
     """
     console, start = wide_console(), time.monotonic()
-    place, options = arguments(spec)
     found: list[bool] = []
+    what = ""
 
     def say(finding: Finding) -> None:
         found.append(finding.ok)
         word, style = ("ok", "green") if finding.ok else ("wrong", "bold red")
         console.print(Text.assemble((f"{word:5}", style), "  ", printable(finding.text)), soft_wrap=True)
 
-    try:
-        cls = find(kind or built_in_kind(place), place)
-    except BrokenFile as error:
-        cause = error.__cause__ or error
-        say(Finding(False, f"the file cannot be imported: {_reason(cause, file_of(place))}"))
-        return 1
-    except SystemExit:
-        say(
-            Finding(
-                False,
-                f"{file_of(place).name} ends the program when it is imported; put what it runs below "
-                'if __name__ == "__main__":',
-            )
-        )
-        return 1
-    kind = kind or kind_of(cls, place)
-    if kind == "dataset":
-        options = {"root": data_root, **options}
-    elif data_root is not None:
-        raise UserError(f"--data-root is for data sets; {cls.__name__} is a {CALLED.get(kind, kind)}")
-    for finding in importlib.import_module(f"mtlbench.authoring.check_{kind}").findings(cls, options):
-        say(finding)
-    what, seconds = CALLED.get(kind, kind), time.monotonic() - start
+    for told in _child(spec, kind, data_root):
+        what = told.get("what", what)
+        if "text" in told:
+            say(Finding(told["ok"], told["text"]))
+        elif "error" in told:
+            raise UserError(told["error"])
     wrong = found.count(False)
     verdict = f"{wrong} of {len(found)} checks found something wrong" if wrong else f"all {len(found)} checks hold"
-    console.print(Text(f"{cls.__name__}, a {what}: {verdict} ({seconds:.0f} s)"), soft_wrap=True)
+    if what:
+        console.print(Text(f"{what}: {verdict} ({time.monotonic() - start:.0f} s)"), soft_wrap=True)
     return 1 if wrong else 0
+
+
+def _child(spec: str, kind: str, root: Path | None) -> Iterator[dict[str, Any]]:
+    """What a process of its own tells of the plug-in; last, where that does not end as it should, how it ended."""
+    asked = {"spec": spec, "kind": kind, "root": str(root) if root else "", "path": sys.path}
+    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "mtlbench._check_child"]
+    told: dict[str, Any] = {}
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True) as child,
+    ):
+        assert child.stdin is not None and child.stdout is not None
+        with child.stdin as question:
+            json.dump(asked, question)
+        for line in child.stdout:
+            yield (told := json.loads(line))
+        if "done" in told or "error" in told:
+            return
+        status = child.wait()
+        errors.seek(0)
+        trace = errors.read()
+    if "Traceback (most recent call last)" in trace and status == 1:
+        raise RuntimeError(f"the check itself failed:\n{trace}")
+    yield {"ok": False, "text": f"{_last_own_line(trace, spec)}the process ended {how_it_ended(status)}"}
+
+
+def how_it_ended(status: int) -> str:
+    """`with status 3`, `by SIGSEGV`, from what subprocess gives."""
+    return f"with status {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
+
+
+def _last_own_line(trace: str, spec: str) -> str:
+    """`my.py:12 (in forward): ` from faulthandler's lines, empty where none is of the plug-in's folder."""
+    place = arguments(spec)[0]
+    for path, line, name in re.findall(r'File "(.+)", line (\d+) in (\S+)', trace):
+        if is_file(place) and Path(path).parent == file_of(place).parent:
+            return f"{Path(path).name}:{line} (in {name}): "
+    return ""
 
 
 def arguments(spec: str) -> tuple[str, Options]:

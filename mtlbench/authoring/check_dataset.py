@@ -17,6 +17,7 @@ from mtlbench.errors import UserError
 from mtlbench.plugins import find, names
 from mtlbench.spec import Options
 from mtlbench.training.batches import evaluation_batch, training_batch
+from mtlbench.training.process import lasting
 from mtlbench.training.samples import Scaled, View
 
 SUBSETS = ("train", "val", "test")
@@ -291,7 +292,8 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     for subset in SUBSETS:
         for number in case.numbers(subset):
             try:
-                sample = case.data.subset(subset)[number]
+                with lasting():
+                    sample = case.data.subset(subset)[number]
             except Exception as error:
                 yield Finding(False, f"image {number} of {subset} cannot be read: {reason(error, cls)}")
                 return
@@ -309,7 +311,8 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
 
 def _asked(case: Case, question: Callable[..., None], *of: Any) -> Finding:
     try:
-        question(case, *of)
+        with lasting():
+            question(case, *of)
     except Exception as error:
         return Finding(False, reason(error, case.cls))
     return _holds(question)

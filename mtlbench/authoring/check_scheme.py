@@ -38,7 +38,7 @@ TASKS = {"fcn": ("semseg", "normals", "depth"), "roi": ("detection", "attributes
 SIZE = 64  # of the images, in pixels
 SMALL: Options = {"small": True, "width": 0.1, "fc": 24, "dropout": 0.0}
 TIMED: Options = {"small": True, "width": 0.25, "fc": 128}  # large enough that calls count for little
-STEPS = 8  # at most, until every parameter has had a gradient
+STEPS = 10  # in which a mistake has to show
 
 
 @dataclass
@@ -72,8 +72,8 @@ class Case:
         )
 
     def steps(self, net: MultiTaskNet, count: int) -> Iterator[dict[str, Tensor]]:
-        """Train on one image, two images, one, ..."""
-        return steps(net, [batch_of(self.form, self.names, 1 + step % 2, SIZE, regions=4) for step in range(count)])
+        """Train on one image, two others, half of them 0, one, ..."""
+        return steps(net, [batch_of(self.form, self.names, 1 + step % 2, SIZE, 4, step) for step in range(count)])
 
     @cached_property
     def start(self) -> MultiTaskNet:
@@ -184,7 +184,7 @@ def learning(case: Case) -> None:
     """Every parameter gets a gradient, and gradients are finite."""
     net = case.net()
     still = [name for name, _ in net.named_parameters()]
-    for step, losses in enumerate(case.steps(net, STEPS)):
+    for step, losses in enumerate(_numbered(case.steps(net, STEPS), type(net.scheme))):
         for name, parameter in net.named_parameters():
             if parameter.grad is None and step == 0:
                 raise Fault(
@@ -198,13 +198,69 @@ def learning(case: Case) -> None:
         still = [name for name in still if (g := net.get_parameter(name).grad) is None or not g.any()]
         if not all(loss.isfinite() for loss in losses.values()):
             raise Fault(f"the loss is no number in step {step + 1}")
-        if not still:
-            return
-    if len(case.names) > 1:  # with one task there may be nothing to mix
+    if still and len(case.names) > 1:  # with one task there may be nothing to mix
         raise Fault(
             f"{_owner(net, still[0])} gets a gradient of 0 in each of {STEPS} steps: what is done with it has "
             "no influence on any task"
         )
+
+
+def _numbered(steps: Iterator[dict[str, Tensor]], cls: Any) -> Iterator[dict[str, Tensor]]:
+    """The steps; what goes wrong only in a later one says in which."""
+    for step in range(STEPS):
+        try:
+            losses = next(steps)
+        except Exception as error:
+            if not step or isinstance(error, RuntimeError):
+                raise
+            text = str(error) if isinstance(error, Fault) else reason(error, cls)
+            raise Fault(f"{text} (in step {step + 1} of a training)") from error
+        yield losses
+
+
+def zeros(case: Case) -> None:
+    """Gradients are finite where features are 0, as many are after a ReLU."""
+    net = case.plain(case.make(), case.names, SMALL)
+    given: list[tuple[str, Tensor]] = []
+
+    def blank(stage: str, _: nn.Module, old: tuple[Any, ...]) -> tuple[Any, ...]:
+        made: dict[int, Tensor] = {}
+        for x in old[0].values():
+            if id(x) not in made:
+                made[id(x)] = x.detach().clone()
+                made[id(x)][-1] = 0
+                given.append((stage, made[id(x)].requires_grad_()))
+        return {task: made[id(x)] for task, x in old[0].items()}, *old[1:]
+
+    for stage, unit in net.units.items():
+        unit.register_forward_pre_hook(partial(blank, stage))
+    next(steps(net, [batch_of(case.form, case.names, 2, SIZE, regions=4)]))
+    named = [(f"the unit after {stage}", stage, x.grad) for stage, x in given]
+    named += [(_owner(net, name), name.split(".")[1], p.grad) for name, p in net.units.named_parameters(prefix="units")]
+    for what, stage, slope in named:
+        if slope is not None and not slope.isfinite().all():
+            raise Fault(
+                f"{place(type(net.units[stage]).forward)}{what} has a gradient of NaN or infinity where "
+                "features are 0; look for a root, norm, division or logarithm, such as (x + 1e-6).sqrt()"
+            )
+
+
+def own(case: Case) -> None:
+    """Every parameter has one place, and no two networks have the same one."""
+    seen: dict[int, str] = {}
+    net, other = case.net(), case.net()
+    for name, parameter in net.named_parameters(remove_duplicate=False):
+        if (first := seen.setdefault(id(parameter), name)) != name:
+            raise Fault(
+                f"{_owner(net, name)} is the same as {first}: it would count, and have a rate, as that one "
+                "alone; make a new module or parameter at every call of unit"
+            )
+    for name, parameter in other.named_parameters():
+        if id(parameter) in seen:
+            raise Fault(
+                f"{_owner(other, name)} is the same in two networks: the trials of one process would go on "
+                "with each other's weights; make it in unit, not in the class or file"
+            )
 
 
 def _owner(net: MultiTaskNet, name: str) -> str:
@@ -332,9 +388,11 @@ QUESTIONS = (
     groups,
     units,
     outputs,
+    own,
     rates,
     penalty,
     learning,
+    zeros,
     repeatable,
     alone,
     kept,

@@ -22,6 +22,7 @@ from mtlbench.nets.network import MultiTaskNet, seeded
 from mtlbench.plugins import find
 from mtlbench.spec import Options
 from mtlbench.training.batches import parts
+from mtlbench.training.process import lasting
 
 PARTS = {
     "version": "1",
@@ -297,7 +298,8 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
 def _asked(case: Case) -> Iterator[tuple[Callable[[Case], None], Finding]]:
     for question in QUESTIONS:
         try:
-            question(case)
+            with lasting():
+                question(case)
         except Exception as error:
             yield question, Finding(False, _words(case, error))
             if question in (fitted, made, lost):  # without which nothing else can be asked

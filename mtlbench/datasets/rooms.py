@@ -32,17 +32,20 @@ BOXES_FOR_WINDOWS = 6000
 
 
 class RoomsSubset:
-    """The scenes of one subset, read from memory-mapped arrays."""
+    """The scenes of one subset, read from memory-mapped arrays; what a sample takes from them is read-only."""
 
     def __init__(self, folder: Path, name: str) -> None:
         def load(part: str, mapped: bool) -> np.ndarray:
             array = np.load(folder / f"{name}-{part}.npy", mmap_mode="r" if mapped else None, allow_pickle=False)
-            return array.view(np.ndarray)
+            array = array.view(np.ndarray)
+            array.setflags(write=False)
+            return array
 
         self._frames = {part: load(part, True) for part in FRAMES}
         self._objects = {part: load(part, False) for part in OBJECTS}
         self._first = load("first", False)
         self._windows = np.load(folder / "windows.npy", allow_pickle=False)
+        self._windows.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self._first) - 1
@@ -52,16 +55,16 @@ class RoomsSubset:
             raise IndexError(index)
         own = slice(self._first[index], self._first[index + 1])
         return Sample(
-            image=self._frames["image"][index].copy(),
+            image=self._frames["image"][index],
             labels={
-                "semseg": self._frames["semseg"][index].copy(),
+                "semseg": self._frames["semseg"][index],
                 "normals": self._frames["normals"][index].astype(np.float32),
-                "detection": self._objects["classes"][own].copy(),
-                "attributes": self._objects["attributes"][own].copy(),
+                "detection": self._objects["classes"][own],
+                "attributes": self._objects["attributes"][own],
             },
-            boxes=self._objects["boxes"][own].copy(),
-            difficult=self._objects["difficult"][own].copy(),
-            proposals=self._windows.copy(),
+            boxes=self._objects["boxes"][own],
+            difficult=self._objects["difficult"][own],
+            proposals=self._windows,
         )
 
     def depth(self, index: int) -> np.ndarray:

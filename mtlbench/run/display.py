@@ -40,6 +40,7 @@ class Display:
         )
 
     def __enter__(self) -> Display:
+        self.console.file = self.console.file  # this one, whatever trials here make of sys.stdout
         if self.live:
             self.live.start()
         return self

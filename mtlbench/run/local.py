@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from mtlbench.run.interrupts import interrupts
-from mtlbench.run.queue import Queue, Resources, Watcher
+from mtlbench.run.queue import Queue, Resources, Watcher, silenced
 from mtlbench.spec import Trial
 from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store
@@ -56,7 +56,7 @@ def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources
         error = ""
         try:
             errand = Errand(device, cores(), seconds_of_parents(trial, store), resources.resume_every)
-            for fraction in attempt(trial, store, errand, trial.key in fresh):
+            for fraction in silenced(attempt(trial, store, errand, trial.key in fresh)):
                 watcher.progressed(trial, fraction)
                 if interrupts.asked:
                     raise KeyboardInterrupt

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import io
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -114,9 +116,11 @@ class Costs:
     @staticmethod
     def _count(trial: Trial) -> tuple[int, int]:
         from mtlbench.training.context import Context
+        from mtlbench.training.process import unharmed
 
         try:
-            return Context(trial).cost()
+            with unharmed(), contextlib.redirect_stdout(io.StringIO()):  # it may print
+                return Context(trial).cost()
         except Exception:  # a user's scheme: its trials fail, with the reason each, and the others go on
             if not is_file(trial.scheme.source):
                 raise

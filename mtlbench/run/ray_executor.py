@@ -216,18 +216,18 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         if trial is None or self.stopped() and not self.store.done(trial):
             return
         lost = error or result is None
-        reason = "its process died" if result is None or error else result["error"]
+        reason = "its process ended" if result is None or error else result["error"]
         if reason and self.store.done(trial):  # the store is the truth
             reason, lost = "", False
         if lost and self.queue.attempts[trial.key] < ATTEMPTS:
-            self._again(trial, f"{reason} (killed, out of memory, or a machine was lost)")
+            self._again(trial, f"{reason} (killed, out of memory, a crash in its code, or a machine was lost)")
         elif reason and result and result["kind"] == "memory" and 0 < self.gpus[trial.key] < 1:
             share = min(1.0, 2 * self.gpus[trial.key])
             self.gpus = {key: max(share, gpus) for key, gpus in self.gpus.items()}
             self._again(trial, f"out of the GPU's memory; trials take {share:g} of a GPU from here on")
         else:
             if lost:
-                reason += f" {ATTEMPTS} times (killed, or out of memory)"
+                reason += f" {ATTEMPTS} times (killed, out of memory, or a crash in its code)"
                 self.store.fail(trial, reason)
             self.queue.end(trial.key, reason)
             self.watcher.ended(trial, reason)

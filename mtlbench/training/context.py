@@ -150,6 +150,8 @@ class Context:
             )
         self._seen = (data, trial.data_root, recipe["short_side"], recipe["long_side"])
         self.subsets = _subsets(*self._seen)
+        for subset in self.subsets.values():
+            subset.need(trial.tasks)
         self.known: dict[str, Options] = {
             name: {
                 "categories": self.dataset.categories(name),

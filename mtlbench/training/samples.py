@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -39,19 +39,35 @@ class View:
 
 
 class Scaled:
-    """A subset in the scale of the recipe, kept in memory once seen; safe to read from several threads."""
+    """A subset in the scale of the recipe, kept in memory once seen; safe to read from several threads.
+
+    Labels are all there until `need` has named some; from then on, those that were named.
+    """
 
     def __init__(self, subset: Subset, short_side: int, long_side: int) -> None:
         self.subset, self.short_side, self.long_side = subset, short_side, long_side
         self._kept: dict[tuple[int, tuple[str, ...]], Sample] = {}  # no tasks: as it is, else mirrored for them
         self._bytes = 0
+        self._needed: set[str] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.subset)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._once((index, ()), lambda: scale(self.subset[index], self.short_side, self.long_side))
+        return self._once((index, ()), lambda: scale(self._read(index), self.short_side, self.long_side))
+
+    def need(self, tasks: Sequence[str]) -> None:
+        """Labels of these tasks are needed, too. Not to be called while others read."""
+        if not self._needed.issuperset(tasks):
+            self._needed.update(tasks)
+            self._kept, self._bytes = {}, 0
+
+    def _read(self, index: int) -> Sample:
+        sample = self.subset[index]
+        if not self._needed:
+            return sample
+        return replace(sample, labels={task: one for task, one in sample.labels.items() if task in self._needed})
 
     def mirrored(self, index: int, tasks: dict[str, Task]) -> Sample:
         """The sample with left and right exchanged, the labels of these tasks too."""

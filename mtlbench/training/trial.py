@@ -30,6 +30,7 @@ from mtlbench.training.context import Context
 from mtlbench.training.evaluation import average, evaluate
 from mtlbench.training.loader import loader_workers, to_device
 from mtlbench.training.loop import Record, ResumeFile, final_alpha_rows, train
+from mtlbench.training.process import unharmed
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,19 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
     """Run to the end, yielding the finished fraction often; result.json is renamed into `folder` last.
 
     `parents` maps keys to folders with weights.pt. A resume.pt in `folder` is gone on from, and removed at the end.
-    Raises StoreBroken where `folder` cannot be written, and whatever else goes wrong.
+    Raises StoreBroken where `folder` cannot be written, and whatever else goes wrong. The process lives on, and is to
+    later trials as it was.
     """
     start = time.perf_counter()
     keep_memory()
     torch.set_num_threads(trial.recipe["threads"])
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    with unharmed():
+        yield from _run(trial, folder, parents, errand, start)
+
+
+def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand, start: float) -> Iterator[float]:
+    """run_trial, begun at `start`."""
     adopts = hasattr(find("scheme", trial.scheme.source or trial.scheme.name), "adopt")
     outcomes = [outcome_of(parents[key]) for key in trial.parents] if adopts else []
     context, record = Context(trial, outcomes), Record()
