@@ -48,15 +48,15 @@ LATE = {  # a line of forward, and what is said of it
     "sys.exit(3)": r"own\.py:22 \(in forward\) ends the process by sys\.exit\(3\)",
     "if self.calls > 4: os._exit(4)": r"own\.py:22 \(in forward\) ends the process by os\._exit\(4\).*in step 5",
     "if self.calls > 4: raise KeyError('late')": r"own\.py:22 \(in forward\): KeyError: 'late' \(in step 5",
-    "if self.calls > 4: xs = {t: x * float('nan') for t, x in xs.items()}": r"own\.py:20: the unit after fc6 returns NaN or infinity for semseg.*\(in step 5 of a training\)",
+    "if self.calls > 4: xs = {t: x * float('nan') for t, x in xs.items()}": r"own\.py:20: the unit after fc6 returns NaN or infinity for semseg.*\(in step 5 of a training\)",  # noqa: E501
     "xs['semseg'] = xs['semseg'] * 1": r"own\.py:20: the unit after fc6 writes semseg into the dictionary",
-    "xs = {t: x.abs().sqrt() for t, x in xs.items()}": r"own\.py:20: the unit after fc\d has a gradient of NaN or infinity where features are 0",
+    "xs = {t: x.abs().sqrt() for t, x in xs.items()}": r"own\.py:20: the unit after fc\d has a gradient of NaN or infinity where features are 0",  # noqa: E501
     "self.gate = TIED": r".*gate of the unit after fc7 is the same as units\.fc6\.gate",
 }
 LEFT = {  # a line of forward, and what is said of the process after it
     "torch.set_num_threads(torch.get_num_threads() + 1)": r"own\.py:22: it changes torch's number of threads from",
     "print('here')": r"own\.py:22: it prints \(\d+ lines",
-    "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()": r"own\.py:22: it changes the running threads \(\d+ more\)",
+    "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()": r"own\.py:22: it changes the running threads \(\d+ more\)",  # noqa: E501
     "os.environ['OWN'] = '1'": r"own\.py:22: it changes the environment \(os\.environ\) \(OWN",
     "warnings.simplefilter('ignore')": r"own\.py:22: it changes the filters of warnings",
 }

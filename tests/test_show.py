@@ -29,7 +29,7 @@ from mtlbench.vision import drawing
 
 DATA = """
 import numpy as np
-from mtlbench.plugins import Sample
+from mtlbench.authoring import Sample
 
 class Toy:
     version = 1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import traceback
 from collections.abc import Collection, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mtlbench.run.interrupts import interrupts
-from mtlbench.run.queue import Queue, Resources, Watcher, silenced
+from mtlbench.run.queue import Queue, Resources, Watcher
 from mtlbench.spec import Trial
 from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store
@@ -16,6 +18,8 @@ from mtlbench.system.machine import cores
 
 if TYPE_CHECKING:
     from mtlbench.training.trial import Errand
+
+T = TypeVar("T")
 
 
 def attempt(trial: Trial, store: Store, errand: Errand, fresh: bool = False) -> Iterator[float]:
@@ -66,3 +70,15 @@ def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources
             error = f"{type(exception).__name__}: {exception}"
         queue.end(trial.key, error)
         watcher.ended(trial, error)
+
+
+def silenced(work: Iterator[T]) -> Iterator[T]:
+    """The same; what is printed on the way is dropped, as on Ray: it would stand between the lines of a run."""
+    with open(os.devnull, "w") as nowhere:
+        while True:
+            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                try:
+                    item = next(work)
+                except StopIteration:
+                    return
+            yield item

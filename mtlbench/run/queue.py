@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from mtlbench.spec import Trial
-
-T = TypeVar("T")
 
 
 class Answer(Enum):
@@ -103,18 +99,6 @@ class Queue:
             if parent in self.trials and (found := self._failed_ancestor(parent)):
                 return found
         return None
-
-
-def silenced(work: Iterator[T]) -> Iterator[T]:
-    """The same; what is printed on the way is dropped, as on Ray: it would stand between the lines of a run."""
-    with open(os.devnull, "w") as nowhere:
-        while True:
-            with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-                try:
-                    item = next(work)
-                except StopIteration:
-                    return
-            yield item
 
 
 @dataclass
