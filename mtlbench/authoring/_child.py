@@ -65,7 +65,7 @@ def answers(spec: str, kind: str, root: Path | None) -> Iterator[tuple[Finding |
         options = {"root": root, **options}
     elif root is not None:
         raise UserError(f"--data-root is for data sets; {cls.__name__} is a {CALLED.get(kind, kind)}")
-    questions = importlib.import_module(f"mtlbench._check_{kind}").findings
+    questions = importlib.import_module(f"mtlbench.authoring.check_{kind}").findings
     torch.set_num_threads(1)  # small networks: two threads only wait for each other on a busy machine
     before = state()
     for finding in questions(cls, options):

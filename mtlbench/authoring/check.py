@@ -71,7 +71,7 @@ def check(spec: str, kind: str, data_root: Path | None) -> int:
 def _child(spec: str, kind: str, root: Path | None) -> Iterator[dict[str, Any]]:
     """What a process of its own tells of the plug-in; last, where that does not end as it should, how it ended."""
     asked = {"spec": spec, "kind": kind, "root": str(root) if root else "", "path": sys.path}
-    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "mtlbench._check_child"]
+    command = [sys.executable, "-P", "-X", "faulthandler", "-m", "mtlbench.authoring._child"]
     told: dict[str, Any] = {}
     with (
         tempfile.TemporaryFile("w+") as errors,
