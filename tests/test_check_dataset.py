@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import re
 from collections.abc import Callable
@@ -87,6 +88,8 @@ def test_subsets_of_the_template_are_drawn_once_or_listed(tmp_path: Path) -> Non
         (root / f"{name}.txt").write_text(lines)
     listed = cls(root)
     assert listed.names == {"train": ["room_1", "room_2"], "val": ["room_3"], "test": ["room_4"]} != before
+    (root / "train.txt").write_bytes(codecs.BOM_UTF8 + (root / "train.txt").read_bytes())
+    assert cls(root).names == listed.names
     prints.add(listed.fingerprint())
     Image.new("L", (40, 32)).save(root / "semseg" / "room_4.png")
     prints.add(cls(root).fingerprint())

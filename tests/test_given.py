@@ -130,6 +130,25 @@ def test_a_link_of_git_annex_without_its_content_is_called_that(tmp_path: Path) 
     assert "is a git-annex link, not the file; type git annex get" in problem
 
 
+def test_a_clone_of_git_annex_without_any_content_is_called_that(tmp_path: Path) -> None:
+    add_xml(write(tmp_path))
+    images, lines = sorted(image_file(tmp_path, TRAIN[0]).parent.iterdir()), texts(tmp_path)[3]
+    for path in (*images, lines):
+        path.unlink()
+        path.symlink_to("../../.git/annex/objects/x1/y2/SHA256E-s1--ab")
+    problems = survey(tmp_path).problems
+    assert f"{lines} is a git-annex link, not the file; type git annex get in its repository" in problems
+    assert sum(f"{len(images)} images are each a git-annex link" in problem for problem in problems) == 1
+
+
+def test_pictures_of_no_kind_that_is_read_are_named(tmp_path: Path) -> None:
+    write(tmp_path)
+    for path in list(image_file(tmp_path, TRAIN[0]).parent.iterdir()):
+        path.rename(path.with_suffix(".bmp"))
+    (problem,) = survey(tmp_path).problems
+    assert problem.endswith("listed images; copy them there as JPEG or PNG (" + TRAIN[0] + ".bmp there is not taken)")
+
+
 def test_a_message_names_no_object_of_python(tmp_path: Path) -> None:
     write(tmp_path)
     image_file(tmp_path, TRAIN[0]).write_bytes(b"no image at all")
@@ -165,6 +184,16 @@ def test_a_class_of_another_name_is_answered_with_vocs(tmp_path: Path) -> None:
     problems = survey(tmp_path).problems
     assert sum("'motorcycle' is none of VOC's 20 classes; VOC calls it motorbike" in line for line in problems) == 1
     assert sum("71 fields, must be 70; 'tv monitor' is tvmonitor" in line for line in problems) == 1
+
+
+def test_many_classes_of_two_words_still_name_the_class_that_is_meant(tmp_path: Path) -> None:
+    path = texts(write(tmp_path))[3]
+    rows = [line.split() for line in path.read_text().splitlines()]
+    path.write_text("".join(" ".join([row[0], "tv", "monitor", *row[2:]]) + "\n" for row in (rows * 5)[:5]))
+    (problem,) = [line for line in survey(tmp_path).problems if "number of fields" in line]
+    assert problem.startswith(
+        "5 lines have a wrong number of fields; 'tv monitor' is tvmonitor; correct or delete them"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- many of a kind

@@ -23,6 +23,7 @@ from mtlbench.plan.spaces import like
 from mtlbench.plan.spaces import load as load_space
 from mtlbench.spec import Arm, Pair, Recipe, SearchSpace
 from mtlbench.system.cache import build_once, cache_root
+from mtlbench.system.given import read_text
 
 if TYPE_CHECKING:
     from mtlbench.nets.layers import RegionPool, Seeded, SeededDropout
@@ -58,6 +59,7 @@ __all__ = [
     "mtl_shared",
     "one_task",
     "one_task_longer",
+    "read_text",
     "standard_arms",
 ]
 

@@ -231,7 +231,9 @@ def read_lines(path: Path, listed: set[str], problems: list[Problem]) -> list[tu
         meant = name if name in listed else None
         try:
             if len(fields) != 6 + ATTRIBUTES:
-                raise _Wrong(_length(fields), "lines have a wrong number of fields")
+                meant_is = _meant(fields)
+                wrong_length = f"{len(fields)} fields, must be {6 + ATTRIBUTES}{meant_is}"
+                raise _Wrong(wrong_length, f"lines have a wrong number of fields{meant_is}")
             bits = fields[6:]
             if wrong := [bit for bit in bits if bit not in ("0", "1")]:
                 raise _Wrong(f"attribute value {wrong[0]!r}, must be 0 or 1", "lines have attribute values but 0 and 1")
@@ -372,12 +374,11 @@ def meant_class(name: str) -> str:
     return SYNONYMS.get(plain) or (plain if plain in CLASSES else "")
 
 
-def _length(fields: list[str]) -> str:
-    """What is wrong with a line of so many fields: a class in two words makes one field more."""
-    wrong = f"{len(fields)} fields, must be {6 + ATTRIBUTES}"
+def _meant(fields: list[str]) -> str:
+    """`; 'tv monitor' is tvmonitor` for a line of too many fields where a class in two words is why; else empty."""
     words = " ".join(fields[1 : len(fields) - 4 - ATTRIBUTES])
     meant = meant_class(words) if len(fields) > 6 + ATTRIBUTES else ""
-    return f"{wrong}; {words!r} is {meant}" if meant else wrong
+    return f"; {words!r} is {meant}" if meant else ""
 
 
 def _edges(corners: list[str]) -> tuple[float, float, float, float]:

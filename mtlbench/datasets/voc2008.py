@@ -26,6 +26,7 @@ from mtlbench.datasets._voc_files import (
 )
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
+from mtlbench.system.given import named_alike, pointer_at
 from mtlbench.system.machine import cores
 from mtlbench.system.parallel import Progress
 from mtlbench.vision import proposals as selective_search
@@ -173,8 +174,10 @@ class Voc2008:
     def _look(self, found: Annotations, visit: Callable[[Picture], None], say: Callable[[str], None]) -> list[Problem]:
         """Decode every listed image; `visit` takes each in order. The problems of images and of boxes in them."""
         names, problems = found.names, list[Problem]()
-        if names and not any(self._files.image(name).exists() for name in names):
-            text = f"{self._files.images} has none of the {len(names)} listed images; copy them there"
+        if names and not any(path.exists() or pointer_at(path) for path in map(self._files.image, names)):
+            others = named_alike(self._files.images, names[0])
+            there = f" as JPEG or PNG ({others[0]} there is not taken)" if others else ""
+            text = f"{self._files.images} has none of the {len(names)} listed images; copy them there{there}"
             return [Problem(text)]
         progress = Progress(len(names), "voc2008: {} of {} images decoded", say)
         with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes outside the interpreter's lock

@@ -14,7 +14,7 @@ from mtlbench.spec import Trial
 from mtlbench.store.board import Board
 from mtlbench.text import duration, printable
 
-LINE_SECONDS = 15.0  # between two plain progress lines
+LINE_SECONDS = 60.0  # between two plain progress lines, which go to a log
 
 
 class Display:

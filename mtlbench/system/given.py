@@ -29,6 +29,8 @@ def read_text(path: Path) -> str:
 
     Raises OSError where it cannot be read, UserError for a pointer of git and for text of another encoding.
     """
+    if pointer := pointer_at(path):
+        raise UserError(f"{path} is {pointer}")
     content = path.read_bytes()
     if pointer := pointer_in(content):
         raise UserError(f"{path} is {pointer}")

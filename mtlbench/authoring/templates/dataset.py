@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from mtlbench.authoring import Count, Sample, Survey, UserError, build_once, cache_root
+from mtlbench.authoring import Count, Sample, Survey, UserError, build_once, cache_root, read_text
 
 CLASSES: tuple[str, ...] = ()  # names of the classes 0, 1, 2, ... of semseg/; left empty they are called so
 SHARES = {"val": 0.15, "test": 0.15}  # of the images, where there are no lists train.txt, val.txt, test.txt
@@ -93,7 +93,7 @@ class Template:
         lists = {name: self.root / f"{name}.txt" for name in ("train", "val", "test")}
         if all(path.is_file() for path in lists.values()):
             return {
-                name: [Path(line).stem for line in path.read_text().splitlines() if line.strip()]
+                name: [Path(line).stem for line in read_text(path).splitlines() if line.strip()]
                 for name, path in lists.items()
             }
         # As good as random, and the same on every machine.
