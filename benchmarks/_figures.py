@@ -34,7 +34,7 @@ class Figure(NamedTuple):
     def missed(self) -> bool:
         """Whether the value is beyond a target."""
         above = self.at_most is not None and self.value > self.at_most
-        return above or self.at_least is not None and self.value < self.at_least
+        return above or (self.at_least is not None and self.value < self.at_least)
 
 
 def tell(rows: Sequence[Mapping[str, object]], figures: Sequence[Figure]) -> None:

@@ -52,7 +52,7 @@ def main(count: int = 1000) -> None:
         timed(rows, "trials noted", lambda: store.plan(trials))
         with store.open("det_attr", "rooms") as board, Display(queue, board, Console(quiet=True)) as display:
             timed(rows, "trials run", lambda: run_local(queue, store, display, Resources()))
-        timed(rows, "seen to be done", lambda: all([store.done(trial) for trial in trials]) or sys.exit("not done"))
+        timed(rows, "seen to be done", lambda: all(store.done(trial) for trial in trials) or sys.exit("not done"))
         assert len(queue.done) == count and not queue.failed
         timed(rows, "bare: the same two files", lambda: bare(Path(folder) / "bare", trials, results))
     seconds = sum(row["seconds"] for row in rows[:-1])

@@ -157,7 +157,7 @@ def blamed(name: str) -> Iterator[None]:
 def create(kind: str, name: str, **options: Any) -> Any:
     """An instance of a plug-in; wrong options are a UserError that names the right ones."""
     cls = find(kind, name)
-    known: Sequence[str] = [p for p in inspect.signature(cls).parameters]
+    known: Sequence[str] = list(inspect.signature(cls).parameters)
     for option in options:
         if option not in known:
             raise unknown(f"option of {kind} {name}", option, known)

@@ -98,7 +98,7 @@ def test_masks_lie_between_0_and_1_and_every_parameter_gets_a_gradient(form: str
             mask.register_forward_hook(lambda _m, _i, y: masks.append(y))
     outputs = net(*inputs(form))
     sum((x * x).sum() for x in outputs.values()).backward()
-    assert len(masks) == 3 * len(net.tasks) and all(bool(((0 < m) & (m < 1)).all()) for m in masks)
+    assert len(masks) == 3 * len(net.tasks) and all(bool(((m > 0) & (m < 1)).all()) for m in masks)
     assert [m.shape[1] for m in masks[:: len(net.tasks)]] == [net.stages[i].channels for i in (0, 2, 6)]
     dead = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not dead

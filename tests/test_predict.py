@@ -172,7 +172,7 @@ def test_boxes_come_in_pixels_of_the_image(study: Store, rooms: Path, tmp_path: 
         for row, box in zip(module.boxes(trained, found, image.shape[:2]), found.sample.boxes, strict=True):
             stretch = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
             assert np.allclose(row["box"], box * stretch, atol=0.01)
-            assert 0 <= min(row["box"]) and row["box"][2] <= image.shape[1] and row["box"][3] <= image.shape[0]
+            assert min(row["box"]) >= 0 and row["box"][2] <= image.shape[1] and row["box"][3] <= image.shape[0]
     assert (width, height) == (85, 64)  # rounded, so that the two sides are stretched differently
 
 

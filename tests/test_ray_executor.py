@@ -222,7 +222,7 @@ def test_a_trial_that_was_not_assigned_a_gpu_stays_on_the_cpu(monkeypatch: pytes
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(ray_executor.ray, "get_gpu_ids", lambda: [])
+    monkeypatch.setattr(ray_executor.ray, "get_gpu_ids", list)
     assert ray_executor.assigned_device(0.0) == torch.device("cpu")
     monkeypatch.setattr(ray_executor.ray, "get_gpu_ids", lambda: [0])
     assert ray_executor.assigned_device(1.0) == torch.device("cuda")

@@ -256,7 +256,7 @@ class Official:
             if name not in shapes:
                 raise UserError(f"{path} has no variable {name}; {REPLACE}")
         count, colours, width, height = (*shapes["images"], 0, 0, 0, 0)[:4]
-        want = {name: (count, width, height) for name in shapes} | {"images": (count, 3, width, height)}
+        want = dict.fromkeys(shapes, (count, width, height)) | {"images": (count, 3, width, height)}
         if shapes != want or colours != 3:
             said = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in shapes.items())
             raise UserError(f"{path}: arrays do not fit each other: {said}; {REPLACE}")

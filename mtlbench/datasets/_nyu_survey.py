@@ -77,7 +77,7 @@ class LabelSurvey:
                 f"labels are 0..{self.largest}, so that they hold 40 classes already; take the original file, whose "
                 "labels are 0..894"
             )
-        if self.floors[0].frames < FEWEST and not any(self._fits(shift) for shift in SHIFTS) or self._fits(0):
+        if (self.floors[0].frames < FEWEST and not any(self._fits(shift) for shift in SHIFTS)) or self._fits(0):
             return ""
         for shift, convention in SHIFTS.items():
             if self._fits(shift):

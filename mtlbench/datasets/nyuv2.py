@@ -222,7 +222,7 @@ class Nyuv2:
     def _refuse(self, problems: Sequence[Problem]) -> None:
         """Raise UserError with the first problem unless the frames with problems can and may be left out."""
         fatal = [problem for problem in problems if problem.image is None]
-        if fatal or problems and self.broken == "refuse":
+        if fatal or (problems and self.broken == "refuse"):
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             on = "" if fatal else "; --data-option broken=leave-out goes on without those frames"
             raise UserError(f"{(fatal or problems)[0].text}{more}; {self._verify_lists_them}{on}")

@@ -176,5 +176,5 @@ def claims_text(claims: pd.DataFrame, arms: list[str]) -> str:
             found = ", ".join(f"{word} {counts.get(word, 0)}" for word in ("yes", "no", "open"))
             text += f"; the other arms shown: {found}"
         texts.append(text)
-    where = "" if PAPERS_TASKS <= set(claims["task"]) else " (made of SemSeg + SN)"
+    where = "" if set(claims["task"]) >= PAPERS_TASKS else " (made of SemSeg + SN)"
     return f"Section 5.4's claims{where}, as differences of alpha_s - alpha_d: {'. '.join(texts)}." if texts else ""

@@ -39,7 +39,7 @@ def bytes_of(missing: Sequence[Trial], costs: Costs) -> int:
     """What the trials write to the store, roughly: weights that others may start from, small files, and the resume
     files (weights and momentum) of those that run at a time."""
     weights = {trial.key: 4 * costs.of(trial)[0] for trial in missing}
-    kept = sum(weights[t.key] for t in missing if t.keep_weights or len(t.tasks) == 1 and not t.parents)
+    kept = sum(weights[t.key] for t in missing if t.keep_weights or (len(t.tasks) == 1 and not t.parents))
     largest = sorted(weights.values())[-cores() :]
     return kept + SMALL_FILES * len(missing) + 2 * sum(largest)
 

@@ -165,7 +165,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         self.queue, self.store, self.watcher, self.common, self.fresh = queue, store, watcher, common, fresh
         self.running: dict[str, Trial] = {}
         self.broken: StoreBroken | None = None
-        self.gpus = {trial_key: common["gpus"] for trial_key in queue.trials}
+        self.gpus = dict.fromkeys(queue.trials, common["gpus"])
         self._without_gpu: set[str] = set()  # machines that were told of
 
     def suggest(self, trial_id: str) -> Any:
@@ -213,7 +213,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         trial = self.running.pop(trial_id, None)
         if trial and result:  # Tune tells of a last result only here
             self._heed(trial, result)
-        if trial is None or self.stopped() and not self.store.done(trial):
+        if trial is None or (self.stopped() and not self.store.done(trial)):
             return
         lost = error or result is None
         reason = "its process ended" if result is None or error else result["error"]

@@ -59,7 +59,7 @@ class Run:
         """When it started, in local time."""
         with contextlib.suppress(*UNSOUND, OSError):
             if self.started:
-                return datetime.datetime.fromtimestamp(self.started).strftime("%Y-%m-%d %H:%M")
+                return datetime.datetime.fromtimestamp(self.started).strftime("%Y-%m-%d %H:%M")  # noqa: DTZ006 (local)
         return "?"
 
 

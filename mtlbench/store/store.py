@@ -87,7 +87,7 @@ class Store:
         """Whether the trial is finished, readable and has the files that its children need, in their sizes, and its
         weights where it is to keep them."""
         result = self.result(trial)
-        if result is None or trial.keep_weights and "weights.pt" not in result["files"]:
+        if result is None or (trial.keep_weights and "weights.pt" not in result["files"]):
             return False
         return not lost_files(self.folder(trial), result)
 

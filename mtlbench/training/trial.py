@@ -93,10 +93,9 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
             ResumeFile(folder / "resume.pt", errand.resume_every),
         ):
             yield 0.9 * fraction
-        if trial.keep_weights or len(trial.tasks) == 1 and not trial.parents:  # asked for, or a possible parent
-            with writing(folder), replacing(folder / "weights.pt") as path:
-                with open(path, "wb") as file:
-                    torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
+        if trial.keep_weights or (len(trial.tasks) == 1 and not trial.parents):  # asked for, or a possible parent
+            with writing(folder), replacing(folder / "weights.pt") as path, open(path, "wb") as file:
+                torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
     scores: list[tuple[str, str, str, str, float]] = []
     is_baseline = len(trial.tasks) == 1 and not trial.parents
     for subset in ("val", "test"):

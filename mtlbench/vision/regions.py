@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from mtlbench.contracts import Sample
+import itertools
 
 FOREGROUND_IOU = 0.5  # Fast R-CNN, Section 2.3, as the next two
 BACKGROUND_IOU = (0.1, 0.5)  # from, to below
@@ -192,6 +193,6 @@ def per_class_nms(found: Detections, images: int, per_image: int = 40, overlap: 
     edges = np.searchsorted(found.image[by_image], np.arange(images + 1))
     kept = [
         batched_nms(boxes[start:end], scores[start:end], classes[start:end], overlap).numpy() + start
-        for start, end in zip(edges[:-1], edges[1:], strict=True)
+        for start, end in itertools.pairwise(edges)
     ]
     return found.take(np.sort(by_image[np.concatenate(kept)])) if kept else found
