@@ -321,7 +321,7 @@ def alphas(case: Case) -> None:
     """alphas() of units, if there are any, are receiver x giver x channel."""
     net, count = case.start, len(case.names)
     for stage in net.stages:
-        unit: Any = net.units.get(stage.name, None)
+        unit: Any = net.units[stage.name] if stage.name in net.units else None
         if not hasattr(unit, "alphas"):
             continue
         found, where = unit.alphas(), f"{place(type(unit).alphas)}alphas() of the unit after {stage.name}"

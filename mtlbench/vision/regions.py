@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 
 from mtlbench.contracts import Sample
-import itertools
 
 FOREGROUND_IOU = 0.5  # Fast R-CNN, Section 2.3, as the next two
 BACKGROUND_IOU = (0.1, 0.5)  # from, to below
