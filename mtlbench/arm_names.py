@@ -38,6 +38,12 @@ def family(arm: str) -> str:
     return next((name for name in FAMILIES if plain == name or plain.startswith(f"{name}-")), plain)
 
 
+def is_reserved(arm: str) -> bool:
+    """Whether an arm of this name is taken for one of ours: for a Split, a variant, a control, a hidden arm."""
+    begins = (*FAMILIES, *HIDDEN_ARMS, "split")
+    return "@" in arm or any(arm == begin or arm.startswith(f"{begin}-") for begin in begins)
+
+
 def is_ablation(arm: str) -> bool:
     """Whether an arm is a variant of an arm that has several: of cross-stitch or MTL-shared, or at another rate."""
     return "@" in arm or (family(arm) in ABLATED and arm not in ABLATED)

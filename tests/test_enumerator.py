@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mtlbench.arm_names import family, is_ablation, is_split
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import check_arms, custom, select
@@ -201,3 +202,33 @@ def test_a_trial_over_one_task_does_not_know_the_options_of_the_other() -> None:
     assert by_label["one-task detection seed 0"].key == plain["one-task detection seed 0"].key
     assert by_label["one-task attributes seed 0"].key != plain["one-task attributes seed 0"].key
     assert by_label["split-fc8 seed 0"].key != plain["split-fc8 seed 0"].key
+
+
+@pytest.mark.parametrize(
+    ("cls", "arm"),
+    [
+        ("Gated", "gated"),
+        ("MTAN2", "mtan2"),
+        ("MTAN", "own-mtan"),
+        ("SplitTree", "own-split-tree"),
+        ("Split", "own-split"),
+        ("CrossStitchGated", "own-cross-stitch-gated"),
+        ("MtlSharedX", "own-mtl-shared-x"),
+        ("EnsembleOfTwo", "own-ensemble-of-two"),
+        ("OneTask", "own-one-task"),
+        ("Splitter", "splitter"),
+        ("HTTPMix", "http-mix"),
+    ],
+)
+def test_a_users_class_is_never_taken_for_one_of_our_arms(tmp_path: Path, cls: str, arm: str) -> None:
+    """Else it is drawn among the Splits, may be val's best Split, or is hidden as an ablation."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"class {cls}:\n    version = 1\n    def groups(self, stage, tasks): return [tasks]\n"
+        "    def unit(self, stage, tasks): return None\n"
+    )
+    made = custom(f"{file}:{cls}")
+    assert made.name == arm and family(arm) == arm
+    assert not is_split(arm) and not is_ablation(arm) and not arm.startswith("ensemble")
+    with pytest.raises(UserError, match=r"would be read as one of mtlbench's own; call it 'own-split-x'"):
+        check_arms([dataclasses.replace(made, name="split-x")])

@@ -75,9 +75,12 @@ def test_alternatives_run_when_they_are_asked_for() -> None:
 
 
 def test_two_arms_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(SCHEME.format(version=1))
+    with pytest.raises(UserError, match="two arms are called 'gated'"):
+        chosen_arms(SPACE, True, False, (), (f"{tmp_path}/one.py:Gated", f"{tmp_path}/two.py:Gated"))
     (tmp_path / "ensemble.py").write_text(SCHEME.replace("Gated", "Ensemble").format(version=1))
-    with pytest.raises(UserError, match="two arms are called 'ensemble'"):
-        chosen_arms(SPACE, True, False, (), (f"{tmp_path}/ensemble.py",))
+    assert chosen_arms(SPACE, True, False, (), (f"{tmp_path}/ensemble.py",))[-1].name == "own-ensemble"
 
 
 # ------------------------------------------------------------------------------------------------ searches

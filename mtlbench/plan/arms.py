@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mtlbench.arm_names import BASELINE, MEMBER, SEARCH, SPLIT_POINTS
+from mtlbench.arm_names import BASELINE, MEMBER, SEARCH, SPLIT_POINTS, is_reserved
 from mtlbench.errors import UserError
 from mtlbench.plugins import Broken, called, class_of, file_of, is_file, scheme_class, unknown
 from mtlbench.spec import Arm
@@ -67,7 +67,7 @@ def custom(spec: str) -> Arm:
     place, options = called(spec)
     cls = scheme_class(place)
     if cls is Broken:
-        return Arm(_kebab(class_of(place)), f"{file_of(place)}:{class_of(place)}", options)
+        return Arm(_own_name(class_of(place)), f"{file_of(place)}:{class_of(place)}", options)
     missing = [name for name in ("version", "groups", "unit") if not hasattr(cls, name)]
     if missing:
         raise UserError(f"--scheme {spec}: the class has no {' and no '.join(missing)}; type: mtlbench check {place}")
@@ -75,14 +75,23 @@ def custom(spec: str) -> Arm:
     for option in options:
         if option not in known:
             raise unknown(f"option of {cls.__name__} in --scheme {spec}", option, known)
-    words = [_kebab(cls.__name__), *(f"{option}-{value}" for option, value in options.items())]
+    begin = _own_name(cls.__name__) if is_file(place) else _kebab(cls.__name__)
+    words = [begin, *(f"{option}-{value}" for option, value in options.items())]
     name = re.sub(r"[^\w.+-]+", "_", "-".join(words))
     scheme = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
     return Arm(name, scheme, options, parents=(BASELINE,) if getattr(cls, "from_one_task", False) else ())
 
 
+def _own_name(cls: str) -> str:
+    """The arm of a user's class: its words, with `own-` before those that would be read as one of our arms."""
+    name = _kebab(cls)
+    return f"own-{name}" if is_reserved(name) else name
+
+
 def _kebab(name: str) -> str:
-    return "".join(("-" + c.lower()) if c.isupper() else c for c in name).strip("-")
+    """`CrossStitch` -> `cross-stitch`, `MTAN` -> `mtan`, `MTANPlus` -> `mtan-plus`, `Split2` -> `split2`."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
+    return re.sub(r"[-_]+", "-", words).strip("-").lower()
 
 
 def at_rates(arms: Sequence[Arm], factors: Sequence[float]) -> tuple[Arm, ...]:
@@ -129,12 +138,14 @@ def matching(names: Iterable[str], glob: str) -> list[str]:
 
 
 def check_arms(arms: Sequence[Arm]) -> None:
-    """Every name once, every parent before its child; a network starts from per-task arms, and adopts what a joint arm
-    has found. Raises UserError."""
+    """Every name once, none of ours for a user's scheme, every parent before its child; a network starts from per-task
+    arms, and adopts what a joint arm has found. Raises UserError."""
     seen: dict[str, Arm] = {}
     for arm in arms:
         if arm.name in seen:
             raise UserError(f"two arms are called {arm.name!r}; give one of them another name")
+        if is_file(arm.scheme) and is_reserved(arm.name):
+            raise UserError(f"arm {arm.name!r} would be read as one of mtlbench's own; call it 'own-{arm.name}', say")
         for parent in arm.parents:
             adopts = hasattr(scheme_class(arm.scheme), "adopt")
             if parent not in seen or seen[parent].joint != adopts:
