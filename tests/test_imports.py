@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -94,3 +95,12 @@ def test_help_imports_neither_torch_nor_ray_nor_pandas() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("[]")
+
+
+def test_contributing_names_every_module_once_and_none_that_is_not_there() -> None:
+    """A stranger looks there first."""
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    table = text.partition("| folder |")[2].partition("`search_spaces/` has")[0]
+    named = re.findall(r"`(\w+\.py)`", table)
+    there = [path.name for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py")]
+    assert sorted(named) == sorted(there)
