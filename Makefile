@@ -2,17 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figure2 test lint torture bench clean
+.PHONY: figure2 test quick lint torture bench clean
 
 figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
 	$(BIN)/mtlbench plot figure2
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist loadgroup
+
+# What needs neither Ray nor other processes, for between two edits.
+quick: .venv/installed
+	$(BIN)/python -m pytest -n logical --dist loadgroup -m 'not slow'
 
 lint: .venv/installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 # 30 runs killed at random moments; make torture ARGS='--driver 2 --worker 1 --seed 7' for fewer or the same again.
