@@ -206,3 +206,10 @@ def test_a_diverged_trial_is_a_failure_with_its_iteration_and_alphas(
     with pytest.raises(Exception, match="(loss is|predictions of) .* at iteration [123]; alphas .*pool1"):
         list(attempt(trial, store, NEVER))
     assert "at iteration" in (store.folder(trial) / "error.txt").read_text()
+
+
+def test_a_resume_file_of_another_trial_is_ignored(tmp_path: Path) -> None:
+    """Shapes may be equal: the same network with another seed, say."""
+    ResumeFile(tmp_path / "resume.pt", 1.0, "0123456789ab").save({"iteration": 7})
+    assert ResumeFile(tmp_path / "resume.pt", 1.0, "0123456789ab").load() == {"iteration": 7, "key": "0123456789ab"}
+    assert ResumeFile(tmp_path / "resume.pt", 1.0, "ba9876543210").load() is None

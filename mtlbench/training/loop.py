@@ -53,21 +53,24 @@ class Record:
 class ResumeFile:
     """Where training keeps what it needs to go on bit for bit after an interrupt, and how many seconds lie between.
 
-    A training that is shorter than `every` never writes one. A file that cannot be read is ignored.
+    A training that is shorter than `every` never writes one. A file that cannot be read, or is of a trial with another
+    `key`, is ignored.
     """
 
     path: Path
     every: float
+    key: str = ""
 
     def save(self, state: Options) -> None:
         """Replace the file."""
         with writing(self.path.parent), replacing(self.path) as temporary, open(temporary, "wb") as file:
-            torch.save(state, file)
+            torch.save({**state, "key": self.key}, file)
 
     def load(self) -> Options | None:
         """What was saved last, on the CPU, or None."""
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            return state if state["key"] == self.key else None
         except Exception:  # truncated or foreign: torch raises what it likes
             return None
 

@@ -90,7 +90,7 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
             trial.first,
             record,
             lambda: _headlines(context, nets),
-            ResumeFile(folder / "resume.pt", errand.resume_every),
+            ResumeFile(folder / "resume.pt", errand.resume_every, trial.key),
         ):
             yield 0.9 * fraction
         if trial.keep_weights or (len(trial.tasks) == 1 and not trial.parents):  # asked for, or a possible parent
