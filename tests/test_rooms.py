@@ -28,7 +28,7 @@ from mtlbench.datasets._rooms.objects import (
     Material,
     Part,
 )
-from mtlbench.datasets._rooms.render import Rendered, render
+from mtlbench.datasets._rooms.render import Rendered, _meet_box, _meet_can, render
 from mtlbench.datasets._rooms.scene import HALF_VIEW, LABELS, SURFACES, Placed, Scene, Thing, make_scene
 from mtlbench.datasets._rooms.shade import to_camera
 from mtlbench.datasets.rooms import Rooms, choose_windows, scenes
@@ -197,6 +197,37 @@ def test_a_tapered_can_is_narrow_at_its_top_and_shaded_as_a_slope() -> None:
         assert abs(found - 2 * edge * 32 / math.tan(HALF_VIEW)) <= 2
     middle = rendered.normals[34, 32]  # on the side that looks at the camera: normal to a flank of run 0.6, rise 1.2
     assert abs(middle[1] - 0.6 / math.hypot(0.6, 1.2)) < 0.02 and middle[2] > 0
+
+
+@pytest.mark.parametrize(("subset", "index", "row", "column"), [("train", 7045, 52, 17), ("test", 1905, 63, 57)])
+def test_a_ray_that_is_parallel_to_a_wall_meets_another(subset: str, index: int, row: int, column: int) -> None:
+    """The scenes in which one did, to float32's last bit: such a pixel was black and its depth no number."""
+    (rendered,) = scenes(subset, index, index + 1, 64)  # warnings are errors
+    beside = slice(column - 1, column + 2)
+    assert np.ptp(rendered.depth[row, beside]) < 0.01 and np.ptp(rendered.semseg[row, beside]) == 0
+    assert rendered.image[row, column].min() > 20 and np.isfinite(rendered.normals).all()
+
+
+def test_a_ray_that_is_parallel_to_a_face_of_a_box_meets_the_front() -> None:
+    """By hand: a cube from -1 to 1, three before the ray's start, which lies above, on and below its middle; beside it
+    there is nothing to meet. A pixel of val 634 had such a hole."""
+    start, towards = np.array([0.5, 0, -0.5, 1.5, -1.5], np.float32), np.zeros(5, np.float32)
+    ahead, middle = np.full(5, -1, np.float32), np.zeros(5, np.float32)
+    for axis in (0, 1):
+        speed, origin = [towards.copy(), towards.copy(), ahead.copy()], [middle, middle, middle + 4]
+        origin[axis] = start
+        found, distance = _meet_box(speed, origin)
+        assert found.tolist() == [0, 1, 2] and distance[found].tolist() == [3, 3, 3]
+
+
+def test_a_ray_that_is_parallel_to_the_slope_of_a_cone_meets_its_other_side() -> None:
+    """By hand: radius 1 at y = -1, 0 at y = 1, so 0.5 - y / 2; the ray (-1.2 + t / 2, 0.5 - t) meets it where
+    1.2 - t / 2 = 0.25 + t / 2."""
+    speed = [np.array([value], np.float32) for value in (0.5, -1, 0)]
+    origin = [np.array([value], np.float32) for value in (-1.2, 0.5, 0)]
+    with np.errstate(all="ignore"):
+        found, distance = _meet_can(speed, origin, np.zeros(1, np.float32))
+    assert found.tolist() == [0] and distance == pytest.approx([0.95])
 
 
 def test_situation_attributes_are_measured() -> None:

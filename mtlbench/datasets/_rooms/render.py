@@ -25,6 +25,7 @@ LEAST_VISIBLE = 0.003  # of the image, for a box at all
 DIFFICULT_SIZE = 0.008
 LARGE = 0.12  # share of the image that the box covers
 OCCLUDED, TRUNCATED, BIG = (ATTRIBUTES.index(word) for word in ("occluded", "truncated", "large"))
+PARALLEL = np.float32(1e-30)  # the speed towards faces that a ray is parallel to: it meets them beyond all others
 Array = np.ndarray
 
 
@@ -74,8 +75,7 @@ def _cast_room(table: Table, slope: Array) -> tuple[Array, Array]:
         towards, origin = table.direction[axis][:, first], table.origin[axis][first]
         by_column, by_row = towards[0][:, None] * slope, towards[1][:, None] * slope - towards[2][:, None]
         speed = by_column[:, None, :] + by_row[:, :, None]
-        with np.errstate(divide="ignore"):
-            one = np.float32(1) / speed
+        one = _inverse(speed)
         exits.append(np.abs(one) - origin[:, None, None] * one)
         if axis == 1:
             rising = speed > 0
@@ -83,6 +83,12 @@ def _cast_room(table: Table, slope: Array) -> tuple[Array, Array]:
     depth = np.minimum(sides, exits[1])
     part = first[:, None, None] + np.where(exits[1] < sides, np.where(rising, 2, 1), 0)
     return depth.reshape(-1), part.reshape(-1)
+
+
+def _inverse(speed: Array) -> Array:
+    """1 / speed. A speed of 0 becomes PARALLEL first, in place: infinities less infinities are no numbers."""
+    speed[speed == 0] = PARALLEL
+    return np.float32(1) / speed
 
 
 def _cast_parts(table: Table, slope: Array, depth: Array, part: Array, outline: Array) -> None:
@@ -130,7 +136,7 @@ def _meet_rectangles(table: Table, shape: int, slope: Array) -> tuple[Array, Arr
 def _meet_box(speed: list[Array], origin: list[Array]) -> tuple[Array, Array]:
     enter = leave = None
     for axis in range(3):
-        one = np.float32(1) / speed[axis]
+        one = _inverse(speed[axis])
         middle = origin[axis] * one
         np.negative(middle, out=middle)
         np.abs(one, out=one)
@@ -158,7 +164,7 @@ def _meet_can(speed: list[Array], origin: list[Array], taper: Array) -> tuple[Ar
     b = speed[0] * origin[0] + speed[2] * origin[2] - grow * here
     c = origin[0] * origin[0] + origin[2] * origin[2] - here * here
     root = b * b - a * c
-    side = -(b + np.copysign(np.sqrt(root), a)) / a
+    side = np.where(a == 0, -c / (b + b), -(b + np.copysign(np.sqrt(root), a)) / a)  # 0: parallel to the slope
     good = (root > 0) & (side > NEAR) & (np.abs(origin[1] + side * speed[1]) < one)
     side = np.where(good, side, far)
     cap = -(origin[1] / speed[1]) - np.abs(one / speed[1])
