@@ -90,7 +90,9 @@ def measure(trial: Trial, device: torch.device) -> Measured:
         step_seconds = _run(steps, TIMED_STEPS, device) / TIMED_STEPS
         busy = min(1.0, _kernel_seconds(steps, device) / step_seconds) if device.type == "cuda" else 1.0
         subset = next(subset for name in ("val", "test", "train") if len(subset := context.subsets[name]))
-        for _ in evaluate([net], context.tasks, subset, context.view, min(len(subset), EVALUATION_IMAGES)):
+        first = [subset[number] for number in range(min(len(subset), EVALUATION_IMAGES))]
+        largest = [max(first, key=lambda sample: sample.image.size)] * len(first)  # of one size: the largest batch
+        for _ in evaluate([net], context.tasks, largest, context.view, len(largest)):
             pass
     except torch.cuda.OutOfMemoryError:
         capacity = torch.cuda.get_device_properties(device).total_memory

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,18 @@ def training_batch(
         chosen = [sample_regions(sample(), view.regions, rng, fill=view.fill_background) for sample in samples]
         batch = roi_batch(maps, [sample() for sample in samples], [c[0] for c in chosen], [c[1] for c in chosen], view)
     return batch if resident is None else to_device(batch, resident.device)
+
+
+def evaluation_batches(subset: Scaled | Sequence[Sample], view: View, count: int, at_once: int) -> Iterator[Batch]:
+    """The first `count` samples in their order, at most `at_once` a batch, and a batch never has images of two sizes.
+
+    What pads the smaller one would be seen by all pixels and regions near its edge, so that a score would depend on
+    which image comes next (Ours).
+    """
+    for start in range(0, count, at_once):
+        samples = [subset[i] for i in range(start, min(count, start + at_once))]
+        for _, alike in groupby(samples, key=lambda sample: sample.image.shape):
+            yield evaluation_batch(list(alike), view)
 
 
 def evaluation_batch(samples: Sequence[Sample], view: View) -> Batch:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from mtlbench.contracts import Sample, Score, Task
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.training.batches import evaluation_batch
+from mtlbench.training.batches import evaluation_batches
 from mtlbench.training.loader import to_device
 from mtlbench.training.samples import Scaled, View
 
-EVALUATION_IMAGES = 16  # at a time, unless the recipe says fewer
+EVALUATION_IMAGES = 16  # of one size, at a time, unless the recipe says fewer
 
 
 class Diverged(Exception):
@@ -27,7 +27,12 @@ def average(predictions: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 @torch.inference_mode()
 def evaluate(
-    nets: list[MultiTaskNet], tasks: dict[str, Task], subset: Scaled, view: View, count: int, chance: bool = False
+    nets: list[MultiTaskNet],
+    tasks: dict[str, Task],
+    subset: Scaled | Sequence[Sample],
+    view: View,
+    count: int,
+    chance: bool = False,
 ) -> Iterator[dict[str, list[Score]] | None]:
     """Scores of each task over the first `count` samples, of one network or of an ensemble.
 
@@ -38,10 +43,7 @@ def evaluate(
         net.eval()
     device = next(nets[0].parameters()).device
     meters = {name: task.meter() for name, task in tasks.items()}
-    at_once = view.chunk or EVALUATION_IMAGES
-    for start in range(0, count, at_once):
-        samples: list[Sample] = [subset[i] for i in range(start, min(count, start + at_once))]
-        batch = evaluation_batch(samples, view)
+    for batch in evaluation_batches(subset, view, count, view.chunk or EVALUATION_IMAGES):
         on_device = to_device(batch, device)
         outputs = [net(on_device.images, on_device.regions) for net in nets]
         for name, task in tasks.items():
