@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
@@ -9,11 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from mtlbench.contracts import Backbone, Geometry, Pass, Scheme, Stage, Task
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import RegionPool, Seeded, SeededDropout
+from mtlbench.nets.operations import UPSAMPLED, counting
 from mtlbench.spec import derive_seed
 
 
@@ -92,14 +93,18 @@ class MultiTaskNet(nn.Module):
 
     def forward(self, images: Tensor, regions: Tensor | None = None) -> dict[str, Tensor]:
         """`B 3 H W` (and `R 5`) -> {task: `B K H W` at full resolution in form `fcn`, `R K` in form `roi`}."""
+        outputs = self.scores(images, regions)
+        if self.form == "fcn":
+            outputs = {task: upsample(x, images.shape[-2:], self.geometry) for task, x in outputs.items()}
+        return outputs
+
+    def scores(self, images: Tensor, regions: Tensor | None = None) -> dict[str, Tensor]:
+        """The same before upsampling: `B K h w` in form `fcn`."""
         with torch.autocast(images.device.type, torch.bfloat16) if self._reduced(images) else nullcontext():
             xs, memory = dict.fromkeys(self.tasks, images), dict[str, Any]()
             for stage in self.stages:
                 xs = self._stage(stage, xs, regions, memory)
-            outputs = {task: self.heads[task](xs[task]).float() for task in self.tasks}
-        if self.form == "fcn":
-            outputs = {task: upsample(x, images.shape[-2:], self.geometry) for task, x in outputs.items()}
-        return outputs
+            return {task: self.heads[task](xs[task]).float() for task in self.tasks}
 
     def _reduced(self, images: Tensor) -> bool:
         return self.precision == "bf16" and images.device.type != "meta"  # where FLOPs are counted
@@ -218,11 +223,12 @@ def placed(net: MultiTaskNet, device: torch.device) -> MultiTaskNet:
 def cost(
     tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, size: tuple[int, int], regions: int
 ) -> tuple[int, int]:
-    """Parameters, and floating-point operations of one image forward (torch's own counter; multiply and add = 2)."""
+    """Parameters, and floating-point operations of one image forward, as `operations` counts them."""
     with torch.device("meta"):
         net = MultiTaskNet(tasks, backbone, scheme, form, 0).eval()
         images = torch.zeros(1, 3, *size)
         boxes = torch.zeros(regions, 5) if form == "roi" else None
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(images, boxes)
-    return sum(p.numel() for p in net.parameters()), counter.get_total_flops()
+    with torch.no_grad(), counting(net) as counted:
+        outputs = net.scores(images, boxes)
+    pixels = sum(x.shape[1] for x in outputs.values()) * math.prod(size) if form == "fcn" else 0
+    return sum(p.numel() for p in net.parameters()), counted.operations + UPSAMPLED * pixels
