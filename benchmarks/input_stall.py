@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import sys
 import time
-from pathlib import Path
 
 import torch
 
@@ -24,7 +22,7 @@ from mtlbench.spec import Trial
 from mtlbench.training.batches import training_batch
 from mtlbench.training.context import Context
 from mtlbench.training.loader import LOADERS
-from mtlbench.training.loop import Record, ResumeFile, train
+from mtlbench.training.loop import Training
 
 FASTER = 50  # than this processor, a GPU
 
@@ -55,25 +53,14 @@ def measured(trial: Trial, steps: int) -> dict[str, float]:
         start = time.perf_counter()
         training_batch(context.subsets["train"], context.tasks, context.view, 1000, i, trial.recipe["images"])
         seconds.append(time.perf_counter() - start)
-    record = Record()
-    training = train(
-        context.network(),
-        context.tasks,
-        lambda i: context.batches(i, steps, device, 1),
-        trial.recipe,
-        steps,
-        0,
-        record,
-        lambda: dict.fromkeys(context.tasks, 0.0),
-        ResumeFile(Path(os.devnull), math.inf),
-    )
-    for _ in training:
+    training = Training(context.network(), context.tasks, trial.recipe, steps)
+    for _ in training.run(lambda i: context.batches(i, steps, device, 1), 0, lambda: dict.fromkeys(context.tasks, 0.0)):
         pass
-    batch, step = sum(seconds[1:]) / steps, record.training_seconds / steps
+    batch, step = sum(seconds[1:]) / steps, training.record.training_seconds / steps
     return {
         "step_seconds": round(step, 4),
         "batch_seconds_one_thread": round(batch, 4),
-        "stall": round(record.wait_seconds / record.training_seconds, 4),
+        "stall": round(training.record.wait_seconds / training.record.training_seconds, 4),
         f"batches_a_step_at_{FASTER}x_with_{LOADERS}_threads": round(step / FASTER / (batch / LOADERS), 2),
     }
 

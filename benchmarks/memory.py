@@ -11,9 +11,7 @@ came after the imports, `state` what weights, gradients and momentum take: 12 by
 from __future__ import annotations
 
 import dataclasses
-import math
 import multiprocessing
-import os
 import resource
 import sys
 from pathlib import Path
@@ -31,7 +29,7 @@ from mtlbench.plan.expand import expand
 from mtlbench.plugins import plugin
 from mtlbench.spec import Trial
 from mtlbench.training.context import Context
-from mtlbench.training.loop import Record, ResumeFile, train
+from mtlbench.training.loop import Training
 
 STEPS = 3
 FEW = {"train": 48, "val": 16, "test": 24}  # scenes: those of the recipe smoke
@@ -109,18 +107,10 @@ def trained(trial: Trial) -> tuple[float, float, int]:
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
     context = Context(trial)
     net: MultiTaskNet = context.network()
-    training = train(
-        net,
-        context.tasks,
-        lambda i: context.batches(i, STEPS, torch.device("cpu"), 1),
-        trial.recipe,
-        STEPS,
-        0,
-        Record(),
-        lambda: dict.fromkeys(context.tasks, 0.0),
-        ResumeFile(Path(os.devnull), math.inf),
-    )
-    for _ in training:
+    training = Training(net, context.tasks, trial.recipe, STEPS)
+    for _ in training.run(
+        lambda i: context.batches(i, STEPS, torch.device("cpu"), 1), 0, lambda: dict.fromkeys(context.tasks, 0.0)
+    ):
         pass
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return before, peak, sum(parameter.numel() for parameter in net.parameters())

@@ -22,7 +22,8 @@ from mtlbench.schemes.separate import Separate
 from mtlbench.system.machine import keep_memory
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.semseg import Semseg
-from mtlbench.training.loop import gradients, optimiser
+from mtlbench.training.loop import gradients
+from mtlbench.training.optimiser import optimiser
 
 RECIPE: dict[str, Any] = {
     "chunk": 0,

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,7 +36,7 @@ from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import training_batch
 from mtlbench.training.context import network_of, tasks_of, view_of
 from mtlbench.training.loader import to_device
-from mtlbench.training.loop import Record, ResumeFile, gradients, total_loss, train
+from mtlbench.training.loop import Training, gradients, total_loss
 from mtlbench.training.samples import Scaled
 
 CLASSES = {"semseg": 17, "normals": 0, "detection": 10, "attributes": 24}
@@ -123,16 +121,9 @@ class Arm:
             gradients(self.net, self.tasks, self.batch, recipe, 1)
 
     def _steps(self) -> Iterator[float]:
-        return train(
-            self.net,
-            self.tasks,
-            lambda i: (batch for batch in itertools.repeat(self.batch)),
-            self.trial.recipe,
-            STEPS,
-            0,
-            Record(),
-            lambda: dict.fromkeys(self.tasks, 0.0),
-            ResumeFile(Path(os.devnull), math.inf),
+        training = Training(self.net, self.tasks, self.trial.recipe, STEPS)
+        return training.run(
+            lambda i: (batch for batch in itertools.repeat(self.batch)), 0, lambda: dict.fromkeys(self.tasks, 0.0)
         )
 
     def step(self) -> None:

@@ -16,7 +16,7 @@ from mtlbench.plan import spaces
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.spec import identity_of
 from mtlbench.training.batches import parts, training_batch
-from mtlbench.training.evaluation import evaluate
+from mtlbench.training.evaluation import evaluate, finished
 from mtlbench.training.loop import gradients
 from mtlbench.training.samples import Scaled
 
@@ -116,9 +116,10 @@ def test_evaluation_too_takes_a_chunk_at_a_time(form: str) -> None:
     found = []
     for chunk in (0, 2):
         subset = Scaled(SAMPLES[form], 0, 0)  # type: ignore[arg-type]
-        *steps, scores = evaluate([net], tasks, subset, view(form, tasks, chunk=chunk), IMAGES)
-        assert len(steps) == (3 if chunk else 1) and scores is not None
-        found.append([value for name in tasks for _, _, value in scores[name]])
+        v = view(form, tasks, chunk=chunk)
+        meters = finished(evaluate([net], tasks, subset, v, IMAGES))
+        assert len(list(evaluate([net], tasks, subset, v, IMAGES))) == (3 if chunk else 1)
+        found.append([value for name in tasks for _, _, value in meters[name].scores()])
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 

@@ -16,7 +16,7 @@ from mtlbench.contracts import Batch, Sample
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.training.batches import evaluation_batches
-from mtlbench.training.evaluation import evaluate
+from mtlbench.training.evaluation import evaluate, finished
 from mtlbench.training.samples import Scaled
 
 SIDES = ((64, 64), (64, 64), (48, 80), (80, 48), (64, 64), (80, 48))
@@ -63,9 +63,9 @@ class Noting:
 
 def predictions(form: str, net: MultiTaskNet, samples: Sequence[Sample], chunk: int) -> dict[Any, Tensor]:
     tasks: dict[str, Any] = {name: Noting(task) for name, task in TASKS[form].items()}
-    *_, found = evaluate([net], tasks, samples, view(form, tasks, chunk=chunk), len(samples))
-    assert found is not None
-    return {(name, *key): value for name, own in found.items() for key, value in own.items()}  # type: ignore[attr-defined]
+    meters = finished(evaluate([net], tasks, samples, view(form, tasks, chunk=chunk), len(samples)))
+    found: dict[str, Any] = {name: meter.scores() for name, meter in meters.items()}
+    return {(name, *key): value for name, own in found.items() for key, value in own.items()}
 
 
 @FORMS
@@ -86,9 +86,8 @@ def test_scores_do_not_depend_on_the_order_of_the_images(form: str) -> None:
     net, tasks = net_of(form), copy.copy(TASKS[form])
     found = []
     for samples in (SAMPLES[form], SAMPLES[form][::-1]):
-        *_, scores = evaluate([net], tasks, samples, view(form, tasks, chunk=2), len(samples))
-        assert scores is not None
-        found.append({(name, *score[:2]): score.value for name in tasks for score in scores[name]})
+        meters = finished(evaluate([net], tasks, samples, view(form, tasks, chunk=2), len(samples)))
+        found.append({(name, *score[:2]): score.value for name in tasks for score in meters[name].scores()})
     assert found[0] == pytest.approx(found[1], rel=1e-5, nan_ok=True)
 
 

@@ -20,7 +20,8 @@ from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.nddr import MOMENTUM, Fusion, Nddr, Normalisation
 from mtlbench.schemes.separate import Separate
 from mtlbench.training.batches import training_batch
-from mtlbench.training.loop import gradients, optimiser
+from mtlbench.training.loop import gradients
+from mtlbench.training.optimiser import optimiser
 from mtlbench.training.samples import Scaled
 
 COUNTS = pytest.mark.parametrize("count", [1, 2, 3])

@@ -20,7 +20,8 @@ from mtlbench.spec import Trial
 from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
-from mtlbench.training.loop import LossWatch, ResumeFile
+from mtlbench.training.loop import LossWatch
+from mtlbench.training.record import ResumeFile
 from mtlbench.training.trial import Errand, run_trial
 
 OFTEN = Errand(torch.device("cpu"), resume_every=0.0)

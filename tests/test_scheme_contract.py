@@ -22,7 +22,8 @@ from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.separate import Separate
 from mtlbench.store.sealing import write_result
 from mtlbench.training.batches import training_batch
-from mtlbench.training.loop import gradients, optimiser
+from mtlbench.training.loop import gradients
+from mtlbench.training.optimiser import optimiser
 from mtlbench.training.samples import Scaled
 from mtlbench.training.trial import outcome_of
 

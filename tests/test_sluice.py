@@ -21,7 +21,7 @@ from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan.arms import custom
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.sluice import Sluice, SubspaceUnit, overlaps
-from mtlbench.training.loop import optimiser
+from mtlbench.training.optimiser import optimiser
 
 
 def weights_of(net: MultiTaskNet) -> list[str]:

@@ -31,7 +31,7 @@ from mtlbench.store.sealing import sealed
 from mtlbench.store.sources import changes
 from mtlbench.store.store import Store
 from mtlbench.system.files import seal
-from mtlbench.training.loop import ResumeFile
+from mtlbench.training.record import ResumeFile
 from mtlbench.training.trial import Errand
 from mtlbench.use.trained import changed_files
 

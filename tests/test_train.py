@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +18,9 @@ from mtlbench.spec import identity_of
 from mtlbench.training.batches import training_batch
 from mtlbench.training.evaluation import Diverged, average
 from mtlbench.training.loader import ahead
-from mtlbench.training.loop import Record, ResumeFile, optimiser, rate, train
+from mtlbench.training.loop import Training
+from mtlbench.training.optimiser import optimiser, rate
+from mtlbench.training.record import Record
 from mtlbench.training.samples import Scaled
 
 
@@ -36,25 +35,14 @@ def small_net(tasks: dict[str, Any], scheme: Scheme, form: str = "fcn") -> Multi
 
 def run(net: MultiTaskNet, tasks: dict[str, Any], settings: dict[str, Any], iterations: int = 6) -> Record:
     subset = Scaled([dense_sample(s) for s in range(5)], 0, 0)  # type: ignore[arg-type]
-    record = Record()
     v = view("fcn", tasks)
 
     def batches(first: int) -> Any:
         return ahead(lambda i: training_batch(subset, tasks, v, 0, i, 2), first, iterations, 0)
 
-    steps = train(
-        net,
-        tasks,
-        batches,
-        settings,
-        iterations,
-        0,
-        record,
-        lambda: dict.fromkeys(tasks, 0.0),
-        ResumeFile(Path(os.devnull), math.inf),
-    )
-    assert list(steps)[-1] == 1.0
-    return record
+    training = Training(net, tasks, settings, iterations)
+    assert list(training.run(batches, 0, lambda: dict.fromkeys(tasks, 0.0)))[-1] == 1.0
+    return training.record
 
 
 @pytest.mark.parametrize("decay", ["cosine", "step"])

@@ -14,7 +14,8 @@ from mtlbench.authoring.check import Finding, place, reason
 from mtlbench.contracts import Batch, Metric, Stage
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Recipe, as_data
-from mtlbench.training.loop import gradients, optimiser
+from mtlbench.training.loop import gradients
+from mtlbench.training.optimiser import optimiser
 from mtlbench.training.process import lasting
 
 RECIPE = as_data(Recipe("check", {}, 0, images=2, lr=1e-4))

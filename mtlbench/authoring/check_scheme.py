@@ -32,7 +32,7 @@ from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, cost, plan
 from mtlbench.plugins import find
 from mtlbench.spec import Options
-from mtlbench.training.loop import optimiser
+from mtlbench.training.optimiser import optimiser
 
 TASKS = {"fcn": ("semseg", "normals", "depth"), "roi": ("detection", "attributes", "parts")}
 SIZE = 64  # of the images, in pixels

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import torch
@@ -23,7 +21,7 @@ from mtlbench.system.machine import keep_memory
 from mtlbench.training.context import Context
 from mtlbench.training.evaluation import EVALUATION_IMAGES, evaluate
 from mtlbench.training.loader import LOADERS
-from mtlbench.training.loop import Record, ResumeFile, train
+from mtlbench.training.loop import Training
 from mtlbench.training.samples import maps_of
 
 WARM_STEPS, TIMED_STEPS, PROFILED_STEPS = 3, 10, 5
@@ -109,16 +107,9 @@ def _steps(context: Context, net: MultiTaskNet, device: torch.device) -> Iterato
     """Endless training on as many batches as a trial holds ahead: reading files is not measured."""
     trial = context.trial
     batches = list(context.batches(trial.first, trial.first + 2 * LOADERS, device, 0))
-    return train(
-        net,
-        context.tasks,
-        lambda i: (batch for batch in itertools.cycle(batches)),
-        trial.recipe,
-        max(LONG, trial.iterations),
-        trial.first,
-        Record(),
-        lambda: dict.fromkeys(context.tasks, 0.0),
-        ResumeFile(Path(os.devnull), math.inf),
+    training = Training(net, context.tasks, trial.recipe, max(LONG, trial.iterations))
+    return training.run(
+        lambda i: (batch for batch in itertools.cycle(batches)), trial.first, lambda: dict.fromkeys(context.tasks, 0.0)
     )
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from mtlbench.contracts import Sample, Score, Task
+from mtlbench.contracts import Meter, Sample, Task
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.training.batches import evaluation_batches
 from mtlbench.training.loader import to_device
 from mtlbench.training.samples import Scaled, View
 
 EVALUATION_IMAGES = 16  # of one size, at a time, unless the recipe says fewer
+
+
+T = TypeVar("T")
 
 
 class Diverged(Exception):
@@ -32,12 +36,10 @@ def evaluate(
     subset: Scaled | Sequence[Sample],
     view: View,
     count: int,
-    chance: bool = False,
-) -> Iterator[dict[str, list[Score]] | None]:
-    """Scores of each task over the first `count` samples, of one network or of an ensemble.
+) -> Generator[None, None, dict[str, Meter]]:
+    """Each task's meter, filled over the first `count` samples, of one network or of an ensemble.
 
-    Yields None after every batch and last {task: scores} (with `chance`, also {"chance " + task: scores}). Raises
-    Diverged.
+    Yields after every batch, and returns the meters. Raises Diverged.
     """
     for net in nets:
         net.eval()
@@ -52,8 +54,15 @@ def evaluate(
                 raise Diverged(f"predictions of {name} are no numbers")
             if name in batch.labels:
                 meters[name].add({k: v.cpu() for k, v in prediction.items()}, batch)
-        yield None
-    scores = {name: meter.scores() for name, meter in meters.items()}
-    if chance:
-        scores |= {f"chance {name}": meter.chance() for name, meter in meters.items()}
-    yield scores
+        yield
+    return meters
+
+
+def finished(steps: Generator[object, None, T]) -> T:
+    """What a generator returns, run to its end."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            value: T = end.value
+            return value

@@ -1,15 +1,10 @@
-"""The one training loop and the one evaluation."""
+"""The one training loop."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,124 +13,14 @@ from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Options
-from mtlbench.system.files import replacing, writing
 from mtlbench.training.batches import parts
 from mtlbench.training.evaluation import Diverged
+from mtlbench.training.optimiser import by_owner, optimiser, rate
+from mtlbench.training.record import Record, ResumeFile, alpha_means
 
 ALPHA_POINTS = 20
 LOSSES_AT_ONCE = 20  # steps between two looks at the loss on a GPU, where each look waits for the device
 TOO_LARGE = 1e4  # times the first loss: diverged (Ours)
-Row = dict[str, Any]
-
-
-@dataclass
-class Record:
-    """What training leaves besides weights; seconds are CPU seconds of this process inside steps and evaluation, and
-    seconds of wall time between the start of a training step and its end, and waiting for its batch."""
-
-    curve: list[Row] = field(default_factory=list)
-    alphas: list[Row] = field(default_factory=list)
-    step_seconds: float = 0.0
-    evaluation_seconds: float = 0.0
-    training_seconds: float = 0.0
-    wait_seconds: float = 0.0
-    earlier_seconds: float = 0.0  # wall time before the resume file that this training went on from
-
-    @contextlib.contextmanager
-    def clock(self, what: str) -> Iterator[None]:
-        """Add the CPU time spent inside to `step_seconds` or `evaluation_seconds`."""
-        start = time.process_time()
-        yield
-        setattr(self, what, getattr(self, what) + time.process_time() - start)
-
-
-@dataclass
-class ResumeFile:
-    """Where training keeps what it needs to go on bit for bit after an interrupt, and how many seconds lie between.
-
-    A training that is shorter than `every` never writes one. A file that cannot be read, or is of a trial with another
-    `key`, is ignored.
-    """
-
-    path: Path
-    every: float
-    key: str = ""
-
-    def save(self, state: Options) -> None:
-        """Replace the file."""
-        with writing(self.path.parent), replacing(self.path) as temporary, open(temporary, "wb") as file:
-            torch.save({**state, "key": self.key}, file)
-
-    def load(self) -> Options | None:
-        """What was saved last, on the CPU, or None."""
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            return state if state["key"] == self.key else None
-        except Exception:  # truncated or foreign: torch raises what it likes
-            return None
-
-
-def rate(recipe: Options, i: int, iterations: int) -> float:
-    """The factor on every group's base rate at step i of a run: warm-up, then cosine or one step down."""
-    if i < recipe["warmup"]:
-        return (i + 1) / (recipe["warmup"] + 1)
-    if recipe["decay"] == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * i / iterations))
-    return 0.1 if i >= recipe["step_at"] * iterations else 1.0
-
-
-def optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
-    """SGD with Caffe's groups: weights; biases at `bias_lr` times the rate, without decay; units at their own
-    multiplier, without decay (Ours). Each group keeps its factor in `scale`, and the schedule multiplies it, so that
-    the ratio of rates holds at every step. The scheme's `rates` multiply those of the parameters that they name.
-    Raises UserError where one names none."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    rates: dict[str, float] = getattr(net.scheme, "rates", {})
-    unused = set(rates)
-    for stage in recipe["frozen"]:
-        net.trunk[stage].requires_grad_(False)
-    for name, parameter in net.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        scale, decay = 1.0, recipe["weight_decay"]
-        if name.startswith("log_variances."):
-            decay = 0.0
-        elif name.startswith("units."):
-            multiplier = getattr(net.units[name.split(".")[1]], "lr_multiplier", None)
-            scale, decay = (multiplier, 0.0) if multiplier is not None else (scale, decay)
-        elif name.endswith("bias"):
-            scale, decay = recipe["bias_lr"], 0.0
-        for glob, factor in rates.items():
-            if fnmatchcase(name, glob):
-                unused.discard(glob)
-                scale *= factor
-        groups.setdefault((scale, decay), []).append(parameter)
-    if unused:
-        known = sorted(name.rpartition(".")[0] for name, _ in net.named_parameters())
-        raise UserError(
-            f"scheme {type(net.scheme).__name__}: no parameter matches {min(unused)!r} of its rates; "
-            f"they are called like {known[0]} and {known[-1]}"
-        )
-    return torch.optim.SGD(
-        [{"params": p, "scale": scale, "weight_decay": decay} for (scale, decay), p in groups.items()],
-        lr=recipe["lr"],
-        momentum=recipe["momentum"],
-        fused=True,
-    )
-
-
-def by_owner(net: MultiTaskNet) -> list[list[nn.Parameter]]:
-    """Trained parameters grouped by the tasks whose columns and heads they are; units are a group of their own.
-
-    Gradients are clipped group by group, so that a column that shares nothing trains as it would alone (Ours).
-    """
-    groups: dict[str, list[nn.Parameter]] = {}
-    for name, parameter in net.named_parameters():
-        part, *places = name.split(".")
-        owner = {"trunk": places[1], "heads": places[0]}.get(part, part) if len(places) > 1 else part
-        if parameter.requires_grad:
-            groups.setdefault(owner, []).append(parameter)
-    return list(groups.values())
 
 
 def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch, weights: Options) -> dict[str, Tensor]:
@@ -185,98 +70,138 @@ def gradients(
     return losses
 
 
-def train(
-    net: MultiTaskNet,
-    tasks: dict[str, Task],
-    batches: Callable[[int], Generator[Batch]],
-    recipe: Options,
-    iterations: int,
-    first: int,
-    record: Record,
-    evaluate_curve: Callable[[], dict[str, float]],
-    resume: ResumeFile,
-) -> Iterator[float]:
-    """Train in place, yielding the finished fraction after every step; goes on where `resume` left off.
+class Training:
+    """The training of one network in place, for `iterations` steps; `record` tells of it.
 
-    `batches(i)` gives the batches from data index i on, on the network's device; steps use first .. first +
-    iterations - 1. Raises Diverged.
+    Goes on where `resume` left off, if that file is of this training.
     """
-    sgd = optimiser(net, recipe)
-    owners = by_owner(net)
-    trained = [parameter for parameters in owners for parameter in parameters]
-    curve_at = {round(iterations * (k + 1) / recipe["curve_points"]) - 1 for k in range(recipe["curve_points"])}
-    alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
-    device = next(net.parameters()).device
-    sums, steps, done = dict.fromkeys(tasks, torch.zeros((), device=device)), 0, 0
-    watch = LossWatch(tuple(tasks), LOSSES_AT_ONCE if device.type == "cuda" else 1)
-    begun = saved = time.monotonic()
-    if (state := resume.load()) is not None:
-        net.load_state_dict(state["net"])
-        sgd.load_state_dict(state["sgd"])
-        for parameter, kept in sgd.state.items():  # torch's fused step takes it for granted that their layouts agree
+
+    def __init__(
+        self,
+        net: MultiTaskNet,
+        tasks: dict[str, Task],
+        recipe: Options,
+        iterations: int,
+        resume: ResumeFile | None = None,
+    ) -> None:
+        """Raises UserError where the scheme's rates name no parameter."""
+        self.net, self.tasks, self.recipe, self.iterations, self.resume = net, tasks, recipe, iterations, resume
+        self.record = Record()
+        self.done = 0  # steps, with those before the resume file
+        self._steps_here = 0
+        self.sgd = optimiser(net, recipe)
+        self._owners = by_owner(net)
+        self._trained = [parameter for parameters in self._owners for parameter in parameters]
+        self._device = next(net.parameters()).device
+        self._watch = LossWatch(tuple(tasks), LOSSES_AT_ONCE if self._device.type == "cuda" else 1)
+        points = recipe["curve_points"]
+        self._curve_at = {round(iterations * (k + 1) / points) - 1 for k in range(points)}
+        self._alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
+        self._begin_sums()
+        self._begun = self._saved = time.monotonic()
+        if resume and (state := resume.load()) is not None:
+            self._restore(state)
+
+    def run(
+        self,
+        batches: Callable[[int], Generator[Batch]],
+        first: int,
+        evaluate_curve: Callable[[], dict[str, float]],
+    ) -> Iterator[float]:
+        """Train to the end, yielding the finished fraction after every step.
+
+        `batches(i)` gives the batches from data index i on, on the network's device; steps use those from `first` on.
+        `evaluate_curve` gives each task's headline. Raises Diverged.
+        """
+        self.net.train()
+        with contextlib.closing(batches(first + self.done)) as upcoming:
+            for i in range(self.done, self.iterations):
+                begun = time.monotonic()
+                batch = next(upcoming)
+                self.record.wait_seconds += time.monotonic() - begun
+                if i in self._alphas_at:
+                    self.record.alphas += alpha_means(self.net, i)
+                with self.record.step_clock():
+                    self._step(i, batch, first + i)
+                self.record.training_seconds += time.monotonic() - begun
+                self.done = i + 1
+                if i in self._curve_at:
+                    self._add_to_curve(i, evaluate_curve)
+                self._save_at_times()
+                yield self.done / self.iterations
+        self.record.alphas += alpha_means(self.net, self.iterations)
+
+    def _step(self, i: int, batch: Batch, data_index: int) -> None:
+        """One update of the weights. Raises Diverged, and UserError where a parameter is of no use."""
+        factor = rate(self.recipe, i, self.iterations)
+        for group in self.sgd.param_groups:
+            group["lr"] = self.recipe["lr"] * group["scale"] * factor
+        for parameter in self._trained:  # what zero_grad does, without its bookkeeping
+            parameter.grad = None
+        losses = gradients(self.net, self.tasks, batch, self.recipe, data_index, i / self.iterations)
+        if self._steps_here == 0:
+            check_use(self.net)
+        self._steps_here += 1
+        self._watch.look(i, losses, self.net, now=i in self._curve_at)
+        if self.recipe["clip"]:
+            for parameters in self._owners:
+                nn.utils.clip_grad_norm_(parameters, self.recipe["clip"])
+        self.sgd.step()
+        for name, loss in losses.items():
+            self._loss_sums[name] = self._loss_sums[name] + loss
+        self._summed += 1
+
+    def _begin_sums(self) -> None:
+        """The training loss is averaged between two points of the curve."""
+        self._loss_sums = dict.fromkeys(self.tasks, torch.zeros((), device=self._device))
+        self._summed = 0
+
+    def _add_to_curve(self, i: int, evaluate_curve: Callable[[], dict[str, float]]) -> None:
+        with self.record.evaluation_clock(), located(i, self.net):
+            headline = evaluate_curve()
+        self.net.train()
+        for name in self.tasks:
+            self.record.curve.append(
+                {
+                    "iteration": i + 1,
+                    "task": name,
+                    "train_loss": float(self._loss_sums[name]) / self._summed,
+                    "val_headline": headline[name],
+                }
+            )
+        self._begin_sums()
+
+    def _save_at_times(self) -> None:
+        """Replace the resume file after its time, and after a long training, whose evaluation is long too."""
+        if not self.resume:
+            return
+        now, ended = time.monotonic(), self.done == self.iterations
+        if now - (self._begun if ended else self._saved) < self.resume.every:
+            return
+        self.resume.save(
+            {
+                "net": self.net.state_dict(),
+                "sgd": self.sgd.state_dict(),
+                "record": vars(self.record),
+                "sums": self._loss_sums,
+                "steps": self._summed,
+                "done": self.done,
+                "first_loss": self._watch.first,
+                "seconds": now - self._begun,
+            }
+        )
+        self._saved = time.monotonic()
+
+    def _restore(self, state: Options) -> None:
+        self.net.load_state_dict(state["net"])
+        self.sgd.load_state_dict(state["sgd"])
+        for parameter, kept in self.sgd.state.items():  # torch's fused step takes their equal layouts for granted
             kept["momentum_buffer"] = torch.empty_like(parameter).copy_(kept["momentum_buffer"])
-        record.__dict__.update(state["record"])
-        sums = {name: total.to(device) for name, total in state["sums"].items()}
-        steps, done, watch.first = state["steps"], state["done"], state["first_loss"]
-        record.earlier_seconds = state["seconds"]
-        begun -= record.earlier_seconds
-    net.train()
-    with contextlib.closing(batches(first + done)) as upcoming:
-        for i in range(done, iterations):
-            begun_step = time.monotonic()
-            batch = next(upcoming)
-            record.wait_seconds += time.monotonic() - begun_step
-            if i in alphas_at:
-                record.alphas += alpha_rows(net, i)
-            with record.clock("step_seconds"):
-                factor = rate(recipe, i, iterations)
-                for group in sgd.param_groups:
-                    group["lr"] = recipe["lr"] * group["scale"] * factor
-                for parameter in trained:  # what zero_grad does, without its bookkeeping
-                    parameter.grad = None
-                losses = gradients(net, tasks, batch, recipe, first + i, i / iterations)
-                if i == done:
-                    check_use(net)
-                watch.look(i, losses, net, now=i in curve_at)
-                if recipe["clip"]:
-                    for parameters in owners:
-                        nn.utils.clip_grad_norm_(parameters, recipe["clip"])
-                sgd.step()
-                for name, loss in losses.items():
-                    sums[name] = sums[name] + loss
-                steps += 1
-            record.training_seconds += time.monotonic() - begun_step
-            if i in curve_at:
-                with record.clock("evaluation_seconds"), located(i, net):
-                    headline = evaluate_curve()
-                net.train()
-                for name in tasks:
-                    record.curve.append(
-                        {
-                            "iteration": i + 1,
-                            "task": name,
-                            "train_loss": float(sums[name]) / steps,
-                            "val_headline": headline[name],
-                        }
-                    )
-                sums, steps = dict.fromkeys(tasks, torch.zeros((), device=device)), 0
-            now, last = time.monotonic(), i + 1 == iterations  # an evaluation after a long training is long too
-            if now - (begun if last else saved) >= resume.every:
-                resume.save(
-                    {
-                        "net": net.state_dict(),
-                        "sgd": sgd.state_dict(),
-                        "record": record.__dict__,
-                        "sums": sums,
-                        "steps": steps,
-                        "done": i + 1,
-                        "first_loss": watch.first,
-                        "seconds": now - begun,
-                    }
-                )
-                saved = time.monotonic()
-            yield (i + 1) / iterations
-    record.alphas += alpha_rows(net, iterations)
+        self.record = Record(**state["record"])
+        self._loss_sums = {name: total.to(self._device) for name, total in state["sums"].items()}
+        self._summed, self.done, self._watch.first = state["steps"], state["done"], state["first_loss"]
+        self.record.earlier_seconds = state["seconds"]
+        self._begun -= self.record.earlier_seconds
 
 
 def check_use(net: MultiTaskNet) -> None:
@@ -320,38 +245,3 @@ def located(step: int, net: MultiTaskNet) -> Iterator[None]:
             stage: [[round(float(a.mean()), 4) for a in row] for row in alpha] for stage, alpha in net.alphas().items()
         }
         raise Diverged(f"{error} at iteration {step + 1}{f'; alphas {means}' if means else ''}") from error
-
-
-def alpha_rows(net: MultiTaskNet, iteration: int) -> list[Row]:
-    """Means over channels, one row per stage, receiver and giver; `channel` -1."""
-    return [
-        {
-            "iteration": iteration,
-            "stage": stage,
-            "receiver": net.tasks[r],
-            "giver": net.tasks[g],
-            "channel": -1,
-            "alpha": float(alpha[r, g].mean()),
-        }
-        for stage, alpha in net.alphas().items()
-        for r in range(len(alpha))
-        for g in range(len(alpha))
-    ]
-
-
-def final_alpha_rows(net: MultiTaskNet, iteration: int) -> list[Row]:
-    """Every unit of a finished network."""
-    return [
-        {
-            "iteration": iteration,
-            "stage": stage,
-            "receiver": net.tasks[r],
-            "giver": net.tasks[g],
-            "channel": c,
-            "alpha": value,
-        }
-        for stage, alpha in net.alphas().items()
-        for r in range(len(alpha))
-        for g in range(len(alpha))
-        for c, value in enumerate(alpha[r, g].tolist())
-    ]

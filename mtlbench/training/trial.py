@@ -6,16 +6,16 @@ import datetime
 import math
 import platform
 import time
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from mtlbench.contracts import Score
+from mtlbench.contracts import Meter
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import find
@@ -27,10 +27,23 @@ from mtlbench.system.files import replacing, write_csv, writing
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
-from mtlbench.training.evaluation import average, evaluate
+from mtlbench.training.evaluation import average, evaluate, finished
 from mtlbench.training.loader import loader_workers, to_device
-from mtlbench.training.loop import Record, ResumeFile, final_alpha_rows, train
+from mtlbench.training.loop import Training
 from mtlbench.training.process import unharmed
+from mtlbench.training.record import Record, ResumeFile, alphas_by_channel
+
+TRAINING_SHARE = 0.9  # of a trial's progress; the rest is evaluation
+
+
+class ScoreRow(NamedTuple):
+    """One score in result.json; `subset` is `chance` for what a prediction that knows nothing gets on test."""
+
+    task: str
+    subset: str
+    metric: str
+    category: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -60,68 +73,90 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
 
 def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand, start: float) -> Iterator[float]:
     """run_trial, begun at `start`."""
-    adopts = hasattr(find("scheme", trial.scheme.source or trial.scheme.name), "adopt")
-    outcomes = [outcome_of(parents[key]) for key in trial.parents] if adopts else []
-    context, record = Context(trial, outcomes), Record()
-    states = [
-        torch.load(checked(parents[key], "weights.pt"), map_location="cpu", weights_only=True)
-        for key in trial.parents
-        if not adopts
-    ]
-    if trial.average:
-        nets = [context.network() for _ in states]
-        for net, state in zip(nets, states, strict=True):
-            net.load_state_dict(state)
-            placed(net, errand.device)
+    if hasattr(find("scheme", trial.scheme.source or trial.scheme.name), "adopt"):
+        context, states = Context(trial, [outcome_of(parents[key]) for key in trial.parents]), []
     else:
-        nets = [context.network()]
-        if states:
-            nets[0].load_columns(states)
-        elif trial.weights_file:
-            nets[0].load_pretrained(context.pretrained())
-        placed(nets[0], errand.device)
+        context, states = Context(trial, []), [_weights(parents[key]) for key in trial.parents]
+    nets = _start_networks(context, states, errand.device)
+    record = Record()
+    if not trial.average:
+        resume = ResumeFile(folder / "resume.pt", errand.resume_every, trial.key)
+        training = Training(nets[0], context.tasks, trial.recipe, trial.iterations, resume)
         workers = loader_workers(errand.cores, trial.recipe["threads"])
-        for fraction in train(
-            nets[0],
-            context.tasks,
+        for fraction in training.run(
             lambda i: context.batches(i, trial.first + trial.iterations, errand.device, workers),
-            trial.recipe,
-            trial.iterations,
             trial.first,
-            record,
             lambda: _headlines(context, nets),
-            ResumeFile(folder / "resume.pt", errand.resume_every, trial.key),
         ):
-            yield 0.9 * fraction
+            yield TRAINING_SHARE * fraction
+        record = training.record
         if trial.keep_weights or (len(trial.tasks) == 1 and not trial.parents):  # asked for, or a possible parent
             with writing(folder), replacing(folder / "weights.pt") as path, open(path, "wb") as file:
                 torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
-    scores: list[tuple[str, str, str, str, float]] = []
-    is_baseline = len(trial.tasks) == 1 and not trial.parents
-    for subset in ("val", "test"):
-        samples = context.subsets[subset]
-        found: dict[str, list[Score]] | None = {}
-        steps = evaluate(nets, context.tasks, samples, context.view, len(samples), is_baseline and subset == "test")
-        while len(samples):
-            with record.clock("evaluation_seconds"):
-                found = next(steps)
-            if found is not None:
-                break
-            yield 0.9
-        for name, values in (found or {}).items():
-            label = "chance" if name.startswith("chance ") else subset
-            scores += [(name.removeprefix("chance "), label, *score) for score in values]
+    scores = yield from _scores(context, nets, record)
     with writing(folder):
         write_csv(folder / "curve.csv", record.curve)
-        write_csv(folder / "alphas.csv", record.alphas + final_alpha_rows(nets[0], trial.iterations))
+        write_csv(folder / "alphas.csv", record.alphas + alphas_by_channel(nets[0], trial.iterations))
         predictions.write(folder / predictions.FILE, _kept(context, nets))
         seconds = time.perf_counter() - start + record.earlier_seconds
-        result = _result(context, nets[0], record, scores, seconds, errand.seconds_of_parents)
+        result = _result(context, nets[0], record, scores, (seconds, seconds + errand.seconds_of_parents))
         if (folder / "weights.pt").exists():
             result["model"] = context.model()
         write_result(folder, trial.key, result)
         (folder / "resume.pt").unlink(missing_ok=True)
     yield 1.0
+
+
+def _weights(parent: Path) -> dict[str, Tensor]:
+    """What a finished parent has learned. Raises UserError where its file is not what the parent wrote."""
+    state: dict[str, Tensor] = torch.load(checked(parent, "weights.pt"), map_location="cpu", weights_only=True)
+    return state
+
+
+def _start_networks(context: Context, states: list[dict[str, Tensor]], device: torch.device) -> list[MultiTaskNet]:
+    """The network before training, on the device; those with the given weights for an ensemble."""
+    if context.trial.average:
+        nets = [context.network() for _ in states]
+        for net, state in zip(nets, states, strict=True):
+            net.load_state_dict(state)
+    else:
+        nets = [context.network()]
+        if states:
+            nets[0].load_columns(states)
+        elif context.trial.weights_file:
+            nets[0].load_pretrained(context.pretrained())
+    for net in nets:
+        placed(net, device)
+    return nets
+
+
+def _scores(context: Context, nets: list[MultiTaskNet], record: Record) -> Generator[float, None, list[ScoreRow]]:
+    """Every score on val and test, and on test what a prediction that knows nothing gets, of a one-task network;
+    yields the finished fraction after every batch."""
+    trial = context.trial
+    is_baseline = len(trial.tasks) == 1 and not trial.parents
+    rows: list[ScoreRow] = []
+    for subset in ("val", "test"):
+        samples = context.subsets[subset]
+        if not len(samples):
+            continue
+        steps = evaluate(nets, context.tasks, samples, context.view, len(samples))
+        while True:
+            with record.evaluation_clock():
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    rows += _rows(subset, end.value, is_baseline and subset == "test")
+                    break
+            yield TRAINING_SHARE
+    return rows
+
+
+def _rows(subset: str, meters: dict[str, Meter], chance: bool) -> list[ScoreRow]:
+    rows = [ScoreRow(name, subset, *score) for name, meter in meters.items() for score in meter.scores()]
+    if chance:
+        rows += [ScoreRow(name, "chance", *score) for name, meter in meters.items() for score in meter.chance()]
+    return rows
 
 
 def outcome_of(folder: Path) -> Options:
@@ -136,11 +171,10 @@ def _result(
     context: Context,
     net: MultiTaskNet,
     record: Record,
-    scores: list[tuple[str, str, str, str, float]],
-    seconds: float,
-    seconds_of_parents: float,
+    scores: list[ScoreRow],
+    seconds: tuple[float, float],
 ) -> Options:
-    """What result.json tells of training and evaluation."""
+    """What result.json tells of training and evaluation; `seconds` without and with those of parents."""
     trial = context.trial
     parameters, flops = context.cost()
     found: Options = {}
@@ -151,7 +185,7 @@ def _result(
     return found | {
         "backbone": trial.backbone.label,
         "architecture": net.architecture(),
-        "scores": [s for s in scores if np.isfinite(s[-1])],
+        "scores": [row for row in scores if np.isfinite(row.value)],
         "metrics": {
             name: {
                 m: {"unit": about.unit, "higher_is_better": about.higher_is_better, "headline": m == task.headline}
@@ -166,8 +200,8 @@ def _result(
         "cost": {
             "parameters": parameters,
             "flops": flops,
-            "seconds": seconds,
-            "seconds_with_parents": seconds + seconds_of_parents,
+            "seconds": seconds[0],
+            "seconds_with_parents": seconds[1],
             "image_visits": trial.iterations * trial.recipe["images"],
             "iterations": trial.iterations,
             "step_seconds": record.step_seconds,
@@ -191,18 +225,11 @@ def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:
     count = min(len(samples), context.trial.recipe["curve_images"])
     if not count:
         return dict.fromkeys(context.tasks, float("nan"))
-    scores = last(evaluate(nets, context.tasks, samples, context.view, count))
-    assert scores is not None
+    meters = finished(evaluate(nets, context.tasks, samples, context.view, count))
     return {
-        name: next(s.value for s in scores[name] if s.metric == task.headline and not s.category)
+        name: next(s.value for s in meters[name].scores() if s.metric == task.headline and not s.category)
         for name, task in context.tasks.items()
     }
-
-
-def last(items: Iterator[Any]) -> Any:
-    """The last item."""
-    (item,) = deque(items, maxlen=1)
-    return item
 
 
 @torch.inference_mode()
