@@ -20,11 +20,12 @@ from mtlbench.cli.main import main
 from mtlbench.contracts import Sample, Survey
 from mtlbench.datasets.rooms import Rooms, RoomsSubset
 from mtlbench.errors import UserError
+from tests.support.places import ROOT
 from tests.support.samples import changed_template
 
 pytestmark = pytest.mark.slow
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 FEW = {"size": 32, "train": 6, "val": 2, "test": 2, "proposals": 16}
 
 

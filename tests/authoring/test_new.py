@@ -17,10 +17,9 @@ from mtlbench.authoring.new import NEXT, new
 from mtlbench.cli.main import main
 from mtlbench.errors import UserError
 from mtlbench.plugins import from_file
+from tests.support.places import ROOT
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).parents[2]
 
 
 def cli(*args: str) -> Result:

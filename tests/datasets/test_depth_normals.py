@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from mtlbench.datasets._nyu_files import camera, measured
 from mtlbench.datasets._nyu_normals import coded, decoded, has_normals, normals_from_depth, turned, turned_codes, valid
+from tests.support.places import REAL_DATA
 
-REAL = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 HEIGHT, WIDTH, FOCAL, CENTRE = 120, 160, (130.0, 131.0), (81.0, 62.0)
 WALL, FLOOR = np.array([0.0, 0, 1]), np.array([0.0, 1, 0])
 
@@ -98,12 +95,12 @@ def test_bytes_keep_normals_and_what_is_invalid() -> None:
         assert (turned_codes(codes, axes)[:5] == 127).all()
 
 
-@pytest.mark.skipif(not (REAL / "nyuv2_published").is_dir(), reason="no published maps here")
+@pytest.mark.skipif(not (REAL_DATA / "nyuv2_published").is_dir(), reason="no published maps here")
 def test_close_to_a_published_map() -> None:
     """Frame 433 with the depth that came with the map; its axes are x right, y into the scene, z up."""
-    folder = REAL / "nyuv2_published"
+    folder = REAL_DATA / "nyuv2_published"
     depth = np.asarray(Image.open(folder / "drsleep_00433_depth.png")).astype(np.float32) / 5000
     codes = np.asarray(Image.open(folder / "drsleep_00433_normal.png").convert("RGB"))
-    found = normals_from_depth(measured(depth), *camera(REAL / "nyuv2", *depth.shape))
+    found = normals_from_depth(measured(depth), *camera(REAL_DATA / "nyuv2", *depth.shape))
     apart = angles(found, turned(decoded(codes), "right-in-up"))
     assert apart.mean() < 4.2 and np.median(apart) < 2.4 and len(apart) > 0.6 * depth.size

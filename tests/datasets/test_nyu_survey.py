@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,12 +20,12 @@ from mtlbench.datasets._nyu_survey import (
 )
 from mtlbench.datasets.nyuv2 import Nyuv2
 from tests.support.nyu import silent
+from tests.support.places import REAL_DATA
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
-DATA = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
 FRAMES = 10
-real = pytest.mark.skipif(not (DATA / "nyuv2").is_dir(), reason="needs the real frames")
+real = pytest.mark.skipif(not (REAL_DATA / "nyuv2").is_dir(), reason="needs the real frames")
 TEST = {number for number, bit in enumerate(f"{int(OFFICIAL_TEST, 16):01449b}", start=1) if bit == "1"}
 TRAIN = set(range(1, 1450)) - TEST
 
@@ -121,7 +120,7 @@ def test_lists_counted_from_zero_are_noticed_without_frame_0() -> None:
 # ---------------------------------------------------------------------------------------------------- real frames
 def part(root: Path, source: str, *folders: str) -> Path:
     """Some frames of a real copy."""
-    copy, data = root / "nyu", DATA / source
+    copy, data = root / "nyu", REAL_DATA / source
     for name in ("train", "test"):
         numbers = (data / f"{name}.txt").read_text().split()
         numbers = numbers[:: len(numbers) // FRAMES] if name == "train" else numbers[:2]  # of many rooms
@@ -179,7 +178,7 @@ def test_real_depths_in_another_unit_are_one_line(
 def test_a_camera_of_full_size_beside_halved_frames_is_one_line(tmp_path: Path) -> None:
     root = part(tmp_path, "nyuv2_half", "image", "seg40", "depth")
     assert Nyuv2(root).verify(silent).problems == ()
-    shutil.copyfile(DATA / "nyuv2" / "intrinsics.txt", root / "intrinsics.txt")
+    shutil.copyfile(REAL_DATA / "nyuv2" / "intrinsics.txt", root / "intrinsics.txt")
     (problem,) = Nyuv2(root).verify(silent).problems
     assert (
         "intrinsics.txt is of frames of about 650 x 506 pixels and these have 320 x 240; divide its numbers by 2"

@@ -19,10 +19,11 @@ from mtlbench.errors import UserError
 from mtlbench.system import parallel
 from mtlbench.system.cache import cache_root
 from tests.support.nyu import HEIGHT, WIDTH, mat, silent
+from tests.support.places import REAL_DATA
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
-REAL = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")) / "nyuv2_small"
+REAL = REAL_DATA / "nyuv2_small"
 TRAIN, TEST = [3, 4, 5, 19, 1300, 1301, 1303, 1310], [30, 76]
 STANDARD = "left-up-towards"
 

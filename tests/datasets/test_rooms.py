@@ -34,10 +34,10 @@ from mtlbench.datasets._rooms.shade import to_camera
 from mtlbench.datasets.rooms import Rooms, choose_windows, scenes
 from mtlbench.errors import UserError
 from mtlbench.system.cache import build_once, cache_root
+from tests.support.places import ROOT
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 PLAIN_GREY = Material(0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -438,7 +438,7 @@ assert (folder / "made").read_text() == "whole"
 
 
 def start_builder(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, "-c", BUILDER, str(folder), str(seconds)], env=environment)
 
 

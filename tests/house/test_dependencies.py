@@ -7,9 +7,9 @@ import re
 import sys
 import tomllib
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
+
 # Imported under names that their distributions do not list, or by several.
 DISTRIBUTIONS = {"cv2": "opencv-contrib-python-headless"}
 UNUSED = {"seaborn"}  # asked for; figures are to be drawn with it

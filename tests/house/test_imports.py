@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "mtlbench"
+from tests.support.places import ROOT
+
+PACKAGE = ROOT / "mtlbench"
 PLUGINS = ("backbones", "schemes", "tasks", "datasets", "figures")
 TOP = ("errors", "text", "_version", "spec", "arm_names", "contracts", "system", "plugins")  # for everyone
 NUMBERS = ("vision", "nets", "backbones", "schemes", "tasks", "datasets", "plan", "store", "training", "run")  # made

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
 
-TESTS = Path(__file__).parents[1]
-PACKAGE = TESTS.parent / "mtlbench"
+from tests.support.places import ROOT
+
+TESTS = ROOT / "tests"
+PACKAGE = ROOT / "mtlbench"
 OTHERS = {"house", "security", "stress", "support"}  # of the whole
 FILES = sorted(TESTS.rglob("*.py"))
 
@@ -31,7 +32,12 @@ def test_no_file_imports_a_file_of_tests() -> None:
 
 
 def test_every_way_to_import_a_test_is_seen() -> None:
-    for text in ("import tests.a.test_b", "from tests.a.test_b import c", "from tests.a import test_b", "import test_b"):
+    for text in (
+        "import tests.a.test_b",
+        "from tests.a.test_b import c",
+        "from tests.a import test_b",
+        "import test_b",
+    ):
         assert imports_of_tests(text), text
 
 

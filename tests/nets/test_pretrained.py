@@ -22,8 +22,7 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
 from mtlbench.nets import pretrained
 from tests.support.networks import State
-
-ROOT = Path(__file__).parents[2]
+from tests.support.places import ROOT
 
 
 # ------------------------------------------------------------------------------------------------ files

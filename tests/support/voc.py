@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 from mtlbench.contracts import Survey
 from mtlbench.datasets._voc_files import ATTRIBUTES
 from mtlbench.datasets.voc2008 import Voc2008
+from tests.support.places import REAL_DATA
 
 TRAIN, TEST = [f"2008_{n:06d}" for n in (2, 3, 7, 8, 9)], ["2008_000021", "2008_000023"]
 
@@ -73,7 +73,7 @@ def image_file(root: Path, name: str) -> Path:
     return root / "VOCdevkit" / "VOC2008" / "JPEGImages" / f"{name}.jpg"
 
 
-REAL = Path(os.environ.get("MTLBENCH_TEST_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")) / "voc2008"
+REAL = REAL_DATA / "voc2008"
 
 
 def survey(root: Path) -> Survey:

@@ -34,13 +34,14 @@ from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
 from mtlbench.use.export import SUFFIXES, export, load
 from mtlbench.use.trained import Trained, opened
+from tests.support.places import ROOT
 from tests.support.samples import smoke
 from tests.support.trials import finished
 
 pytestmark = pytest.mark.slow
 
 PAIRS = ("det_attr", "semseg_sn")
-DOCS = Path(__file__).parents[2] / "docs" / "using_a_network.md"
+DOCS = ROOT / "docs" / "using_a_network.md"
 SCHEME = """
 from mtlbench.schemes.cross_stitch import CrossStitch
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mtlbench.datasets._voc_files import Folders, read_annotations
 from mtlbench.vision import proposals as selective_search
+from tests.support.places import ROOT
 from tests.support.voc import REAL, picture
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_proposals_are_equal_in_two_processes_whatever_ran_before() -> None:
