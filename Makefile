@@ -22,7 +22,7 @@ lint: .venv/installed
 
 # 30 runs killed at random moments; make torture ARGS='--driver 2 --worker 1 --seed 7' for fewer or the same again.
 torture: .venv/installed
-	$(BIN)/python tests/torture.py $(ARGS)
+	$(BIN)/python -m tests.stress.torture $(ARGS)
 
 # Ten minutes, every figure against benchmarks/reference.json; make bench ARGS='startup load' for some of them.
 bench: .venv/installed

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import process_ids
+
+from mtlbench.store.store import Store
+from mtlbench.system.cache import cache_root
+from tests.support.processes import process_ids
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,49 +28,20 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for this test alone."""
+    monkeypatch.setenv("MTLBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    return cache_root()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results", create=True)
+
+
+@pytest.fixture
 def mark() -> Iterator[str]:
+    """A word for the environment of processes; those that carry it are killed in the end."""
     yield (text := f"MTLBENCH_TEST_{uuid.uuid4().hex}")
     for process in process_ids(text, -1):
         os.kill(process, signal.SIGKILL)
-
-
-RAY = {  # files that start Ray or look for processes: one at a time
-    "test_cli",
-    "test_cluster",
-    "test_courier",
-    "test_hardship",
-    "test_loopback",
-    "test_ray_executor",
-    "test_reaper",
-}
-SLOW = RAY | {  # files that `make quick` leaves out
-    "test_accumulation",
-    "test_alphas",
-    "test_bench",
-    "test_branching",
-    "test_check_backbone",
-    "test_check_dataset",
-    "test_check_process",
-    "test_check_scheme",
-    "test_check_task",
-    "test_cost",
-    "test_coverage",
-    "test_curves",
-    "test_export",
-    "test_mixed_up_files",
-    "test_new",
-    "test_nyu_survey",
-    "test_predict",
-    "test_report",
-    "test_resume",
-    "test_rooms",
-}
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of these files."""
-    for item in items:
-        if item.path.stem in SLOW:
-            item.add_marker(pytest.mark.slow)
-        if item.path.stem in RAY:
-            item.add_marker(pytest.mark.xdist_group("ray"))

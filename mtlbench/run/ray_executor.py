@@ -67,7 +67,7 @@ ATTEMPTS = 3  # at a trial whose process dies
 MOST_CPUS = 8  # for a trial on a GPU
 
 
-class TrialActor(tune.Trainable):  # type: ignore[misc]
+class TrialActor(tune.Trainable):
     """Runs trials one after the other in one process: importing torch and opening the data are paid once.
 
     It may be on any machine: all that it is told is in the configuration, and files come and go by the courier.
@@ -155,7 +155,7 @@ def _call(courier: Any, method: str, *arguments: Any) -> Any:
         raise error.cause from None
 
 
-class QueueSearcher(Searcher):  # type: ignore[misc]
+class QueueSearcher(Searcher):
     """Tune asks the Queue what to run; trials are known to Tune by ids of its own."""
 
     def __init__(
@@ -247,7 +247,7 @@ class QueueSearcher(Searcher):  # type: ignore[misc]
         """Nothing."""
 
 
-class StopEarly(tune.Stopper):  # type: ignore[misc]
+class StopEarly(tune.Stopper):
     """Ends the run where nothing more is to be run."""
 
     def __init__(self, searcher: QueueSearcher) -> None:
@@ -364,7 +364,7 @@ def _on_loopback() -> Iterator[None]:
         ray_constants.ENABLE_RAY_CLUSTER = before
 
 
-class _SamePath(JobConfig):  # type: ignore[misc]
+class _SamePath(JobConfig):
     """Workers look for modules where this process does; Ray would have them look first into the folder that the
     command was typed in, which may be a stranger's."""
 

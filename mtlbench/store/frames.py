@@ -215,7 +215,7 @@ class _Tables:
         import pandas as pd
 
         names = list(self.kinds)
-        return pd.read_csv(io.StringIO(text), dtype=self.kinds, usecols=names)[names]  # type: ignore[arg-type]
+        return pd.read_csv(io.StringIO(text), dtype=self.kinds, usecols=names)[names]
 
     def _take(self, frame: pd.DataFrame, lengths: Sequence[int]) -> None:
         self._parts.append(frame)

@@ -40,7 +40,7 @@ def propose(image: np.ndarray, size: int, seed: int) -> np.ndarray:
     scale = min(1.0, size / max(height, width))
     small_width, small_height = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(image[:, :, ::-1], (small_width, small_height), interpolation=cv2.INTER_AREA)
-    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()  # type: ignore[attr-defined]
+    search = cv2.ximgproc.segmentation.createSelectiveSearchSegmentation()
     search.setBaseImage(small)
     search.switchToSelectiveSearchFast()
     found = np.asarray(search.process(), np.int64).reshape(-1, 4)

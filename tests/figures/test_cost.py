@@ -1,0 +1,232 @@
+"""Cost: the fronts against a slow reference, sums and means by hand, missing arms, and labels that cover nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mtlbench.analysis.frame import relative_change
+from mtlbench.analysis.inference import intervals
+from mtlbench.errors import UserError
+from mtlbench.figures._labels import place_labels
+from mtlbench.figures.cost import COSTS, MEAN, Cost, mean_over_tasks, on_front
+from tests.support.synthetic_results import ARMS, EFFECTS, SPLITS, FakeResults, fake_results
+
+pytestmark = pytest.mark.slow
+
+ABLATIONS = (
+    "cross-stitch-alpha-0.1-0.9",
+    "cross-stitch-alpha-0.5-0.5",
+    "cross-stitch-rate-1",
+    "my-tree",
+    "mtl-shared-1-16",
+    "cross-stitch-after-convolutions",
+)
+MORE = (
+    "cross-stitch-rate-1000",
+    "cross-stitch-from-scratch",
+    "mtl-shared-1-1",
+    "nddr",
+    "sluice",
+    "mtan",
+    "soft-sharing",
+    "branching",
+    "one-task-wide",
+    "split-fc8-wide",
+)
+SHARE = dict(zip(SPLITS, (0.99, 0.97, 0.93, 0.88, 0.85, 0.65, 0.51), strict=True))  # of two networks
+
+
+def priced(**options: object) -> FakeResults:
+    """Made-up results whose costs differ by arm as those of real networks do."""
+    results = fake_results(**options)
+    frame = results.frame
+    costs = frame["subset"] == "cost"
+    for arm in frame["arm"].unique():
+        size = SHARE.get(arm, {"ensemble": 2.0, "mtl-shared": 1.08}.get(arm, 1.0))
+        time = {"cross-stitch": 2.1, "one-task-longer": 1.8}.get(arm, 0.5 + size / 2)
+        networks = 2 if arm.startswith(("one-task", "ensemble")) else 1
+        for metric, value in (("parameters", 1.1e8 * size), ("flops", 1.4e9 * size), ("seconds_with_parents", time)):
+            frame.loc[costs & (frame["arm"] == arm) & (frame["metric"] == metric), "value"] = value / networks
+    return results
+
+
+def drawn(data: dict[str, pd.DataFrame]) -> Figure:
+    canvas = Figure()
+    agg = FigureCanvasAgg(canvas)
+    Cost().draw(data, canvas)
+    agg.draw()
+    return canvas
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_front_is_what_nothing_beats(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cost, gain = rng.integers(1, 8, 15).astype(float), rng.integers(-3, 4, 15).astype(float)  # with ties
+    slow = []
+    for x, y in zip(cost, gain, strict=True):
+        beaten = False
+        for other_x, other_y in zip(cost, gain, strict=True):
+            if other_x <= x and other_y >= y and (other_x < x or other_y > y):
+                beaten = True
+        slow.append(not beaten)
+    assert on_front(cost, gain).tolist() == slow
+    assert any(slow)
+
+
+def test_the_front_by_hand() -> None:
+    """Equal twins stay both; the same gain for more, or less gain for the same, is beaten."""
+    cost = np.array([1.0, 2.0, 2.0, 2.0, 3.0, 4.0])
+    gain = np.array([-2.0, 0.0, 0.0, -1.0, 0.0, 5.0])
+    assert on_front(cost, gain).tolist() == [True, True, True, False, False, True]
+
+
+def test_mean_over_tasks_needs_all_tasks_of_a_seed() -> None:
+    rows = [("a", 0, "x", 1.0), ("a", 0, "y", 3.0), ("a", 1, "x", 5.0), ("b", 0, "y", 7.0)]
+    changes = pd.DataFrame(rows, columns=["arm", "seed", "task", "change"])
+    assert mean_over_tasks(changes)[["arm", "seed", "change"]].to_numpy().tolist() == [["a", 0, 2.0]]
+
+
+def test_points_are_mean_changes_with_the_shown_interval_against_costs_per_pair() -> None:
+    results = priced(seeds=range(4))
+    points = Cost().data(results)["points"]
+    changes = relative_change(results.frame)
+    by_hand = changes[changes["arm"] == "split-conv4"].groupby("task")["change"].mean()
+    own = points[points["arm"] == "split-conv4"].set_index(["panel", "cost"])
+    assert own.loc[(MEAN, "flops"), "mean"] == pytest.approx(by_hand.mean())
+    assert own.loc[("detection", "flops"), "mean"] == pytest.approx(by_hand["detection"])
+    reference = intervals(changes[changes["task"] == "detection"]).set_index("arm")
+    shown = reference.loc["split-conv4", ["shown_low", "shown_high"]].tolist()
+    assert own.loc[("detection", "parameters"), ["low", "high"]].tolist() == pytest.approx(shown)
+    base = points[(points["arm"] == "one-task") & (points["panel"] == MEAN)].set_index("cost")
+    assert base["x"].to_dict() == pytest.approx({"parameters": 1.1e8, "flops": 1.4e9, "seconds_with_parents": 1.0})
+    assert base["mean"].tolist() == [0.0] * 3 and base["low"].isna().all()
+    assert "ensemble-member" not in set(points["arm"])
+
+
+def test_the_caption_names_the_arms_on_the_front() -> None:
+    results = priced(noise=0.0)  # mean over tasks: 0.15 x the effect
+    data = Cost().data(results)
+    text = data["caption"]["text"].item()
+    order = "split-fc8, split-fc7, split-fc6, split-conv5, split-conv4, cross-stitch"
+    fronts = f"by parameters: {order}; FLOPs, forward: {order}; seconds, with parents: {order}."
+    assert f"from cheap to dear, {fronts}" in text
+    front = data["points"].query("front and cost == 'parameters' and panel == 'detection'")["arm"].tolist()
+    assert front == ["mtl-shared", "split-fc8"]  # there the effects are turned
+    assert "Pareto front" in text and "3 seeds (0, 1, 2)" in text and "No intervals" not in text
+    alone = Cost().data(priced(seeds=(5,)), paper=True)["caption"]["text"].item()
+    assert "1 seed (5)" in alone and "No intervals below 3 seeds" in alone and "publishes no costs" in alone
+
+
+def test_arms_without_a_task_or_costs_are_named() -> None:
+    results = priced()
+    frame = results.frame
+    no_cost = (frame["subset"] == "cost") & (frame["arm"] == "mtl-shared")
+    no_task = (frame["task"] == "detection") & (frame["arm"] == "ensemble")
+    results.frame = frame[~(no_cost | no_task)]
+    results.failures = [{"arm": "ensemble", "seed": 0, "task": "detection", "status": "failed", "reason": ""}]
+    data = Cost().data(results)
+    assert not {"mtl-shared", "ensemble"} & set(data["points"]["arm"])
+    text = data["caption"]["text"].item()
+    assert "Not shown, for lack of a task, a seed or costs: ensemble, mtl-shared." in text
+    assert "Failed or blocked: ensemble." in text
+
+
+@pytest.mark.parametrize("arms", [("one-task",), ("split-conv4", "cross-stitch")])
+def test_without_two_arms_the_error_says_what_to_type(arms: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="type: mtlbench run --pair det_attr$") as error:
+        Cost().data(priced(arms=arms))
+    assert "\n" not in str(error.value)
+
+
+def placed(anchors: np.ndarray, sizes: np.ndarray, lines: np.ndarray, page: np.ndarray) -> np.ndarray:
+    """Every marker has a label."""
+    return place_labels(anchors, sizes, anchors, lines, page)
+
+
+def test_a_single_label_stands_beside_its_marker_and_two_do_not_meet() -> None:
+    page, size = np.array([200.0, 100.0]), np.array([[40.0, 8.0]])
+    lines = np.zeros((0, 2))
+    alone = placed(np.array([[100.0, 50.0]]), size, lines, page)
+    assert alone[0].tolist() == pytest.approx([124.0, 50.0])
+    cornered = placed(np.array([[198.0, 98.0]]), size, lines, page)[0]
+    assert (cornered + size[0] / 2 <= page).all()
+    twins = placed(np.array([[100.0, 50.0], [100.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
+    assert (np.abs(twins[0] - twins[1]) >= size[0]).any()
+    first, _ = placed(np.array([[100.0, 50.0], [124.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
+    assert (np.abs(first - [124.0, 50.0]) >= size[0] / 2).any()  # the other's marker
+    struck = placed(np.array([[100.0, 50.0]]), size, np.array([[x, 50.0] for x in range(200)]), page)[0]
+    assert abs(struck[1] - 50) >= size[0, 1] / 2  # a line through the marker
+
+
+def test_labels_keep_off_markers_without_a_label() -> None:
+    page, size, lines = np.array([200.0, 100.0]), np.array([[40.0, 8.0]]), np.zeros((0, 2))
+    anchor, others = np.array([[100.0, 50.0]]), np.array([[100.0, 50.0], [124.0, 50.0], [110.0, 50.0]])
+    place = place_labels(anchor, size, others, lines, page)[0]
+    assert not any((np.abs(place - other) < size[0] / 2).all() for other in others)
+
+
+@pytest.mark.parametrize("case", ["all", "semseg", "one seed", "two arms", "same costs", "ablations", "many"])
+def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> None:
+    options: dict[str, object] = {
+        "semseg": {"pair": "semseg_sn"},
+        "one seed": {"seeds": (0,)},
+        "two arms": {"arms": ("one-task", "cross-stitch")},
+        "ablations": {"arms": (*ARMS, *ABLATIONS)},
+        "many": {"arms": (*ARMS, *ABLATIONS, *MORE), "effects": {**EFFECTS, "cross-stitch-rate-1000": -90.0}},
+    }.get(case, {})
+    results = fake_results(**options) if case == "same costs" else priced(**options)
+    data = Cost().data(results)
+    canvas = drawn(data)
+    renderer, page = canvas.canvas.get_renderer(), canvas.bbox  # type: ignore[attr-defined]
+    top = canvas.axes[: len(COSTS)]
+    for axes, cost in zip(top, COSTS, strict=True):
+        rows = data["points"].query(f"panel == '{MEAN}' and cost == '{cost}'")
+        assert len(axes.texts) == rows["named"].sum()
+        labels = [(text.get_text(), text.get_tightbbox(renderer)) for text in axes.texts]
+        markers = axes.transData.transform(rows[["x", "mean"]])
+        for name, box in labels:
+            assert box.x0 >= page.x0 and box.x1 <= page.x1, name
+            middle = (box.y0 + box.y1) / 2
+            assert not any(box.x0 < x < box.x1 and abs(y - middle) < 2 for x, y in markers), name
+        for (one, first), (two, second) in itertools.combinations(labels, 2):
+            wide = min(first.x1, second.x1) - max(first.x0, second.x0)
+            tall = min(first.y1, second.y1) - max(first.y0, second.y0)
+            assert wide <= 1 or tall <= 3, f"{one!r} covers {two!r}"  # boxes have air above and below
+    others = [axes.yaxis.label for axes in canvas.axes] + [axes.xaxis.label for axes in canvas.axes]
+    others += list(canvas.texts) + canvas.legends[0].get_texts()
+    for text in others:
+        box = text.get_window_extent(renderer)
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+    assert len(canvas.axes) == 3 * len(data["panels"])
+
+
+def test_names_are_those_of_the_front_and_of_all_but_ablations() -> None:
+    effects = {**EFFECTS, "cross-stitch-rate-1000": -90.0, "cross-stitch-rate-1": 40.0}
+    data = Cost().data(priced(arms=(*ARMS, *ABLATIONS, *MORE), effects=effects))
+    points = data["points"][data["points"]["panel"] == MEAN]
+    for _, rows in points.groupby("cost"):
+        named = set(rows.loc[rows["named"], "arm"])
+        assert {*ARMS, "nddr", "mtan", "split-fc8-wide"} <= named and "cross-stitch-rate-1" in named
+        assert "mtl-shared-1-1" not in named and "cross-stitch-alpha-0.5-0.5" not in named
+        assert rows.loc[rows["far"], "arm"].tolist() == ["cross-stitch-rate-1000"]
+    words = [text.get_text() for text in drawn(data).legends[0].get_texts()]
+    assert {"cross-stitch: variants", "mtl-shared: variants", "off the axis"} <= set(words)
+    assert "cross-stitch-rate-1000 \N{MINUS SIGN}1" in data["caption"]["text"].item()
+    few = Cost().data(priced(arms=(*ARMS, *ABLATIONS)), arms=["split-*"])["points"]["arm"]
+    assert set(few) == {"one-task", *SPLITS}
+
+
+def test_a_column_shares_its_costs_and_a_row_its_changes() -> None:
+    axes = np.array(drawn(Cost().data(priced())).axes).reshape(3, 3)
+    for column in axes.T:
+        assert len({panel.get_xlim() for panel in column}) == 1 and column[0].get_xscale() == "log"
+        low, high = column[0].get_xlim()
+        assert 2 <= sum(low <= tick <= high for tick in column[0].get_xticks()) <= 5
+    for row in axes:
+        assert len({panel.get_ylim() for panel in row}) == 1

@@ -1,0 +1,268 @@
+"""Figure 2: what its frames say, and that every sensible set of results can be drawn without overlaps."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+
+from mtlbench.analysis.frame import relative_change
+from mtlbench.analysis.inference import intervals
+from mtlbench.errors import UserError
+from mtlbench.figures.figure2 import Figure2
+from tests.support.synthetic_results import ARMS, EFFECTS, STAGES, TASKS, fake_results
+
+
+def drawn(data: dict) -> Figure:
+    canvas = Figure()
+    agg = FigureCanvasAgg(canvas)
+    Figure2().draw(data, canvas)
+    agg.draw()
+    return canvas
+
+
+def test_arms_go_from_fully_shared_to_fully_separate_then_the_others() -> None:
+    arms = Figure2().data(fake_results())["arms"]
+    assert arms["arm"].tolist() == [
+        "split-fc8",
+        "split-fc7",
+        "split-fc6",
+        "split-conv5",
+        "split-conv4",
+        "split-conv3",
+        "split-conv2",
+        "one-task",
+        "one-task-longer",
+        "ensemble",
+        "mtl-shared",
+        "cross-stitch",
+    ]
+    steps = np.diff(arms["x"])
+    assert steps[7] > 1 and set(steps) - {steps[7]} == {1.0}
+
+
+def test_up_is_better_for_a_metric_where_lower_is() -> None:
+    better = {**EFFECTS, "cross-stitch": -10.0}  # the made-up frame turns the effect on normals
+    data = Figure2().data(fake_results("semseg_sn", noise=0.01, effects=better))
+    mean = data["means"].set_index(["task", "arm"])["mean"]
+    assert mean["normals", "cross-stitch"] == pytest.approx(7.0, abs=0.1)
+    assert mean["semseg", "cross-stitch"] == pytest.approx(-10.0, abs=0.1)
+
+
+def test_points_are_one_per_seed_and_the_baseline_is_zero() -> None:
+    data = Figure2().data(fake_results(seeds=range(4)))
+    assert data["points"].groupby(["task", "arm"]).size().eq(4).all()
+    assert (data["points"].loc[data["points"]["arm"] == "one-task", "change"] == 0).all()
+
+
+def test_architectures_follow_the_groups() -> None:
+    rows = Figure2().data(fake_results())["architectures"]
+    stages = [*STAGES, "fc8"]
+    for point in ("conv2", "conv4", "fc6", "fc8"):
+        split = rows[rows["arm"] == f"split-{point}"]
+        shared = split.loc[split["group"] == "detection+attributes", "stage"].unique().tolist()
+        assert shared == stages[: stages.index(point)]
+    stitched = rows[(rows["arm"] == "cross-stitch") & rows["unit"]]
+    assert stitched["stage"].unique().tolist() == ["pool1", "pool2", "pool5", "fc6", "fc7"]
+
+
+def test_one_task_trials_that_know_one_task_are_drawn_as_both_columns() -> None:
+    results = fake_results()
+    for stage in results.architectures["one-task"]:
+        stage["groups"] = [["detection"]]
+    rows = Figure2().data(results)["architectures"].query("arm == 'one-task'")
+    assert rows["group"].eq(rows["task"]).all() and set(rows["task"]) == set(TASKS["det_attr"])
+
+
+def test_the_caption_says_what_was_compared() -> None:
+    results = fake_results()
+    failure = {"pair": "det_attr", "arm": "tree", "seed": 0, "task": "", "status": "failed", "reason": "nan"}
+    results.failures = [failure, {**failure, "pair": "semseg_sn", "arm": "other"}]
+    text = Figure2().data(results)["caption"]["text"].item()
+    for part in (
+        "detection mAP, attributes mAP",
+        "3 seeds (0, 1, 2)",
+        "det_attr on rooms, backbone caffenet,",
+        "95 % t interval",
+        "22 degrees of freedom",
+        "Failed or blocked: tree.",
+    ):
+        assert part in text
+    single = Figure2().data(fake_results(seeds=(5,)))["caption"]["text"].item()
+    assert "1 seed (5)" in single and "No intervals and no band below 3 seeds" in single
+
+
+def test_published_values_are_shown_only_where_they_compare() -> None:
+    ours = Figure2().data(fake_results(), paper=True)
+    assert ours["published"].empty and "dataset rooms, not voc2008" in ours["caption"]["text"].item()
+    same = fake_results("semseg_sn", dataset="nyuv2", recipe="paper")
+    theirs = Figure2().data(same, paper=True)["published"].set_index(["task", "arm"])["change"]
+    assert theirs["semseg", "split-conv4"] == pytest.approx(100 * (19.2 - 18.4) / 18.4)
+    assert theirs["normals", "cross-stitch"] == pytest.approx(100 * (34.8 - 34.1) / 34.8)
+    assert Figure2().data(same)["published"].empty
+
+
+def test_without_one_task_the_error_says_what_to_type() -> None:
+    with pytest.raises(UserError, match="mtlbench run --pair det_attr"):
+        Figure2().data(fake_results(arms=("split-conv4",)))
+
+
+VARIANTS = (
+    *(
+        f"cross-stitch-{name}"
+        for name in (
+            "alpha-0.1-0.9",
+            "alpha-0.5-0.5",
+            "rate-1",
+            "rate-10",
+            "rate-1000",
+            "after-convolutions",
+            "from-scratch",
+            "per-layer",
+        )
+    ),
+    "mtl-shared-1-1",
+    "mtl-shared-1-16",
+    "nddr",
+    "sluice",
+    "mtan",
+    "soft-sharing",
+    "one-task-wide",
+    "split-fc8-wide",
+)
+
+
+def test_ablations_are_shown_where_asked_for_with_the_same_intervals() -> None:
+    results = fake_results(arms=(*ARMS, *VARIANTS))
+    usual, every = Figure2().data(results), Figure2().data(results, arms=["*"])
+    assert not usual["arms"]["arm"].str.startswith(("cross-stitch-", "mtl-shared-")).any()
+    assert {"nddr", "one-task-wide", "split-fc8-wide"} <= set(usual["arms"]["arm"])
+    assert "Left out: 10 ablations." in usual["caption"]["text"].item()
+    assert set(every["arms"]["arm"]) == {*ARMS, *VARIANTS}
+    lows = [data["means"].set_index(["task", "arm"])["low"] for data in (usual, every)]
+    assert lows[1][lows[0].index].tolist() == pytest.approx(lows[0].tolist(), nan_ok=True)
+    some = Figure2().data(results, arms=["*rate*"])["arms"]["arm"].tolist()
+    assert some == ["one-task", "cross-stitch-rate-1", "cross-stitch-rate-10", "cross-stitch-rate-1000"]
+
+
+def test_a_control_that_is_wider_is_no_part_of_the_spectrum() -> None:
+    arms = Figure2().data(fake_results(arms=(*ARMS, *VARIANTS)))["arms"].set_index("arm")["x"]
+    assert arms["split-fc8"] == 0 and arms["split-fc8-wide"] > arms["one-task"]
+
+
+def test_whiskers_are_the_shown_ones_and_noisy_arms_are_marked() -> None:
+    results = fake_results(seeds=range(5))
+    frame = results.frame
+    noisy = (frame["arm"] == "mtl-shared") & (frame["task"] == "detection") & (frame["subset"] == "test")
+    frame.loc[noisy, "value"] += frame.loc[noisy, "seed"].map({0: -15.0, 1: 15.0, 2: -10.0, 3: 12.0, 4: 0.0})
+    data = Figure2().data(results)
+    reference = intervals(relative_change(frame)).set_index(["task", "arm"])
+    means = data["means"].set_index(["task", "arm"])
+    assert means["flagged"].sum() == 1 and means.loc[("detection", "mtl-shared"), "flagged"]
+    for name in ("low", "high"):
+        assert means[name].to_dict() == pytest.approx(reference[f"shown_{name}"].to_dict(), nan_ok=True)
+    assert "the arm's own seeds (mtl-shared)" in data["caption"]["text"].item()
+    marks = [text.get_text() for axes in drawn(data).axes for text in axes.texts if "\N{DAGGER}" in text.get_text()]
+    assert marks == ["n=5\N{DAGGER}"]
+
+
+def test_an_arm_that_collapsed_does_not_flatten_the_others() -> None:
+    data = Figure2().data(fake_results(effects={**EFFECTS, "mtl-shared": -90.0}))
+    attributes = data["means"][data["means"]["task"] == "attributes"].set_index("arm")
+    assert attributes["far"][attributes["far"]].index.tolist() == ["mtl-shared"]
+    axes = drawn(data).axes[2]
+    assert axes.get_ylim()[0] > -40
+    assert "\N{MINUS SIGN}9" in " ".join(text.get_text() for text in axes.texts)
+    assert "Arrows: off the axis" in data["caption"]["text"].item()
+
+
+def test_colours_go_with_the_tasks_in_every_panel() -> None:
+    """Whatever the order of rows: the schematic's columns, the panels and the legend agree."""
+    results = fake_results()
+    baseline = results.frame["arm"] == "one-task"
+    results.frame = pd.concat([results.frame[~baseline], results.frame[baseline].iloc[::-1]])
+    data = Figure2().data(results)
+    columns = data["architectures"].drop_duplicates("task").set_index("task")["place"]
+    assert data["band"]["task"].map(columns).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "case", ["all", "published", "one seed", "few", "custom", "no architectures", "many", "collapsed"]
+)
+def test_nothing_overlaps_and_nothing_leaves_the_page(case: str) -> None:
+    options = {
+        "published": {"pair": "semseg_sn", "dataset": "nyuv2", "recipe": "paper"},
+        "one seed": {"seeds": (0,)},
+        "many": {"arms": (*ARMS, *VARIANTS)},
+        "collapsed": {"effects": {**EFFECTS, "mtl-shared": -90.0, "cross-stitch": -80.0}},
+        "few": {"arms": ("one-task", "split-conv4")},
+        "custom": {"arms": (*ARMS, "my-very-special-tree", "unhyphenatedlongname")},
+    }.get(case, {})
+    results = fake_results(**options)
+    if case == "no architectures":
+        results.architectures = {}
+    canvas = drawn(Figure2().data(results, paper=case == "published", arms=["*"] if case == "many" else []))
+    renderer = canvas.canvas.get_renderer()  # type: ignore[attr-defined]
+    page = canvas.bbox
+    texts = [text for axes in canvas.axes for text in axes.texts + axes.get_xticklabels() + [axes.yaxis.label]]
+    texts += [axes.title for axes in canvas.axes] + [axes._left_title for axes in canvas.axes]  # type: ignore[attr-defined]
+    texts += list(canvas.texts) + canvas.legends[0].get_texts()
+    boxes = [
+        (text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text() and text.get_visible()
+    ]
+    boxes = [(text, box) for text, box in boxes if box.width > 0]
+    for text, box in boxes:
+        assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
+    for (one, first), (two, second) in itertools.combinations(boxes, 2):
+        wide = min(first.x1, second.x1) - max(first.x0, second.x0)
+        tall = min(first.y1, second.y1) - max(first.y0, second.y0)
+        assert wide <= 1 or tall <= 1, f"{one!r} covers {two!r}"
+
+
+def test_three_tasks_are_drawn_with_a_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    trio = ("semseg", "normals", "attributes")
+    monkeypatch.setitem(TASKS, "trio", trio)
+    results = fake_results("trio", arms=("one-task", "split-conv3", "tree"))
+    results.architectures["tree"] = [
+        {"stage": stage, "groups": [["semseg", "attributes"], ["normals"]], "unit": place == 7}
+        for place, stage in enumerate(STAGES)
+    ]
+    data = Figure2().data(results)
+    tree = data["architectures"].query("arm == 'tree'")
+    assert set(tree["group"]) >= {"semseg+attributes", "normals"}
+    slots = tree.drop_duplicates("task").set_index("task")["slot"]  # tasks that share stand side by side
+    assert abs(slots["semseg"] - slots["attributes"]) == 1
+    assert len(drawn(data).axes) == 1 + 3
+
+
+def test_units_within_a_shared_stage_are_the_tasks_own() -> None:
+    results = fake_results(arms=("one-task", "cross-stitch", "mtan"))
+    results.architectures["mtan"] = [
+        {"stage": stage, "groups": [[*TASKS["det_attr"]]], "unit": stage == "conv5"} for stage in STAGES
+    ]
+    canvas = drawn(Figure2().data(results))
+    words = [text.get_text() for text in canvas.legends[0].get_texts()]
+    assert "task's unit in shared stage" in words and "unit mixing columns" in words
+    dots = [collection for collection in canvas.axes[0].collections if isinstance(collection, PathCollection)]
+    assert [len(collection.get_offsets()) for collection in dots] == [1, 1]  # a task each
+
+
+def test_a_search_that_ends_in_other_trees_with_other_seeds_is_said() -> None:
+    results = fake_results(arms=("one-task", "branching"))
+    usual = results.architectures
+
+    def of(frame: pd.DataFrame) -> dict:
+        apart = int(frame["seed"].min())
+        forms = [[task] for task in TASKS["det_attr"]], [[*TASKS["det_attr"]]]
+        trunk = [{"stage": stage, "groups": forms[place < apart], "unit": False} for place, stage in enumerate(STAGES)]
+        return {**usual, "branching": trunk}
+
+    results.architectures_of = of
+    assert "first seed's network of branching" in Figure2().data(results)["caption"]["text"].item()
+    results.architectures_of = lambda frame: usual
+    assert "first seed's" not in Figure2().data(results)["caption"]["text"].item()

@@ -1,0 +1,234 @@
+"""Arms, seeds, identity: which trials there are and when two are the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtlbench.arm_names import family, is_ablation, is_split
+from mtlbench.errors import UserError
+from mtlbench.plan import spaces
+from mtlbench.plan.arms import check_arms, custom, select
+from mtlbench.plan.expand import Pretrained, expand, needs_weights, parse_seeds, started
+from mtlbench.plugins import plugin
+from mtlbench.spec import Arm, Plugin, Trial, derive_seed
+
+SPACE = spaces.load("det_attr")
+
+
+def trials_of(recipe: str = "quick", seeds: tuple[int, ...] = (0,), **changes: Any) -> list[Trial]:
+    chosen = dataclasses.replace(spaces.recipe_of(SPACE, recipe), **changes)
+    backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
+    return expand(SPACE.pair, SPACE.arms, seeds, Plugin("rooms"), "", "abc", backbone, chosen)
+
+
+def test_every_arm_of_the_paper_and_the_controls() -> None:
+    """Sections 1.1 and 6.1; seven Splits, conv2 .. fc8."""
+    assert [arm.name for arm in SPACE.arms] == [
+        "one-task",
+        "ensemble-member",
+        "ensemble",
+        "one-task-longer",
+        "mtl-shared",
+        "split-conv2",
+        "split-conv3",
+        "split-conv4",
+        "split-conv5",
+        "split-fc6",
+        "split-fc7",
+        "split-fc8",
+        "cross-stitch",
+    ]
+    names = [trial.label for trial in trials_of()]
+    assert len(names) == 4 * 2 + 9 and len(set(names)) == len(names)
+
+
+def test_parents_come_first_and_children_start_from_them() -> None:
+    trials = trials_of(seeds=(0, 1))
+    seen: set[str] = set()
+    for trial in trials:
+        assert set(trial.parents) <= seen
+        seen.add(trial.key)
+    by_label = {trial.label: trial for trial in trials}
+    stitched = by_label["cross-stitch seed 1"]
+    assert stitched.parents == tuple(by_label[f"one-task {t} seed 1"].key for t in SPACE.pair.tasks)
+    longer = by_label["one-task-longer detection seed 1"]
+    # The control sees the batches that cross-stitch sees, after its parent's (Ours).
+    assert longer.first == stitched.first == by_label["one-task detection seed 1"].iterations
+    assert longer.iterations == stitched.iterations
+    assert by_label["ensemble detection seed 0"].iterations == 0
+
+
+def test_ensembles_of_different_seeds_share_nothing() -> None:
+    seeds = {t.net_seed for t in trials_of(seeds=(0, 1, 2)) if t.arm in ("one-task", "ensemble-member")}
+    assert len(seeds) == 6
+
+
+def test_joint_arms_train_as_long_as_the_longest_one_task() -> None:
+    trials = trials_of("quick", iterations={"detection": 10, "attributes": 30})
+    by_label = {trial.label: trial for trial in trials}
+    assert by_label["one-task detection seed 0"].iterations == 10
+    assert by_label["split-conv4 seed 0"].iterations == by_label["mtl-shared seed 0"].iterations == 30
+
+
+def test_units_per_layer_for_detection_and_attributes_per_channel_for_the_other_pair() -> None:
+    """Sections 5 and 6."""
+    pairs = ("det_attr", "semseg_sn")
+    options = {pair: {a.name: a for a in spaces.load(pair).arms}["cross-stitch"].options for pair in pairs}
+    assert options == {"det_attr": {"per_channel": False}, "semseg_sn": {"per_channel": True}}
+
+
+def test_keys_are_golden() -> None:
+    """A change here re-trains everything that anyone has: raise a version on purpose, never by accident."""
+    trial = trials_of("smoke")[0]
+    assert Trial.from_json(json.loads(json.dumps(trial.to_json()))) == trial
+    again = dataclasses.replace(trial, arm="other", recipe_name="x", data_root="/y", seed=9, setting="z", pair="p")
+    assert again.key == trial.key
+    for change in (
+        {"fingerprint": "other"},
+        {"iterations": 9},
+        {"net_seed": 1},
+        {"parents": ("k",)},
+        {"first": 1},
+        {"task_versions": {"detection": 99}},
+        {"recipe": {**trial.recipe, "lr": 1.0}},
+        {"recipe": {**trial.recipe, "threads": 2}},
+        {"scheme": dataclasses.replace(trial.scheme, version=99)},
+        {"backbone": dataclasses.replace(trial.backbone, options={})},
+    ):
+        assert dataclasses.replace(trial, **change).key != trial.key, change
+    elsewhere = dataclasses.replace(trial, scheme=dataclasses.replace(trial.scheme, source="/tmp/mine.py:Mine"))
+    assert elsewhere.key == trial.key
+    assert derive_seed(0, "init", "conv1") == 634836133
+
+
+@pytest.mark.parametrize("text,seeds", [("0-2", (0, 1, 2)), ("3", (3,)), ("0,2,5", (0, 2, 5)), ("0-1,7", (0, 1, 7))])
+def test_seed_lists(text: str, seeds: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "2-0", "0,0", "-1", "1-"])
+def test_bad_seed_lists_are_one_line(text: str) -> None:
+    with pytest.raises(UserError, match="--seeds") as error:
+        parse_seeds(text)
+    assert "\n" not in str(error.value)
+
+
+def test_arms_by_glob_bring_their_parents() -> None:
+    assert [a.name for a in select(SPACE.arms, ["cross*"])] == ["one-task", "cross-stitch"]
+    assert [a.name for a in select(SPACE.arms, ["ensemble"])] == ["one-task", "ensemble-member", "ensemble"]
+    with pytest.raises(UserError, match="Did you mean 'split-conv4'"):
+        select(SPACE.arms, ["split-conv44"])
+
+
+def test_arms_that_cannot_be() -> None:
+    with pytest.raises(UserError, match="two arms"):
+        check_arms([Arm("a"), Arm("a")])
+    with pytest.raises(UserError, match="per-task arm that stands before it"):
+        check_arms([Arm("a"), Arm("b", parents=("a",))])
+
+
+def test_a_scheme_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("class HalfAndHalf:\n    version = 3\n    groups = unit = None\n")
+    arm = custom(f"{file}:HalfAndHalf")
+    assert arm.name == "half-and-half"
+    assert plugin("scheme", arm.scheme, {}) == Plugin("HalfAndHalf", {}, 3, f"{file}:HalfAndHalf")
+    with pytest.raises(UserError, match="no class in mine.py called 'Half'"):
+        custom(f"{file}:Half")
+    file.write_text("class Half:\n    version = 3\n    def groups(self, stage, tasks): ...\n")
+    with pytest.raises(UserError, match="the class has no unit; type: mtlbench check .*mine.py:Half"):
+        custom(f"{file}:Half")
+    with pytest.raises(UserError, match="no such file"):
+        custom(f"{tmp_path}/other.py:Half")
+
+
+# ------------------------------------------------------------------------------------------------ starts
+WEIGHTS = Pretrained("/somewhere/net.npz", "0123456789ab")
+
+
+def from_starts(*starts: str, recipe: str = "quick", file: Pretrained = WEIGHTS) -> dict[str, Trial]:
+    arms, chosen = started(SPACE.arms, spaces.recipe_of(SPACE, recipe), starts)
+    backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
+    weights = file if needs_weights(arms, chosen) else None
+    found = expand(SPACE.pair, arms, (0,), Plugin("rooms"), "", "abc", backbone, chosen, weights)
+    return {trial.label: trial for trial in found}
+
+
+def test_weights_are_identity_their_path_is_not_and_children_share_their_parents_input_scaling() -> None:
+    plain, pretrained = from_starts(), from_starts("imagenet")
+    assert not any(trial.weights_file or trial.backbone.options.get("weights") for trial in plain.values())
+    for label, trial in pretrained.items():
+        assert trial.backbone.options["weights"] == WEIGHTS.digest and trial.key != plain[label].key
+        assert trial.weights_file == ("" if trial.parents else WEIGHTS.file)
+        assert trial.setting != plain[label].setting
+    elsewhere = from_starts("imagenet", file=Pretrained("/other.npz", WEIGHTS.digest))
+    assert {t.key for t in elsewhere.values()} == {t.key for t in pretrained.values()}
+    other = from_starts("imagenet", file=Pretrained(WEIGHTS.file, "ba9876543210"))
+    assert not {t.key for t in other.values()} & {t.key for t in pretrained.values()}
+    assert not {t.setting for t in other.values()} & {t.setting for t in pretrained.values()}
+    assert from_starts("scratch").keys() == plain.keys() and not needs_weights(
+        *started(SPACE.arms, spaces.recipe_of(SPACE, "paper"), ["scratch"])
+    )
+
+
+def test_cross_stitch_without_parents_trains_as_long_as_with_them() -> None:
+    """Table 3: total iterations matched, parents included; it stands beside the one from one-task, same setting."""
+    both = from_starts("cross-stitch=imagenet")
+    assert "cross-stitch seed 0" not in both
+    alone, usual = both["cross-stitch-from-imagenet seed 0"], from_starts()["cross-stitch seed 0"]
+    assert alone.parents == () and alone.weights_file == WEIGHTS.file and alone.first == 0
+    assert alone.iterations == usual.first + usual.iterations
+    assert alone.backbone.label == usual.backbone.label  # they stand in one table
+    assert alone.setting == usual.setting and both["one-task detection seed 0"].key == usual.parents[0]
+    assert alone.recipe["lr"] == both["one-task detection seed 0"].recipe["lr"]
+
+
+def test_starts_that_an_arm_does_not_allow_are_refused() -> None:
+    for text in ("one-task=imagenet", "ensemble=scratch", "split-conv2=one-task", "nowhere", "cross=scratch"):
+        with pytest.raises(UserError):
+            from_starts(text)
+    assert from_starts("one-task", "cross-stitch=one-task") == from_starts()
+    assert from_starts("split-*=scratch")["split-fc8-from-scratch seed 0"].parents == ()
+
+
+def test_a_trial_over_one_task_does_not_know_the_options_of_the_other() -> None:
+    by_label = {t.label: t for t in trials_of("quick", loss_weight={"attributes": 2.0})}
+    plain = {t.label: t for t in trials_of("quick")}
+    assert by_label["one-task detection seed 0"].key == plain["one-task detection seed 0"].key
+    assert by_label["one-task attributes seed 0"].key != plain["one-task attributes seed 0"].key
+    assert by_label["split-fc8 seed 0"].key != plain["split-fc8 seed 0"].key
+
+
+@pytest.mark.parametrize(
+    ("cls", "arm"),
+    [
+        ("Gated", "gated"),
+        ("MTAN2", "mtan2"),
+        ("MTAN", "own-mtan"),
+        ("SplitTree", "own-split-tree"),
+        ("Split", "own-split"),
+        ("CrossStitchGated", "own-cross-stitch-gated"),
+        ("MtlSharedX", "own-mtl-shared-x"),
+        ("EnsembleOfTwo", "own-ensemble-of-two"),
+        ("OneTask", "own-one-task"),
+        ("Splitter", "splitter"),
+        ("HTTPMix", "http-mix"),
+    ],
+)
+def test_a_users_class_is_never_taken_for_one_of_our_arms(tmp_path: Path, cls: str, arm: str) -> None:
+    """Else it is drawn among the Splits, may be val's best Split, or is hidden as an ablation."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"class {cls}:\n    version = 1\n    def groups(self, stage, tasks): return [tasks]\n"
+        "    def unit(self, stage, tasks): return None\n"
+    )
+    made = custom(f"{file}:{cls}")
+    assert made.name == arm and family(arm) == arm
+    assert not is_split(arm) and not is_ablation(arm) and not arm.startswith("ensemble")
+    with pytest.raises(UserError, match=r"would be read as one of mtlbench's own; call it 'own-split-x'"):
+        check_arms([dataclasses.replace(made, name="split-x")])

@@ -1,0 +1,207 @@
+"""What the options of a run make of a space: schemes, weights of losses, rates, widths; files that have changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mtlbench.errors import UserError
+from mtlbench.plan import spaces
+from mtlbench.plan.arms import at_rates, check_arms, custom, every_split, one_task
+from mtlbench.plan.data import opened
+from mtlbench.plan.expand import expand
+from mtlbench.plan.options import chosen_arms, factors, weighted
+from mtlbench.plugins import Broken, plugin
+from mtlbench.run.preflight import widened
+from mtlbench.spec import Arm, Plugin, SearchSpace, Trial, as_data, identity_of
+from mtlbench.store.folders import PLANNED, write_trial
+from mtlbench.store.sources import FILE, changes, keep_sources, kept_texts
+
+SPACE = spaces.load("det_attr")
+QUICK = spaces.recipe_of(SPACE, "quick")
+SCHEME = "class Gated:\n    version = {version}\n    def __init__(self, rank=4): pass\n    groups = unit = None\n"
+
+
+def planned(arms: Any, recipe: Any = QUICK, seeds: tuple[int, ...] = (0,)) -> list[Trial]:
+    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    return expand(SPACE.pair, arms, seeds, Plugin("rooms"), "", "abc", backbone, recipe)
+
+
+# ------------------------------------------------------------------------------------------------ schemes
+def test_options_of_a_scheme_are_literals_in_its_name(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text(SCHEME.format(version=1))
+    arm = custom(f"{tmp_path}/my.py:Gated(rank=8)")
+    assert (arm.name, arm.options, arm.scheme) == ("gated-rank-8", {"rank": 8}, f"{tmp_path}/my.py:Gated")
+    assert custom("cross_stitch(own=0.5, per_channel=False)").name == "cross-stitch-own-0.5-per_channel-False"
+    # The same network whether its default is said or not.
+    plain = planned([custom(f"{tmp_path}/my.py:Gated")])[0]
+    assert plain.key == planned([custom(f"{tmp_path}/my.py:Gated(rank=4)")])[0].key != planned([arm])[0].key
+
+
+@pytest.mark.parametrize("inside", ["8", "rank=open('x')", "**{'rank': 1}", "rank=", "rank=1", "rank=x)("])
+def test_nothing_in_the_options_is_evaluated(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "my.py").write_text(SCHEME.format(version=1))
+    bracket = "" if inside == "rank=1" else ")"
+    with pytest.raises(UserError, match=r"write FILE\.py:Class\(name=value, \.\.\.\) with plain values"):
+        custom(f"{tmp_path}/my.py:Gated({inside}{bracket}")
+
+
+def test_a_wrong_option_names_the_right_ones(tmp_path: Path) -> None:
+    (tmp_path / "my.py").write_text(SCHEME.format(version=1))
+    with pytest.raises(UserError, match="no option of Gated .* called 'rnk'. Did you mean 'rank'"):
+        custom(f"{tmp_path}/my.py:Gated(rnk=4)")
+
+
+def test_a_file_that_cannot_be_imported_is_an_arm_whose_trials_fail(tmp_path: Path) -> None:
+    (tmp_path / "bad_one.py").write_text("import nothing_like_this")
+    arm = custom(f"{tmp_path}/bad_one.py")
+    assert (arm.name, arm.scheme) == ("bad-one", f"{tmp_path}/bad_one.py:BadOne")
+    assert [trial.scheme.version for trial in planned([arm])] == [Broken.version]
+    with pytest.raises(UserError, match="no such file"):
+        custom(f"{tmp_path}/nowhere.py")
+
+
+def test_alternatives_run_when_they_are_asked_for() -> None:
+    more = {arm.name for arm in SPACE.more}
+    standard = {arm.name for arm in SPACE.arms}
+    assert {arm.name for arm in chosen_arms(SPACE, True, False, (), ())} == standard
+    assert {arm.name for arm in chosen_arms(SPACE, False, True, (), ())} == standard | more
+    for asked in ((("nddr",), ()), (("one-task",), ("nddr",))):
+        assert [arm.name for arm in chosen_arms(SPACE, False, False, *asked)] == ["one-task", "nddr"]
+
+
+def test_two_arms_of_one_name_are_refused(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(SCHEME.format(version=1))
+    with pytest.raises(UserError, match="two arms are called 'gated'"):
+        chosen_arms(SPACE, True, False, (), (f"{tmp_path}/one.py:Gated", f"{tmp_path}/two.py:Gated"))
+    (tmp_path / "ensemble.py").write_text(SCHEME.replace("Gated", "Ensemble").format(version=1))
+    assert chosen_arms(SPACE, True, False, (), (f"{tmp_path}/ensemble.py",))[-1].name == "own-ensemble"
+
+
+# ------------------------------------------------------------------------------------------------ searches
+def test_what_adopts_a_search_starts_afresh_on_the_same_batches() -> None:
+    """The tree is retrained: full iterations, the first batches, the full rate; the search stays in its identity."""
+    recipe = dataclasses.replace(QUICK, extra_lr=0.123)
+    search, tree = planned([arm for arm in SPACE.more if arm.name.startswith("branching")], recipe)
+    split = planned(every_split(("fc6",)), recipe)[0]
+    assert tree.parents == (search.key,)
+    assert (tree.iterations, tree.first, tree.recipe) == (split.iterations, 0, split.recipe)
+
+
+def test_a_tree_needs_a_joint_parent_and_cross_stitch_a_per_task_one() -> None:
+    search = Arm("s", "branching_search")
+    check_arms([search, Arm("t", "branching", parents=("s",))])
+    with pytest.raises(UserError, match="its parent 'one-task' is not a joint arm"):
+        check_arms([one_task(), Arm("t", "branching", parents=("one-task",))])
+    with pytest.raises(UserError, match="its parent 's' is not a per-task arm"):
+        check_arms([search, Arm("t", "cross_stitch", parents=("s",))])
+
+
+# ------------------------------------------------------------------------------------------------ weights of losses
+def test_weights_of_losses() -> None:
+    assert weighted(QUICK, SPACE, ["detection=1,attributes=0.5"]).loss_weight == {"detection": 1.0, "attributes": 0.5}
+    assert weighted(QUICK, SPACE, ["equal", "attributes=2"]).loss_weight == {"detection": 1.0, "attributes": 2.0}
+    assert weighted(QUICK, SPACE, ["uncertainty"]).weighting == "uncertainty"
+    for text, said in (
+        ("det=1", "no task of det_attr"),
+        ("detection=0", "not a number above 0"),
+        ("detection=inf", "not a number above 0"),
+        ("more", "write equal, uncertainty"),
+    ):
+        with pytest.raises(UserError, match=said):
+            weighted(QUICK, SPACE, [text])
+
+
+def test_a_task_alone_is_the_same_network_under_learned_weights() -> None:
+    learned = dataclasses.replace(QUICK, weighting="uncertainty")
+    assert identity_of(QUICK, ("detection",)) == identity_of(learned, ("detection",))
+    both = ("detection", "attributes")
+    assert identity_of(QUICK, both) != identity_of(learned, both)
+
+
+def test_younger_fields_leave_older_keys_as_they_were() -> None:
+    """A key that was computed without `weighting`, `rate` and `widen` (the code of then, today's recipe)."""
+    assert "weighting" not in as_data(QUICK)
+    trial = planned([one_task()])[0]
+    assert (trial.key, trial.setting) == ("018887b13119", "dec623947255")
+
+
+# ------------------------------------------------------------------------------------------------ rates and widths
+def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
+    arms = at_rates(chosen_arms(SPACE, False, False, ("one-task", "ensemble", "cross-stitch"), ()), factors("0.5,1,2"))
+    trials = {(t.arm, t.tasks[0]): t for t in planned(arms) if t.seed == 0}
+    assert {name for name, _ in trials} == {
+        "one-task",
+        "ensemble-member",
+        "ensemble",
+        "cross-stitch",
+        "one-task@0.5",
+        "one-task@2",
+        "cross-stitch@0.5",
+        "cross-stitch@2",
+    }
+    assert trials["one-task@2", "detection"].recipe["lr"] == 2 * QUICK.lr
+    stitched = [trials[name, "detection"] for name in ("cross-stitch@0.5", "cross-stitch")]
+    assert stitched[0].recipe["lr"] == 0.5 * QUICK.extra_lr == 0.5 * stitched[1].recipe["lr"]
+    assert stitched[0].parents == stitched[1].parents and len({t.setting for t in trials.values()}) == 1
+    assert len({t.key for t in trials.values()}) == len(trials)
+    with pytest.raises(UserError, match="--lr-grid 1,a: 'a' is not a number above 0"):
+        factors("1,a")
+
+
+class Counted:
+    """Parameters that grow as a x width^2 + b x width."""
+
+    def of(self, trial: Trial) -> tuple[int, int]:
+        width = trial.backbone.options.get("widen", 1.0)
+        return round(len(trial.tasks) * 300_000 * width**2 + 60_000 * width), 0
+
+
+def test_wide_arms_have_the_parameters_of_all_one_task_networks() -> None:
+    arms = widened(SPACE.more, planned, Counted())
+    wide = planned([arm for arm in arms if arm.wide])
+    assert {trial.arm for trial in wide} == {"one-task-wide", "split-fc8-wide"}
+    for trial in wide:
+        assert math.isclose(Counted().of(trial)[0], 2 * 360_000, rel_tol=0.01)
+    assert len({trial.setting for trial in (*wide, *planned([one_task()]))}) == 1
+    assert {trial.backbone.label for trial in wide} == {planned([one_task()])[0].backbone.label}
+
+
+def test_what_a_users_data_set_raises_is_one_line_that_says_where(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("class Mine:\n    version = 1\n    def __init__(self, root=None):\n        {}['x']\n")
+    for place in (str(file), f"{file}:Mine"):
+        with pytest.raises(UserError, match=rf"mine\.py:4: KeyError: 'x'; type: mtlbench check {place}$"):
+            opened(place, {}, None)
+
+
+# ------------------------------------------------------------------------------------------------ sources
+def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path: Path) -> None:
+    file, group = tmp_path / "my.py", tmp_path / "results"
+    file.write_text(SCHEME.format(version=1))
+    split, (done, missing) = planned(every_split(("fc6",)))[0], planned([custom(f"{file}:Gated")], seeds=(0, 1))
+    group = group / done.pair / done.dataset.name
+    folder = group / done.key
+    folder.mkdir(parents=True)
+    write_trial(folder, done)
+    keep_sources(done, folder)
+    (folder / "result.json").write_text("{}")
+    assert kept_texts(folder) == {"scheme": file.read_text()} and FILE in PLANNED
+    assert changes([split, missing], group, ()) == []
+    file.write_text(SCHEME.format(version=1) + "# changed\n")
+    (change,) = changes([split, missing], group, ())
+    assert change.held == (missing,) and change.kept == 1
+    assert change.line.startswith(f"{file} has changed since 1 finished trial, but its version is still 1")
+    assert changes([done, missing], group, {done.key}) == []  # trained again: nothing of the older text stays
+    file.write_text(SCHEME.format(version=2))
+    assert changes(planned([custom(f"{file}:Gated")], seeds=(0, 1)), group, ()) == []
+
+
+def test_a_space_file_needs_no_list_of_more_arms() -> None:
+    assert "more" in {field.name for field in dataclasses.fields(SearchSpace)}
+    assert SearchSpace(SPACE.pair, {}, (), (), ()).more == ()

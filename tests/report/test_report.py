@@ -1,0 +1,253 @@
+"""The report: one HTML file that is complete, well formed, self-contained and safe with untrusted text."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from mtlbench.analysis.comparison import case_of
+from mtlbench.errors import UserError
+from mtlbench.plugins import create
+from mtlbench.report.report import _commands, _compute, _deltas, _facts, embedded, from_markdown, report
+from mtlbench.report.verdict import verdict
+from tests.support.synthetic_results import ARMS
+from tests.support.worlds import ABLATIONS, World, world
+
+pytestmark = pytest.mark.slow
+
+VOID = {"meta", "br", "img", "hr", "link", "input"}
+FEW = ("one-task", "split-conv4", "split-fc8", "cross-stitch")
+EVIL = "<script>alert('x')</script>\"><img src=http://evil.example/a onerror=b> {{ 7 * 7 }}"
+FAILURE = {
+    "pair": "semseg_sn",
+    "dataset": "rooms",
+    "recipe": "quick",
+    "backbone": "caffenet",
+    "task": "",
+    "arm": "mtl-shared",
+    "seed": 1,
+    "status": "failed",
+    "reason": EVIL,
+}
+
+
+class Page(HTMLParser):
+    """Tags balanced; what it links to, its ids, references, texts and tags."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.references: list[str] = []
+        self.outside: list[str] = []
+        self.tags: set[str] = set()
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        assert not [name for name, _ in attrs if name.startswith("on")]
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            elif name in ("src", "href", "xlink:href"):
+                (self.references if (value or "").startswith("#") else self.outside).append((value or "")[1:])
+            self.references += re.findall(r"url\(#([^)]*)\)", value or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def made(results: World, folder: Path) -> tuple[str, Page]:
+    out = report(results, folder / "new" / "report.html")
+    assert out == folder / "new" / "report.html"
+    text = out.read_text(encoding="utf-8")
+    return text, Page(text)
+
+
+@pytest.fixture(scope="module")
+def results() -> World:
+    return world(arms=FEW, categories=12, failures=[FAILURE])
+
+
+@pytest.fixture(scope="module")
+def full(results: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
+    return made(results, tmp_path_factory.mktemp("report"))
+
+
+def test_the_page_is_whole_and_nothing_comes_from_elsewhere(full: tuple[str, Page]) -> None:
+    text, page = full
+    assert text.startswith("<!DOCTYPE html>") and page.outside == []
+    assert len(page.ids) == len(set(page.ids)) and set(page.references) <= set(page.ids)
+    assert not page.tags & {"script", "img", "link", "iframe", "object", "image", "foreignobject"}
+    assert "default-src 'none'" in text and "@import" not in text and text.count("<style") == 1
+
+
+def test_ids_of_figures_do_not_clash_and_their_text_is_text(full: tuple[str, Page]) -> None:
+    text, page = full
+    assert text.count("<svg ") == text.count("viewBox") == 5  # figure5 has nothing to show
+    for name in ("figure2", "alphas", "figure6", "curves", "cost"):
+        assert f"{name}-figure_1" in page.ids
+    assert re.search(r"<text [^>]*>unit mixing columns</text>", text)
+
+
+def test_what_comes_from_results_is_text(full: tuple[str, Page]) -> None:
+    text, page = full
+    assert EVIL in page.text and "<script" not in text and "49" not in re.findall(r"onerror=b&gt; (\S+)", text)
+
+
+def test_every_section_is_there_with_the_verdict_word_by_word(results: World, full: tuple[str, Page]) -> None:
+    text, page = full
+    assert [name for name in page.ids if "-" not in name] == [
+        "verdict",
+        "claims",
+        "arms",
+        "inside",
+        "tables",
+        "run",
+        "missing",
+        "method",
+    ]
+    said = re.sub(r" ?: ", ": ", page.text)
+    for line in verdict(results):
+        assert " ".join(line.split()) in said, line
+    assert "How much should semseg and normals share?" in page.text or "How much should normals and semseg" in page.text
+
+
+def test_what_was_run_can_be_run_again(full: tuple[str, Page]) -> None:
+    text = full[1].text
+    for words in (
+        "Fingerprint of the data f1f2",
+        "rooms(val=300)",
+        "Seeds 0, 1, 2",
+        "lr: 0.05",
+        "images: 4",
+        "Python 3.11.7, torch 2.9, on cpu of x86_64",
+    ):
+        assert words in text
+    assert (
+        "mtlbench run --pair semseg_sn --dataset rooms --recipe quick --seeds 0,1,2 --arm mtl-shared --arm"
+        " split-conv4 --arm split-fc8 --arm cross-stitch"
+    ) in text
+
+
+def test_what_cannot_be_made_is_named_with_its_reason(full: tuple[str, Page]) -> None:
+    text = full[1].text
+    assert "figure5: figure5 needs the task attributes" in text
+    assert "Table 1, cross-stitch units by their start (alpha_s, alpha_d): none of its arms was trained." in text
+    assert "mtl-shared seed 1: failed: <script>" in text and "Table 5: surface normals" in text
+    assert "they do not compare: dataset rooms, not nyuv2" in text
+
+
+def test_all_arms_make_all_tables_and_commands(tmp_path: Path) -> None:
+    results = world(arms=(*ARMS, *ABLATIONS), failures=[{**FAILURE, "arm": "cross-stitch-rate-10000"}])
+    case = case_of(results)
+    assert _commands(case, results.provenance_of(case.frame))[:2] == [
+        "mtlbench run --pair semseg_sn --dataset rooms --recipe quick --seeds 0,1,2 --all-splits",
+        "mtlbench run --pair ablations --dataset rooms --recipe quick --seeds 0,1,2 "
+        + " ".join(f"--arm {arm}" for arm in sorted((*ABLATIONS, "cross-stitch-rate-10000"))),
+    ]
+
+
+def test_arms_of_the_users_own_and_other_starts_have_their_options() -> None:
+    results = world(arms=(*FEW, "tree", "cross-stitch-from-imagenet"))
+    case = case_of(results)
+    trials = [{**trial, "data_root": "/my data"} for trial in results.provenance_of(case.frame)]
+    lines = _commands(case, trials)
+    assert all("--data-root '/my data'" in line for line in lines[:-1])
+    assert "--init cross-stitch=imagenet" in lines[1] and lines[2].endswith("# arms of your own: tree")
+    assert lines[-1] == "mtlbench report --pair semseg_sn --dataset rooms --recipe quick"
+
+
+def test_one_seed_without_val_and_categories_makes_a_page_too(tmp_path: Path) -> None:
+    results = world("det_attr", arms=("one-task", "cross-stitch"), seeds=(0,))
+    results.frame = results.frame[results.frame["subset"] != "val"]
+    _, page = made(dataclasses.replace(results, problems=["damaged & <b>"]), tmp_path)
+    assert "there is no interval" in page.text and "1 seed;" in page.text
+    assert "No trial of this setting failed" in page.text and "damaged & <b>" in page.text
+
+
+def test_mistakes_are_one_line(tmp_path: Path, results: World) -> None:
+    with pytest.raises(UserError, match="There are: semseg_sn"):
+        report(results, tmp_path / "a.html", pair="det")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write .*--out") as error:
+        report(world(arms=("one-task", "split-fc8"), seeds=(0,)), tmp_path / "file" / "a.html")
+    assert "\n" not in str(error.value)
+
+
+def test_an_svg_gets_its_own_ids_and_loses_style_and_metadata() -> None:
+    svg = b"""<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">
+    <metadata><a href="http://x"/></metadata><style>*{color:red}</style><defs><path id="m1"/></defs>
+    <g clip-path="url(#c)" style="fill: url(#h)"><use xlink:href="#m1"/></g><text>a &lt; b</text></svg>"""
+    text = str(embedded(svg, "fig", "A title"))
+    for words in (
+        'id="fig-m1"',
+        'clip-path="url(#fig-c)"',
+        "fill: url(#fig-h)",
+        'xlink:href="#fig-m1"',
+        "a &lt; b",
+        'aria-label="A title"',
+    ):
+        assert words in text
+    assert "metadata" not in text and "color:red" not in text and "<?xml" not in text
+
+
+def test_a_markdown_table_comes_back_as_it_was() -> None:
+    grid = from_markdown("Note.\n\n| arm | a\\|b |\n| --- | ---: |\n| x | **1.0** |\n| y \\* | 2 |\n\n- foot\n- two\n")
+    assert (grid.title, grid.heads, grid.rows) == ("Note.", ["arm", "a|b"], [["x", "1.0"], ["y *", "2"]])
+    assert grid.notes == ["foot", "two"] and grid.strong == {(0, 1)}
+
+
+def test_the_report_needs_no_torch() -> None:
+    code = (
+        "import sys, mtlbench.report.report; from mtlbench.plugins import create, names;"
+        "[create('figure', name) for name in names('figure')];"
+        "print([m for m in ('torch', 'ray', 'scipy.stats') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_second_names_count_once_and_noisy_arms_are_marked(tmp_path: Path) -> None:
+    results = world(
+        arms=("one-task", "ensemble", "split-conv4", "split-fc7", "split-fc8", "cross-stitch", "cross-stitch-rate-100")
+    )
+    wild = (results.frame["arm"] == "split-fc7") & (results.frame["subset"] == "test")
+    results.frame.loc[wild, "value"] *= 1 + results.frame.loc[wild, "seed"]
+    case = case_of(results)
+    assert dict(_facts(case, []))["Arms (6)"].endswith("Split fc8, cross-stitch")
+    assert dict(_facts(case, []))["Other names of these"] == "cross-stitch-rate-100 = cross-stitch"
+    assert [row[0] for row in _compute(case).rows].count("cross-stitch-rate-100") == 0
+    grid = _deltas(case, results)
+    assert {row[0] for row in grid.rows if any("†" in cell for cell in row)} == {"Split fc7"}
+    assert any(note.startswith("† noisier") for note in grid.notes)
+
+
+def test_a_figure_is_worked_out_once_for_claims_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    results, asked = world(arms=FEW), []
+    case = case_of(results)
+    monkeypatch.setattr(
+        "mtlbench.analysis.comparison.create", lambda kind, name: asked.append(name) or create(kind, name)
+    )
+    assert case.figure("alphas", results) is case.figure("alphas", results) and asked == ["alphas"]

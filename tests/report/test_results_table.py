@@ -1,0 +1,230 @@
+"""The results table: golden text, costs, and what happens to missing and failed arms."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mtlbench.analysis.costs import pair_costs
+from mtlbench.errors import UserError
+from mtlbench.report.render import latex_text
+from mtlbench.report.results_table import _change, gather, results_table
+from mtlbench.text import short
+from tests.support.synthetic_results import results_frame
+
+FAILED = {
+    "pair": "det_attr",
+    "dataset": "rooms",
+    "recipe": "quick",
+    "arm": "tree",
+    "seed": 1,
+    "task": "",
+    "status": "failed",
+    "reason": "FloatingPointError: loss is nan",
+}
+
+GOLDEN = """\
+det_attr on rooms, backbone caffenet, recipe quick (the newest results).
+
+arm            n  detection mAP       vs one-task, %  classes  attributes mAP       vs one-task, %  attributes
+--------------------------------------------------------------------------------------------------------------
+one-task       3           42.2                    -       10            51.0                    -          17
+split-conv4 +  3           41.3    -2.0 [-3.2, -0.8]       10            52.7 *  +3.2 [+2.3, +4.2]          17
+split-fc8      3           43.1 *  +2.2 [+0.9, +3.4]       10            49.2    -3.5 [-4.5, -2.6]          17
+cross-stitch   3           41.0    -2.8 [-4.0, -1.6]       10            52.8    +3.5 [+2.6, +4.5]          17
+tree           0              -                    -        -               -                    -           -
+--------------------------------------------------------------------------------------------------------------
+chance         -           10.5                    -        2            12.8                    -           4
+
+arm            n  parameters  FLOPs  iterations  image visits  seconds  with parents
+------------------------------------------------------------------------------------
+one-task       3      3.00 M  500 M      3.00 k        48.0 k       42            82
+split-conv4 +  3      3.00 M  500 M      1.50 k        24.0 k       21            41
+split-fc8      3      3.00 M  500 M      1.50 k        24.0 k       21            41
+cross-stitch   3      3.00 M  500 M      1.50 k        24.0 k       21            41
+tree           0           -      -           -             -        -             -
+
+Means on test over n seeds. vs one-task: change of the headline metric in %, up is better, paired by seed, with the
+  95 % interval (from 3 seeds on; residual of the arm + seed model pooled over arms). Costs are per pair: the sum
+  over an arm's networks; seconds without and with parents.
+Split chosen on val, * per task and + for the pair: detection split-fc8 (val +2.9 %, test +2.2 %), attributes
+  split-conv4 (val +2.5 %, test +3.2 %), the pair split-conv4 (val +0.2 %, test +0.6 %).
+failed: tree, seed 1: FloatingPointError: loss is nan
+"""
+
+
+def parsed(text: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text))
+
+
+def test_text_table_is_the_golden_one() -> None:
+    frame = results_frame(arms=("one-task", "split-conv4", "split-fc8", "cross-stitch"), noise=0.5)
+    text = results_table(frame, failures=[FAILED, {**FAILED, "pair": "semseg_sn"}], width=115)
+    assert text == GOLDEN
+    assert max(map(len, text.splitlines())) <= 115
+
+
+def test_costs_are_sums_over_the_trials_of_an_arm() -> None:
+    costs = pair_costs(results_frame())
+    assert costs.loc["one-task", "parameters"] == costs.loc["split-fc8", "parameters"] == 3.0e6
+    assert costs.loc["ensemble", "parameters"] == 6.0e6  # four networks per pair
+    assert costs.loc["one-task", "seconds"] == pytest.approx(2 * np.mean([20, 21, 22]))
+    assert "ensemble-member" not in costs.index
+
+
+def test_a_seed_with_a_missing_trial_does_not_lower_the_costs() -> None:
+    frame = results_frame()
+    lost = (frame["arm"] == "one-task") & (frame["seed"] == 2) & frame["key"].str.contains("attributes")
+    assert pair_costs(frame[~lost]).loc["one-task", "parameters"] == 3.0e6
+
+
+def test_tables_break_between_tasks_to_fit_the_width() -> None:
+    def headers(width: int) -> list[str]:
+        text = results_table(results_frame("semseg_sn"), width=width)
+        return [line for line in text.splitlines() if line.startswith("arm ")]
+
+    assert len(headers(300)) == 1 and len(headers(150)) == 2 and len(headers(100)) == 3
+    assert ["mIoU" in line for line in headers(100)] == [False, True, False]
+
+
+def test_one_seed_shows_changes_without_intervals() -> None:
+    text = results_table(results_frame(seeds=(0,)))
+    assert "[" not in text and "split-conv4" in text
+
+
+def test_a_noisy_arm_is_marked_and_has_its_own_interval() -> None:
+    frame = results_frame("det_attr")
+    wild = (frame["arm"] == "split-fc6") & (frame["subset"] == "test") & (frame["task"] == "detection")
+    frame.loc[wild, "value"] *= 1 + frame.loc[wild, "seed"]
+    text, latex = (results_table(frame, format, width=300) for format in ("text", "latex"))
+    row = parsed(results_table(frame, "csv")).set_index("arm").filter(like="detection mAP change").loc["split-fc6"]
+    assert row["detection mAP change low %"] == row["detection mAP change low_single %"]
+    shown = "{:+.1f} [{:+.1f}, {:+.1f}]†".format(*row.iloc[:3])
+    lines = text.splitlines()
+    assert shown in next(line for line in lines if line.startswith("split-fc6")) and text.count("†") == 2
+    assert "† noisier than the pool: the interval is the paired t interval of the arm's own seeds." in text
+    ends = {line.rindex("]", 0, line.index("]") + 1) for line in lines if line.startswith(("split-fc6", "split-fc7"))}
+    assert len(ends) == 1
+    assert latex.count("\\textdagger{}") == 2 and shown in results_table(frame, "markdown")
+    assert "†" not in results_table(results_frame())
+
+
+def test_a_bound_that_is_not_0_does_not_read_0() -> None:
+    evidence = gather(results_frame(arms=("one-task", "split-fc8")))
+    row = evidence.changes["detection", "split-fc8"] | {"mean": 13.9, "shown_low": -0.04, "shown_high": 27.84}
+    evidence.changes["detection", "split-fc8"] = row
+    assert _change(evidence, "detection", "split-fc8") == "+13.90 [-0.04, +27.84]"
+
+
+def test_where_one_task_is_the_noisy_one_the_note_says_so() -> None:
+    frame = results_frame()
+    wild = (frame["arm"] == "one-task") & (frame["task"] == "detection")
+    frame.loc[wild, "value"] *= 1 + 20 * frame.loc[wild, "seed"]
+    assert "(all arms of detection: one-task itself is noisier)" in results_table(frame, width=300)
+
+
+def test_second_names_of_a_network_are_said() -> None:
+    frame = results_frame()
+    again = frame[frame["arm"] == "cross-stitch"].assign(arm="cross-stitch-rate-100")
+    text = results_table(pd.concat([frame, again]), width=300)
+    assert "counted once, under several names: cross-stitch = cross-stitch-rate-100.\n" in text
+    assert "several names" not in results_table(frame)
+    changes = [line.split("[")[1:] for line in text.splitlines() if line.startswith("split-conv4 ")]
+    assert changes == [
+        line.split("[")[1:] for line in results_table(frame, width=300).splitlines() if line.startswith("split-conv4 ")
+    ]
+
+
+def test_without_one_task_the_table_still_stands() -> None:
+    text = results_table(results_frame(arms=("split-conv4",)))
+    assert "No changes: the results hold no one-task" in text and "No Split is chosen" in text
+
+
+def test_a_headline_that_is_missing_everywhere_drops_the_task_only() -> None:
+    frame = results_frame()
+    diverged = (frame["task"] == "detection") & frame["headline"]
+    text = results_table(frame[~diverged])
+    assert "attributes mAP" in text and "detection mAP" not in text
+
+
+def test_csv_has_numbers_of_full_precision() -> None:
+    frame = results_frame()
+    table = pd.read_csv(io.StringIO(results_table(frame, "csv", failures=[FAILED]))).set_index("arm")
+    expected = frame.query("arm == 'split-conv4' and task == 'detection' and subset == 'test' and headline")
+    assert table.loc["split-conv4", "detection mAP"] == pytest.approx(expected["value"].mean(), rel=1e-5)
+    low, high = table.loc["split-conv4", ["detection mAP change low %", "detection mAP change high %"]]
+    assert low < table.loc["split-conv4", "detection mAP change %"] < high
+    assert table.loc["tree", "failures"] == "failed seed 1"
+    assert table.loc["chance", "attributes mAP"] == 12.75
+    assert table["pair chosen on val"].eq("True").sum() + table["pair chosen on val"].eq(True).sum() == 1
+
+
+def test_markdown_is_one_table_with_as_many_cells_in_every_row() -> None:
+    lines = [line for line in results_table(results_frame(), "markdown").splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 12 + 1
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_latex_has_the_cells_of_markdown() -> None:
+    frame = results_frame()
+    failed = [{**FAILED, "reason": "ValueError: 5 % of a_b & {c}"}]
+    text = results_table(frame, "latex", failures=failed)
+    body = text.partition("\\toprule\n")[2].partition("\\bottomrule")[0].replace("\\midrule\n", "")
+    rows = [line.removesuffix(" \\\\").split(" & ") for line in body.splitlines()]
+    marked = [line for line in results_table(frame, "markdown", failures=failed).splitlines() if line.startswith("|")]
+    expected = [[cell.strip() for cell in line.strip("|").split("|")] for line in (marked[0], *marked[2:])]
+    assert [[plain(cell) for cell in row] for row in rows] == [[plain(cell) for cell in row] for row in expected]
+    assert f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}" in text and "det\\_attr on rooms" in text
+    assert text.count("{") - 2 * text.count("\\{") == text.count("}") - 2 * text.count("\\}")
+    assert "tree, seed 1: ValueError: 5 \\% of a\\_b \\& \\{c\\}\n" in text
+
+
+def plain(cell: str) -> str:
+    """A cell without what LaTeX and Markdown escape."""
+    return re.sub(r"\\(.)", r"\1", cell.replace("{[}", "["))
+
+
+@pytest.mark.parametrize(
+    ("text", "latex"),
+    [
+        ("a\\b", "a\\textbackslash{}b"),
+        ("x^2 ~ y", "x\\textasciicircum{}2 \\textasciitilde{} y"),
+        ("1\n 2", "1 2"),
+        ("±", "$\\pm$"),
+        ("a → b", "a ? b"),
+        ("$5 & 6%", "\\$5 \\& 6\\%"),
+        ("é", "é"),
+        ("[1]", "{[}1]"),
+    ],
+)
+def test_latex_prints_any_text_as_it_is(text: str, latex: str) -> None:
+    assert latex_text(text) == latex
+
+
+def test_one_task_alone_makes_a_table() -> None:
+    assert "No Split is chosen" in results_table(results_frame(arms=("one-task",)))
+
+
+def test_an_unknown_format_names_the_known_ones() -> None:
+    with pytest.raises(UserError, match="text, csv, markdown, latex"):
+        results_table(results_frame(), "markdwn")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (999.0, "999"),
+        (1234567.0, "1.23 M"),
+        (56.8e6, "56.8 M"),
+        (999.9e3, "1.00 M"),
+        (7.2e11, "720 G"),
+        (float("nan"), "-"),
+        (0.0, "0"),
+    ],
+)
+def test_large_numbers_have_three_digits(value: float, text: str) -> None:
+    assert short(value) == text

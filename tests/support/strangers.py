@@ -1,0 +1,46 @@
+"""A results folder that a stranger has written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from mtlbench.cli.main import main
+from mtlbench.store.sealing import sealed
+
+COMMANDS = (
+    ("status",),
+    ("status", "--failed"),
+    ("table",),
+    ("table", "--format", "csv"),
+    ("report",),
+    ("plot", "all"),
+    ("clean", "--yes"),
+)
+
+
+class Code:
+    """Makes the file `trap` as soon as it is unpickled."""
+
+    def __init__(self, trap: Path) -> None:
+        self.trap = trap
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.trap),)
+
+
+def cli(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
+    """A sealed file with a change made in place, sealed anew: anybody can."""
+    data = json.loads(path.read_text())
+    del data["checksum"]
+    change(data)
+    path.write_text(sealed(data))
