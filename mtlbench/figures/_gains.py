@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+SEEDS_AT = 0.3  # below a group's mean, in rows
+
+
 def amount(row: dict[str, Any], digits: int = 1) -> str:
     """`+1.2 [-0.3, +2.7]` with true minus signs, without the interval where there is none."""
     mean, low, high = (f"{round(row[key], digits) + 0.0:+.{digits}f}" for key in ("mean", "low", "high"))
@@ -82,7 +85,7 @@ def draw_group_gains(
     several = seeds["seed"].nunique() > 1
     axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
     if several:  # one seed: its dot would hide behind the mean
-        draw_seeds(axes, seeds["gain"], seeds["group"].map(rows), "y", zorder=4)
+        draw_seeds(axes, seeds["gain"], seeds["group"].map(rows) + SEEDS_AT, "y", zorder=4)
     for row in records(groups):
         y, shape = rows[row["group"]], "D" if row.get("end") == "difference" else "o"
         axes.plot([row["low"], row["high"]], [y, y], color=style.INK, lw=1.0, marker="|", ms=5, zorder=2)
