@@ -10,6 +10,7 @@ import pandas as pd
 
 from mtlbench.analysis.frame import records
 from mtlbench.figures import _style as style
+from mtlbench.figures._style import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,12 +26,13 @@ def strokes(colour: str) -> dict[str, tuple[str, Any]]:
     return {"alpha_s": (colour, "-"), "alpha_d": (style.DOTS, DASHES)}
 
 
-def draw_sorted_alphas(axes: Axes, values: pd.DataFrame, numbers: Mapping[str, Any], colour: str) -> None:
+def draw_sorted_alphas(axes: Axes, values: Table, numbers: Mapping[str, Any], colour: str) -> None:
     """The alphas of one layer and receiving task over the rank of its units, and the two means above.
 
     values: quantity (alpha_s, alpha_d), rank, mean, low, high. numbers: units, and alpha_s, alpha_s_low, alpha_s_high
     and the same of alpha_d (the bounds NaN without an interval); of a layer with one unit these alone are drawn.
     """
+    values = pd.DataFrame(values)
     for quantity, (tint, dashes) in strokes(colour).items():
         if numbers["units"] == 1:
             _draw_error(axes, 0, numbers, quantity, tint)
@@ -50,13 +52,13 @@ def draw_sorted_alphas(axes: Axes, values: pd.DataFrame, numbers: Mapping[str, A
     axes.grid(axis="y", zorder=0.2)
 
 
-def draw_layer_alphas(axes: Axes, numbers: pd.DataFrame, stages: Sequence[str], colour: str) -> None:
+def draw_layer_alphas(axes: Axes, numbers: Table, stages: Sequence[str], colour: str) -> None:
     """One unit a layer: points with intervals, layer after layer, and the numbers beside them.
 
     numbers: stage, and alpha_s, alpha_s_low, alpha_s_high and the same of alpha_d (the bounds NaN without an interval)
     of one arm and receiving task. Of `stages` in their order those that have a row are drawn.
     """
-    rows = {row["stage"]: row for row in records(numbers)}
+    rows = {row["stage"]: row for row in records(pd.DataFrame(numbers))}
     shown = [place for place, stage in enumerate(stages) if stage in rows]
     for quantity, (tint, dashes) in strokes(colour).items():
         axes.plot(shown, [rows[stages[place]][quantity] for place in shown], color=tint, lw=0.7, ls=dashes)
@@ -81,12 +83,12 @@ def draw_layer_alphas(axes: Axes, numbers: pd.DataFrame, stages: Sequence[str], 
     axes.grid(axis="y", zorder=0.2)
 
 
-def draw_alpha_training(axes: Axes, training: pd.DataFrame, shades: Mapping[str, Any]) -> None:
+def draw_alpha_training(axes: Axes, training: Table, shades: Mapping[str, Any]) -> None:
     """How the means over a layer's units moved from their start, alpha_s solid and alpha_d dashed, a colour a layer.
 
     training: stage, quantity, iteration, mean, low, high, start. shades: {stage: colour}.
     """
-    for (stage, quantity), line in training.groupby(["stage", "quantity"], sort=False):
+    for (stage, quantity), line in pd.DataFrame(training).groupby(["stage", "quantity"], sort=False):
         low, mean, high = (line[name] - line["start"] for name in ("low", "mean", "high"))
         axes.fill_between(line["iteration"], low, high, color=shades[str(stage)], alpha=0.15, lw=0)
         dashes = strokes("")[str(quantity)][1]

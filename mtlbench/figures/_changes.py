@@ -12,6 +12,7 @@ from mtlbench.arm_names import BASELINE
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import marker_of, on_spectrum
 from mtlbench.figures._panels import draw_seeds
+from mtlbench.figures._style import Table
 from mtlbench.text import DAGGER, MINUS
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ PUBLISHED_AT = 0.24
 
 def draw_changes(
     axes: Axes,
-    points: pd.DataFrame,
-    means: pd.DataFrame,
+    points: Table,
+    means: Table,
     colour: str,
     half_width: float = float("nan"),
-    published: pd.DataFrame | None = None,
+    published: Table | None = None,
     scale: float = 1.0,
 ) -> None:
     """What each arm changes of one metric: a dot per seed, mean, interval, the baseline's band; n along the bottom.
@@ -39,6 +40,7 @@ def draw_changes(
     (a star), chosen_pair (a ring). `half_width` is the band's around 0 in %, NaN for none; published: x, change. A
     mean and its seeds take `scale` columns.
     """
+    points, means, published = pd.DataFrame(points), pd.DataFrame(means), pd.DataFrame(published)
     means = means.assign(**{name: value for name, value in MARKS.items() if name not in means})
     if np.isfinite(half_width):
         axes.axhspan(-half_width, half_width, color=style.BAND, lw=0, zorder=0)
@@ -53,7 +55,7 @@ def draw_changes(
     _limit(axes, points, means, published, half_width)
     for row in records(means):
         _draw_mean(axes, row, colour)
-    if published is not None and len(published):
+    if len(published):
         places = published["x"] + PUBLISHED_AT * scale
         axes.scatter(places, published["change"], marker="d", s=18, facecolor="white", zorder=4, **style.EDGE)
     axes.grid(axis="y", zorder=0.2)
@@ -107,13 +109,11 @@ def _draw_far(axes: Axes, x: float, mean: float, colour: str) -> None:
     )
 
 
-def _limit(
-    axes: Axes, points: pd.DataFrame, means: pd.DataFrame, published: pd.DataFrame | None, half_width: float
-) -> None:
+def _limit(axes: Axes, points: pd.DataFrame, means: pd.DataFrame, published: pd.DataFrame, half_width: float) -> None:
     """Room for everything that is drawn, some above for rings and a strip below for n (and for arrows)."""
     near = means[~means["far"]]
     shown = [points.loc[points["arm"].isin(near["arm"]), "change"], near["low"], near["high"]]
-    shown += [published["change"]] if published is not None and len(published) else []
+    shown += [published["change"]] if len(published) else []
     values = np.concatenate([*shown, [0.0, half_width, -half_width]])
     low, high = np.nanmin(values), np.nanmax(values)
     tall = max(high - low, 1.0)

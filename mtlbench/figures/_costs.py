@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from mtlbench.figures import _style as style
 from mtlbench.figures._arms import are_splits, marker_of
 from mtlbench.figures._labels import along, place_labels
 from mtlbench.figures._panels import label_logarithmic
+from mtlbench.figures._style import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +28,7 @@ DOWN, UP = MarkerStyle(CARETDOWN), MarkerStyle(CARETUP)  # at the edge, of arms 
 FRONT_DASHES = (0, (4, 2))
 
 
-def draw_costs(axes: Axes, points: pd.DataFrame, colour: str) -> None:
+def draw_costs(axes: Axes, points: Table, colour: str) -> None:
     """What arms gain against what they cost: markers (full = on the front), whiskers, the front as steps, the Splits
     joined by a line.
 
@@ -34,7 +36,7 @@ def draw_costs(axes: Axes, points: pd.DataFrame, colour: str) -> None:
     markers of arms that are not) and far (at the edge, of arms that would flatten the others). Limit the axes with
     `limit_costs` before.
     """
-    points = points.assign(**{name: value for name, value in (("named", True), ("far", False)) if name not in points})
+    points = _with_marks(points)
     axes.axhline(0, color=style.INK, lw=0.8, zorder=1)
     splits = points[are_splits(points["arm"])]
     axes.plot(splits["x"], splits["mean"], color=style.FAINT, lw=0.7, zorder=1.5)
@@ -54,9 +56,15 @@ def draw_costs(axes: Axes, points: pd.DataFrame, colour: str) -> None:
     axes.grid(zorder=0.2)
 
 
-def limit_costs(axes: Axes, costs: pd.Series, gains: pd.DataFrame) -> None:
+def _with_marks(points: Table) -> pd.DataFrame:
+    marks = (("named", True), ("far", False))
+    return pd.DataFrame(points).assign(**{name: value for name, value in marks if name not in points})
+
+
+def limit_costs(axes: Axes, costs: Iterable[float], gains: Table) -> None:
     """A logarithmic cost axis with ticks at round costs, and room for the gains (mean, low, high, far)."""
-    low, high = float(costs.min()), float(costs.max())
+    gains, costs = _with_marks(gains), list(costs)
+    low, high = min(costs), max(costs)
     spread = max(1.0, np.sqrt(NARROWEST_RANGE * low / high)) * (high / low) ** 0.1
     axes.set_xscale("log")
     axes.set_xlim(low / spread, high * spread)
@@ -69,11 +77,12 @@ def limit_costs(axes: Axes, costs: pd.Series, gains: pd.DataFrame) -> None:
     axes.set_ylim(bottom - room, top + room)
 
 
-def label_costs(axes: Axes, points: pd.DataFrame) -> None:
+def label_costs(axes: Axes, points: Table) -> None:
     """Names beside the markers of the `points` that have one; a thin line leads to those that found no room there.
 
     `points` as in `draw_costs`, with named and far. The axes have their limits and their size on the page.
     """
+    points = _with_marks(points)
     near = points[~points["far"]]
     rows = near[near["named"]]
     names = [arm.removeprefix("split-").replace("mtl-", "MTL-") for arm in rows["arm"]]

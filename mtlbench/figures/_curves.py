@@ -11,6 +11,7 @@ import pandas as pd
 from mtlbench.analysis.frame import records
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import Limits, apart
+from mtlbench.figures._style import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,13 +21,14 @@ LABEL_STEP_INCHES = 0.105
 LEADER_INCHES = 0.13  # between the axes and the names beside them
 
 
-def draw_curves(axes: Axes, arms: pd.DataFrame, means: pd.DataFrame, seeds: pd.DataFrame | None = None) -> None:
+def draw_curves(axes: Axes, arms: Table, means: Table, seeds: Table | None = None) -> None:
     """A thick line an arm, and with several seeds a thin one each.
 
     arms, in the order drawn: arm, colour, dashes (matplotlib's line style), and where known strong (drawn thicker, on
     top). means: arm, x, mean. seeds: arm, seed, x, value.
     """
-    seeds = pd.DataFrame(columns=["arm", "seed", "x", "value"]) if seeds is None else seeds
+    seeds = pd.DataFrame(columns=["arm", "seed", "x", "value"]) if seeds is None else pd.DataFrame(seeds)
+    arms, means = pd.DataFrame(arms), pd.DataFrame(means)
     for look in records(arms):
         colour, dashes, strong = look["colour"], look["dashes"], look.get("strong", False)
         line = means[means["arm"] == look["arm"]]
@@ -40,14 +42,14 @@ def draw_curves(axes: Axes, arms: pd.DataFrame, means: pd.DataFrame, seeds: pd.D
     axes.grid(axis="y", zorder=0.2)
 
 
-def label_curves(axes: Axes, arms: pd.DataFrame, means: pd.DataFrame, ends: Mapping[str, str] | None = None) -> None:
+def label_curves(axes: Axes, arms: Table, means: Table, ends: Mapping[str, str] | None = None) -> None:
     """Every arm's name at the right in its colour, in the order of the last values, tied to the end of its line.
 
     arms: arm, colour. means: arm, x, mean. `ends` are last values as text, to stand in brackets behind the names of
     arms whose line leaves the axes. The axes have their limits and their size on the page.
     """
-    last = means.sort_values("x", kind="stable").groupby("arm").last()
-    shown = [look for look in records(arms) if look["arm"] in last.index]
+    last = pd.DataFrame(means).sort_values("x", kind="stable").groupby("arm").last()
+    shown = [look for look in records(pd.DataFrame(arms)) if look["arm"] in last.index]
     to_page = axes.transLimits if axes.get_yscale() == "linear" else axes.transScale + axes.transLimits
     wanted = [to_page.transform((0, last.loc[look["arm"], "mean"]))[1] for look in shown]
     figure = axes.get_figure(root=True)

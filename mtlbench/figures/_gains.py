@@ -10,6 +10,7 @@ import pandas as pd
 from mtlbench.analysis.frame import records
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import draw_seeds, label_logarithmic
+from mtlbench.figures._style import Table
 from mtlbench.text import MINUS
 
 if TYPE_CHECKING:
@@ -25,12 +26,13 @@ def amount(row: dict[str, Any], digits: int = 1) -> str:
     return (mean if pd.isna(row["low"]) else f"{mean} [{low}, {high}]").replace("-", MINUS)
 
 
-def draw_category_gains(axes: Axes, bars: pd.DataFrame, colour: str, labelled: str = "labels") -> None:
+def draw_category_gains(axes: Axes, bars: Table, colour: str, labelled: str = "labels") -> None:
     """A bar and whisker a category, and to the right the label counts as a line on a logarithmic axis.
 
     bars, in the order drawn: category, x (0, 1, ...), count (labels in train, above 0), mean, low, high (points, NaN
     without an interval). `labelled` says what is counted.
     """
+    bars = pd.DataFrame(bars)
     axes.bar(bars["x"], bars["mean"], width=0.72, color=colour, zorder=2)
     axes.vlines(bars["x"], bars["low"], bars["high"], color=style.FAINT, lw=0.9, zorder=3)
     axes.axhline(0, color=style.INK, lw=0.8, zorder=3)
@@ -73,14 +75,13 @@ def mark_least_labelled(axes: Axes, sizes: list[int], step_inches: float) -> Non
         previous = size
 
 
-def draw_group_gains(
-    axes: Axes, groups: pd.DataFrame, seeds: pd.DataFrame, colour: str, published: pd.DataFrame | None = None
-) -> None:
+def draw_group_gains(axes: Axes, groups: Table, seeds: Table, colour: str, published: Table | None = None) -> None:
     """A row a group: a dot per seed, mean, interval, the published mean, and the numbers in words.
 
     groups, from top to bottom: group, mean, low, high (points, NaN without an interval), and where known end
     ("difference" is drawn as a diamond). seeds: group, seed, gain. published: group, value.
     """
+    groups, seeds, published = pd.DataFrame(groups), pd.DataFrame(seeds), pd.DataFrame(published)
     rows = {group: place for place, group in enumerate(groups["group"])}
     several = seeds["seed"].nunique() > 1
     axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
@@ -99,15 +100,14 @@ def draw_group_gains(
             va="center",
             color=style.INK,
         )
-    printed = records(published) if published is not None else []
-    for row in printed:
+    for row in records(published):
         axes.scatter(row["value"], rows[row["group"]], marker="d", s=18, facecolor="white", zorder=5, **style.EDGE)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(list(rows.values()), list(rows), fontsize=style.NORMAL)
     legend = [
         "dot: seed" * several,
         "bracket: 95 % interval" * bool(groups["low"].notna().any()),
-        "diamond: published, one run" * bool(printed),
+        "diamond: published, one run" * bool(len(published)),
     ]
     axes.set_xlabel("; ".join(filter(None, ["right is better", *legend])), fontsize=style.SMALL, labelpad=2)
     axes.set_ylabel("")

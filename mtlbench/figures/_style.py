@@ -5,13 +5,15 @@ Seaborn takes about a second to import, so nothing here imports it before someth
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import matplotlib
+import pandas as pd
 
+Table = pd.DataFrame | Mapping[str, Any]  # columns by name
 INK = "#1A1A1A"
 FAINT = "#8A8A8A"
 DOTS = "#5A5A5A"

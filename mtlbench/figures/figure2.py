@@ -32,7 +32,14 @@ from mtlbench.figures._panels import (
     seeds_text,
     wrapped,
 )
-from mtlbench.figures._schematic import architecture_rows, draw_architectures, own_units, row_tops, seeds_differ
+from mtlbench.figures._schematic import (
+    architecture_rows,
+    draw_architectures,
+    draw_spectrum,
+    own_units,
+    row_tops,
+    seeds_differ,
+)
 from mtlbench.text import DAGGER
 
 if TYPE_CHECKING:
@@ -165,7 +172,7 @@ def _draw(data: Figure2Data, canvas: Canvas) -> None:
 
     sketch = add(INCHES.header, drawing)
     draw_architectures(sketch, data.architectures, tasks, least / column)
-    _spectrum_header(sketch, data.arms)
+    draw_spectrum(sketch, _place_of_baseline(data))
     _arm_labels(sketch, data.arms, crowded)
     top = INCHES.header + drawing + labels
     draw_title(canvas, "(a)", INCHES.header - 0.03, bold=True)
@@ -187,7 +194,7 @@ def _draw_task(axes: Axes, data: Figure2Data, task: str, colour: str, scale: flo
     points, means, published = (frame[frame["task"] == task] for frame in (data.points, data.means, data.published))
     band = next(row for row in records(data.band) if row["task"] == task)
     draw_changes(axes, points, means, colour, band["half_width"], published, scale)
-    separator = float(data.arms.loc[data.arms["arm"] == BASELINE, "x"].iloc[0]) + (1 + GAP_COLUMNS) / 2
+    separator = _place_of_baseline(data) + (1 + GAP_COLUMNS) / 2
     if data.arms["x"].max() > separator:
         axes.axvline(separator, color=style.FAINT, lw=0.6, ls=(0, (2, 2)))
     direction = "higher" if band["higher_is_better"] else "lower"
@@ -197,6 +204,10 @@ def _draw_task(axes: Axes, data: Figure2Data, task: str, colour: str, scale: flo
     axes.set_xlabel("")
     axes.set_xticks(data.arms["x"])
     axes.tick_params(axis="x", length=0)
+
+
+def _place_of_baseline(data: Figure2Data) -> float:
+    return float(data.arms.loc[data.arms["arm"] == BASELINE, "x"].iloc[0])
 
 
 def _means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
@@ -292,35 +303,6 @@ def _overlay(frame: pd.DataFrame, results: Any, arms: pd.DataFrame) -> tuple[pd.
     table = relative_change(theirs).merge(arms[["arm", "x"]])
     source = theirs["source"].iloc[0]
     return table[["task", "arm", "x", "value", "change"]], f"Published: {source} of the paper, one run each."
-
-
-def _spectrum_header(axes: Axes, arms: pd.DataFrame) -> None:
-    """An arrow `fully shared <-> fully separate` above the Splits and one-task."""
-    last = float(arms.loc[arms["arm"] == BASELINE, "x"].iloc[0])
-    if last < 3:
-        return
-    where, height = axes.get_xaxis_transform(), 1.11
-    axes.annotate(
-        "",
-        (last + 0.4, height),
-        (-0.4, height),
-        xycoords=where,
-        annotation_clip=False,
-        arrowprops={"arrowstyle": "<->", "color": style.FAINT, "lw": 0.8},
-    )
-    backing = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    for x, words in ((-0.05, "fully shared"), (last + 0.05, "fully separate")):
-        axes.text(
-            x,
-            height,
-            words,
-            ha="left" if x < 0 else "right",
-            va="center",
-            transform=where,
-            bbox=backing,
-            fontsize=style.NORMAL,
-            color=style.INK,
-        )
 
 
 def _label_height(arms: pd.DataFrame, upright: bool) -> float:
