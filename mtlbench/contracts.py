@@ -10,7 +10,6 @@ from mtlbench.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
     from torch import Tensor, nn
@@ -265,8 +264,22 @@ class Scheme(Protocol):
         """
 
 
+class FigureData(Protocol):
+    """What a figure shows: a frozen dataclass of frames, whose columns its docstring names, and the caption."""
+
+    @property
+    def caption(self) -> str: ...
+
+
 class Figure(Protocol):
     """A picture made from results alone."""
 
-    def data(self, results: Any, **options: Any) -> dict[str, pd.DataFrame]: ...
-    def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None: ...
+    def data(self, results: Any, **options: Any) -> FigureData:
+        """The numbers, of the pair, dataset, recipe and backbone that the options name, else of the newest.
+
+        `paper` asks for published values where they compare; a figure with an option `arms` takes globs. Raises
+        UserError where the results do not allow the figure.
+        """
+
+    def draw(self, data: Any, canvas: Canvas) -> None:
+        """Draws what `data` returned on an empty canvas and sets its size."""

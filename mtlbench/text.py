@@ -52,6 +52,7 @@ def printable(text: str) -> str:
 
 Say = Callable[[str], None]
 NOTHING = "-"
+MINUS = "\N{MINUS SIGN}"
 DAGGER = "\N{DAGGER}"  # on an arm that is noisier than the others
 
 

@@ -21,7 +21,6 @@ from mtlbench.analysis.frame import IDENTITY, records, relative_change
 from mtlbench.analysis.inference import beats, half_width
 from mtlbench.analysis.selection import failures_of, newest, one_name_each
 from mtlbench.arm_names import BASELINE, HIDDEN_ARMS
-from mtlbench.plugins import create
 
 PAIR = ""  # the scope that is the mean over the pair's tasks, named as in `choice.best_split`
 CROSS_STITCH = ("cross-stitch", "cross-stitch-from-one-task", "cross-stitch-alpha-0.9-0.1")  # one network, three names
@@ -124,16 +123,6 @@ class Case:
     def seeds(self) -> int:
         """How many the baseline has."""
         return int(self.changes.loc[self.changes["arm"] == BASELINE, "seed"].nunique(dropna=False))
-
-    def figure(self, name: str, results: Any) -> dict[str, pd.DataFrame]:
-        """What a figure shows of this case, worked out once. Raises the figure's UserError."""
-        if name not in self._figures:
-            self._figures[name] = create("figure", name).data(results, paper=True, **self.pick)
-        return self._figures[name]
-
-    @cached_property
-    def _figures(self) -> dict[str, dict[str, pd.DataFrame]]:
-        return {}
 
     def arm(self, *names: str) -> str | None:
         """The first of the names that has numbers, as it is called in `changes`."""

@@ -29,6 +29,13 @@ def whole_task(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
     return frame[keep]
 
 
+def rows_of_trials(series: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of curves or alphas whose trial, under the same name, is in the frame."""
+    if series.empty:
+        return series
+    return series.merge(frame[[column for column in frame if column in series]].drop_duplicates())
+
+
 def relative_change(
     frame: pd.DataFrame, baseline: str = BASELINE, subset: str = "test", metric: str | None = None
 ) -> pd.DataFrame:

@@ -78,6 +78,12 @@ def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> l
     return [failure for failure in same if not mended(failure)]
 
 
+def failed_text(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> str:
+    """`Failed or blocked: a, b.` for the frame's failures, or nothing."""
+    names = dict.fromkeys(str(failure["arm"]) for failure in failures_of(frame, failures))
+    return f"Failed or blocked: {', '.join(names)}." if names else ""
+
+
 def reason_of(failure: Mapping[str, Any]) -> str:
     """Why a trial failed, without the alphas of one that diverged (`mtlbench status --failed` and the report's list of
     failures have them)."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from mtlbench.contracts import Figure as Drawer
 from mtlbench.errors import UserError
 from mtlbench.plugins import create, names
 from mtlbench.system.files import own
@@ -45,7 +46,7 @@ def plot(figure: str, results: Any, out: Path | None, paper: bool, arms: Sequenc
 def _draw(
     name: str, results: Any, out: Path | None, paper: bool, arms: Sequence[str], chosen: dict[str, str | None]
 ) -> None:
-    drawer = create("figure", name)
+    drawer: Drawer = create("figure", name)
     some = {"arms": arms} if arms else {}
     if arms and "arms" not in inspect.signature(drawer.data).parameters:
         raise UserError(f"{name} shows no arms to choose from; leave --arm out")
@@ -61,5 +62,4 @@ def _draw(
         except (OSError, ValueError) as error:
             raise UserError(f"cannot write {path}: {error}") from error
     click.echo(" ".join(map(str, paths)))
-    for text in data["caption"]["text"]:
-        click.echo(printable(text))
+    click.echo(printable(data.caption))

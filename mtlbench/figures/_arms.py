@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import pandas as pd
 
 from mtlbench.analysis.selection import one_name_each
-from mtlbench.arm_names import ABLATED, BASELINE, HIDDEN_ARMS, arm_order, family, is_ablation
+from mtlbench.arm_names import ABLATED, BASELINE, HIDDEN_ARMS, arm_order, family, is_ablation, is_split
+from mtlbench.figures import _style as style
 from mtlbench.plugins import unknown
 
 MOST_NAMED = 6  # arms in a list of the caption
+
+
+def are_splits(arms: Iterable[str]) -> list[bool]:
+    """Which arms are Splits."""
+    return [is_split(arm) for arm in arms]
+
+
+def on_spectrum(arms: Iterable[str]) -> list[bool]:
+    """Which arms lie between fully shared and fully separate: the Splits and one-task."""
+    return [is_split(arm) or arm == BASELINE for arm in arms]
+
+
+def marker_of(arm: str) -> str:
+    """The marker of an arm's means, that of its family."""
+    return style.marker(family(arm))
 
 
 def other_names(frame: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]]:

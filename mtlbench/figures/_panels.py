@@ -1,16 +1,15 @@
-"""What figures of series share: rows of the chosen trials, means with intervals, captions, labels kept apart."""
+"""What figures share: ranges over seeds, captions, legends, axes in inches, labels kept apart."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.ticker import EngFormatter, NullLocator
 
-from mtlbench.analysis.selection import failures_of
 from mtlbench.figures import _style as style
 
 if TYPE_CHECKING:
@@ -23,13 +22,6 @@ LINE = 0.135  # of a caption, inches
 LETTERS = 19.5  # of the caption's size in an inch
 FEWEST_NEAR = 6  # arms that an axis is made for where others are far off
 Limits = tuple[float, float]
-
-
-def rows_of(series: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """The rows of curves or alphas whose trial, under the same name, is in the frame."""
-    if series.empty:
-        return series
-    return series.merge(frame[[column for column in frame if column in series]].drop_duplicates())
 
 
 def over_seeds(rows: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFrame:
@@ -48,12 +40,6 @@ def seeds_text(seeds: Iterable[float]) -> str:
     """`3 seeds (0, 1, 2)`."""
     found = sorted(set(seeds))
     return f"{len(found)} seed{'s' if len(found) > 1 else ''} ({', '.join(f'{seed:g}' for seed in found)})"
-
-
-def failed_text(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> str:
-    """`Failed or blocked: a, b.` for the frame's failures, or nothing."""
-    names = dict.fromkeys(str(failure["arm"]) for failure in failures_of(frame, failures))
-    return f"Failed or blocked: {', '.join(names)}." if names else ""
 
 
 def apart(wanted: Sequence[float], gap: float, limits: Limits) -> np.ndarray:
@@ -130,12 +116,52 @@ def label_logarithmic(axis: Axis, low: float, high: float, most: int = 5) -> Non
     axis.set_major_formatter(EngFormatter())
 
 
-def add_panel(canvas: Canvas, left: float, top: float, wide: float, tall: float) -> Axes:
-    """Axes in inches from the left and the top, in the figures' common dress."""
+def add_panel(
+    canvas: Canvas, left: float, top: float, wide: float, tall: float, label_size: float = style.NORMAL
+) -> Axes:
+    """Axes in inches from the left and the top of the canvas; the tick labels' size in points."""
     width, height = canvas.get_size_inches()
     axes = canvas.add_axes((left / width, 1 - (top + tall) / height, wide / width, tall / height))
-    axes.tick_params(labelsize=style.SMALL, length=2, pad=1.5)
-    axes.grid(axis="y", color="#DDDDDD", lw=0.4, zorder=0.2)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=label_size, length=2, pad=1.5 if label_size < style.NORMAL else 3.5)
     return axes
+
+
+def draw_title(canvas: Canvas, text: str, top: float, left: float = 0.08, bold: bool = False) -> None:
+    """Words on the canvas, their baseline `top` inches below its upper edge."""
+    width, height = canvas.get_size_inches()
+    weight = "bold" if bold else "normal"
+    canvas.text(left / width, 1 - top / height, text, fontsize=style.LARGE, fontweight=weight, color=style.INK)
+
+
+def draw_legend(canvas: Canvas, handles: Sequence[Any], rows: int, top_inches: float, spacing: float = 1.2) -> None:
+    """A legend without a frame in the middle, its top so many inches above the canvas' lower edge."""
+    canvas.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, top_inches / canvas.get_figheight()),
+        ncols=-(-len(handles) // rows),
+        fontsize=style.SMALL,
+        frameon=False,
+        handletextpad=0.5,
+        columnspacing=spacing,
+    )
+
+
+def draw_seeds(axes: Axes, x: Any, y: Any, orient: str, zorder: float) -> None:
+    """A small white dot per seed at x, y (sequences of numbers); `orient` is the axis of the places, "x" or "y"."""
+    import seaborn
+
+    seaborn.stripplot(
+        x=np.asarray(x, float),
+        y=np.asarray(y, float),
+        orient=orient,
+        native_scale=True,
+        jitter=False,
+        color="white",
+        edgecolor=style.DOTS,
+        linewidth=0.7,
+        size=2.65,
+        zorder=zorder,
+        legend=False,
+        ax=axes,
+    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from matplotlib.patches import Rectangle
 
 from mtlbench.analysis.frame import records
 from mtlbench.figures import _style as style
+from mtlbench.figures._style import Table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-ROW, POOL_ROW, BETWEEN = 0.115, 0.06, 0.03  # heights in inches
-SHADOW = 0.055  # offset of the ensemble's second network, in columns
+ROW_INCHES, POOL_ROW_INCHES, BETWEEN_INCHES = 0.115, 0.06, 0.03  # heights
+EXTENT = 0.78  # width of a schematic, in columns
+TASK_GAP = 0.32  # between all its tasks' boxes
+SHADOW = 0.055  # offset of the ensemble's second network
 
 
 def architecture_rows(architectures: dict[str, Any], arms: pd.DataFrame, tasks: list[str]) -> pd.DataFrame:
@@ -39,21 +43,10 @@ def architecture_rows(architectures: dict[str, Any], arms: pd.DataFrame, tasks: 
         branches = {task: [tasks.index(own[place][0]) for own in groups] for place, task in enumerate(tasks)}
         slots = {task: slot for slot, task in enumerate(sorted(tasks, key=branches.__getitem__))}
         for row, (stage, own) in enumerate(zip(stages, groups, strict=True)):
+            of_stage = {"arm": arm, "x": x, "stage": stage["stage"], "row": row, "unit": bool(stage["unit"])}
             for place, task in enumerate(tasks):
-                found.append(
-                    (
-                        arm,
-                        x,
-                        stage["stage"],
-                        row,
-                        task,
-                        place,
-                        slots[task],
-                        "+".join(own[place]),
-                        bool(stage["unit"]),
-                        copies,
-                    )
-                )
+                of_task = {"task": task, "place": place, "slot": slots[task], "group": "+".join(own[place])}
+                found.append({**of_stage, **of_task, "copies": copies})
     columns = ["arm", "x", "stage", "row", "task", "place", "slot", "group", "unit", "copies"]
     return pd.DataFrame(found, columns=columns)
 
@@ -81,63 +74,100 @@ def stage_names(architectures: pd.DataFrame) -> list[str]:
 
 def row_tops(architectures: pd.DataFrame) -> np.ndarray:
     """Tops of the stages' boxes in inches from the first, and the bottom of the last; pooling is drawn thinner."""
-    heights = [(POOL_ROW if name.startswith("pool") else ROW) + BETWEEN for name in stage_names(architectures)]
+    heights = [
+        (POOL_ROW_INCHES if name.startswith("pool") else ROW_INCHES) + BETWEEN_INCHES
+        for name in stage_names(architectures)
+    ]
     return np.concatenate([[0.0], np.cumsum(heights)])
 
 
-def draw_architectures(axes: Axes, architectures: pd.DataFrame, tasks: list[str], scale: float) -> None:
+@dataclass(frozen=True)
+class Grid:
+    """Where boxes stand: x in columns, y in inches."""
+
+    tops: np.ndarray
+    tasks: int
+    scale: float
+
+    @property
+    def gap(self) -> float:
+        """Between the boxes of two tasks."""
+        return TASK_GAP * self.scale / self.tasks
+
+    @property
+    def box(self) -> float:
+        """The width of a task's box."""
+        return (EXTENT * self.scale - self.gap * (self.tasks - 1)) / self.tasks
+
+    def left(self, own: Mapping[str, Any]) -> float:
+        """The left edge of a row's box."""
+        return float(own["x"] - EXTENT * self.scale / 2 + own["slot"] * (self.box + self.gap))
+
+    def height(self, row: int) -> float:
+        return float(self.tops[row + 1] - self.tops[row] - BETWEEN_INCHES)
+
+    def middle(self, row: int) -> float:
+        return float(self.tops[row]) + self.height(row) / 2
+
+
+@dataclass
+class Shapes:
+    """What is drawn, gathered so that each kind is one artist: boxes and dots by colour, crossed strokes."""
+
+    boxes: dict[str, list[Rectangle]] = field(default_factory=dict)
+    dots: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    strokes: list[list[tuple[float, float]]] = field(default_factory=list)
+
+    def add_group(self, grid: Grid, members: Sequence[Mapping[str, Any]]) -> None:
+        """The box of tasks that share a stage, from left to right, and the dots of their own units in it."""
+        first, shared = members[0], len(members) > 1
+        corner, top, tall = grid.left(first), float(grid.tops[first["row"]]), grid.height(first["row"])
+        wide = grid.left(members[-1]) + grid.box - corner
+        if first["copies"] > 1:  # the second network looks out from behind
+            behind = Rectangle((corner + SHADOW * grid.scale, top - 0.012), wide, tall)
+            self.boxes.setdefault("white", []).append(behind)
+        colour = style.SHARED if shared else style.task_colour(first["place"])
+        self.boxes.setdefault(colour, []).append(Rectangle((corner, top), wide, tall))
+        for own in members if first["unit"] and shared else ():
+            centre = (grid.left(own) + grid.box / 2, grid.middle(own["row"]))
+            self.dots.setdefault(style.task_colour(own["place"]), []).append(centre)
+
+    def add_cross(self, grid: Grid, own: Mapping[str, Any]) -> None:
+        """A cross in the gap to the left of a box, for a unit that mixes it with its neighbour."""
+        left, right = (grid.left(own) - grid.gap * share for share in (0.92, 0.08))
+        middle, reach = grid.middle(own["row"]), ROW_INCHES * 0.42
+        for end in (reach, -reach):
+            self.strokes.append([(left, middle - end), (right, middle + end)])
+
+
+def draw_architectures(axes: Axes, architectures: Table, tasks: Sequence[str], scale: float = 1.0) -> None:
     """A small network per arm, input on top: grey = shared by several tasks, coloured = a task's own, x = unit that
     mixes columns, coloured dots in grey = a unit for each task within what they share.
 
     `architectures` as `architecture_rows` gives them; y in inches, x in columns; a schematic is 0.78 * scale wide.
     """
-    names, tops = stage_names(architectures), row_tops(architectures)
-    axes.set(ylim=(max(float(tops[-1]), 0.01), 0), yticks=[])
+    architectures = pd.DataFrame(architectures)
+    names, grid, shapes = stage_names(architectures), Grid(row_tops(architectures), len(tasks), scale), Shapes()
+    axes.set(ylim=(max(float(grid.tops[-1]), 0.01), 0), yticks=[])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)
-    extent = 0.78 * scale  # of a schematic, in columns
-    gap = 0.32 * scale / len(tasks)
-    box = (extent - gap * (len(tasks) - 1)) / len(tasks)
-    boxes: dict[str, list[Rectangle]] = {}  # by colour
-    strokes: list[list[tuple[float, float]]] = []
-    dots: dict[str, list[tuple[float, float]]] = {}
-    for (x, row), rows in _by_stage(architectures).items():
-        top, tall = float(tops[row]), float(tops[row + 1] - tops[row] - BETWEEN)
-        lefts = [x - extent / 2 + slot * (box + gap) for slot in range(len(tasks))]
-        groups: dict[str, list[dict[str, Any]]] = {}
-        for own in sorted(rows, key=lambda own: own["slot"]):
-            groups.setdefault(own["group"], []).append(own)
-        for members in groups.values():
-            colour = style.SHARED if len(members) > 1 else style.task_colour(members[0]["place"])
-            corner = lefts[members[0]["slot"]]
-            size = lefts[members[-1]["slot"]] + box - corner
-            if members[0]["copies"] > 1:  # the second network looks out from behind
-                boxes.setdefault("white", []).append(Rectangle((corner + SHADOW * scale, top - 0.012), size, tall))
-            boxes.setdefault(colour, []).append(Rectangle((corner, top), size, tall))
-            if members[0]["unit"] and len(members) > 1:
-                for own in members:
-                    centre = (lefts[own["slot"]] + box / 2, top + tall / 2)
-                    dots.setdefault(style.task_colour(own["place"]), []).append(centre)
-        if rows[0]["unit"]:
-            middle, reach = top + tall / 2, ROW * 0.42
-            for members in list(groups.values())[1:]:  # between what is not shared
-                left, right = (lefts[members[0]["slot"]] - gap * share for share in (0.92, 0.08))
-                strokes += [
-                    [(left, middle - reach), (right, middle + reach)],
-                    [(left, middle + reach), (right, middle - reach)],
-                ]
-    for place, (colour, patches) in enumerate(sorted(boxes.items(), key=lambda item: item[0] != "white")):
+    for groups in _by_stage(architectures):
+        for members in groups:
+            shapes.add_group(grid, members)
+        if groups[0][0]["unit"]:
+            for members in groups[1:]:  # between what is not shared
+                shapes.add_cross(grid, members[0])
+    for place, (colour, patches) in enumerate(sorted(shapes.boxes.items(), key=lambda item: item[0] != "white")):
         drawn = PatchCollection(patches, facecolor=colour, edgecolor=style.INK, lw=0.5, zorder=1 + place / 9)
         axes.add_collection(drawn)
-    axes.add_collection(LineCollection(strokes, colors=style.INK, lw=1.1, capstyle="round", zorder=3))
-    for colour, centres in dots.items():
+    axes.add_collection(LineCollection(shapes.strokes, colors=style.INK, lw=1.1, capstyle="round", zorder=3))
+    for colour, centres in shapes.dots.items():
         x, y = np.transpose(centres)
         axes.scatter(x, y, s=7, color=colour, edgecolor=style.INK, linewidth=0.4, zorder=3)
     for row, name in enumerate(names):
-        middle = float(tops[row] + tops[row + 1] - BETWEEN) / 2
         axes.text(
             -0.012,
-            middle,
+            grid.middle(row),
             name,
             transform=axes.get_yaxis_transform(),
             fontsize=style.SMALL - 0.5,
@@ -147,9 +177,37 @@ def draw_architectures(axes: Axes, architectures: pd.DataFrame, tasks: list[str]
         )
 
 
-def _by_stage(architectures: pd.DataFrame) -> dict[tuple[float, int], list[dict[str, Any]]]:
-    """{(x, row): the rows of the tasks}."""
-    found: dict[tuple[float, int], list[dict[str, Any]]] = {}
-    for own in records(architectures):
-        found.setdefault((own["x"], own["row"]), []).append(own)
-    return found
+def _by_stage(architectures: pd.DataFrame) -> list[list[list[dict[str, Any]]]]:
+    """Per arm and stage the groups of tasks that share it, each with its rows from left to right."""
+    found: dict[tuple[float, int], dict[str, list[dict[str, Any]]]] = {}
+    for own in sorted(records(architectures), key=lambda own: own["slot"]):
+        found.setdefault((own["x"], own["row"]), {}).setdefault(own["group"], []).append(own)
+    return [list(groups.values()) for groups in found.values()]
+
+
+def draw_spectrum(axes: Axes, last: float) -> None:
+    """An arrow `fully shared <-> fully separate` above the columns from 0 to `last`; nothing where they are few."""
+    if last < 3:
+        return
+    where, height = axes.get_xaxis_transform(), 1.11
+    axes.annotate(
+        "",
+        (last + 0.4, height),
+        (-0.4, height),
+        xycoords=where,
+        annotation_clip=False,
+        arrowprops={"arrowstyle": "<->", "color": style.FAINT, "lw": 0.8},
+    )
+    backing = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+    for x, words in ((-0.05, "fully shared"), (last + 0.05, "fully separate")):
+        axes.text(
+            x,
+            height,
+            words,
+            ha="left" if x < 0 else "right",
+            va="center",
+            transform=where,
+            bbox=backing,
+            fontsize=style.NORMAL,
+            color=style.INK,
+        )

@@ -1,17 +1,31 @@
-"""Colours, markers and sizes that figures share; colours from Okabe and Ito (2008), apart in grey as well."""
+"""Theme, colours, markers and sizes that figures share: seaborn's ticks style and its colour-blind palette.
+
+Seaborn takes about a second to import, so nothing here imports it before something is drawn.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import matplotlib
+import pandas as pd
+
+Table = pd.DataFrame | Mapping[str, Any]  # columns by name
 INK = "#1A1A1A"
 FAINT = "#8A8A8A"
 DOTS = "#5A5A5A"
+GRID = "#DDDDDD"
 SHARED = "#D9D9D9"  # weights that several tasks share
 BAND = "#ECECEC"
-TASK_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")  # blue, orange, green, purple: dark to light in grey
+EDGE: dict[str, Any] = {"edgecolor": INK, "linewidth": 0.8}  # of markers
+TASK_PLACES = (0, 1, 2, 4)  # in the palette: blue, orange, green, purple: dark to light in grey
 SMALL = 6.5  # points
 NORMAL = 7.5
 LARGE = 8.5
-MARKERS = {  # by family, as `_arms.family` names it
+MARKERS = {  # by family
     "split": "o",
     "one-task": "s",
     "one-task-longer": "P",
@@ -28,9 +42,47 @@ MARKERS = {  # by family, as `_arms.family` names it
 CUSTOM_MARKER = "D"
 
 
+@contextmanager
+def theme() -> Iterator[None]:
+    """The look of the axes that are made inside: seaborn's ticks style in our ink and sizes, with a thin grid."""
+    import seaborn
+
+    ink = ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color")
+    look = {
+        **dict.fromkeys(ink, INK),
+        "grid.color": GRID,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "patch.force_edgecolor": False,
+    }
+    sizes = {
+        "axes.linewidth": 0.8,
+        "grid.linewidth": 0.4,
+        "axes.labelsize": NORMAL,
+        "axes.titlesize": LARGE,
+        "legend.fontsize": SMALL,
+        **{f"{axis}tick.major.width": 0.8 for axis in "xy"},
+        **{f"{axis}tick.labelsize": NORMAL for axis in "xy"},
+    }
+    fonts = {
+        "font.family": matplotlib.rcParams["font.family"],
+        "font.sans-serif": matplotlib.rcParams["font.sans-serif"],
+    }
+    style = {**seaborn.axes_style("ticks", look), **seaborn.plotting_context("paper", rc=sizes), **fonts}
+    with matplotlib.rc_context(style):
+        yield
+
+
+@cache
+def _palette() -> tuple[str, ...]:
+    import seaborn
+
+    return tuple(seaborn.color_palette("colorblind").as_hex())
+
+
 def task_colour(place: int) -> str:
     """The colour of the task at a place of its pair."""
-    return TASK_COLOURS[place % len(TASK_COLOURS)]
+    return _palette()[TASK_PLACES[place % len(TASK_PLACES)]]
 
 
 def marker(family: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -11,13 +12,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
-from mtlbench.analysis.frame import records, whole_task
-from mtlbench.analysis.selection import newest
+from mtlbench.analysis.frame import records, rows_of_trials, whole_task
+from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import shown_arms
+from mtlbench.figures._arms import listed, shown_arms
+from mtlbench.figures._curves import LABEL_STEP_INCHES, LEADER_INCHES, draw_curves, label_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,13 +43,44 @@ OWN_COLOURS = (  # of arms without family or fixed colour; with more of them das
     "#E9967A",
 )
 DASHED = ("one-task-longer",)
-MOST_NAMED = 4  # arms in a sentence of the caption
 QUANTITIES = ("val_headline", "train_loss")
 LOG_FROM = 30.0  # largest over smallest loss from which the axis is logarithmic
-# layout in inches
-LEFT, PANEL, GAP, RIGHT = 0.55, 2.15, 0.5, 0.05
-TITLE, VAL, LOSS, BETWEEN, TICKS = 0.3, 2.6, 1.2, 0.15, 0.36
-LABEL_STEP, LETTER, LEADER = 0.105, 0.051, 0.13  # of the arms' names beside the lines
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in inches."""
+
+    left: float = 0.55
+    right: float = 0.05
+    panel: float = 2.15
+    gap: float = 0.5
+    title: float = 0.3
+    val: float = 2.6
+    loss: float = 1.2
+    between: float = 0.15
+    ticks: float = 0.36
+    letter: float = 0.051  # of an arm's name
+
+
+INCHES = Layout()
+
+
+@dataclass(frozen=True, eq=False)
+class CurvesData:
+    """arms: arm, colour, dashes. tasks: task, metric, unit, higher_is_better, chance (know-nothing score on test).
+
+    points: arm, task, seed, iteration (own), begin (the longest line of parents, in iterations), x (their sum),
+    val_headline, train_loss (weighted; mean since the point before). means: arm, task, x, quantity, mean, low, high
+    (smallest and largest seed), n. far: task, arm, value (last val headline, off the axis).
+    """
+
+    arms: pd.DataFrame
+    tasks: pd.DataFrame
+    points: pd.DataFrame
+    means: pd.DataFrame
+    far: pd.DataFrame
+    caption: str
 
 
 class Curves:
@@ -62,17 +95,13 @@ class Curves:
         recipe: str | None = None,
         backbone: str | None = None,
         arms: Sequence[str] = (),
-    ) -> dict[str, pd.DataFrame]:
-        """Everything that is drawn, as frames: arms, tasks, points, means, caption.
+    ) -> CurvesData:
+        """Everything that is drawn; `arms` are globs, without any all arms.
 
-        arms: arm, colour, dashes. tasks: task, metric, unit, higher_is_better, chance (know-nothing score on test).
-        points: arm, task, seed, iteration (own), begin (the longest line of parents, in iterations), x (their sum),
-        val_headline, train_loss (weighted; mean since the point before). means: arm, task, x, quantity, mean, low, high
-        (smallest and largest seed), n. far: task, arm, value (last val headline, off the axis). caption: text, one row.
-        `arms` are globs, without any all arms. Raises UserError where no finished trial was trained.
+        Raises UserError where no finished trial was trained.
         """
         frame, note = newest(results.frame, pair, dataset, recipe, backbone)
-        rows = panels.rows_of(results.curves, frame)
+        rows = rows_of_trials(results.curves, frame)
         names, names_text = shown_arms(frame, arms, every=True)
         rows = rows[rows["arm"].isin(names)]
         if rows.empty:
@@ -90,57 +119,48 @@ class Curves:
             "In brackets: the last value of arms so far off that axes leave them out." if len(far) else "",
             names_text,
             "The paper publishes no curves." if paper else "",
-            panels.failed_text(frame, results.failures),
+            failed_text(frame, results.failures),
         )
-        text = caption(points, note, frame[frame["arm"].isin(names)], provenance, lost, remarks)
-        return {
-            "arms": looks(points["arm"].unique().tolist()),
-            "tasks": _tasks(frame),
-            "points": points.reset_index(drop=True),
-            "means": table,
-            "far": far,
-            "caption": pd.DataFrame({"text": [text]}),
-        }
+        return CurvesData(
+            arms=looks(points["arm"].unique().tolist()),
+            tasks=_tasks(frame),
+            points=points.reset_index(drop=True),
+            means=table,
+            far=far,
+            caption=caption(points, note, frame[frame["arm"].isin(names)], provenance, lost, remarks),
+        )
 
-    def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None:
+    def draw(self, data: CurvesData, canvas: Canvas) -> None:
         """Draws on an empty canvas: a column per task, val above and the loss below (val only where it was taken)."""
-        means = data["means"]
-        tasks = [row for row in records(data["tasks"]) if row["task"] in set(means["task"])]
-        quantities = [name for name in QUANTITIES if name in set(means["quantity"])]
-        column = PANEL + LEADER + LETTER * (data["arms"]["arm"].str.len().max() + 8 * (len(data["far"]) > 0)) + GAP
-        width = LEFT + len(tasks) * column - GAP + RIGHT
-        tall = {"val_headline": max(VAL, 0.1 + LABEL_STEP * len(data["arms"])), "train_loss": LOSS}
-        if quantities == ["train_loss"]:
-            tall["train_loss"] = tall["val_headline"]
-        lines = panels.wrapped(data["caption"]["text"].iloc[0], width)
-        drawn = sum(tall[name] for name in quantities) + BETWEEN * (len(quantities) - 1)
-        height = TITLE + drawn + TICKS + panels.LINE * len(lines) + 0.1
-        canvas.set_size_inches(width, height)
-        for place, task in enumerate(tasks):
-            left, top = LEFT + place * column, TITLE
-            for quantity in quantities:
-                axes = panels.add_panel(canvas, left, top, PANEL, tall[quantity])
-                _draw_lines(axes, data, task["task"], quantity)
-                if quantity == "val_headline":
-                    _dress_val(axes, data, task)
-                else:
-                    axes.set_ylabel("training loss", fontsize=style.NORMAL)
-                if quantity == quantities[0]:
-                    _label(axes, data, task["task"], quantity, tall[quantity])
-                    axes.set_title(
-                        task["task"],
-                        fontsize=style.LARGE,
-                        loc="left",
-                        pad=4,
-                        fontweight="bold",
-                        color=style.task_colour(place),
-                    )
-                if quantity == quantities[-1]:
-                    axes.set_xlabel("iterations, parents' included", fontsize=style.NORMAL)
-                else:
-                    axes.tick_params(labelbottom=False)
-                top += tall[quantity] + BETWEEN
-        panels.draw_caption(canvas, lines)
+        with style.theme():
+            _draw(data, canvas)
+
+
+def _draw(data: CurvesData, canvas: Canvas) -> None:
+    tasks = [row for row in records(data.tasks) if row["task"] in set(data.means["task"])]
+    quantities = [name for name in QUANTITIES if name in set(data.means["quantity"])]
+    letters = data.arms["arm"].str.len().max() + 8 * (len(data.far) > 0)
+    column = INCHES.panel + LEADER_INCHES + INCHES.letter * letters + INCHES.gap
+    width = INCHES.left + len(tasks) * column - INCHES.gap + INCHES.right
+    lines = panels.wrapped(data.caption, width)
+    talls = [max(INCHES.val, 0.1 + LABEL_STEP_INCHES * len(data.arms)), INCHES.loss][: len(quantities)]
+    drawn = sum(talls) + INCHES.between * (len(quantities) - 1)
+    canvas.set_size_inches(width, INCHES.title + drawn + INCHES.ticks + panels.LINE * len(lines) + 0.1)
+    for place, task in enumerate(tasks):
+        top, made = INCHES.title, []
+        for quantity, tall in zip(quantities, talls, strict=True):
+            left = INCHES.left + place * column
+            made.append(panels.add_panel(canvas, left, top, INCHES.panel, tall, style.SMALL))
+            _draw_panel(made[-1], data, task, quantity)
+            made[-1].tick_params(labelbottom=quantity == quantities[-1])
+            top += tall + INCHES.between
+        means = data.means[(data.means["task"] == task["task"]) & (data.means["quantity"] == quantities[0])]
+        off = data.far[data.far["task"] == task["task"]].set_index("arm")["value"]
+        label_curves(made[0], data.arms, means, {str(arm): f"{value:.3g}" for arm, value in off.items()})
+        title = made[0].set_title(task["task"], fontsize=style.LARGE, loc="left", pad=4, fontweight="bold")
+        title.set_color(style.task_colour(place))
+        made[-1].set_xlabel("iterations, parents' included", fontsize=style.NORMAL)
+    panels.draw_caption(canvas, lines)
 
 
 def begins_of(provenance: Sequence[Mapping[str, Any]], lengths: Mapping[str, int]) -> tuple[dict[str, int], set[str]]:
@@ -208,49 +228,34 @@ def caption(
         f" {'Thick: mean over' if most > 1 else 'One line an arm:'} {panels.seeds_text(points['seed'])}"
         f"{'; thin: each seed' if most > 1 else ''}.",
         note,
-        f"From where the longest parent ends (vertical dashes): {_listed(children)}." if children else "",
-        f"Parents of {_listed(lost)} are not in the results: drawn from 0." if lost else "",
+        f"From where the longest parent ends (vertical dashes): {listed(children)}." if children else "",
+        f"Parents of {listed(lost)} are not in the results: drawn from 0." if lost else "",
         "Dotted, where in reach: what knowing nothing gives on test." if known else "",
         f"Fewer seeds: {', '.join(fewer)}." if fewer else "",
-        f"Not trained, no curve: {_listed(missing)}." if missing else "",
+        f"Not trained, no curve: {listed(missing)}." if missing else "",
         "No val headline was taken." if points["val_headline"].isna().all() else "",
         *remarks,
     ]
     return " ".join(part for part in parts if part)
 
 
-def _listed(arms: Sequence[str]) -> str:
-    """Their names, or how many they are."""
-    return ", ".join(arms) if len(arms) <= MOST_NAMED else f"{len(arms)} arms"
-
-
-def _draw_lines(axes: Axes, data: dict[str, pd.DataFrame], task: str, quantity: str) -> None:
-    """The arms' means as thick lines, seeds as thin ones; one-task and cross-stitch on top."""
-    means = data["means"]
-    means = means[(means["task"] == task) & (means["quantity"] == quantity)]
-    points = data["points"][data["points"]["task"] == task]
-    for look in records(data["arms"]):
-        arm = look["arm"]
-        line, height = means[means["arm"] == arm], 4 if arm in COLOURS else 3
-        if line["n"].max() > 1:
-            for _, own in points[points["arm"] == arm].groupby("seed"):
-                axes.plot(own["x"], own[quantity], color=look["colour"], lw=0.4, alpha=0.3, ls=look["dashes"], zorder=2)
-        axes.plot(
-            line["x"],
-            line["mean"],
-            color=look["colour"],
-            lw=1.4 if arm in COLOURS else 1.0,
-            ls=look["dashes"],
-            zorder=height,
-        )
+def _draw_panel(axes: Axes, data: CurvesData, task: Mapping[str, Any], quantity: str) -> None:
+    """A task's val headline or loss, with dashes where children begin."""
+    means = data.means[(data.means["task"] == task["task"]) & (data.means["quantity"] == quantity)]
+    points = data.points[data.points["task"] == task["task"]]
+    arms = data.arms.assign(strong=data.arms["arm"].isin(COLOURS))
+    draw_curves(axes, arms, means, points.rename(columns={quantity: "value"}))
     for begin in sorted(set(points.loc[points["begin"] > 0, "begin"])):
         axes.axvline(begin, color=style.FAINT, lw=0.6, ls=(0, (2, 2)), zorder=1)
-    axes.set_xlim(0, 1.02 * data["points"]["x"].max())
-    axes.locator_params(axis="x", nbins=5)
-    low, high, loss = *_range(data, task, quantity), quantity == "train_loss"
-    if loss and 0 < LOG_FROM * low < high:
+    axes.set_xlim(0, 1.02 * data.points["x"].max())
+    low, high = _range(data, task["task"], quantity)
+    if quantity == "val_headline":
+        _dress_val(axes, task, low, high)
+        return
+    axes.set_ylabel("training loss", fontsize=style.NORMAL)
+    if 0 < LOG_FROM * low < high:
         axes.set_yscale("log")
-    elif loss and np.isfinite(high):
+    elif np.isfinite(high):
         axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low) + 1e-9)
 
 
@@ -262,16 +267,15 @@ def _far_off(means: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([*far, ends.iloc[:0]])[["task", "arm", "mean"]].rename(columns={"mean": "value"})
 
 
-def _range(data: dict[str, pd.DataFrame], task: str, quantity: str) -> tuple[float, float]:
+def _range(data: CurvesData, task: str, quantity: str) -> tuple[float, float]:
     """Of the arms that are not far off."""
-    far = set(data["far"].loc[data["far"]["task"] == task, "arm"])
-    values = data["points"].loc[(data["points"]["task"] == task) & ~data["points"]["arm"].isin(far), quantity]
+    far = set(data.far.loc[data.far["task"] == task, "arm"])
+    values = data.points.loc[(data.points["task"] == task) & ~data.points["arm"].isin(far), quantity]
     return float(values.min()), float(values.max())
 
 
-def _dress_val(axes: Axes, data: dict[str, pd.DataFrame], task: Mapping[str, Any]) -> None:
+def _dress_val(axes: Axes, task: Mapping[str, Any], low: float, high: float) -> None:
     """The metric, which way is better, and the know-nothing score; the axis is made for the arms that are not far."""
-    low, high = _range(data, task["task"], "val_headline")
     room = 0.04 * (high - low) if high > low else 1.0
     if low - (high - low) < task["chance"] < high + (high - low):
         low, high = min(low, task["chance"]), max(high, task["chance"])
@@ -282,38 +286,3 @@ def _dress_val(axes: Axes, data: dict[str, pd.DataFrame], task: Mapping[str, Any
     if np.isfinite(task["chance"]):
         axes.axhline(task["chance"], color=style.INK, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
         axes.set_title(f"knowing nothing: {task['chance']:.3g}", fontsize=style.SMALL, loc="right", pad=4)
-
-
-def _label(axes: Axes, data: dict[str, pd.DataFrame], task: str, quantity: str, tall: float) -> None:
-    """Every arm's name at the right in its colour, in the order of the last values, tied to the end of its line."""
-    means = data["means"]
-    means = means[(means["task"] == task) & (means["quantity"] == quantity)].sort_values("x", kind="stable")
-    ends = means.groupby("arm").last()
-    arms = [look for look in records(data["arms"]) if look["arm"] in ends.index]
-    to_page = axes.transLimits if axes.get_yscale() == "linear" else axes.transScale + axes.transLimits
-    wanted = [to_page.transform((0, ends.loc[look["arm"], "mean"]))[1] for look in arms]
-    off = data["far"][data["far"]["task"] == task].set_index("arm")["value"].map("{:.3g}".format)
-    limits = axes.get_ylim()
-    for look, y in zip(arms, panels.apart(wanted, LABEL_STEP / tall, (0.02, 0.98)), strict=True):
-        end = ends.loc[look["arm"]]
-        name = f"{look['arm']} ({off[look['arm']]})" if look["arm"] in off else look["arm"]
-        leader = {
-            "arrowstyle": "-",
-            "color": look["colour"],
-            "lw": 0.4,
-            "alpha": 0.5,
-            "shrinkA": 1,
-            "shrinkB": 0,
-            "relpos": (0.0, 0.5),
-        }
-        axes.annotate(
-            name,
-            (end["x"], np.clip(end["mean"], *limits)),
-            (1 + LEADER / PANEL, y),
-            textcoords="axes fraction",
-            va="center",
-            fontsize=style.SMALL,
-            color=look["colour"],
-            annotation_clip=False,
-            arrowprops=leader,
-        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,14 +16,31 @@ from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
 from mtlbench.analysis.inference import intervals, noise_band
 from mtlbench.analysis.paper import comparable
-from mtlbench.analysis.selection import newest
+from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order, family, is_split, short
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import listed, shown_arms
-from mtlbench.figures._changes import DAGGER, GAP, draw_panel
-from mtlbench.figures._panels import LINE, draw_caption, failed_text, far_off, seeds_text, wrapped
-from mtlbench.figures._schematic import architecture_rows, draw_architectures, own_units, row_tops, seeds_differ
+from mtlbench.figures._changes import draw_changes
+from mtlbench.figures._panels import (
+    LINE,
+    add_panel,
+    draw_caption,
+    draw_legend,
+    draw_title,
+    far_off,
+    seeds_text,
+    wrapped,
+)
+from mtlbench.figures._schematic import (
+    architecture_rows,
+    draw_architectures,
+    draw_spectrum,
+    own_units,
+    row_tops,
+    seeds_differ,
+)
+from mtlbench.text import DAGGER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,12 +49,48 @@ if TYPE_CHECKING:
 
 BESIDE = ("one-task-longer", "ensemble", "mtl-shared", "cross-stitch")  # to the right of the spectrum, then custom arms
 PAPER_TABLES = ("Table 5", "Table 6")  # the tables that compare arms; the others are ablations
-# layout in inches
-COLUMN, WIDEST_COLUMN, LEFT, RIGHT = 0.53, 0.95, 0.78, 0.12
-HEADER, PANEL, PANEL_TITLE, LEGEND = 0.3, 1.75, 0.27, 0.2
-NARROWEST = 6.8
-LABEL_LINE, LABEL_MARGIN, LETTER, LETTERS = 0.1, 0.07, 0.048, 10  # of the arms' names: inches, letters in a line
-UPRIGHT, CROWDED_COLUMN = 16, 0.4  # up to so many arms; with more the names stand upright, in narrower columns
+LETTERS = 10  # of an arm's name in a line
+UPRIGHT = 16  # with more arms the names stand upright, in narrower columns
+GAP_COLUMNS = 0.7  # between the spectrum and the arms beside it
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Sizes in inches; a column is an arm's."""
+
+    least_width: float = 6.8
+    left: float = 0.78
+    right: float = 0.12
+    column: float = 0.53
+    crowded_column: float = 0.4
+    widest_column: float = 0.95
+    header: float = 0.3
+    panel: float = 1.75
+    panel_title: float = 0.27
+    label_line: float = 0.1
+    label_margin: float = 0.07
+    letter: float = 0.048
+    legend: float = 0.2
+
+
+INCHES = Layout()
+
+
+@dataclass(frozen=True, eq=False)
+class Figure2Data:
+    """arms: arm, label, x (place). points: task, metric, arm, seed, x, value, change (%). means: `inference.intervals`
+    (low, high: the shown ones, of all arms' pool) with x, far (off the axis), chosen_task and chosen_pair. band:
+    `inference.noise_band`. architectures: `architecture_rows`. published: task, arm, x, value, change (empty unless
+    asked for and comparable).
+    """
+
+    arms: pd.DataFrame
+    points: pd.DataFrame
+    means: pd.DataFrame
+    band: pd.DataFrame
+    architectures: pd.DataFrame
+    published: pd.DataFrame
+    caption: str
 
 
 class Figure2:
@@ -51,15 +105,11 @@ class Figure2:
         recipe: str | None = None,
         backbone: str | None = None,
         arms: Sequence[str] = (),
-    ) -> dict[str, pd.DataFrame]:
-        """Everything that is drawn, as frames: arms, points, means, band, architectures, published, caption.
+    ) -> Figure2Data:
+        """The newest pair, dataset, backbone and recipe, or those asked for; `arms` are globs, without any all arms but
+        ablations.
 
-        `results` has frame, architectures_of and failures; the newest pair, dataset, backbone and recipe are taken, or
-        those asked for; `arms` are globs, without any all arms but ablations. arms: arm, label, x. points: task, arm,
-        seed, x, change (%). means: `inference.intervals` (low, high: the shown ones, of all arms' pool) with x, far
-        (off the axis), chosen_task and chosen_pair. band: `inference.noise_band`. architectures: `architecture_rows`.
-        published: task, arm, x, value, change (empty unless `paper` and comparable). caption: text, one row. Raises
-        UserError without one-task.
+        `results` has frame, architectures_of and failures. Raises UserError without one-task.
         """
         frame, note = newest(results.frame, pair, dataset, recipe, backbone)
         changes = relative_change(frame).dropna(subset=["change"])
@@ -69,80 +119,106 @@ class Figure2:
         places = layout(shown)
         tasks = list(dict.fromkeys(changes["task"]))
         chosen = best_split(frame)
-        means = intervals(changes).drop(columns=["low", "high"]).merge(places[["arm", "x"]])
-        means = means.rename(columns={"shown_low": "low", "shown_high": "high"})
-        means["far"] = pd.concat([far_off(rows) for _, rows in means.groupby("task")])
-        choice = dict(zip(chosen["task"], chosen["arm"], strict=True))
-        means["chosen_task"] = means["arm"] == means["task"].map(choice)
-        means["chosen_pair"] = means["arm"] == choice.get("")
+        means = _means(changes, places, chosen)
         trials = frame[frame["arm"].isin(shown)].drop_duplicates(["arm", "seed", "key"])
         architectures = {
             seed: architecture_rows(results.architectures_of(own), places, tasks)
             for seed, own in trials.groupby("seed", dropna=False)
         }
-        overlay, remark = _overlay(frame, results, places) if paper else (pd.DataFrame(), "")
+        nothing = pd.DataFrame(columns=["task", "arm", "x", "value", "change"])
+        overlay, remark = _overlay(frame, results, places) if paper else (nothing, "")
         remarks = (names_text, _search_text(seeds_differ(architectures)), failed_text(frame, results.failures), remark)
         points = changes.merge(places[["arm", "x"]])[["task", "metric", "arm", "seed", "x", "value", "change"]]
         band = noise_band(frame).merge(changes[["task", "unit", "higher_is_better"]].drop_duplicates())
-        return {
-            "arms": places,
-            "points": points,
-            "means": means,
-            "band": band.sort_values("task", key=lambda column: column.map(tasks.index), ignore_index=True),
-            "architectures": _first_of(architectures, places["arm"]),
-            "published": overlay,
-            "caption": pd.DataFrame({"text": [caption(points, means, note, len(chosen) > 0, remarks)]}),
-        }
-
-    def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None:
-        """Draws on an empty canvas, whose size is set to fit the number of arms and tasks."""
-        arms, tasks = data["arms"], list(data["band"]["task"])
-        drawing = float(row_tops(data["architectures"])[-1])
-        columns = float(arms["x"].max()) + 1.0
-        crowded = len(arms) > UPRIGHT
-        least = CROWDED_COLUMN if crowded else COLUMN
-        width = max(NARROWEST, LEFT + columns * least + RIGHT)
-        column = min((width - LEFT - RIGHT) / columns, WIDEST_COLUMN)
-        aside = ((width - LEFT - RIGHT) / column - columns) / 2  # empty on both sides where arms are few
-        span = (-0.5 - aside, columns - 0.5 + aside)
-        lines = wrapped(data["caption"]["text"].iloc[0], width)
-        handles = _legend(data, tasks)
-        legend_rows = 2 if len(handles) <= 10 else 3
-        foot = LEGEND + LINE * legend_rows + LINE * len(lines) + 0.08
-        labels = _label_height(arms, crowded)
-        height = HEADER + drawing + labels + len(tasks) * (PANEL_TITLE + PANEL) + labels + foot
-        canvas.set_size_inches(width, height)
-
-        def axes(top: float, tall: float) -> Axes:
-            box = (LEFT / width, 1 - (top + tall) / height, 1 - (LEFT + RIGHT) / width, tall / height)
-            return canvas.add_axes(box, xlim=span)
-
-        sketch = axes(HEADER, drawing)
-        draw_architectures(sketch, data["architectures"], tasks, least / column)
-        _spectrum_header(sketch, arms)
-        _arm_labels(sketch, arms, crowded)
-        top = HEADER + drawing + labels
-        for place, task in enumerate(tasks):
-            panel = axes(top + PANEL_TITLE, PANEL)
-            draw_panel(panel, data, task, style.task_colour(place), least / column)
-            top += PANEL_TITLE + PANEL
-            if place == len(tasks) - 1:
-                _arm_labels(panel, arms, crowded)
-            else:
-                panel.tick_params(labelbottom=False)
-        for text, y in (("(a)", HEADER - 0.03), ("(b)", HEADER + drawing + labels + PANEL_TITLE - 0.06)):
-            canvas.text(0.08 / width, 1 - y / height, text, fontsize=style.LARGE, fontweight="bold", color=style.INK)
-        canvas.legend(
-            handles=handles,
-            loc="upper center",
-            bbox_to_anchor=(0.5, foot / height),
-            ncols=-(-len(handles) // legend_rows),
-            fontsize=style.SMALL,
-            frameon=False,
-            handletextpad=0.5,
-            columnspacing=1.2,
+        return Figure2Data(
+            arms=places,
+            points=points,
+            means=means,
+            band=band.sort_values("task", key=lambda column: column.map(tasks.index), ignore_index=True),
+            architectures=_first_of(architectures, places["arm"]),
+            published=overlay,
+            caption=caption(points, means, note, len(chosen) > 0, remarks),
         )
-        draw_caption(canvas, lines)
+
+    def draw(self, data: Figure2Data, canvas: Canvas) -> None:
+        """Draws on an empty canvas, whose size is set to fit the number of arms and tasks."""
+        with style.theme():
+            _draw(data, canvas)
+
+
+def _draw(data: Figure2Data, canvas: Canvas) -> None:
+    """(a) the architectures, (b) a panel per task below them, a column per arm through all."""
+    tasks = list(data.band["task"])
+    columns = float(data.arms["x"].max()) + 1.0
+    crowded = len(data.arms) > UPRIGHT
+    least = INCHES.crowded_column if crowded else INCHES.column
+    width = max(INCHES.least_width, INCHES.left + columns * least + INCHES.right)
+    across = width - INCHES.left - INCHES.right
+    column = min(across / columns, INCHES.widest_column)
+    aside = (across / column - columns) / 2  # empty columns on both sides where arms are few
+    lines = wrapped(data.caption, width)
+    handles = _legend(data, tasks)
+    legend_rows = 2 if len(handles) <= 10 else 3
+    foot = INCHES.legend + LINE * legend_rows + LINE * len(lines) + 0.08
+    drawing = float(row_tops(data.architectures)[-1])
+    labels = _label_height(data.arms, crowded)
+    panels = len(tasks) * (INCHES.panel_title + INCHES.panel)
+    canvas.set_size_inches(width, INCHES.header + drawing + labels + panels + labels + foot)
+
+    def add(top: float, tall: float) -> Axes:
+        axes = add_panel(canvas, INCHES.left, top, across, tall)
+        axes.set_xlim(-0.5 - aside, columns - 0.5 + aside)
+        return axes
+
+    sketch = add(INCHES.header, drawing)
+    draw_architectures(sketch, data.architectures, tasks, least / column)
+    draw_spectrum(sketch, _place_of_baseline(data))
+    _arm_labels(sketch, data.arms, crowded)
+    top = INCHES.header + drawing + labels
+    draw_title(canvas, "(a)", INCHES.header - 0.03, bold=True)
+    draw_title(canvas, "(b)", top + INCHES.panel_title - 0.06, bold=True)
+    for place, task in enumerate(tasks):
+        panel = add(top + INCHES.panel_title, INCHES.panel)
+        _draw_task(panel, data, task, style.task_colour(place), least / column)
+        top += INCHES.panel_title + INCHES.panel
+        if place == len(tasks) - 1:
+            _arm_labels(panel, data.arms, crowded)
+        else:
+            panel.tick_params(labelbottom=False)
+    draw_legend(canvas, handles, legend_rows, foot)
+    draw_caption(canvas, lines)
+
+
+def _draw_task(axes: Axes, data: Figure2Data, task: str, colour: str, scale: float) -> None:
+    """A task's panel with its title, and a line between the spectrum and the arms beside it."""
+    points, means, published = (frame[frame["task"] == task] for frame in (data.points, data.means, data.published))
+    band = next(row for row in records(data.band) if row["task"] == task)
+    draw_changes(axes, points, means, colour, band["half_width"], published, scale)
+    separator = _place_of_baseline(data) + (1 + GAP_COLUMNS) / 2
+    if data.arms["x"].max() > separator:
+        axes.axvline(separator, color=style.FAINT, lw=0.6, ls=(0, (2, 2)))
+    direction = "higher" if band["higher_is_better"] else "lower"
+    title = f"{task}: {band['metric']}, {direction} is better; one-task = {band['mean']:.1f} {band['unit']}"
+    axes.set_title(title, fontsize=style.LARGE, loc="left", pad=3, color=style.INK)
+    axes.set_ylabel("change vs one-task\n(%, up is better)", fontsize=style.NORMAL)
+    axes.set_xlabel("")
+    axes.set_xticks(data.arms["x"])
+    axes.tick_params(axis="x", length=0)
+
+
+def _place_of_baseline(data: Figure2Data) -> float:
+    return float(data.arms.loc[data.arms["arm"] == BASELINE, "x"].iloc[0])
+
+
+def _means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
+    """`inference.intervals` as they are shown, with each arm's place and whether val chose it."""
+    means = intervals(changes).drop(columns=["low", "high"]).merge(places[["arm", "x"]])
+    means = means.rename(columns={"shown_low": "low", "shown_high": "high"})
+    means["far"] = pd.concat([far_off(rows) for _, rows in means.groupby("task")])
+    choice = dict(zip(chosen["task"], chosen["arm"], strict=True))
+    means["chosen_task"] = means["arm"] == means["task"].map(choice)
+    means["chosen_pair"] = means["arm"] == choice.get("")
+    return means
 
 
 def layout(names: Iterable[str]) -> pd.DataFrame:
@@ -153,7 +229,7 @@ def layout(names: Iterable[str]) -> pd.DataFrame:
     beside += [arm for arm in ordered if arm not in (*spectrum, *beside)]
     first = {family(arm): place for place, arm in reversed([*enumerate(beside)])}
     beside.sort(key=lambda arm: first[family(arm)])  # an arm's variants stand beside it
-    x = [float(i) for i in range(len(spectrum))] + [len(spectrum) + GAP + i for i in range(len(beside))]
+    x = [float(i) for i in range(len(spectrum))] + [len(spectrum) + GAP_COLUMNS + i for i in range(len(beside))]
     arms = [*spectrum, *beside]
     return pd.DataFrame({"arm": arms, "label": [_label(arm) for arm in arms], "x": x})
 
@@ -223,46 +299,17 @@ def _overlay(frame: pd.DataFrame, results: Any, arms: pd.DataFrame) -> tuple[pd.
     theirs, why_not = comparable(frame, results)
     theirs = theirs[theirs["source"].isin(PAPER_TABLES)]
     if theirs.empty:
-        return pd.DataFrame(), why_not
+        return pd.DataFrame(columns=["task", "arm", "x", "value", "change"]), why_not
     table = relative_change(theirs).merge(arms[["arm", "x"]])
     source = theirs["source"].iloc[0]
     return table[["task", "arm", "x", "value", "change"]], f"Published: {source} of the paper, one run each."
 
 
-def _spectrum_header(axes: Axes, arms: pd.DataFrame) -> None:
-    """An arrow `fully shared <-> fully separate` above the Splits and one-task."""
-    last = float(arms.loc[arms["arm"] == BASELINE, "x"].iloc[0])
-    if last < 3:
-        return
-    where, height = axes.get_xaxis_transform(), 1.11
-    axes.annotate(
-        "",
-        (last + 0.4, height),
-        (-0.4, height),
-        xycoords=where,
-        annotation_clip=False,
-        arrowprops={"arrowstyle": "<->", "color": style.FAINT, "lw": 0.8},
-    )
-    backing = {"facecolor": "white", "edgecolor": "none", "pad": 2}
-    for x, words in ((-0.05, "fully shared"), (last + 0.05, "fully separate")):
-        axes.text(
-            x,
-            height,
-            words,
-            ha="left" if x < 0 else "right",
-            va="center",
-            transform=where,
-            bbox=backing,
-            fontsize=style.NORMAL,
-            color=style.INK,
-        )
-
-
 def _label_height(arms: pd.DataFrame, upright: bool) -> float:
     """What the arms' names take, in inches."""
     if upright:
-        return LABEL_MARGIN + LETTER * max(len(short(arm)) for arm in arms["arm"])
-    return LABEL_MARGIN + LABEL_LINE * max(label.count("\n") + 1 for label in arms["label"])
+        return INCHES.label_margin + INCHES.letter * max(len(short(arm)) for arm in arms["arm"])
+    return INCHES.label_margin + INCHES.label_line * max(label.count("\n") + 1 for label in arms["label"])
 
 
 def _arm_labels(axes: Axes, arms: pd.DataFrame, upright: bool) -> None:
@@ -271,11 +318,11 @@ def _arm_labels(axes: Axes, arms: pd.DataFrame, upright: bool) -> None:
     axes.set_xticks(arms["x"], texts, fontsize=style.SMALL, linespacing=1.0, rotation=90 if upright else 0)
 
 
-def _legend(data: dict[str, pd.DataFrame], tasks: list[str]) -> list[Any]:
+def _legend(data: Figure2Data, tasks: list[str]) -> list[Any]:
     """Only what is in the picture."""
-    means = data["means"]
-    many = data["points"]["seed"].nunique() > 1
-    drawn, own = data["architectures"], own_units(data["architectures"])
+    means = data.means
+    many = data.points["seed"].nunique() > 1
+    drawn, own = data.architectures, own_units(data.architectures)
 
     def box(colour: str, label: str) -> Patch:
         return Patch(facecolor=colour, edgecolor=style.INK, lw=0.5, label=label)
@@ -291,9 +338,9 @@ def _legend(data: dict[str, pd.DataFrame], tasks: list[str]) -> list[Any]:
         (many, mark("o", 3, "single seed", edge=style.DOTS)),
         (True, mark("o", 5, "mean over seeds" if many else "one seed")),
         (bool(means["low"].notna().any()), mark("|", 7, "95 % interval")),
-        (bool(data["band"]["half_width"].notna().any()), box(style.BAND, "one-task's own noise")),
+        (bool(data.band["half_width"].notna().any()), box(style.BAND, "one-task's own noise")),
         (bool(means["chosen_task"].any()), mark("*", 9, "Split chosen on val (task)")),
         (bool(means["chosen_pair"].any()), mark("o", 10, "Split chosen on val (pair)", face="none")),
-        (len(data["published"]) > 0, mark("d", 4.5, "published (one run)")),
+        (len(data.published) > 0, mark("d", 4.5, "published (one run)")),
     ]
     return [handle for shown, handle in wanted if shown]

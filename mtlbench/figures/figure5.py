@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from mtlbench.figures._starved import Question, draw_starved, starved_data
+from mtlbench.analysis.categories import ATTRIBUTES
+from mtlbench.figures._starved import StarvedData, draw_starved, starved_data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
-
-
-QUESTION = Question(
-    figure="figure5",
-    task="attributes",
-    metric="AP",
-    labelled="labelled instances",
-    pair="det_attr",
-    source="Section 6.5 (Figure 5)",
-)
 
 
 class Figure5:
@@ -33,10 +22,10 @@ class Figure5:
         dataset: str | None = None,
         recipe: str | None = None,
         backbone: str | None = None,
-    ) -> dict[str, pd.DataFrame]:
-        """The frames of `_starved.starved_data`. Raises UserError without cross-stitch, one-task or label counts."""
-        return starved_data(QUESTION, results, paper, pair, dataset, recipe, backbone)
+    ) -> StarvedData:
+        """Everything that is drawn. Raises UserError without cross-stitch, one-task or label counts."""
+        return starved_data(ATTRIBUTES, results, paper, pair, dataset, recipe, backbone)
 
-    def draw(self, data: dict[str, pd.DataFrame], canvas: Canvas) -> None:
+    def draw(self, data: StarvedData, canvas: Canvas) -> None:
         """Draws on an empty canvas, whose size is set to fit the number of categories."""
         draw_starved(data, canvas)

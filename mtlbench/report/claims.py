@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mtlbench.analysis.alphas import alpha_numbers
+from mtlbench.analysis.categories import ATTRIBUTES, CLASSES, category_gains
 from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.comparison import CROSS_STITCH, PAIR, Case, Difference
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
@@ -255,17 +257,20 @@ def _too_fast(case: Case) -> str:
 def _starved(case: Case, results: Any) -> list[str]:
     """Figures 5 and 6: least-labelled categories against most-labelled ones."""
     said = []
-    for name, task, section in (("figure5", "attributes", "Section 6.5"), ("figure6", "semseg", "Section 6.3")):
-        if task not in case.scopes:
+    for question in (ATTRIBUTES, CLASSES):
+        if question.task not in case.scopes:
             continue
         try:
-            groups = case.figure(name, results)["groups"]
+            groups = category_gains(question, results, **case.pick).groups
         except UserError:
             continue  # the report names it
         for row in records(groups[groups["end"] == "difference"]):
             size = percent(row["mean"], row["low"], row["high"], unit="points")
-            part = status(row["low"], row["high"]), f"{task} ({_spelled(row['group'])} labelled categories: {size})"
-            said.append(claim_line("Data-starved categories gain more", section, [part]))
+            part = (
+                status(row["low"], row["high"]),
+                f"{question.task} ({_spelled(row['group'])} labelled categories: {size})",
+            )
+            said.append(claim_line("Data-starved categories gain more", question.section, [part]))
     return said
 
 
@@ -275,13 +280,13 @@ def _spelled(group: str) -> str:
 
 
 def _task_specific(case: Case, results: Any) -> list[str]:
-    """Section 5.4, from the alphas: the figure's own contrasts."""
+    """Section 5.4, from the alphas' own contrasts."""
     try:
-        found = case.figure("alphas", results)
+        found = alpha_numbers(results, **case.pick)
     except UserError:
         return []
-    arm = found["starts"]["arm"].iloc[0]
-    rows = found["claims"][found["claims"]["arm"] == arm]
+    arm = found.starts["arm"].iloc[0]
+    rows = found.claims[found.claims["arm"] == arm]
     holds = {"yes": HOLDS, "no": FAILS, "open": OPEN}
     said = []
     for text, table in rows.groupby("claim", sort=False):

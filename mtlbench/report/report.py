@@ -219,7 +219,7 @@ def _picture(name: str, case: Case, results: Any) -> Picture:
     drawer = create("figure", name)
     title = " ".join((sys.modules[type(drawer).__module__].__doc__ or name).split("\n\n")[0].split())
     try:
-        data = case.figure(name, results)
+        data = drawer.data(results, paper=True, **case.pick)
     except UserError as error:
         return Picture(name, title, reason=str(error))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

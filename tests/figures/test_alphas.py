@@ -101,7 +101,7 @@ def test_values_are_sorted_per_seed_and_averaged_by_rank() -> None:
             ("semseg", "normals"): [0.0] * 3,
         }
         found += rows(frame, "cross-stitch", seed, "pool5", end, 0.9)
-    table = Alphas().data(made(frame, found))["sorted"].query("task == 'normals'")
+    table = Alphas().data(made(frame, found)).sorted.query("task == 'normals'")
     own_line = table[table["quantity"] == "alpha_s"]
     assert own_line["rank"].tolist() == [0, 1, 2]
     assert own_line["mean"].tolist() == [1.0, 3.5, 4.5]  # 1 2 3 and 1 5 6
@@ -110,7 +110,7 @@ def test_values_are_sorted_per_seed_and_averaged_by_rank() -> None:
 
 
 def test_numbers_have_t_intervals_over_seeds() -> None:
-    numbers = Alphas().data(three_seeds())["numbers"].set_index(["stage", "task"])
+    numbers = Alphas().data(three_seeds()).numbers.set_index(["stage", "task"])
     row = numbers.loc["pool5", "normals"]
     interval = stats.t.interval(0.95, 2, loc=0.8, scale=0.1 / np.sqrt(3))
     assert (row["alpha_s_low"], row["alpha_s_high"]) == pytest.approx(interval)
@@ -119,7 +119,7 @@ def test_numbers_have_t_intervals_over_seeds() -> None:
 
 
 def test_the_papers_claims_are_contrasts_paired_by_seed() -> None:
-    claims = Alphas().data(three_seeds())["claims"].set_index(["claim", "task"])
+    claims = Alphas().data(three_seeds()).claims.set_index(["claim", "task"])
     pool5 = claims.loc["pool5 is more task-specific than the other layers"]
     low, high = stats.t.interval(0.95, 2, loc=0.3, scale=0.1 / np.sqrt(3))  # .6 .7 .8 minus the mean of .5 and .3
     assert pool5.loc["normals", ["difference", "low", "high"]].tolist() == pytest.approx([0.3, low, high])
@@ -134,16 +134,16 @@ def test_the_papers_claims_are_contrasts_paired_by_seed() -> None:
 def test_a_claim_that_the_data_contradict_does_not_hold() -> None:
     results = three_seeds()
     results.alphas["stage"] = results.alphas["stage"].replace({"pool5": "fc7", "fc7": "pool5"})
-    claims = Alphas().data(results)["claims"].set_index(["claim", "task"])
+    claims = Alphas().data(results).claims.set_index(["claim", "task"])
     assert claims.loc[("pool5 is more task-specific than the other layers", "normals"), "holds"] == "no"
 
 
 def test_the_caption_names_the_most_and_the_least_task_specific_layer() -> None:
-    text = Alphas().data(three_seeds())["caption"]["text"].item()
+    text = Alphas().data(three_seeds()).caption
     assert "normals most at pool5 +0.70 [+0.45, +0.95], least at fc7 +0.30 [+0.30, +0.30]" in text
     assert "normals +0.30 [+0.05, +0.55] (yes)" in text and "3 seeds (0, 1, 2)" in text
     other = random_results({"cross-stitch": 0.9}, "det_attr")
-    assert "(made of SemSeg + SN)" in Alphas().data(other)["caption"]["text"].item()
+    assert "(made of SemSeg + SN)" in Alphas().data(other).caption
 
 
 def test_starts_come_cross_stitch_first_and_the_same_trials_once() -> None:
@@ -161,15 +161,15 @@ def test_starts_come_cross_stitch_first_and_the_same_trials_once() -> None:
         setattr(results, name, pd.concat([table, again], ignore_index=True))
     data = Alphas().data(results)
     names = ["cross-stitch", "cross-stitch-alpha-0.5-0.5", "cross-stitch-alpha-0.1-0.9"]
-    assert data["starts"]["arm"].tolist() == names
-    assert data["starts"]["own"].tolist() == pytest.approx([0.9, 0.5, 0.1])
-    assert data["starts"]["other"].tolist() == pytest.approx([0.1, 0.5, 0.9])
-    assert set(data["training"]["start"].round(6)) == {0.9, 0.5, 0.1}
+    assert data.starts["arm"].tolist() == names
+    assert data.starts["own"].tolist() == pytest.approx([0.9, 0.5, 0.1])
+    assert data.starts["other"].tolist() == pytest.approx([0.1, 0.5, 0.9])
+    assert set(data.training["start"].round(6)) == {0.9, 0.5, 0.1}
 
 
 def test_arms_with_alphas_are_shown_where_cross_stitch_is_missing() -> None:
     data = Alphas().data(random_results({"cross-stitch-rate-1": 0.9, "my-own": 0.6}))
-    assert set(data["starts"]["arm"]) == {"cross-stitch-rate-1", "my-own"}
+    assert set(data.starts["arm"]) == {"cross-stitch-rate-1", "my-own"}
 
 
 def test_without_alphas_the_error_says_what_to_type() -> None:
@@ -186,18 +186,18 @@ def test_three_tasks_give_the_mean_over_the_others(monkeypatch: pytest.MonkeyPat
     values = {("semseg", "normals"): [0.1, 0.5], ("semseg", "attributes"): [0.3, 0.0]}
     end = {cell: values.get(cell, [0.8, 0.9]) for cell in itertools.product(trio, repeat=2)}
     data = Alphas().data(made(frame, rows(frame, "cross-stitch", 0, "pool5", end, 0.8)))
-    line = data["sorted"].query("task == 'semseg' and quantity == 'alpha_d'")
+    line = data.sorted.query("task == 'semseg' and quantity == 'alpha_d'")
     assert line["mean"].tolist() == pytest.approx([0.2, 0.25])  # per unit first, then sorted
-    assert "mean over the others" in data["caption"]["text"].item()
-    assert data["starts"]["other"].item() == pytest.approx(0.1)
+    assert "mean over the others" in data.caption
+    assert data.starts["other"].item() == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(("seeds", "said"), [((4,), "1 seed (4)"), ((4, 5), "mean and range over 2 seeds (4, 5)")])
 def test_below_three_seeds_there_are_no_intervals(seeds: tuple[int, ...], said: str) -> None:
     data = Alphas().data(random_results({"cross-stitch": 0.9}, seeds=seeds))
-    assert data["numbers"][["alpha_s_low", "alpha_d_high", "difference_low"]].isna().all(axis=None)
-    assert set(data["claims"]["holds"]) == {"open"}
-    text = data["caption"]["text"].item()
+    assert data.numbers[["alpha_s_low", "alpha_d_high", "difference_low"]].isna().all(axis=None)
+    assert set(data.claims["holds"]) == {"open"}
+    text = data.caption
     assert said in text and "No intervals below 3 seeds" in text and "95 %" not in text
 
 
@@ -248,10 +248,10 @@ def test_arms_that_are_asked_for_have_their_layers_in_the_networks_order() -> No
         {"one-task": architecture("one-task", ("semseg", "normals"))},
         alphas=pd.concat([usual.alphas, placed.alphas]),
     )
-    assert Alphas().data(results)["starts"]["arm"].tolist() == ["cross-stitch", "cross-stitch-alpha-0.5-0.5"]
+    assert Alphas().data(results).starts["arm"].tolist() == ["cross-stitch", "cross-stitch-alpha-0.5-0.5"]
     asked = Alphas().data(results, arms=["cross-stitch", "*convolutions"])
-    assert asked["starts"]["arm"].tolist() == ["cross-stitch", "cross-stitch-after-convolutions"]
-    assert asked["stages"]["stage"].tolist() == ["pool1", "conv5", "fc7"]
+    assert asked.starts["arm"].tolist() == ["cross-stitch", "cross-stitch-after-convolutions"]
+    assert asked.stages == ["pool1", "conv5", "fc7"]
     canvas = Figure()
     Alphas().draw(asked, canvas)
     assert len(canvas.axes) == 2 * 2 * (2 + 1)  # arms x tasks x (own layers + training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,7 @@ def priced(**options: object) -> FakeResults:
     return results
 
 
-def drawn(data: dict[str, pd.DataFrame]) -> Figure:
+def drawn(data: Any) -> Figure:
     canvas = Figure()
     agg = FigureCanvasAgg(canvas)
     Cost().draw(data, canvas)
@@ -94,7 +95,7 @@ def test_mean_over_tasks_needs_all_tasks_of_a_seed() -> None:
 
 def test_points_are_mean_changes_with_the_shown_interval_against_costs_per_pair() -> None:
     results = priced(seeds=range(4))
-    points = Cost().data(results)["points"]
+    points = Cost().data(results).points
     changes = relative_change(results.frame)
     by_hand = changes[changes["arm"] == "split-conv4"].groupby("task")["change"].mean()
     own = points[points["arm"] == "split-conv4"].set_index(["panel", "cost"])
@@ -112,14 +113,14 @@ def test_points_are_mean_changes_with_the_shown_interval_against_costs_per_pair(
 def test_the_caption_names_the_arms_on_the_front() -> None:
     results = priced(noise=0.0)  # mean over tasks: 0.15 x the effect
     data = Cost().data(results)
-    text = data["caption"]["text"].item()
+    text = data.caption
     order = "split-fc8, split-fc7, split-fc6, split-conv5, split-conv4, cross-stitch"
     fronts = f"by parameters: {order}; FLOPs, forward: {order}; seconds, with parents: {order}."
     assert f"from cheap to dear, {fronts}" in text
-    front = data["points"].query("front and cost == 'parameters' and panel == 'detection'")["arm"].tolist()
+    front = data.points.query("front and cost == 'parameters' and panel == 'detection'")["arm"].tolist()
     assert front == ["mtl-shared", "split-fc8"]  # there the effects are turned
     assert "Pareto front" in text and "3 seeds (0, 1, 2)" in text and "No intervals" not in text
-    alone = Cost().data(priced(seeds=(5,)), paper=True)["caption"]["text"].item()
+    alone = Cost().data(priced(seeds=(5,)), paper=True).caption
     assert "1 seed (5)" in alone and "No intervals below 3 seeds" in alone and "publishes no costs" in alone
 
 
@@ -131,8 +132,8 @@ def test_arms_without_a_task_or_costs_are_named() -> None:
     results.frame = frame[~(no_cost | no_task)]
     results.failures = [{"arm": "ensemble", "seed": 0, "task": "detection", "status": "failed", "reason": ""}]
     data = Cost().data(results)
-    assert not {"mtl-shared", "ensemble"} & set(data["points"]["arm"])
-    text = data["caption"]["text"].item()
+    assert not {"mtl-shared", "ensemble"} & set(data.points["arm"])
+    text = data.caption
     assert "Not shown, for lack of a task, a seed or costs: ensemble, mtl-shared." in text
     assert "Failed or blocked: ensemble." in text
 
@@ -186,7 +187,7 @@ def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> No
     renderer, page = canvas.canvas.get_renderer(), canvas.bbox  # type: ignore[attr-defined]
     top = canvas.axes[: len(COSTS)]
     for axes, cost in zip(top, COSTS, strict=True):
-        rows = data["points"].query(f"panel == '{MEAN}' and cost == '{cost}'")
+        rows = data.points.query(f"panel == '{MEAN}' and cost == '{cost}'")
         assert len(axes.texts) == rows["named"].sum()
         labels = [(text.get_text(), text.get_tightbbox(renderer)) for text in axes.texts]
         markers = axes.transData.transform(rows[["x", "mean"]])
@@ -203,13 +204,13 @@ def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> No
     for text in others:
         box = text.get_window_extent(renderer)
         assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1, text
-    assert len(canvas.axes) == 3 * len(data["panels"])
+    assert len(canvas.axes) == 3 * len(data.panels)
 
 
 def test_names_are_those_of_the_front_and_of_all_but_ablations() -> None:
     effects = {**EFFECTS, "cross-stitch-rate-1000": -90.0, "cross-stitch-rate-1": 40.0}
     data = Cost().data(priced(arms=(*ARMS, *ABLATIONS, *MORE), effects=effects))
-    points = data["points"][data["points"]["panel"] == MEAN]
+    points = data.points[data.points["panel"] == MEAN]
     for _, rows in points.groupby("cost"):
         named = set(rows.loc[rows["named"], "arm"])
         assert {*ARMS, "nddr", "mtan", "split-fc8-wide"} <= named and "cross-stitch-rate-1" in named
@@ -217,8 +218,8 @@ def test_names_are_those_of_the_front_and_of_all_but_ablations() -> None:
         assert rows.loc[rows["far"], "arm"].tolist() == ["cross-stitch-rate-1000"]
     words = [text.get_text() for text in drawn(data).legends[0].get_texts()]
     assert {"cross-stitch: variants", "mtl-shared: variants", "off the axis"} <= set(words)
-    assert "cross-stitch-rate-1000 \N{MINUS SIGN}1" in data["caption"]["text"].item()
-    few = Cost().data(priced(arms=(*ARMS, *ABLATIONS)), arms=["split-*"])["points"]["arm"]
+    assert "cross-stitch-rate-1000 \N{MINUS SIGN}1" in data.caption
+    few = Cost().data(priced(arms=(*ARMS, *ABLATIONS)), arms=["split-*"]).points["arm"]
     assert set(few) == {"one-task", *SPLITS}
 
 

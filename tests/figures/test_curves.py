@@ -67,7 +67,7 @@ def made(pair: str = "semseg_sn", arms: Sequence[str] = ARMS, seeds: Sequence[in
 
 
 def test_children_begin_where_their_longest_parent_ends() -> None:
-    points = Curves().data(made())["points"].groupby(["arm", "task"])["x"].agg(["min", "max"])
+    points = Curves().data(made()).points.groupby(["arm", "task"])["x"].agg(["min", "max"])
     assert points.loc["one-task"].to_numpy().tolist() == [[200, 800], [300, 1200]]
     assert points.loc["one-task-longer"].to_numpy().tolist() == [[900, 1200], [1300, 1600]]  # its own task's parent
     assert points.loc["cross-stitch"].to_numpy().tolist() == [[1300, 1600], [1300, 1600]]  # the longer of two
@@ -82,7 +82,7 @@ def test_grandparents_count_and_lost_parents_are_named() -> None:
     assert begins_of(provenance, {"a": 10, "b": 5, "c": 1, "d": 1}) == ({"a": 0, "b": 10, "c": 15, "d": 0}, {"d"})
     results = made()
     results.curves = results.curves[results.curves["arm"] != "one-task"]
-    text = Curves().data(results)["caption"]["text"].item()
+    text = Curves().data(results).caption
     assert "Parents of one-task-longer, cross-stitch are not in the results: drawn from 0." in text
 
 
@@ -90,10 +90,10 @@ def test_means_and_range_over_seeds() -> None:
     results = made(arms=("one-task", "cross-stitch"), seeds=(0, 1))
     data = Curves().data(results)
     own = results.curves.query("arm == 'cross-stitch' and task == 'semseg' and iteration == 200")["val_headline"]
-    found = data["means"].query("arm == 'cross-stitch' and task == 'semseg' and x == 1400").set_index("quantity")
+    found = data.means.query("arm == 'cross-stitch' and task == 'semseg' and x == 1400").set_index("quantity")
     shown = found.loc["val_headline", ["mean", "low", "high", "n"]].tolist()
     assert shown == pytest.approx([own.mean(), own.min(), own.max(), 2])
-    loss = data["means"].query("arm == 'one-task' and task == 'semseg' and quantity == 'train_loss'")
+    loss = data.means.query("arm == 'one-task' and task == 'semseg' and quantity == 'train_loss'")
     assert loss["mean"].tolist() == pytest.approx([2.0, 1.0, 2 / 3, 0.5])
 
 
@@ -101,12 +101,12 @@ def test_only_the_chosen_trials_are_drawn() -> None:
     results, other = made(arms=("one-task",)), made("det_attr", arms=("one-task",))
     results.frame = pd.concat([results.frame, other.frame], ignore_index=True)
     results.curves = pd.concat([results.curves, other.curves], ignore_index=True)
-    assert set(Curves().data(results, pair="det_attr")["points"]["task"]) == {"detection", "attributes"}
-    assert "ensemble-member" not in set(Curves().data(made())["points"]["arm"])
+    assert set(Curves().data(results, pair="det_attr").points["task"]) == {"detection", "attributes"}
+    assert "ensemble-member" not in set(Curves().data(made()).points["arm"])
 
 
 def test_tasks_say_metric_direction_and_chance() -> None:
-    tasks = Curves().data(made())["tasks"].set_index("task")
+    tasks = Curves().data(made()).tasks.set_index("task")
     assert tasks.loc["normals", ["metric", "unit", "chance"]].tolist() == ["mean", "degrees", 48.0]
     assert not tasks.loc["normals", "higher_is_better"] and tasks.loc["semseg", "higher_is_better"]
 
@@ -125,7 +125,7 @@ def test_the_caption_says_what_was_drawn_and_what_is_missing() -> None:
     results = made()
     results.curves = results.curves[(results.curves["arm"] != "split-conv4") | (results.curves["seed"] == 0)]
     results.failures = [{"pair": "semseg_sn", "arm": "tree", "seed": 0, "task": "", "status": "failed", "reason": ""}]
-    text = Curves().data(results, paper=True)["caption"]["text"].item()
+    text = Curves().data(results, paper=True).caption
     for part in (
         "at most the first 16 images of val",
         "mean over 3 seeds (0, 1, 2)",
@@ -174,10 +174,10 @@ def test_nothing_overlaps_and_nothing_leaves_the_page(case: str, monkeypatch: py
     agg.draw()
     tasks = 3 if case == "three tasks" else 2
     assert len(canvas.axes) == tasks * (1 if case == "no val" else 2)
-    assert ("No val headline was taken." in data["caption"]["text"].item()) == (case == "no val")
+    assert ("No val headline was taken." in data.caption) == (case == "no val")
     assert (canvas.axes[1].get_yscale() == "log") == (case == "diverging")
     labelled = {text.get_text() for text in canvas.axes[0].texts}
-    assert labelled == set(data["arms"]["arm"])
+    assert labelled == set(data.arms["arm"])
     texts = [text for axes in canvas.axes for text in [*axes.texts, axes._left_title, axes.yaxis.label]]  # type: ignore[attr-defined]
     texts += [axes.xaxis.label for axes in canvas.axes] + canvas.texts
     # the words' own extent, without the leader of an annotation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from mtlbench.figures.figure2 import Figure2
 from tests.support.synthetic_results import ARMS, EFFECTS, STAGES, TASKS, fake_results
 
 
-def drawn(data: dict) -> Figure:
+def drawn(data: Any) -> Figure:
     canvas = Figure()
     agg = FigureCanvasAgg(canvas)
     Figure2().draw(data, canvas)
@@ -27,7 +28,7 @@ def drawn(data: dict) -> Figure:
 
 
 def test_arms_go_from_fully_shared_to_fully_separate_then_the_others() -> None:
-    arms = Figure2().data(fake_results())["arms"]
+    arms = Figure2().data(fake_results()).arms
     assert arms["arm"].tolist() == [
         "split-fc8",
         "split-fc7",
@@ -49,19 +50,19 @@ def test_arms_go_from_fully_shared_to_fully_separate_then_the_others() -> None:
 def test_up_is_better_for_a_metric_where_lower_is() -> None:
     better = {**EFFECTS, "cross-stitch": -10.0}  # the made-up frame turns the effect on normals
     data = Figure2().data(fake_results("semseg_sn", noise=0.01, effects=better))
-    mean = data["means"].set_index(["task", "arm"])["mean"]
+    mean = data.means.set_index(["task", "arm"])["mean"]
     assert mean["normals", "cross-stitch"] == pytest.approx(7.0, abs=0.1)
     assert mean["semseg", "cross-stitch"] == pytest.approx(-10.0, abs=0.1)
 
 
 def test_points_are_one_per_seed_and_the_baseline_is_zero() -> None:
     data = Figure2().data(fake_results(seeds=range(4)))
-    assert data["points"].groupby(["task", "arm"]).size().eq(4).all()
-    assert (data["points"].loc[data["points"]["arm"] == "one-task", "change"] == 0).all()
+    assert data.points.groupby(["task", "arm"]).size().eq(4).all()
+    assert (data.points.loc[data.points["arm"] == "one-task", "change"] == 0).all()
 
 
 def test_architectures_follow_the_groups() -> None:
-    rows = Figure2().data(fake_results())["architectures"]
+    rows = Figure2().data(fake_results()).architectures
     stages = [*STAGES, "fc8"]
     for point in ("conv2", "conv4", "fc6", "fc8"):
         split = rows[rows["arm"] == f"split-{point}"]
@@ -75,7 +76,7 @@ def test_one_task_trials_that_know_one_task_are_drawn_as_both_columns() -> None:
     results = fake_results()
     for stage in results.architectures["one-task"]:
         stage["groups"] = [["detection"]]
-    rows = Figure2().data(results)["architectures"].query("arm == 'one-task'")
+    rows = Figure2().data(results).architectures.query("arm == 'one-task'")
     assert rows["group"].eq(rows["task"]).all() and set(rows["task"]) == set(TASKS["det_attr"])
 
 
@@ -83,7 +84,7 @@ def test_the_caption_says_what_was_compared() -> None:
     results = fake_results()
     failure = {"pair": "det_attr", "arm": "tree", "seed": 0, "task": "", "status": "failed", "reason": "nan"}
     results.failures = [failure, {**failure, "pair": "semseg_sn", "arm": "other"}]
-    text = Figure2().data(results)["caption"]["text"].item()
+    text = Figure2().data(results).caption
     for part in (
         "detection mAP, attributes mAP",
         "3 seeds (0, 1, 2)",
@@ -93,18 +94,18 @@ def test_the_caption_says_what_was_compared() -> None:
         "Failed or blocked: tree.",
     ):
         assert part in text
-    single = Figure2().data(fake_results(seeds=(5,)))["caption"]["text"].item()
+    single = Figure2().data(fake_results(seeds=(5,))).caption
     assert "1 seed (5)" in single and "No intervals and no band below 3 seeds" in single
 
 
 def test_published_values_are_shown_only_where_they_compare() -> None:
     ours = Figure2().data(fake_results(), paper=True)
-    assert ours["published"].empty and "dataset rooms, not voc2008" in ours["caption"]["text"].item()
+    assert ours.published.empty and "dataset rooms, not voc2008" in ours.caption
     same = fake_results("semseg_sn", dataset="nyuv2", recipe="paper")
-    theirs = Figure2().data(same, paper=True)["published"].set_index(["task", "arm"])["change"]
+    theirs = Figure2().data(same, paper=True).published.set_index(["task", "arm"])["change"]
     assert theirs["semseg", "split-conv4"] == pytest.approx(100 * (19.2 - 18.4) / 18.4)
     assert theirs["normals", "cross-stitch"] == pytest.approx(100 * (34.8 - 34.1) / 34.8)
-    assert Figure2().data(same)["published"].empty
+    assert Figure2().data(same).published.empty
 
 
 def test_without_one_task_the_error_says_what_to_type() -> None:
@@ -140,18 +141,18 @@ VARIANTS = (
 def test_ablations_are_shown_where_asked_for_with_the_same_intervals() -> None:
     results = fake_results(arms=(*ARMS, *VARIANTS))
     usual, every = Figure2().data(results), Figure2().data(results, arms=["*"])
-    assert not usual["arms"]["arm"].str.startswith(("cross-stitch-", "mtl-shared-")).any()
-    assert {"nddr", "one-task-wide", "split-fc8-wide"} <= set(usual["arms"]["arm"])
-    assert "Left out: 10 ablations." in usual["caption"]["text"].item()
-    assert set(every["arms"]["arm"]) == {*ARMS, *VARIANTS}
-    lows = [data["means"].set_index(["task", "arm"])["low"] for data in (usual, every)]
+    assert not usual.arms["arm"].str.startswith(("cross-stitch-", "mtl-shared-")).any()
+    assert {"nddr", "one-task-wide", "split-fc8-wide"} <= set(usual.arms["arm"])
+    assert "Left out: 10 ablations." in usual.caption
+    assert set(every.arms["arm"]) == {*ARMS, *VARIANTS}
+    lows = [data.means.set_index(["task", "arm"])["low"] for data in (usual, every)]
     assert lows[1][lows[0].index].tolist() == pytest.approx(lows[0].tolist(), nan_ok=True)
-    some = Figure2().data(results, arms=["*rate*"])["arms"]["arm"].tolist()
+    some = Figure2().data(results, arms=["*rate*"]).arms["arm"].tolist()
     assert some == ["one-task", "cross-stitch-rate-1", "cross-stitch-rate-10", "cross-stitch-rate-1000"]
 
 
 def test_a_control_that_is_wider_is_no_part_of_the_spectrum() -> None:
-    arms = Figure2().data(fake_results(arms=(*ARMS, *VARIANTS)))["arms"].set_index("arm")["x"]
+    arms = Figure2().data(fake_results(arms=(*ARMS, *VARIANTS))).arms.set_index("arm")["x"]
     assert arms["split-fc8"] == 0 and arms["split-fc8-wide"] > arms["one-task"]
 
 
@@ -162,23 +163,23 @@ def test_whiskers_are_the_shown_ones_and_noisy_arms_are_marked() -> None:
     frame.loc[noisy, "value"] += frame.loc[noisy, "seed"].map({0: -15.0, 1: 15.0, 2: -10.0, 3: 12.0, 4: 0.0})
     data = Figure2().data(results)
     reference = intervals(relative_change(frame)).set_index(["task", "arm"])
-    means = data["means"].set_index(["task", "arm"])
+    means = data.means.set_index(["task", "arm"])
     assert means["flagged"].sum() == 1 and means.loc[("detection", "mtl-shared"), "flagged"]
     for name in ("low", "high"):
         assert means[name].to_dict() == pytest.approx(reference[f"shown_{name}"].to_dict(), nan_ok=True)
-    assert "the arm's own seeds (mtl-shared)" in data["caption"]["text"].item()
+    assert "the arm's own seeds (mtl-shared)" in data.caption
     marks = [text.get_text() for axes in drawn(data).axes for text in axes.texts if "\N{DAGGER}" in text.get_text()]
     assert marks == ["n=5\N{DAGGER}"]
 
 
 def test_an_arm_that_collapsed_does_not_flatten_the_others() -> None:
     data = Figure2().data(fake_results(effects={**EFFECTS, "mtl-shared": -90.0}))
-    attributes = data["means"][data["means"]["task"] == "attributes"].set_index("arm")
+    attributes = data.means[data.means["task"] == "attributes"].set_index("arm")
     assert attributes["far"][attributes["far"]].index.tolist() == ["mtl-shared"]
     axes = drawn(data).axes[2]
     assert axes.get_ylim()[0] > -40
     assert "\N{MINUS SIGN}9" in " ".join(text.get_text() for text in axes.texts)
-    assert "Arrows: off the axis" in data["caption"]["text"].item()
+    assert "Arrows: off the axis" in data.caption
 
 
 def test_colours_go_with_the_tasks_in_every_panel() -> None:
@@ -187,8 +188,8 @@ def test_colours_go_with_the_tasks_in_every_panel() -> None:
     baseline = results.frame["arm"] == "one-task"
     results.frame = pd.concat([results.frame[~baseline], results.frame[baseline].iloc[::-1]])
     data = Figure2().data(results)
-    columns = data["architectures"].drop_duplicates("task").set_index("task")["place"]
-    assert data["band"]["task"].map(columns).tolist() == [0, 1]
+    columns = data.architectures.drop_duplicates("task").set_index("task")["place"]
+    assert data.band["task"].map(columns).tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_three_tasks_are_drawn_with_a_tree(monkeypatch: pytest.MonkeyPatch) -> N
         for place, stage in enumerate(STAGES)
     ]
     data = Figure2().data(results)
-    tree = data["architectures"].query("arm == 'tree'")
+    tree = data.architectures.query("arm == 'tree'")
     assert set(tree["group"]) >= {"semseg+attributes", "normals"}
     slots = tree.drop_duplicates("task").set_index("task")["slot"]  # tasks that share stand side by side
     assert abs(slots["semseg"] - slots["attributes"]) == 1
@@ -263,6 +264,6 @@ def test_a_search_that_ends_in_other_trees_with_other_seeds_is_said() -> None:
         return {**usual, "branching": trunk}
 
     results.architectures_of = of
-    assert "first seed's network of branching" in Figure2().data(results)["caption"]["text"].item()
+    assert "first seed's network of branching" in Figure2().data(results).caption
     results.architectures_of = lambda frame: usual
-    assert "first seed's" not in Figure2().data(results)["caption"]["text"].item()
+    assert "first seed's" not in Figure2().data(results).caption

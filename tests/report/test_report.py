@@ -13,7 +13,6 @@ import pytest
 
 from mtlbench.analysis.comparison import case_of
 from mtlbench.errors import UserError
-from mtlbench.plugins import create
 from mtlbench.report.report import _commands, _compute, _deltas, _facts, embedded, from_markdown, report
 from mtlbench.report.verdict import verdict
 from tests.support.synthetic_results import ARMS
@@ -223,7 +222,7 @@ def test_the_report_needs_no_torch() -> None:
     code = (
         "import sys, mtlbench.report.report; from mtlbench.plugins import create, names;"
         "[create('figure', name) for name in names('figure')];"
-        "print([m for m in ('torch', 'ray', 'scipy.stats') if m in sys.modules])"
+        "print([m for m in ('torch', 'ray', 'scipy.stats', 'seaborn') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
@@ -242,12 +241,3 @@ def test_second_names_count_once_and_noisy_arms_are_marked(tmp_path: Path) -> No
     grid = _deltas(case, results)
     assert {row[0] for row in grid.rows if any("†" in cell for cell in row)} == {"Split fc7"}
     assert any(note.startswith("† noisier") for note in grid.notes)
-
-
-def test_a_figure_is_worked_out_once_for_claims_and_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    results, asked = world(arms=FEW), []
-    case = case_of(results)
-    monkeypatch.setattr(
-        "mtlbench.analysis.comparison.create", lambda kind, name: asked.append(name) or create(kind, name)
-    )
-    assert case.figure("alphas", results) is case.figure("alphas", results) and asked == ["alphas"]

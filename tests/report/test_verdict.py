@@ -286,7 +286,7 @@ def test_divergence_is_counted_by_seeds_and_other_failures_are_not() -> None:
     assert "does not hold: x 10000 diverged in 0 of 3 seeds; normals " in trained and "against x 1000" in trained
 
 
-def test_few_labels_and_alphas_come_from_the_figures() -> None:
+def test_few_labels_and_alphas_are_tested() -> None:
     lines = claimed(world(categories=12))
     assert "holds for semseg (6 least minus 6 most labelled categories: +3." in found(lines, "Data-starved")
     assert "Section 6.5" in found(claimed(world("det_attr", categories=30)), "Data-starved")

@@ -69,7 +69,7 @@ def constant(names: Sequence[str], seeds: Sequence[int], gain: Any) -> Values:
     }
 
 
-def drawn(data: dict[str, pd.DataFrame]) -> Figure:
+def drawn(data: Any) -> Figure:
     canvas = Figure()
     agg = FigureCanvasAgg(canvas)
     Figure5().draw(data, canvas)
