@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mtlbench.errors import UserError
@@ -168,20 +168,32 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
+class Trunk:
+    """All stages of a backbone, in order."""
+
+    names: tuple[str, ...] = ()
+    widths: tuple[int, ...] = ()  # channels of their outputs
+    pooling: tuple[str, ...] = ()  # those without parameters
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """All stages, then `fc8`, the heads."""
+        return (*self.names, "fc8")
+
+
+@dataclass(frozen=True)
 class Stage:
-    """A named slice of a backbone, as schemes see it."""
+    """A named slice of a backbone, as schemes see it. A backbone declares all but the trunk, which `join` adds."""
 
     name: str
     channels: int  # of its output
     has_parameters: bool
     stitched: bool  # a default place for units
-    order: tuple[str, ...]  # all stages of the trunk, then `fc8`
-    widths: tuple[int, ...]  # channels of all stages of the trunk
-    pooling: tuple[str, ...]  # all stages of the trunk without parameters
+    trunk: Trunk = Trunk()
 
     def before(self, other: str) -> bool:
         """Whether this stage comes before the one named `other`."""
-        return self.order.index(self.name) < self.order.index(other)
+        return self.trunk.order.index(self.name) < self.trunk.order.index(other)
 
     def takes_unit(self, after: Sequence[str], scheme: str) -> bool:
         """Whether a scheme with units after the stages `after` has one here; none named = the backbone's own places.
@@ -189,9 +201,19 @@ class Stage:
         Raises UserError for a stage that the backbone does not have.
         """
         for name in after:
-            if name not in self.order[:-1]:
-                raise UserError(f"{scheme} after {name!r}: the stages are {', '.join(self.order[:-1])}")
+            if name not in self.trunk.names:
+                raise UserError(f"{scheme} after {name!r}: the stages are {', '.join(self.trunk.names)}")
         return self.name in after if after else self.stitched
+
+
+def join(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """The stages of a backbone, each with the trunk that they make."""
+    trunk = Trunk(
+        tuple(stage.name for stage in stages),
+        tuple(stage.channels for stage in stages),
+        tuple(stage.name for stage in stages if not stage.has_parameters),
+    )
+    return tuple(replace(stage, trunk=trunk) for stage in stages)
 
 
 @dataclass

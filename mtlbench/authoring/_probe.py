@@ -84,7 +84,7 @@ def watch(unit: nn.Module, stage: Stage, names: tuple[str, ...], following: list
     that are one group at the next stage, where the groups are `following`."""
     where = f"{place(type(unit).forward)}the unit after {stage.name}"
     was: dict[str, Any] = {}
-    last = stage.name == stage.order[-2]
+    last = stage.name == stage.trunk.names[-1]
 
     def note(_: nn.Module, given: tuple[Any, ...]) -> None:
         was.clear()

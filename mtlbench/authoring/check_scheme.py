@@ -27,7 +27,7 @@ from mtlbench.authoring._probe import (
     watch,
 )
 from mtlbench.authoring.check import Finding, declared, place, reason
-from mtlbench.contracts import Stage
+from mtlbench.contracts import Stage, join
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, cost, plan
 from mtlbench.plugins import find
@@ -55,7 +55,7 @@ class Case:
     @property
     def stages(self) -> tuple[Stage, ...]:
         """Of the backbone."""
-        return find("backbone", "caffenet")(self.form, **SMALL).stages
+        return join(find("backbone", "caffenet")(self.form, **SMALL).stages)
 
     def net(self, seed: int = 0) -> MultiTaskNet:
         """A network whose units are watched."""
@@ -133,10 +133,10 @@ def units(case: Case) -> None:
             raise Fault(
                 f"{where}unit after {stage.name} returns {a(unit)}; return an nn.Module, or None where nothing is mixed"
             )
-        if hasattr(unit, "channels") and stage.name != stage.order[-2]:
+        if hasattr(unit, "channels") and stage.name != stage.trunk.names[-1]:
             raise Fault(
                 f"{where}the unit after {stage.name} has an attribute `channels`, which says that it changes "
-                f"the width; only one after the last stage, {stage.order[-2]}, may: call it something else"
+                f"the width; only one after the last stage, {stage.trunk.names[-1]}, may: call it something else"
             )
         factor = getattr(unit, "lr_multiplier", 1.0)
         if not isinstance(factor, int | float) or not factor >= 0:

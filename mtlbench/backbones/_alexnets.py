@@ -20,10 +20,7 @@ def stages_of(channels: dict[str, int], width: float, fc: int, widen: float = 1.
     fc7's (0 = scaled too), `widen` scales what comes of it."""
     usual = {s: fc if fc and s.startswith("fc") else max(2, round(c * width / 2) * 2) for s, c in channels.items()}
     wide = {s: c if widen == 1 else max(2, round(c * widen / 2) * 2) for s, c in usual.items()}
-    order = (*channels, "fc8")
-    widths = tuple(wide[s] for s in channels)
-    pooling = tuple(s for s in channels if s.startswith("pool"))
-    return tuple(Stage(s, wide[s], s not in pooling, s in STITCHED, order, widths, pooling) for s in channels)
+    return tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED) for s in channels)
 
 
 def fc6(form: str, inputs: int, outputs: int, cells: int, padding: int) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from mtlbench.contracts import Backbone, Geometry, Pass, Scheme, Stage, Task
+from mtlbench.contracts import Backbone, Geometry, Pass, Scheme, Stage, Task, join
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import RegionPool, Seeded, SeededDropout
 from mtlbench.nets.operations import UPSAMPLED, counting
@@ -49,12 +49,12 @@ class MultiTaskNet(nn.Module):
         super().__init__()
         self.tasks, self.form, self.seed, self.precision = tuple(tasks), form, seed, precision
         self.mean, self.std, self.bgr = backbone.mean, backbone.std, backbone.bgr
-        self.stages, self.geometry = backbone.stages, backbone.geometry
-        self.groups = plan(scheme, backbone.stages, self.tasks)
+        self.stages, self.geometry = join(backbone.stages), backbone.geometry
+        self.groups = plan(scheme, self.stages, self.tasks)
         self.scheme = scheme
         self.trunk, self.units, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        channels = backbone.stages[-1].channels
-        for stage in backbone.stages:
+        channels = self.stages[-1].channels
+        for stage in self.stages:
             columns = nn.ModuleDict()
             for group in self.groups[stage.name]:
                 with seeded(seed, "init", stage.name):
@@ -65,7 +65,7 @@ class MultiTaskNet(nn.Module):
             if unit is not None:
                 self.units[stage.name] = unit
                 channels = getattr(unit, "channels", channels)
-                if stage is not backbone.stages[-1] and hasattr(unit, "channels"):
+                if stage is not self.stages[-1] and hasattr(unit, "channels"):
                     raise UserError(
                         f"scheme {type(scheme).__name__}: only the unit after the last stage may set channels"
                     )
@@ -166,7 +166,7 @@ def plan(scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...]) -> d
     """The groups of every stage, checked: partitions of the tasks that only ever split on the way."""
     groups: dict[str, list[tuple[str, ...]]] = {}
     previous: list[tuple[str, ...]] = [tasks]
-    for stage in stages:
+    for stage in join(stages):
         here = [tuple(group) for group in scheme.groups(stage, tasks)]
         if sorted(task for group in here for task in group) != sorted(tasks) or not all(here):
             raise UserError(

@@ -45,7 +45,7 @@ class Branching:
         """{stage with parameters, in order: {task: the column that its head is led back to}}."""
         tasks: list[str] = self.found["tasks"]
         column, columns = {task: index for index, task in enumerate(tasks)}, {}
-        for name in reversed([name for name in stage.order if name in self.found["parents"]]):
+        for name in reversed([name for name in stage.trunk.order if name in self.found["parents"]]):
             parents = self.found["parents"][name]
             column = columns[name] = {task: parents[child] for task, child in column.items()}
         return dict(reversed(columns.items()))

@@ -40,11 +40,11 @@ class Mtan:
             return Remember()
         names = list(shared)
         before, after = names[: names.index(stage.name)], names[names.index(stage.name) + 1 :]
-        block = [*takewhile(lambda name: name not in stage.pooling, reversed(before))][::-1]
-        earlier = [name for name in before[: len(before) - len(block)] if name not in stage.pooling]
+        block = [*takewhile(lambda name: name not in stage.trunk.pooling, reversed(before))][::-1]
+        earlier = [name for name in before[: len(before) - len(block)] if name not in stage.trunk.pooling]
         if not block:
             return PoolStreams(returns_streams=not after) if earlier else None
-        following = [name for name in after if name not in stage.pooling]
+        following = [name for name in after if name not in stage.trunk.pooling]
         return Attention(
             tasks,
             shared[block[0]],
@@ -57,13 +57,13 @@ class Mtan:
 
 def _shared(stage: Stage) -> dict[str, int]:
     """The stages up to the last pooling, with their channels. Raises UserError."""
-    trunk = stage.order[:-1]
+    trunk = stage.trunk.names
     shared = {
         name: width
-        for place, (name, width) in enumerate(zip(trunk, stage.widths, strict=True))
-        if any(later in stage.pooling for later in trunk[place:])
+        for place, (name, width) in enumerate(zip(trunk, stage.trunk.widths, strict=True))
+        if any(later in stage.trunk.pooling for later in trunk[place:])
     }
-    if all(name in stage.pooling for name in shared):
+    if all(name in stage.trunk.pooling for name in shared):
         raise UserError(f"scheme Mtan needs convolutions that end in pooling; the stages are {', '.join(trunk)}")
     return shared
 

@@ -29,7 +29,7 @@ class MtlShared:
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """The latent layer after the last stage."""
-        last = stage.order[-2]
+        last = stage.trunk.names[-1]
         return Latent(stage.channels, max(1, round(self.width * stage.channels))) if stage.name == last else None
 
 

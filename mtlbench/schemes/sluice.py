@@ -66,8 +66,12 @@ class Sluice:
     def _layers(self, stage: Stage) -> tuple[str, ...]:
         """The stages that betas mix; none where there are fewer than two."""
         alike: list[str] = []
-        for name, width in zip(reversed(stage.order[:-1]), reversed(stage.widths), strict=True):
-            if width != stage.widths[-1] or name in stage.pooling or (self.after and name not in self.after):
+        for name, width in zip(reversed(stage.trunk.names), reversed(stage.trunk.widths), strict=True):
+            if (
+                width != stage.trunk.widths[-1]
+                or name in stage.trunk.pooling
+                or (self.after and name not in self.after)
+            ):
                 break
             alike.insert(0, name)
         return tuple(alike) if self.betas and len(alike) > 1 else ()

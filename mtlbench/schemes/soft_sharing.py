@@ -29,8 +29,8 @@ class SoftSharing:
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
         """Every task for itself. Raises UserError for stages that are not there, or have no parameters."""
         for name in self.stages:
-            if name not in stage.order[:-1]:
-                raise unknown("stage to share softly", name, stage.order[:-1])
+            if name not in stage.trunk.names:
+                raise unknown("stage to share softly", name, stage.trunk.names)
         if stage.name in self.stages and not stage.has_parameters:
             raise UserError(f"soft sharing of {stage.name!r}: it has no parameters; leave it out")
         return [(task,) for task in tasks]

@@ -22,8 +22,8 @@ class Split:
 
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
         """One group before `at`, every task for itself from there on."""
-        if self.at not in stage.order:
-            raise unknown("layer to split at", self.at, stage.order)
+        if self.at not in stage.trunk.order:
+            raise unknown("layer to split at", self.at, stage.trunk.order)
         return [tasks] if stage.before(self.at) else [(task,) for task in tasks]
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:

@@ -68,11 +68,6 @@ class Twins(Small):
         self.stages = (self.stages[0], *self.stages)
 
 
-class Misordered(Small):
-    def change(self) -> None:
-        self.stages = self.stages[:-1]
-
-
 class Wide(Small):
     def changed(self, stage: str, module: nn.Module) -> nn.Module:
         return nn.Sequential(module, nn.Conv2d(10, 7, 1)) if stage == "conv1" else module
@@ -157,7 +152,6 @@ MISTAKES = {
     Stride: r"geometry\.stride is 8, but 96 pixels more a side give 6 cells more, not 12: should it be 16\?",
     Unscaled: r"Unscaled\.std is \(1\.0, 0\.0\); write 3 numbers, one a colour",
     Twins: r"a stage is called 'conv1'; give each a name of its own",
-    Misordered: r"stage conv1 has order \('conv1', .*; each stage must have \(.*'fc6', 'fc8'\)",
     Wide: r"test_check_backbone\.py:\d+: conv1 gives 7 channels and declares 10",
     Parametric: r".*pool1 has parameters and declares has_parameters=False",
     Again: r".*build\('conv1'\) gives the same parameters twice; make a new module at every call",

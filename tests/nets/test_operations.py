@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.contracts import Pass, Scheme, Stage
+from mtlbench.contracts import Pass, Scheme, Stage, join
 from mtlbench.nets.layers import LocalResponseNorm
 from mtlbench.nets.network import cost
 from mtlbench.nets.operations import counting
@@ -69,7 +69,7 @@ def of_unit(unit: nn.Module, xs: dict[str, Tensor], *this: Pass) -> int:
 
 
 def stage(channels: int) -> Stage:
-    return Stage("fc7", channels, True, True, ("fc6", "fc7", "fc8"), (channels, channels), ())
+    return join([Stage("fc6", channels, True, True), Stage("fc7", channels, True, True)])[1]
 
 
 def maps(channels: int, tasks: str = "ab") -> dict[str, Tensor]:

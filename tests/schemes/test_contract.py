@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtlbench.contracts import Pass, Stage
+from mtlbench.contracts import Pass, Stage, join
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import Seeded
 from mtlbench.nets.network import MultiTaskNet
@@ -214,6 +214,6 @@ def test_what_a_search_found_is_read_from_its_result(tmp_path: Path) -> None:
 
 
 def test_stages_know_the_widths_of_all() -> None:
-    stages = small_backbone().stages
-    assert all(stage.widths == tuple(s.channels for s in stages) for stage in stages)
+    stages = join(small_backbone().stages)
+    assert all(stage.trunk.widths == tuple(s.channels for s in stages) for stage in stages)
     assert dataclasses.replace(stages[0]) == stages[0]

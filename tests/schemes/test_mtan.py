@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtlbench.backbones.alexnet import Alexnet
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.contracts import Stage
+from mtlbench.contracts import Stage, join
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, cost, plan
 from mtlbench.schemes.mtan import Attention, Mtan
@@ -134,19 +134,7 @@ def test_blocks_come_from_the_stages_not_from_their_names() -> None:
     """Two stages without parameters on end, one before the first convolution, none of CaffeNet's names."""
     kinds = {"norm": 0, "a": 1, "b": 1, "down": 0, "shift": 0, "c": 1, "d": 1, "last": 0, "end": 0, "dense": 2}
     widths = dict(zip(kinds, (3, 4, 6, 6, 6, 8, 8, 8, 8, 10), strict=True))
-    order = (*kinds, "fc8")
-    stages = tuple(
-        Stage(
-            name,
-            widths[name],
-            bool(kind),
-            False,
-            order,
-            tuple(widths.values()),
-            tuple(n for n, k in kinds.items() if not k),
-        )
-        for name, kind in kinds.items()
-    )
+    stages = join([Stage(name, widths[name], bool(kind), False) for name, kind in kinds.items()])
     scheme = Mtan()
     groups = plan(scheme, stages, ("x", "y"))
     assert [len(groups[name]) for name in kinds] == [1] * 9 + [2]
@@ -174,9 +162,7 @@ def test_blocks_come_from_the_stages_not_from_their_names() -> None:
 
 @pytest.mark.parametrize("names", [("conv1", "conv2", "fc6"), ("pool1", "fc6")])
 def test_trunks_without_blocks_are_refused_in_words(names: tuple[str, ...]) -> None:
-    order = (*names, "fc8")
-    pooling = tuple(name for name in names if name.startswith("pool"))
-    stages = tuple(Stage(name, 4, name not in pooling, True, order, (4,) * len(names), pooling) for name in names)
+    stages = tuple(Stage(name, 4, not name.startswith("pool"), True) for name in names)
     with pytest.raises(UserError, match="Mtan needs convolutions that end in pooling; the stages are .*, fc6$"):
         plan(Mtan(), stages, ("a", "b"))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.backbones.caffenet import Caffenet
-from mtlbench.contracts import Pass, Stage
+from mtlbench.contracts import Pass, Stage, join
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan.arms import custom
@@ -38,13 +38,9 @@ def randomise(net: MultiTaskNet) -> None:
         nn.init.uniform_(unit.alpha, -1, 1)
 
 
-def stages_of(widths: dict[str, int], pooling: tuple[str, ...] = ()) -> list[Stage]:
+def stages_of(widths: dict[str, int], pooling: tuple[str, ...] = ()) -> tuple[Stage, ...]:
     """Of a made-up backbone with units after `x` and `y` only, unless asked for."""
-    order, all_widths = (*widths, "fc8"), tuple(widths.values())
-    return [
-        Stage(name, channels, name not in pooling, name in "xy", order, all_widths, pooling)
-        for name, channels in widths.items()
-    ]
+    return join([Stage(name, channels, name not in pooling, name in "xy") for name, channels in widths.items()])
 
 
 @FORMS
@@ -200,7 +196,7 @@ def layers_of(scheme: Sluice, *made_up: Any) -> dict[str, tuple[str, ...]]:
     for stage in stages_of(*made_up):
         if (unit := scheme.unit(stage, ("a", "b"))) is not None:
             assert isinstance(unit, SubspaceUnit) and unit.sees_pass == bool(unit.layers)
-            assert (unit.beta is not None) == (bool(unit.layers) and stage.name == stage.order[-2])
+            assert (unit.beta is not None) == (bool(unit.layers) and stage.name == stage.trunk.names[-1])
             found[stage.name] = unit.layers
     return found
 

@@ -35,17 +35,8 @@ class Template:
     def __init__(self, form, width=32):
         self.form = form
         self.channels = {name: width * times for name, times in CHANNELS.items()}
-        pooling = tuple(name for name in CHANNELS if name.startswith("pool"))
         self.stages = tuple(
-            Stage(
-                name,
-                channels,
-                name not in pooling,
-                name in UNITS_AFTER,
-                order=(*CHANNELS, "fc8"),
-                widths=tuple(self.channels.values()),
-                pooling=pooling,
-            )
+            Stage(name, channels, has_parameters=not name.startswith("pool"), stitched=name in UNITS_AFTER)
             for name, channels in self.channels.items()
         )
 
