@@ -38,6 +38,7 @@ RAY = {  # files that start Ray or look for processes: one at a time
     "test_hardship",
     "test_loopback",
     "test_ray_executor",
+    "test_ray_lost",
     "test_reaper",
 }
 SLOW = RAY | {  # files that `make quick` leaves out

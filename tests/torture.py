@@ -3,8 +3,8 @@
 Not collected by pytest (it takes about a quarter of an hour). Every round starts the smoke recipe's arms through Ray
 in an empty results folder. A driver round kills the driver with KILL, INT or TERM; afterwards no process and no scratch
 may be left, and the same command must complete the study. A worker round kills one worker, and that run itself must
-complete the study. A Ray round kills or freezes processes of Ray's own, or all at once (`ray_round`). In the end all numbers must be those of the undisturbed run, exactly, and nothing finished was done
-again.
+complete the study. A Ray round kills or freezes processes of Ray's own, or all at once (`ray_round`). In the end all
+numbers must be those of the undisturbed run, exactly, and nothing finished was done again.
 """
 
 from __future__ import annotations
