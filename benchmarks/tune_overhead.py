@@ -36,8 +36,10 @@ def ours(count: int) -> float:
     """Seconds for `count` trials that do nothing but bring an empty result to the store."""
     from mtlbench.run.queue import Queue, Resources
     from mtlbench.run.ray_executor import TrialActor, ray, run_ray
+    from mtlbench.run.ray_executor import start as start_ray
     from mtlbench.spec import Plugin, Trial
     from mtlbench.store.store import Store
+    from mtlbench.system.scratch import scratch_folder
 
     class EmptyActor(TrialActor):
         def working(self, config: dict[str, Any]) -> Iterator[float]:
@@ -73,7 +75,10 @@ def ours(count: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         queue = Queue(trials, (), lambda trial: 1.0)
         start = time.perf_counter()
-        run_ray(queue, Store(Path(folder), create=True), Watcher(), Resources(), "", actor=EmptyActor)
+        with scratch_folder() as scratch:
+            start_ray("", scratch)
+            run_ray(queue, Store(Path(folder), create=True), Watcher(), Resources(), (), scratch, EmptyActor)
+            ray.shutdown()
         seconds = time.perf_counter() - start
         assert len(list(Path(folder).glob("*/*/*/result.json"))) == count
     return seconds

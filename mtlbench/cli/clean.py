@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from mtlbench.store.folders import MADE, PLANNED, groups
 from mtlbench.store.states import State, states_in
 from mtlbench.store.store import Store
 from mtlbench.system.console import wide_console
-from mtlbench.system.scratch import owner_of
+from mtlbench.system.scratch import dead_scratch, kill_marked
 from mtlbench.text import bytes_text, printable
 
 FINISHED_RESUME, RESUME = "resume files of finished trials", "resume files of unfinished trials"
@@ -98,25 +97,11 @@ def _of_trial(state: State) -> list[Item]:
 
 def scratch() -> list[Item]:
     """This user's scratch folders of runs whose process is dead."""
-    items = []
-    for path in sorted(Path(tempfile.gettempdir()).iterdir()):
-        process = owner_of(path.name)
-        if process is None or path.is_symlink() or not path.is_dir() or _alive(process):
-            continue
-        if path.stat().st_uid == os.getuid():
-            size = sum(Path(where, name).lstat().st_size for where, _, names in os.walk(path) for name in names)
-            items.append(Item(SCRATCH, path, size))
-    return items
+    return [Item(SCRATCH, path, _bytes_below(path)) for path in dead_scratch()]
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+def _bytes_below(folder: Path) -> int:
+    return sum(Path(where, name).lstat().st_size for where, _, names in os.walk(folder) for name in names)
 
 
 def remove(root: Path, items: list[Item]) -> list[Item]:
@@ -128,7 +113,11 @@ def remove(root: Path, items: list[Item]) -> list[Item]:
             with locked(group):
                 still = {(item.kind, item.path) for item in _of_group(group)}
                 gone += [item for item in own if (item.kind, item.path) in still and _remove(item.path)]
-    return gone + [item for item in items if item.kind == SCRATCH and _remove(item.path)]
+    for item in items:
+        if item.kind == SCRATCH:
+            kill_marked(str(item.path), os.getpid())
+            gone += [item] if _remove(item.path) else []
+    return gone
 
 
 def _remove(path: Path) -> bool:

@@ -69,8 +69,9 @@ class Display:
         self._off(trial)
 
     def again(self, trial: Trial, why: str) -> None:
-        """A trial was lost and is tried again."""
-        self.say(f"again: {trial.label} ({trial.key}): {why}", "yellow")
+        """A trial was lost and is tried again; without a reason all are, and that was told once."""
+        if why:
+            self.say(f"again: {trial.label} ({trial.key}): {why}", "yellow")
         self._off(trial)
 
     def say(self, line: str, style: str = "") -> None:

@@ -64,11 +64,15 @@ class Queue:
         """The next ready trial, now counted as running; WAIT while others run; else FINISHED."""
         for key in self._waiting:
             if all(parent in self.done for parent in self.trials[key].parents):
-                self._waiting.remove(key)
-                self.running.add(key)
-                self.attempts[key] = self.attempts.get(key, 0) + 1
+                self.take(key)
                 return self.trials[key]
         return Answer.WAIT if self.running else Answer.FINISHED
+
+    def take(self, key: str) -> None:
+        """A waiting trial counts as running."""
+        self._waiting.remove(key)
+        self.running.add(key)
+        self.attempts[key] = self.attempts.get(key, 0) + 1
 
     def end(self, key: str, error: str = "") -> None:
         """A running trial finished or failed."""

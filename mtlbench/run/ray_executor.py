@@ -1,4 +1,4 @@
-"""Ray Tune behind the Queue; the only file that imports ray."""
+"""Ray Tune behind the Queue; the only file that imports ray, in a process of its own (`ray_process`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import shutil
 import socket
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator
@@ -59,12 +58,16 @@ from mtlbench.run.queue import Answer, Queue, Resources, Watcher
 from mtlbench.spec import Trial
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken
-from mtlbench.system.scratch import MARK, scratch_folder, scratch_name
+from mtlbench.system.scratch import MARK, make_scratch
 
 SLICE_SECONDS = 1.0  # between two reports of progress
 OBJECT_STORE_BYTES = 200 << 20
 ATTEMPTS = 3  # at a trial whose process dies
 MOST_CPUS = 8  # for a trial on a GPU
+
+
+class RayLost(Exception):
+    """A process of Ray's that no run can do without is gone; the message names it."""
 
 
 class TrialActor(tune.Trainable):
@@ -105,9 +108,12 @@ class TrialActor(tune.Trainable):
             )
         if self.base is None:  # below the scratch folder of a private Ray; on a cluster there is none
             self.device = assigned_device(config["gpus"])
-            self.base = Path(tempfile.mkdtemp(prefix=scratch_name(), dir=os.environ.get(MARK)))
+            self.base = make_scratch(os.environ.get(MARK) or tempfile.gettempdir())
         errand = Errand(self.device, config["cpus"], config["seconds_of_parents"], config["resume_every"])
-        call = partial(_call, ray.get_actor(config["courier"], namespace=config["courier"]))
+        try:
+            call = partial(_call, ray.get_actor(config["courier"], namespace=config["courier"]))
+        except ValueError as error:
+            raise RayLost("courier") from error
         yield from away(Trial.from_json(config["trial"]), self.base, call, partial(run_trial, errand=errand))
 
     def step(self) -> dict[str, Any]:
@@ -127,6 +133,8 @@ class TrialActor(tune.Trainable):
                     return {**told, "fraction": fraction, "done": False}
         except StoreBroken as error:
             return {**told, "error": str(error), "kind": "broken"}
+        except RayLost as error:
+            return {**told, "error": str(error), "kind": "lost"}
         except Exception as error:
             kind = "memory" if type(error).__name__ == "OutOfMemoryError" else ""
             return {**told, "error": f"{type(error).__name__}: {error}", "kind": kind}
@@ -148,11 +156,13 @@ def assigned_device(gpus: float) -> Any:
 
 
 def _call(courier: Any, method: str, *arguments: Any) -> Any:
-    """What a method of the courier returns, its exceptions as they are."""
+    """What a method of the courier returns, its exceptions as they are. Raises RayLost where the courier is gone."""
     try:
         return ray.get(getattr(courier, method).remote(*arguments))
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayActorError as error:
+        raise RayLost("courier") from error
 
 
 class QueueSearcher(Searcher):
@@ -164,7 +174,7 @@ class QueueSearcher(Searcher):
         super().__init__()
         self.queue, self.store, self.watcher, self.common, self.fresh = queue, store, watcher, common, fresh
         self.running: dict[str, Trial] = {}
-        self.broken: StoreBroken | None = None
+        self.broken: StoreBroken | RayLost | None = None
         self.gpus = dict.fromkeys(queue.trials, common["gpus"])
         self._without_gpu: set[str] = set()  # machines that were told of
 
@@ -191,7 +201,7 @@ class QueueSearcher(Searcher):
         }
 
     def stopped(self) -> bool:
-        """Whether nothing more is to be run: the store cannot be written, or the user asked."""
+        """Whether nothing more is to be run: the store cannot be written, the courier is gone, or the user asked."""
         return self.broken is not None or interrupts.asked
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -207,6 +217,8 @@ class QueueSearcher(Searcher):
             self.watcher.say(f"Ray offers a GPU on {result['host']} that torch cannot use: trials run on its CPU")
         if result["kind"] == "broken":
             self.broken = StoreBroken(result["error"])
+        if result["kind"] == "lost":
+            self.broken = RayLost(result["error"])
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The end of a trial; without a result its process died."""
@@ -271,60 +283,63 @@ def run_ray(
     store: Store,
     watcher: Watcher,
     resources: Resources,
-    address: str,
-    fresh: Collection[str] = (),
+    fresh: Collection[str],
+    scratch: Path,
     actor: type[TrialActor] = TrialActor,
 ) -> None:
-    """Run all trials of the queue in one Tune run, children as soon as their parents are done; those of `fresh` from
-    the start.
+    """Run all trials of the queue in one Tune run on the Ray that was started, children as soon as their parents are
+    done; those of `fresh` from the start.
 
-    Raises UserError for a request that the machines can never meet, StoreBroken where the store cannot be written.
+    Raises UserError for a request that the machines can never meet, StoreBroken where the store cannot be written,
+    RayLost where a process of Ray's is gone.
     """
-    with scratch_folder() as scratch:
-        _start(address, scratch)
-        try:
-            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the watcher, once
-            name = f"mtlbench-{uuid.uuid4().hex}"
-            courier = _courier(name, queue, store)  # gone when nobody holds it
-            common: dict[str, Any] = {
-                **_request(queue, watcher, resources),
-                "courier": name,
-                "resume_every": resources.resume_every,
-                "version": mtlbench.__version__,
-            }
-            slots = _slots(common["cpus"], common["gpus"])
-            os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
-            searcher = QueueSearcher(queue, store, watcher, common, fresh)
-            tune.Tuner(
-                actor,
-                tune_config=tune.TuneConfig(
-                    search_alg=searcher,
-                    num_samples=-1,
-                    reuse_actors=True,
-                    max_concurrent_trials=slots,
-                ),
-                run_config=tune.RunConfig(
-                    name="run",
-                    storage_path=str(scratch),
-                    verbose=0,
-                    stop=StopEarly(searcher),
-                    failure_config=tune.FailureConfig(fail_fast=False),
-                    checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-                ),
-            ).fit()
-            del courier
-            if searcher.broken:
-                raise searcher.broken
-        finally:
-            ray.shutdown()
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the watcher, once
+    name = f"mtlbench-{uuid.uuid4().hex}"
+    try:
+        courier = _courier(name, queue, store)  # gone when nobody holds it
+        common: dict[str, Any] = {
+            **_request(queue, watcher, resources),
+            "courier": name,
+            "resume_every": resources.resume_every,
+            "version": mtlbench.__version__,
+        }
+        slots = _slots(common["cpus"], common["gpus"])
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
+        searcher = QueueSearcher(queue, store, watcher, common, fresh)
+        tune.Tuner(
+            actor,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                num_samples=-1,
+                reuse_actors=True,
+                max_concurrent_trials=slots,
+            ),
+            run_config=tune.RunConfig(
+                name="run",
+                storage_path=str(scratch),
+                verbose=0,
+                stop=StopEarly(searcher),
+                failure_config=tune.FailureConfig(fail_fast=False),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            ),
+        ).fit()
+        del courier
+    except ray.exceptions.RayTaskError:  # an error of ours
+        raise
+    except ray.exceptions.RayError as error:
+        raise RayLost(str(error).partition("\n")[0]) from error
+    if searcher.broken:
+        raise searcher.broken
 
 
-def _start(address: str, scratch: Path) -> None:
+def start(address: str, scratch: Path) -> dict[str, int]:
+    """Start a private Ray in the folder, or join the cluster at the address; {name: process} of what the private one
+    cannot do without. Raises UserError."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if not address:
         try:
             with _on_loopback():
-                _init(
+                ray.init(
                     address="local",
                     include_dashboard=False,
                     _temp_dir=str(scratch),
@@ -335,21 +350,28 @@ def _start(address: str, scratch: Path) -> None:
         except Exception as error:  # Ray raises what it likes, its bare Exception too
             reason = str(error).strip().partition("\n")[0]
             raise UserError(f"Ray did not start ({reason}); try again, or type --executor local") from error
-        return
+        processes: Any = ray._private.worker._global_node.all_processes  # type: ignore[attr-defined]
+        needed = (ray_constants.PROCESS_TYPE_RAYLET, ray_constants.PROCESS_TYPE_GCS_SERVER)
+        return {name: processes[name][0].process.pid for name in needed}
     if address.startswith("ray://"):
         raise UserError(f"--address {address}: type the command on a machine of the cluster, with --address HOST:PORT")
     try:
         if address != "auto":
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), timeout=5).close()
-        with _silent():
-            _init(address=address, **quiet)
+        ray.init(address=address, **quiet)
     except (OSError, ValueError, ray.exceptions.RayError) as error:  # ConnectionError is an OSError
         reason = str(error).partition("\n")[0]
         raise UserError(
             f"--address {address}: no Ray cluster answers there ({reason}); write HOST:PORT, "
             "and where the cluster has a token, set RAY_AUTH_TOKEN"
         ) from error
+    return {}
+
+
+def stop() -> None:
+    """End the private Ray, or leave the cluster."""
+    ray.shutdown()
 
 
 @contextlib.contextmanager
@@ -375,43 +397,6 @@ class _SamePath(JobConfig):
     def _runtime_env_has_working_dir(self) -> bool:
         """Keeps Ray from adding folders of its own choice."""
         return True
-
-
-def _init(**options: Any) -> None:
-    """ray.init in a thread: Ray puts handlers in place that abort at a signal, and here ours are put back at once.
-
-    The thread stays, since Ray's processes die with the one that started them. Raises what ray.init raises.
-    """
-    ended, problems = threading.Event(), []
-
-    def start() -> None:
-        try:
-            ray.init(**options)
-        except Exception as error:
-            problems.append(error)
-        ended.set()
-        threading.Event().wait()
-
-    threading.Thread(target=start, daemon=True).start()
-    while not ended.wait(0.005):
-        interrupts.listen()
-    interrupts.listen()
-    if problems:
-        raise problems[0]
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Ray's C++ part writes a line a second to standard error where a cluster does not let it in."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _courier(name: str, queue: Queue, store: Store) -> Any:
@@ -463,9 +448,12 @@ def _measure(trial: dict[str, Any], sources: dict[str, str]) -> Any:
     """In a process of its own that has a whole GPU."""
     from mtlbench.run.gpu_sharing import measure
 
-    with tempfile.TemporaryDirectory(prefix=scratch_name()) as base:
-        at_hand = with_sources(Trial.from_json(trial), Path(base), lambda method, path: sources[path])
+    base = make_scratch(os.environ.get(MARK) or tempfile.gettempdir())
+    try:
+        at_hand = with_sources(Trial.from_json(trial), base, lambda method, path: sources[path])
         return measure(at_hand, assigned_device(1.0))
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
 
 
 def _machines() -> list[tuple[float, float]]:

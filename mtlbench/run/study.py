@@ -144,9 +144,9 @@ def run_study(
             if executor == "local" or not missing:
                 run_local(queue, store, display, resources, fresh)
             else:
-                from mtlbench.run.ray_executor import run_ray
+                from mtlbench.run.ray_process import run_apart
 
-                run_ray(queue, store, display, resources, address, fresh)
+                run_apart(queue, store, display, resources, address, fresh)
     if queue.running or interrupts.asked:  # Tune returns quietly after an interrupt
         raise KeyboardInterrupt
     note_names(trials, store, queue.done)

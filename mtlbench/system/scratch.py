@@ -7,6 +7,7 @@ the reaper kills every process of the run and removes the run's scratch folder.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import shutil
@@ -25,43 +26,90 @@ LONGEST_SWEEP = 10.0  # seconds
 LONGEST = 24  # of the folder that it lies in: its own name takes 20, Ray adds some 60, a socket's path has at most 107
 
 
-def scratch_name() -> str:
-    """How the names of this process's scratch folders begin; `owner_of` tells whose they are."""
-    return f"mtl-{os.getpid()}-"
+def make_scratch(where: str | Path) -> Path:
+    """A new folder `mtl-<process>-<random>` that is held by a lock until this process ends, however it does."""
+    folder = Path(tempfile.mkdtemp(prefix=f"mtl-{os.getpid()}-", dir=where))
+    fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)  # children do not inherit it
+    return folder
 
 
-def owner_of(name: str) -> int | None:
-    """The process whose scratch folder has this name; None where it is no such name."""
-    match = SCRATCH.fullmatch(name)
-    return int(match[1]) if match else None
+def places() -> list[Path]:
+    """Folders that scratch folders may lie in, the one for new ones first."""
+    usual = Path(tempfile.gettempdir())
+    return [usual] if len(str(usual)) <= LONGEST else [Path("/tmp"), usual]
+
+
+def dead_scratch() -> list[Path]:
+    """This user's scratch folders whose process is dead."""
+    return [path for place in places() for path in sorted(place.iterdir()) if _is_dead(path)]
+
+
+def _is_dead(path: Path) -> bool:
+    """Whether nobody holds the folder, and no process of its number is as old as the folder: a number may come again,
+    and a folder is held only a moment after it is made."""
+    match = SCRATCH.fullmatch(path.name)
+    if not match or path.is_symlink() or not path.is_dir():
+        return False
+    try:
+        about = path.stat()
+        return about.st_uid == os.getuid() and not _held(path) and not _runs(int(match[1]), about.st_mtime)
+    except OSError:  # it goes just now
+        return False
+
+
+def _held(folder: Path) -> bool:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _runs(process: int, moment: float) -> bool:
+    """Whether a process of this number lives that was there at the moment (seconds since 1970)."""
+    try:
+        return bool(psutil.Process(process).create_time() <= moment)
+    except psutil.NoSuchProcess:
+        return False
+    except (psutil.Error, OverflowError):
+        return True
+
+
+def remove_dead() -> list[Path]:
+    """Remove the scratch folders of dead runs, with processes that may be left of them; those that are gone now."""
+    dead = dead_scratch()
+    for folder in dead:
+        sweep(str(folder), os.getpid())
+    return [folder for folder in dead if not folder.exists()]
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for a private Ray session; at the end of the block or of this process nothing of the run is left."""
-    where = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST else "/tmp"
-    scratch = tempfile.mkdtemp(prefix=scratch_name(), dir=where)
+    scratch = make_scratch(places()[0])
     reaper = subprocess.Popen(
-        [sys.executable, "-m", "mtlbench.system.scratch", scratch, str(os.getpid())],
+        [sys.executable, "-m", "mtlbench.system.scratch", str(scratch), str(os.getpid())],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
     before = os.environ.get(MARK)
-    os.environ[MARK] = scratch
+    os.environ[MARK] = str(scratch)
     try:
-        yield Path(scratch)
+        yield scratch
     finally:
         if before is None:
             del os.environ[MARK]
         else:
             os.environ[MARK] = before
-        assert reaper.stdin is not None and reaper.stdout is not None
+        sweep(str(scratch), os.getpid())  # the reaper may be killed or frozen
+        assert reaper.stdin is not None
         reaper.stdin.close()
-        reaper.stdout.read()  # until it is done, at most LONGEST_SWEEP
-        reaper.stdout.close()
         reaper.wait()
 
 
@@ -80,14 +128,19 @@ def marked(scratch: str, driver: int) -> list[psutil.Process]:
     return found
 
 
-def sweep(scratch: str, driver: int) -> None:
-    """Kill what is left of the run and remove its folder."""
+def kill_marked(scratch: str, driver: int) -> None:
+    """Kill what is left of the run, frozen processes too."""
     until = time.monotonic() + LONGEST_SWEEP
     while (left := marked(scratch, driver)) and time.monotonic() < until:
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()
         time.sleep(0.05)
+
+
+def sweep(scratch: str, driver: int) -> None:
+    """Kill what is left of the run and remove its folder."""
+    kill_marked(scratch, driver)
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -97,8 +150,3 @@ if __name__ == "__main__":
         os._exit(0)
     sys.stdin.read()  # ends with the driver
     sweep(run, parent)
-    os.close(1)  # tells the driver, should it live
-    end = time.monotonic() + LONGEST_SWEEP
-    while psutil.pid_exists(parent) and time.monotonic() < end:
-        time.sleep(0.02)
-    shutil.rmtree(run, ignore_errors=True)  # an interrupted start of Ray may have gone on until now

@@ -3,8 +3,8 @@
 Not collected by pytest (it takes about a quarter of an hour). Every round starts the smoke recipe's arms through Ray
 in an empty results folder. A driver round kills the driver with KILL, INT or TERM; afterwards no process and no scratch
 may be left, and the same command must complete the study. A worker round kills one worker, and that run itself must
-complete the study. In the end all numbers must be those of the undisturbed run, exactly, and nothing finished was done
-again.
+complete the study. A Ray round kills or freezes processes of Ray's own, or all at once (`ray_round`). In the end all
+numbers must be those of the undisturbed run, exactly, and nothing finished was done again.
 """
 
 from __future__ import annotations
@@ -35,6 +35,26 @@ RESUME = ("--resume-every", "0.001")  # minutes: a resume file after every step
 TIMES = tuple(UNITS)
 DRIVER_SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 WORKER = b"ray::TrialActor"
+RAY = {
+    "raylet": b"/raylet\0",
+    "gcs_server": b"/gcs_server\0",
+    "courier": b"ray::Courier",
+    "reaper": b"mtlbench.system.scratch\0",
+}
+RAY_KINDS = (
+    "raylet",
+    "gcs_server",
+    "courier",
+    "frozen",
+    "reaper",
+    "everything",
+    "raylet",
+    "gcs_server",
+    "courier",
+    "frozen",
+    "raylet",
+    "gcs_server",
+)
 STOP_SECONDS = 10.0  # from INT or TERM to the exit
 GONE_SECONDS = 3.0  # from the driver's death to the last process's
 STARTING_SECONDS = 0.5  # so long after the start, Python itself may still answer a signal
@@ -58,17 +78,19 @@ def living(mark: str, session: int = -1) -> Iterator[int]:
             continue
 
 
+def found(mark: str, command: bytes) -> list[int]:
+    """Living processes of a run with these bytes in their command."""
+    numbers = []
+    for process in living(mark):
+        with contextlib.suppress(OSError):
+            if command in Path(f"/proc/{process}/cmdline").read_bytes():
+                numbers.append(process)
+    return sorted(numbers)
+
+
 def workers(mark: str) -> list[int]:
     """Living processes that train."""
-    found = []
-    for process in living(mark):
-        try:
-            command = Path(f"/proc/{process}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if command.startswith(WORKER):
-            found.append(process)
-    return sorted(found)
+    return found(mark, WORKER)
 
 
 @dataclass
@@ -275,12 +297,75 @@ def worker_round(
         run.sweep()
 
 
-def rounds(driver: int, worker: int) -> list[str]:
+def ray_round(
+    folder: Path, options: tuple[str, ...], reference: Reference, kind: str, moment: float, note: Note
+) -> list[str]:
+    """Kill one of Ray's own processes, the courier or the reaper: the run itself completes the study. Kill everything,
+    or freeze Ray and end the run with TERM: the same command does, and says what it removes. Raises TooLate."""
+    run, wrong = Run(folder, options), []
+    try:
+        if not run.until(moment):
+            raise TooLate
+        if kind not in RAY:
+            if kind == "frozen":
+                wrong = freeze(run, note)
+            else:
+                while alive := run.alive():
+                    send(alive, signal.SIGKILL)
+                run.end()
+                note["scratch then"] = len(run.left_in_scratch())
+            done, left = run.finished(), run.left_in_scratch()
+            run = Run(folder, options)
+            run.end()
+            if left and "removed what a killed run had left" not in run.said.read_text():
+                wrong.append("the scratch of a dead run is not told of")
+        else:
+            while not (alive := found(run.mark, RAY[kind])):
+                if not run.until(time.monotonic() - run.start + 0.02):
+                    raise TooLate
+            done = run.finished()
+            send(alive, signal.SIGKILL)
+            note["went on s"] = round(run.end(), 1)
+        note["done then"] = len(done)
+        note["said"] = [line for line in run.said.read_text().splitlines()[1:-1] if "waiting" not in line]
+        return wrong + check_end(run, reference, done, note)
+    finally:
+        run.sweep()
+
+
+def freeze(run: Run, note: Note) -> list[str]:
+    """Freeze all processes but the driver and the reaper, and end the run with TERM; what is wrong with its end."""
+    apart = {run.driver.pid, *found(run.mark, RAY["reaper"])}
+    send([process for process in run.alive() if process not in apart], signal.SIGSTOP)
+    run.driver.terminate()
+    try:
+        note["stop s"] = round(run.end(STOP_SECONDS), 1)
+    except subprocess.TimeoutExpired:
+        note["then"] = f"{len(run.alive())} processes, scratch {run.left_in_scratch()}"
+        run.sweep()
+        return [f"alive {STOP_SECONDS:g} s after TERM"]
+    wrong = [] if run.driver.returncode == 130 else [f"exit status {run.driver.returncode} after TERM"]
+    if running := run.left_running():
+        wrong.append(f"{running} frozen processes are left")
+    if scratch := run.left_in_scratch():
+        wrong.append(f"scratch left: {scratch}")
+    return wrong
+
+
+def send(processes: list[int], what: signal.Signals) -> None:
+    """A signal to processes, some of which may have ended."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, what)
+
+
+def rounds(driver: int, worker: int, ray: int) -> list[str]:
     """The kinds of all rounds, in order."""
-    return [DRIVER_SIGNALS[i % len(DRIVER_SIGNALS)].name for i in range(driver)] + ["worker"] * worker
+    drivers = [DRIVER_SIGNALS[i % len(DRIVER_SIGNALS)].name for i in range(driver)]
+    return drivers + ["worker"] * worker + [RAY_KINDS[i % len(RAY_KINDS)] for i in range(ray)]
 
 
-def torture(root: Path, driver: int, worker: int, seed: int) -> int:
+def torture(root: Path, kinds: list[str], seed: int) -> int:
     """All rounds; how many were in breach."""
     knows = subprocess.run([sys.executable, "-m", "mtlbench", "run", "--help"], capture_output=True, text=True).stdout
     Run(root / "cache", (*COMMAND, "--dry-run")).end()  # renders the data
@@ -291,7 +376,7 @@ def torture(root: Path, driver: int, worker: int, seed: int) -> int:
     reference = Reference(numbers(run.results), curves(run.results), seconds)
     click.echo(f"seed {seed}; undisturbed: {len(run.finished())} trials, {seconds:.1f} s")
     breaches = 0
-    for number, kind in enumerate(rounds(driver, worker)):
+    for number, kind in enumerate(kinds):
         choose = random.Random(f"{seed} {number}")
         options = (*COMMAND, *RESUME) if number % 5 == 4 and RESUME[0] in knows else COMMAND
         start = time.monotonic()
@@ -303,6 +388,8 @@ def torture(root: Path, driver: int, worker: int, seed: int) -> int:
             try:
                 if kind == "worker":
                     wrong = worker_round(folder, options, reference, moment, choose, note)
+                elif kind in RAY_KINDS:
+                    wrong = ray_round(folder, options, reference, kind, moment, note)
                 else:
                     wrong = driver_round(folder, options, reference, signal.Signals[kind], moment, group, note)
                 break
@@ -325,6 +412,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Kill runs at random moments and compare what comes out.")
     parser.add_argument("--driver", type=int, default=20, help="rounds that kill the driver (KILL, INT, TERM in turn)")
     parser.add_argument("--worker", type=int, default=10, help="rounds that kill a worker")
+    parser.add_argument("--ray", type=int, default=6, help="rounds that kill or freeze Ray's own processes")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="draws every moment")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no run is left behind
@@ -332,10 +420,10 @@ def main() -> None:
     start = time.monotonic()
     root = Path(tempfile.mkdtemp(prefix="mt"))  # short: Ray's socket paths
     os.environ["MTLBENCH_CACHE"] = str(root / "rooms")
-    breaches = torture(root, asked.driver, asked.worker, asked.seed)
+    breaches = torture(root, rounds(asked.driver, asked.worker, asked.ray), asked.seed)
     minutes = (time.monotonic() - start) / 60
     click.echo(
-        f"seed {asked.seed}: {asked.driver} kills of the driver, {asked.worker} of a worker, "
+        f"seed {asked.seed}: {asked.driver} kills of the driver, {asked.worker} of a worker, {asked.ray} of Ray, "
         f"{breaches} breaches, {minutes:.1f} min"
     )
     if not breaches:
