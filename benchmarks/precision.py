@@ -23,7 +23,7 @@ from mtlbench.system.machine import keep_memory
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.semseg import Semseg
 from mtlbench.training.loop import gradients
-from mtlbench.training.optimiser import optimiser
+from mtlbench.training.optimiser import make_optimiser
 
 RECIPE: dict[str, Any] = {
     "chunk": 0,
@@ -77,7 +77,7 @@ def step(form: str, tasks: dict[str, Any], precision: str, contiguous: bool, dev
         batch.targets = torch.zeros(128, 4, device=device)
     if contiguous:
         net = net.to(memory_format=torch.contiguous_format)
-    sgd = optimiser(net, RECIPE)
+    sgd = make_optimiser(net, RECIPE)
 
     def run() -> None:
         sgd.zero_grad(set_to_none=True)

@@ -35,12 +35,14 @@ class Recipe:
     """How a network is trained and evaluated; every field is part of a trial's identity except the name.
 
     `iterations` of a task's own network (joint networks take the longest), `extra_iterations` of arms that go on from
-    finished ones. `decay` = "cosine" or "step" (a tenth of the rate after `step_at` of the iterations). `short_side`
-    and `long_side` bound the image in pixels (0 = as it is). Biases learn at `bias_lr` times the rate and without
-    weight decay (Caffe's habit, Girshick 2015, Long et al. 2015). `init` is where networks without parents start:
-    "scratch" or "imagenet" (weights of the backbone). A batch passes the network `chunk` images at a time (0 = all),
-    in training with the same gradient up to rounding, and with less memory. `sources` says of each field where its
-    value is from.
+    finished ones. `optimiser` = "sgd" with `momentum`, or "adam" (Kingma and Ba 2015) or "adamw" (Loshchilov and Hutter
+    2019) with `momentum` and `beta2` for betas. `decay` of the rate = "cosine", "step" (times `step_factor` after
+    `step_at` of the iterations), "poly" ((1 - done) ** `poly_power`, Chen et al. 2018) or "constant". `short_side` and
+    `long_side` bound the image in pixels (0 = as it is). Biases learn at `bias_lr` times the rate and without weight
+    decay (Caffe's habit, Girshick 2015, Long et al. 2015); so do scales of normalisation layers under "adamw", at the
+    usual rate. `init` is where networks without parents start: "scratch" or "imagenet" (weights of the backbone). A
+    batch passes the network `chunk` images at a time (0 = all), in training with the same gradient up to rounding, and
+    with less memory. `sources` says of each field where its value is from.
     """
 
     name: str
@@ -49,7 +51,9 @@ class Recipe:
     images: int  # per iteration
     lr: float
     extra_lr: float = 0.0  # of arms that go on from finished networks; 0 = lr
+    optimiser: str = "sgd"
     momentum: float = 0.9
+    beta2: float = 0.999
     weight_decay: float = 5e-4
     bias_lr: float = 2.0
     init: str = "scratch"
@@ -57,6 +61,8 @@ class Recipe:
     warmup: int = 0
     decay: str = "cosine"
     step_at: float = 0.75
+    step_factor: float = 0.1
+    poly_power: float = 0.9
     clip: float = 0.0  # largest gradient norm of each task's own and of the shared layers, 0 = unbounded
     short_side: int = 0
     long_side: int = 0
@@ -79,18 +85,26 @@ class Recipe:
     sources: dict[str, str] = field(default_factory=dict)  # of fields: "text: ...", "cited: ..." or "ours: ..."
 
     def __post_init__(self) -> None:
-        known = {"decay": ("cosine", "step"), "precision": PRECISIONS, "init": STARTS, "weighting": WEIGHTINGS}
+        known = {
+            "optimiser": OPTIMISERS,
+            "decay": DECAYS,
+            "precision": PRECISIONS,
+            "init": STARTS,
+            "weighting": WEIGHTINGS,
+        }
         for what, valid in known.items():
             if getattr(self, what) not in valid:
                 raise UserError(f"recipe {self.name}: {what} is {getattr(self, what)!r}, must be {' or '.join(valid)}")
 
 
+OPTIMISERS = ("sgd", "adam", "adamw")
+DECAYS = ("cosine", "step", "poly", "constant")
 PRECISIONS = ("fp32", "bf16")
 STARTS = ("scratch", "imagenet")
 KINDS = ("dataset", "backbone", "scheme")  # of a trial's plug-ins, besides its tasks
 WEIGHTINGS = ("fixed", "uncertainty")
 # Fields that are younger than the format: at their defaults they are no part of a key, and older results stay valid.
-ADDED = {"weighting": "fixed"}
+ADDED = {"weighting": "fixed", "optimiser": "sgd", "beta2": 0.999, "step_factor": 0.1, "poly_power": 0.9}
 # The last ones stand in the trial itself.
 NOT_IDENTITY = (
     "name",

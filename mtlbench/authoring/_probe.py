@@ -15,7 +15,7 @@ from mtlbench.contracts import Batch, Metric, Stage
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Recipe, as_data
 from mtlbench.training.loop import gradients
-from mtlbench.training.optimiser import optimiser
+from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.process import lasting
 
 RECIPE = as_data(Recipe("check", {}, 0, images=2, lr=1e-4))
@@ -71,7 +71,7 @@ def batch_of(form: str, names: Sequence[str], images: int, size: int, regions: i
 def steps(net: MultiTaskNet, batches: Sequence[Batch]) -> Iterator[dict[str, Tensor]]:
     """Train on each batch once, as a trial does; gives a step's losses when its gradients are there, before its
     update."""
-    tasks, sgd = probes(net.form, net.tasks), optimiser(net, RECIPE)
+    tasks, sgd = probes(net.form, net.tasks), make_optimiser(net, RECIPE)
     net.train()
     for number, batch in enumerate(batches):
         sgd.zero_grad(set_to_none=True)

@@ -32,7 +32,7 @@ from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, cost, plan
 from mtlbench.plugins import find
 from mtlbench.spec import Options
-from mtlbench.training.optimiser import optimiser
+from mtlbench.training.optimiser import make_optimiser
 
 TASKS = {"fcn": ("semseg", "normals", "depth"), "roi": ("detection", "attributes", "parts")}
 SIZE = 64  # of the images, in pixels
@@ -158,7 +158,7 @@ def rates(case: Case) -> None:
     found = getattr(net.scheme, "rates", {})
     if not isinstance(found, dict) or not all(isinstance(factor, int | float) for factor in found.values()):
         raise Fault(f"rates is {found!r}; write {{glob of parameter names: factor}}, such as {{'units.*': 10.0}}")
-    optimiser(net, RECIPE)
+    make_optimiser(net, RECIPE)
 
 
 def penalty(case: Case) -> None:

@@ -23,6 +23,12 @@ KINDS = ("recipes", "spaces", "arms", *PLUGINS)
 SOURCES = ("text", "cited", "ours")
 ABOUT_ITSELF = ("name", "sources")  # fields of a recipe that are no part of an experiment
 OF_FORM = {"regions": "roi", "fill_background": "roi"}  # fields that mean nothing in another form
+WITH = {  # fields that mean nothing with other values of a field
+    "beta2": ("optimiser", ("adam", "adamw")),
+    "step_at": ("decay", ("step",)),
+    "step_factor": ("decay", ("step",)),
+    "poly_power": ("decay", ("poly",)),
+}
 NOTHING = "-"
 
 
@@ -136,10 +142,16 @@ def _size(recipe: Recipe) -> str:
 def _fields(space: SearchSpace, recipe: Recipe) -> Table:
     table = _table(f"{space.pair.name}: recipe {recipe.name}", ("field", "value", "source", ""))
     for field in dataclasses.fields(recipe):
-        if field.name not in ABOUT_ITSELF and OF_FORM.get(field.name, space.pair.form) == space.pair.form:
+        if field.name not in ABOUT_ITSELF and matters(recipe, field.name, space.pair.form):
             kind, words = source_of(recipe, field.name)
             _add(table, field.name, value_text(getattr(recipe, field.name)), kind, words)
     return table
+
+
+def matters(recipe: Recipe, field: str, form: str) -> bool:
+    """Whether a field can change numbers beside the form and the recipe's other fields."""
+    other, values = WITH.get(field, ("name", (recipe.name,)))
+    return OF_FORM.get(field, form) == form and getattr(recipe, other) in values
 
 
 def source_of(recipe: Recipe, field: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Options
 from mtlbench.training.batches import parts
 from mtlbench.training.evaluation import Diverged
-from mtlbench.training.optimiser import by_owner, optimiser, rate
+from mtlbench.training.optimiser import by_owner, make_optimiser, rate
 from mtlbench.training.record import Record, ResumeFile, alpha_means
 
 ALPHA_POINTS = 20
@@ -89,7 +89,7 @@ class Training:
         self.record = Record()
         self.done = 0  # steps, with those before the resume file
         self._steps_here = 0
-        self.sgd = optimiser(net, recipe)
+        self.optimiser = make_optimiser(net, recipe)
         self._owners = by_owner(net)
         self._trained = [parameter for parameters in self._owners for parameter in parameters]
         self._device = next(net.parameters()).device
@@ -99,7 +99,7 @@ class Training:
         self._alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
         self._begin_sums()
         self._begun = self._saved = time.monotonic()
-        if resume and (state := resume.load()) is not None:
+        if resume and "optimiser" in (state := resume.load() or {}):  # older files lack it
             self._restore(state)
 
     def run(
@@ -134,7 +134,7 @@ class Training:
     def _step(self, i: int, batch: Batch, data_index: int) -> None:
         """One update of the weights. Raises Diverged, and UserError where a parameter is of no use."""
         factor = rate(self.recipe, i, self.iterations)
-        for group in self.sgd.param_groups:
+        for group in self.optimiser.param_groups:
             group["lr"] = self.recipe["lr"] * group["scale"] * factor
         for parameter in self._trained:  # what zero_grad does, without its bookkeeping
             parameter.grad = None
@@ -146,7 +146,7 @@ class Training:
         if self.recipe["clip"]:
             for parameters in self._owners:
                 nn.utils.clip_grad_norm_(parameters, self.recipe["clip"])
-        self.sgd.step()
+        self.optimiser.step()
         for name, loss in losses.items():
             self._loss_sums[name] = self._loss_sums[name] + loss
         self._summed += 1
@@ -181,7 +181,7 @@ class Training:
         self.resume.save(
             {
                 "net": self.net.state_dict(),
-                "sgd": self.sgd.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
                 "record": vars(self.record),
                 "sums": self._loss_sums,
                 "steps": self._summed,
@@ -194,9 +194,11 @@ class Training:
 
     def _restore(self, state: Options) -> None:
         self.net.load_state_dict(state["net"])
-        self.sgd.load_state_dict(state["sgd"])
-        for parameter, kept in self.sgd.state.items():  # torch's fused step takes their equal layouts for granted
-            kept["momentum_buffer"] = torch.empty_like(parameter).copy_(kept["momentum_buffer"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for parameter, kept in self.optimiser.state.items():  # torch's fused step takes their equal layouts for granted
+            for name, value in kept.items():
+                if value.shape == parameter.shape and value.ndim:
+                    kept[name] = torch.empty_like(parameter).copy_(value)
         self.record = Record(**state["record"])
         self._loss_sums = {name: total.to(self._device) for name, total in state["sums"].items()}
         self._summed, self.done, self._watch.first = state["steps"], state["done"], state["first_loss"]

@@ -10,23 +10,35 @@ from torch import nn
 
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.spec import Options
+from mtlbench.spec import ADDED, Options
 
 
 def rate(recipe: Options, i: int, iterations: int) -> float:
-    """The factor on every group's base rate at step i of a run: warm-up, then cosine or one step down."""
+    """The factor on every group's base rate at step i of a run: warm-up, then the recipe's decay."""
+    recipe = {**ADDED, **recipe}
     if i < recipe["warmup"]:
         return (i + 1) / (recipe["warmup"] + 1)
-    if recipe["decay"] == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * i / iterations))
-    return 0.1 if i >= recipe["step_at"] * iterations else 1.0
+    match recipe["decay"]:
+        case "cosine":
+            return 0.5 * (1 + math.cos(math.pi * i / iterations))
+        case "poly":
+            return (1 - i / iterations) ** recipe["poly_power"]
+        case "step":
+            return recipe["step_factor"] if i >= recipe["step_at"] * iterations else 1.0
+    return 1.0
 
 
-def optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
-    """SGD with Caffe's groups: weights; biases at `bias_lr` times the rate, without decay; units at their own
-    multiplier, without decay (Ours). Each group keeps its factor in `scale`, and the schedule multiplies it, so that
-    the ratio of rates holds at every step. The scheme's `rates` multiply those of the parameters that they name.
-    Raises UserError where one names none."""
+def make_optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
+    """The recipe's optimiser with Caffe's groups: weights; biases at `bias_lr` times the rate, without weight decay;
+    units at their own multiplier, without weight decay (Ours); under "adamw", scales of normalisation layers without
+    weight decay, too. Each group keeps its factor in `scale`, and the schedule multiplies it, so that the ratio of
+    rates holds at every step. The scheme's `rates` multiply those of the parameters that they name.
+
+    A unit's multiplier is for SGD, whose steps are as large as gradients are. Adam's are as large as the rate: a
+    multiplier of 1 is a good start there (Ours).
+
+    Raises UserError where one of the scheme's rates names no parameter."""
+    recipe = {**ADDED, **recipe}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     rates: dict[str, float] = getattr(net.scheme, "rates", {})
     unused = set(rates)
@@ -43,6 +55,8 @@ def optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
             scale, decay = (multiplier, 0.0) if multiplier is not None else (scale, decay)
         elif name.endswith("bias"):
             scale, decay = recipe["bias_lr"], 0.0
+        if recipe["optimiser"] == "adamw" and parameter.ndim == 1:
+            decay = 0.0
         for glob, factor in rates.items():
             if fnmatchcase(name, glob):
                 unused.discard(glob)
@@ -54,12 +68,11 @@ def optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
             f"scheme {type(net.scheme).__name__}: no parameter matches {min(unused)!r} of its rates; "
             f"they are called like {known[0]} and {known[-1]}"
         )
-    return torch.optim.SGD(
-        [{"params": p, "scale": scale, "weight_decay": decay} for (scale, decay), p in groups.items()],
-        lr=recipe["lr"],
-        momentum=recipe["momentum"],
-        fused=True,
-    )
+    grouped = [{"params": p, "scale": scale, "weight_decay": decay} for (scale, decay), p in groups.items()]
+    if recipe["optimiser"] == "sgd":
+        return torch.optim.SGD(grouped, lr=recipe["lr"], momentum=recipe["momentum"], fused=True)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe["optimiser"]]
+    return kind(grouped, lr=recipe["lr"], betas=(recipe["momentum"], recipe["beta2"]), fused=True)
 
 
 def by_owner(net: MultiTaskNet) -> list[list[nn.Parameter]]:

@@ -20,7 +20,7 @@ from mtlbench.schemes.separate import Separate
 from mtlbench.store.sealing import write_result
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loop import gradients
-from mtlbench.training.optimiser import optimiser
+from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.samples import Scaled
 from mtlbench.training.trial import outcome_of
 from tests.support.networks import gradients_of, inputs, net_of, recipe, run, small_net
@@ -94,7 +94,9 @@ def test_rates_multiply_those_of_the_parameters_that_they_name() -> None:
         net = small_net(tasks, scheme)
         names = {id(p): name for name, p in net.named_parameters()}
         scales[type(scheme)] = {
-            names[id(p)]: group["scale"] for group in optimiser(net, recipe()).param_groups for p in group["params"]
+            names[id(p)]: group["scale"]
+            for group in make_optimiser(net, recipe()).param_groups
+            for p in group["params"]
         }
     for name, scale in scales[Rated].items():
         factor = 0.1 if name.startswith("units.pool1.") else 3.0 if name.startswith("heads.") else 1.0
@@ -107,7 +109,7 @@ def test_rates_that_name_nothing_are_an_error() -> None:
         rates = {"units.pool9.*": 2.0}
 
     with pytest.raises(UserError, match=r"scheme Wrong: no parameter matches 'units\.pool9\.\*' of its rates"):
-        optimiser(small_net(dense_tasks(), Wrong()), recipe())
+        make_optimiser(small_net(dense_tasks(), Wrong()), recipe())
 
 
 class Idle(Separate):

@@ -16,7 +16,7 @@ from mtlbench.schemes.nddr import MOMENTUM, Fusion, Nddr, Normalisation
 from mtlbench.schemes.separate import Separate
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loop import gradients
-from mtlbench.training.optimiser import optimiser
+from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.samples import Scaled
 from tests.support.networks import (
     COUNTS,
@@ -211,5 +211,5 @@ def test_places_are_checked_and_a_rate_of_one_is_the_base_rate() -> None:
     assert list(net_of("fcn", Nddr(after=("pool1", "pool2"))).units) == ["pool1", "pool2"]
     with pytest.raises(UserError, match="nddr after 'pool3': the stages are conv1, pool1"):
         net_of("fcn", Nddr(after=("pool3",)))
-    groups = optimiser(small_net(dense_tasks(), Nddr(lr=1.0)), recipe()).param_groups
+    groups = make_optimiser(small_net(dense_tasks(), Nddr(lr=1.0)), recipe()).param_groups
     assert {group["scale"] for group in groups} == {1.0, 2.0}

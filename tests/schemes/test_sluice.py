@@ -17,7 +17,7 @@ from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan.arms import custom
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.sluice import Sluice, SubspaceUnit, overlaps
-from mtlbench.training.optimiser import optimiser
+from mtlbench.training.optimiser import make_optimiser
 from tests.support.networks import COUNTS, FORMS, SMALL, inputs, net_of, net_with, recipe, run, small_net, stepped
 from tests.support.samples import dense_tasks
 
@@ -241,9 +241,9 @@ def test_it_trains_from_scratch_at_one_rate_and_tells_what_it_has_found() -> Non
         torch.testing.assert_close(torch.tensor(rows), nets[0].units[stage].alpha.detach())
     assert found["betas"]["fc7"] == nets[0].units["fc7"].beta[:, 1].tolist()
     assert list(found["betas"]) == ["fc6", "fc7"] and found["betas"]["fc6"][0] != pytest.approx(0.1, abs=1e-6)
-    assert {group["scale"] for group in optimiser(nets[0], recipe()).param_groups} == {1.0, 2.0}
+    assert {group["scale"] for group in make_optimiser(nets[0], recipe()).param_groups} == {1.0, 2.0}
     assert custom("sluice(lr=10.0)").parents == ()
-    scales = {g["scale"] for g in optimiser(small_net(tasks, Sluice(lr=10.0)), recipe()).param_groups}
+    scales = {g["scale"] for g in make_optimiser(small_net(tasks, Sluice(lr=10.0)), recipe()).param_groups}
     assert scales == {1.0, 2.0, 10.0}
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from mtlbench.schemes.cross_stitch import CrossStitch
+from mtlbench.schemes.nddr import Nddr
 from mtlbench.schemes.separate import Separate
 from mtlbench.training.evaluation import Diverged, average
-from mtlbench.training.optimiser import optimiser, rate
+from mtlbench.training.optimiser import make_optimiser, rate
 from tests.support.networks import recipe, run, small_net
 from tests.support.samples import dense_tasks
 
@@ -39,10 +40,37 @@ def test_groups_of_the_optimiser() -> None:
     net = small_net(tasks, CrossStitch(lr=100.0))
     names = {id(p): name for name, p in net.named_parameters()}
     groups = {}
-    for group in optimiser(net, recipe(weight_decay=5e-4)).param_groups:
+    for group in make_optimiser(net, recipe(weight_decay=5e-4)).param_groups:
         part = 0 if group["scale"] == 100 else -1
         groups[group["scale"], group["weight_decay"]] = {names[id(p)].split(".")[part] for p in group["params"]}
     assert groups == {(1.0, 5e-4): {"weight"}, (2.0, 0.0): {"bias"}, (100.0, 0.0): {"units"}}
+
+
+def test_adamw_decays_weights_but_neither_biases_nor_scales_of_norms() -> None:
+    """Loshchilov and Hutter 2019 decouple the decay; that norms have none is the field's habit."""
+    tasks = dense_tasks()
+    net = small_net(tasks, Nddr(lr=1.0))
+    names = {id(p): name for name, p in net.named_parameters()}
+    adamw = make_optimiser(net, recipe(optimiser="adamw", weight_decay=0.05, beta2=0.99))
+    assert isinstance(adamw, torch.optim.AdamW) and adamw.defaults["betas"] == (0.9, 0.99)
+    decay = {names[id(p)]: group["weight_decay"] for group in adamw.param_groups for p in group["params"]}
+    norms = {name for name in decay if name.startswith("units.") and net.get_parameter(name).ndim == 1}
+    assert norms and {decay[name] for name in norms} == {0.0}
+    assert {value for name, value in decay.items() if name.endswith("bias")} == {0.0}
+    assert {value for name, value in decay.items() if net.get_parameter(name).ndim > 1} == {0.05}
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_the_first_step_of_adam_is_the_rate_for_every_parameter(name: str) -> None:
+    """Kingma and Ba 2015, Section 2.1: with the bias correction it is lr g / (|g| + epsilon)."""
+    tasks = dense_tasks()
+    net = small_net(tasks, Separate())
+    before = {key: value.clone() for key, value in net.named_parameters()}
+    settings = recipe(optimiser=name, lr=1e-3, bias_lr=1.0, weight_decay=0.0, clip=0.0, warmup=0, decay="constant")
+    run(net, tasks, settings, iterations=1)
+    moves = [(value.detach() - before[key].detach()).abs() for key, value in net.named_parameters()]
+    moved = torch.cat([move[move > 0] for move in moves])
+    assert float(moved.max()) <= 1.001e-3 and float(moved.median()) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_frozen_stages_do_not_move() -> None:
@@ -58,6 +86,13 @@ def test_frozen_stages_do_not_move() -> None:
 def test_schedules_by_hand() -> None:
     step = recipe(decay="step", step_at=0.75, warmup=0)
     assert [rate(step, i, 8) for i in (0, 5, 6, 7)] == [1, 1, 0.1, 0.1]
+    halved = recipe(
+        decay="step", step_at=0.5, step_factor=0.5, warmup=0
+    )  # Liu et al. 2019: halved at 100 of 200 epochs
+    assert [rate(halved, i, 200) for i in (99, 100)] == [1, 0.5]
+    poly = recipe(decay="poly", warmup=0)
+    assert [rate(poly, i, 10) for i in (0, 5, 9)] == [1, pytest.approx(0.5**0.9), pytest.approx(0.1**0.9)]
+    assert {rate(recipe(decay="constant", warmup=0), i, 10) for i in range(10)} == {1.0}
     cosine = recipe(decay="cosine", warmup=2)
     assert [rate(cosine, i, 8) for i in (0, 1)] == [pytest.approx(1 / 3), pytest.approx(2 / 3)]
     assert rate(cosine, 4, 8) == pytest.approx(0.5) and rate(cosine, 7, 8) < 0.05

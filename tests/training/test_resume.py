@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,9 +28,9 @@ from tests.support.trials import NEVER, OFTEN, same
 pytestmark = pytest.mark.slow
 
 
-def trials(pair: str) -> dict[str, Trial]:
+def trials(pair: str, **changes: Any) -> dict[str, Trial]:
     backbone = {"small": True, "width": 0.1, "fc": 32, "dropout": 0.5}
-    found = smoke(pair, ("one-task", "cross-stitch"), backbone_options=backbone, extra_iterations=6)
+    found = smoke(pair, ("one-task", "cross-stitch"), backbone_options=backbone, extra_iterations=6, **changes)
     return {f"{trial.arm} {trial.tasks[0]}": trial for trial in found}
 
 
@@ -59,7 +60,7 @@ def test_a_resume_file_of_another_memory_format_goes_on_all_the_same(
     for _ in itertools.islice(run_trial(trial, tmp_path, {}, OFTEN), 4):
         pass
     state = torch.load(tmp_path / "resume.pt", weights_only=True)
-    buffers = state["sgd"]["state"].values()
+    buffers = state["optimiser"]["state"].values()
     assert any(not kept["momentum_buffer"].is_contiguous() for kept in buffers)  # channels last
     for kept in buffers:
         kept["momentum_buffer"] = kept["momentum_buffer"].contiguous()
@@ -87,6 +88,19 @@ def test_killed_at_any_iteration_and_gone_on_with_is_the_straight_run(
     for _ in again:
         pass
     same(tmp_path, root / trial.key)
+
+
+def test_both_moments_of_adam_go_on_too(tmp_path: Path) -> None:
+    trial = next(iter(trials("det_attr", optimiser="adamw", lr=1e-3).values()))
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    for folder in (straight, stopped):
+        folder.mkdir()
+    finish(trial, straight, tmp_path)
+    for _ in itertools.islice(run_trial(trial, stopped, {}, OFTEN), 4):
+        pass
+    assert torch.load(stopped / "resume.pt", weights_only=True)["done"] == 4
+    finish(trial, stopped, tmp_path)
+    same(stopped, straight)
 
 
 def test_seconds_before_the_interrupt_count(straight: tuple[dict[str, Trial], Path], tmp_path: Path) -> None:
