@@ -22,11 +22,13 @@ from mtlbench.plan import spaces
 SECONDS = 3.0  # for 10 000 trials
 TIMED = """
 import gc, json, pathlib, sys, time, resource
-import pandas, mtlbench.store
+import pandas, mtlbench.store.results
 def parsed(root):
     gc.disable()
     return [json.loads(path.read_bytes()) for name in ("trial", "result") for path in root.glob(f"*/*/*/{name}.json")]
-work = parsed if sys.argv[2] == "parsed" else mtlbench.load_results
+def loaded(root):
+    return mtlbench.load_results(root).frame
+work = parsed if sys.argv[2] == "parsed" else loaded
 wall, processor = time.perf_counter(), time.process_time()
 made = work(pathlib.Path(sys.argv[1]))
 wall, processor = time.perf_counter() - wall, time.process_time() - processor
