@@ -10,9 +10,9 @@ import pandas as pd
 
 def find_front(gains: np.ndarray) -> np.ndarray:
     """Which points (`N T`, more is better) no other point beats: none is as good in every column and better in one."""
-    as_good = (gains[None, :, :] >= gains[:, None, :]).all(axis=2)
-    better = (gains[None, :, :] > gains[:, None, :]).any(axis=2)
-    return np.asarray(~(as_good & better).any(axis=1))
+    as_good = np.all(gains[None, :, :] >= gains[:, None, :], axis=2)
+    better = np.any(gains[None, :, :] > gains[:, None, :], axis=2)
+    return np.asarray(~np.any(as_good & better, axis=1))
 
 
 def measure_hypervolume(gains: np.ndarray, reference: Sequence[float]) -> float:
