@@ -15,7 +15,7 @@ def find_front(gains: np.ndarray) -> np.ndarray:
     return np.asarray(~np.any(as_good & better, axis=1))
 
 
-def measure_hypervolume(gains: np.ndarray, reference: Sequence[float]) -> float:
+def measure_hypervolume(gains: np.ndarray, reference: np.ndarray | Sequence[float]) -> float:
     """The volume that points (`N T`, more is better) dominate above the reference; points beyond it count as 0.
 
     Zitzler and Thiele 1999. By slicing along the last column (Ours): exact, and quick for the few tasks that there are.
