@@ -1,0 +1,85 @@
+"""Equal tuning: every arm gets as many settings of learning rate and loss weights, and the same rule chooses on val.
+
+Two rounds, successive halving (Jamieson and Talwalkar 2016): every setting trains for a part of the iterations, with
+its whole schedule in them, then the best of them for all. A round is trials like any others: cached, resumed, the same
+under every executor. Ours: Tune's ASHA would stop trials in the middle of their schedule, by an order of arrival that is
+not the same twice, and leave nothing to be cached.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.stats import qmc
+
+RATES = (1 / 8, 8.0)  # times the recipe's rate (Ours)
+RATIOS = (1 / 8, 8.0)  # of a task's weight to the geometric mean of the tasks' (Ours)
+FIRST_ROUND = 1 / 3  # of the iterations; and of the settings, what goes on to the second (Ours)
+TUNING_SEED = 1_000_003  # of data order and initial weights; no seed that a study would name (Ours)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Factors on the recipe's learning rate and on the tasks' loss weights; absent tasks keep theirs."""
+
+    rate: float = 1.0
+    loss_weight: Mapping[str, float] = field(default_factory=dict)
+
+
+def draw_settings(tasks: Sequence[str], number: int, seed: int = 0) -> tuple[Setting, ...]:
+    """The recipe's own setting, then `number` - 1 others, log-uniform in RATES and RATIOS and spread evenly.
+
+    A task alone has a rate only. A joint network's factors on its tasks' weights have the mean 1, so that their sum,
+    which acts like a rate, stays. Points of a scrambled Halton sequence (Owen 2017): the first n are the same whatever
+    `number` is, so a larger budget later adds settings and keeps the old ones.
+    """
+    joint = len(tasks) > 1
+    points = qmc.Halton(1 + (len(tasks) if joint else 0), rng=np.random.default_rng(seed)).random(max(0, number - 1))
+    settings = [Setting()]
+    for rate, *places in points.tolist():
+        ratios = np.array([_spread(place, RATIOS) for place in places])
+        weights = ratios / ratios.mean() if joint else ratios
+        factors = dict(zip(tasks, (float(f"{weight:.4g}") for weight in weights.tolist()), strict=False))
+        settings.append(Setting(float(f"{_spread(rate, RATES):.4g}"), factors))
+    return tuple(settings[:number])
+
+
+def _spread(place: float, limits: tuple[float, float]) -> float:
+    """The number at a place in 0 .. 1 of a logarithmic axis."""
+    low, high = map(math.log, limits)
+    return math.exp(low + place * (high - low))
+
+
+def count_survivors(number: int) -> int:
+    """How many settings of the first round train for all iterations."""
+    return max(1, math.ceil(FIRST_ROUND * number))
+
+
+def choose_best(scores: Sequence[float], number: int) -> list[int]:
+    """The places of the best scores (more is better), best first; NaN (diverged, failed) is worst, ties go to the
+    earlier one."""
+    order = sorted(range(len(scores)), key=lambda i: (math.inf if math.isnan(scores[i]) else -scores[i], i))
+    return order[:number]
+
+
+def first_round_iterations(iterations: int) -> int:
+    """Of a network that trains for so many in the study."""
+    return max(1, round(FIRST_ROUND * iterations))
+
+
+def weight_lattice(tasks: Sequence[str], levels: int) -> tuple[dict[str, float], ...]:
+    """Factors on the tasks' loss weights with the mean 1, evenly over the inside of the simplex: for two tasks `levels`
+    of them, (2k + 1) : (2 levels - 2k - 1); no task's is 0, since an untrained task says nothing (Ours).
+
+    >>> [tuple(round(w, 2) for w in point.values()) for point in weight_lattice(("a", "b"), 5)]
+    [(0.2, 1.8), (0.6, 1.4), (1.0, 1.0), (1.4, 0.6), (1.8, 0.2)]
+    """
+    parts = [p for p in itertools.product(range(levels), repeat=len(tasks)) if sum(p) == levels - 1]
+    total = 2 * (levels - 1) + len(tasks)
+    return tuple(
+        {task: len(tasks) * (2 * part + 1) / total for task, part in zip(tasks, point, strict=True)} for point in parts
+    )
