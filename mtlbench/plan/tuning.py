@@ -2,7 +2,7 @@
 
 Two rounds, successive halving (Jamieson and Talwalkar 2016): every setting trains for a part of the iterations, with
 its whole schedule in them, then the best of them for all. A round is trials like any others: cached, resumed, the same
-under every executor. Ours: Tune's ASHA would stop trials in the middle of their schedule, by an order of arrival that is
+under every executor. Ours: Tune's ASHA stops trials in the middle of their schedule, by an order of arrival that is
 not the same twice, and leave nothing to be cached.
 """
 
