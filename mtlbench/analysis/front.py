@@ -7,6 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from mtlbench.plan.tuning import weight_lattice
+
+DIRECTIONS = 5  # a task's share of the interest, from .1 to .9 where there are two
+
 
 def find_front(gains: np.ndarray) -> np.ndarray:
     """Which points (`N T`, more is better) no other point beats: none is as good in every column and better in one."""
@@ -58,3 +62,36 @@ def hypervolumes(changes: pd.DataFrame) -> pd.DataFrame:
             if len(table) == most:
                 rows.append((arm, seed, most, measure_hypervolume(table.to_numpy(), reference)))
     return pd.DataFrame(rows, columns=["arm", "seed", "points", "volume"])
+
+
+def advantages(val: pd.DataFrame, test: pd.DataFrame, arms: Sequence[str], rivals: Sequence[str]) -> pd.DataFrame:
+    """Whether arms reach trade-offs that the rivals, all together, do not: seed by seed, in % of one-task.
+
+    val, test: changes as `hypervolumes` takes them. For each of DIRECTIONS weights of the tasks the arm's weighting and
+    the rivals' best arm and weighting are chosen on val, by the mean over seeds of the weighted change; their
+    difference on test, averaged over the directions, is the arm's advantage in that seed. Rivals choose among more networks, so
+    that chance favours them: equal arms come out a little behind, not ahead (Ours). Columns arm, seed, advantage.
+    """
+    tasks = sorted(test["task"].unique())
+    weights = np.array([[point[task] for task in tasks] for point in weight_lattice(tasks, DIRECTIONS)]) / len(tasks)
+    index = ["arm", "weighting", "seed"]
+    chosen_on, shown_on = (
+        frame.pivot_table(index=index, columns="task", values="change")[tasks].dropna() @ weights.T
+        for frame in (val, test)
+    )
+    means = chosen_on.groupby(level=["arm", "weighting"]).mean()
+
+    def best(names: Sequence[str]) -> pd.DataFrame:
+        """On test, a column a direction: what the choice on val reaches, by seed."""
+        own = means[means.index.get_level_values("arm").isin(list(names))]
+        places = [own.index[int(column.argmax())] for _, column in own.items()]
+        return pd.concat([shown_on.loc[place].iloc[:, way] for way, place in enumerate(places)], axis=1)
+
+    rows = []
+    present = set(means.index.get_level_values("arm"))
+    if present & set(rivals):
+        against = best(rivals)
+        for arm in present & set(arms):
+            gaps = (best([arm]) - against).dropna().mean(axis=1)
+            rows += [(arm, seed, gap) for seed, gap in gaps.items()]
+    return pd.DataFrame(rows, columns=["arm", "seed", "advantage"]).sort_values(["arm", "seed"], ignore_index=True)
