@@ -69,8 +69,9 @@ def advantages(val: pd.DataFrame, test: pd.DataFrame, arms: Sequence[str], rival
 
     val, test: changes as `hypervolumes` takes them. For each of DIRECTIONS weights of the tasks the arm's weighting and
     the rivals' best arm and weighting are chosen on val, by the mean over seeds of the weighted change; their
-    difference on test, averaged over the directions, is the arm's advantage in that seed. Rivals choose among more networks, so
-    that chance favours them: equal arms come out a little behind, not ahead (Ours). Columns arm, seed, advantage.
+    difference on test, averaged over the directions, is the arm's advantage in that seed. Rivals choose among more
+    networks, so that chance favours them: equal arms come out a little behind, not ahead (Ours). Columns arm, seed,
+    advantage.
     """
     tasks = sorted(test["task"].unique())
     weights = np.array([[point[task] for task in tasks] for point in weight_lattice(tasks, DIRECTIONS)]) / len(tasks)
