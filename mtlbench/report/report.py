@@ -30,11 +30,18 @@ from mtlbench.arm_names import HIDDEN_ARMS, arm_order, named
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plugins import create, names
-from mtlbench.report.claims import ABLATIONS, IMAGENET, claims
+from mtlbench.report.claims import IMAGENET
 from mtlbench.report.paper_tables import TABLES, paper_table
 from mtlbench.report.results_table import results_table
-from mtlbench.report.verdict import answer, gaps, resolution
-from mtlbench.report.words import in_words
+from mtlbench.report.verdict import verdict_on
+from mtlbench.report.words import (
+    ABLATIONS,
+    answer_sentences,
+    claim_sentences,
+    gap_sentences,
+    in_words,
+    resolution_sentences,
+)
 from mtlbench.text import DAGGER, NOTHING, count, listed, percent, printable, short
 
 FIRST = ("figure2", "alphas", "figure5", "figure6", "curves", "cost")  # then the others, by name
@@ -90,6 +97,7 @@ def page(case: Case, results: Any) -> str:
     """The report as HTML. Everything that comes from results is escaped by the template."""
     trials = results.provenance_of(case.frame)
     tables, missing = _paper_tables(case, results)
+    found = verdict_on(case, results)
     environment = Environment(
         loader=PackageLoader("mtlbench.report", "."),
         autoescape=True,
@@ -101,10 +109,10 @@ def page(case: Case, results: Any) -> str:
         case=case,
         tasks=[task for task in case.scopes if task],
         seeds=_seeds(case),
-        answer=answer(case),
-        resolution=resolution(case),
-        claims=claims(case, results),
-        gaps=gaps(case),
+        answer=answer_sentences(found.answer),
+        resolution=resolution_sentences(found.resolution, case),
+        claims=claim_sentences(found.claims, case),
+        gaps=gap_sentences(found.gaps, case),
         facts=_facts(case, trials),
         fields=_fields(trials),
         commands=_commands(case, trials),

@@ -1,9 +1,94 @@
-"""Comparisons as words."""
+"""Sentences of the verdict and the claims: the only place where outcomes become words."""
 
 from __future__ import annotations
 
-from mtlbench.analysis.comparison import AHEAD, BEHIND, NOISE, Case, Difference
-from mtlbench.text import count, percent, probability
+from collections.abc import Callable
+
+from mtlbench.analysis.comparison import AHEAD, BEHIND, NOISE, RELATIONS, Case, Difference
+from mtlbench.analysis.frame import FEWEST_SEEDS
+from mtlbench.arm_names import BASELINE, named
+from mtlbench.report.claims import (
+    ALPHA,
+    RATE,
+    ClaimResult,
+    ClaimResults,
+    Finding,
+    Kind,
+    Outcome,
+    Untested,
+)
+from mtlbench.report.verdict import (
+    POWER,
+    Answer,
+    ChosenSplit,
+    Comparison,
+    CostRatio,
+    Gaps,
+    NoChoice,
+    Resolution,
+    Verdict,
+)
+from mtlbench.text import MINUS, count, listed, percent, probability
+
+ABLATIONS = {"semseg_sn": "ablations", "det_attr": "ablations_det_attr"}  # pair -> the space with its other arms
+COSTS = {"parameters": "Parameters", "training_flops_with_parents": "Training FLOPs with parents"}
+
+
+def sentences(found: Verdict) -> list[str]:
+    """The whole verdict, the answer first."""
+    return [
+        *answer_sentences(found.answer),
+        *resolution_sentences(found.resolution, found.case),
+        *claim_sentences(found.claims, found.case),
+        *gap_sentences(found.gaps, found.case),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------- the answer
+def answer_sentences(found: Answer) -> list[str]:
+    """The Split that val chooses, cross-stitch against its rivals, its costs."""
+    if found.no_choice is NoChoice.NO_BASELINE:
+        return [f"Nothing can be said: {BASELINE} has no headline on test that another arm could be compared with."]
+    said = [_chosen(one) for one in found.chosen]
+    if found.no_choice:
+        why = "is no val to choose on" if found.no_choice is NoChoice.NO_VAL else "are no Splits"
+        said.append(f"No Split is chosen: there {why}.")
+    said += [_compared(one) for one in found.comparisons]
+    if found.has_probability:
+        said.append("P is the probability that cross-stitch is the better one.")
+    return said + [_ratios(one) for one in found.costs]
+
+
+def _chosen(one: ChosenSplit) -> str:
+    """`For normals, val chooses Split conv4 of 7 Splits (+1.5 % there); on test it beats one-task by ...`."""
+    many = f" of {one.splits} Splits" if one.splits > 1 else ", the only Split"
+    mean = "" if one.scope else " (mean over its tasks)"
+    start = f"For {in_words(one.scope)}{mean}, val chooses {named(one.arm)}{many} ({percent(one.val_change)} there)"
+    if one.difference is None:
+        return f"{start}; it shares no seed with {BASELINE}."
+    clause = _clause(one.difference.relation, [compared(one.difference, BASELINE, likely=False)])
+    return f"{start}; on test it {clause}."
+
+
+def _compared(one: Comparison) -> str:
+    """`For normals, cross-stitch beats one-task by ... and is within noise of Split conv4 ...`, the wins first."""
+    clauses = []
+    for relation in (*RELATIONS, ""):
+        texts = [compared(found, named(rival)) for rival, found in one.rivals.items() if found.relation == relation]
+        clauses += [_clause(relation, texts)] if texts else []
+    return f"For {in_words(one.scope)}, {one.arm} {'; '.join(clauses)}."
+
+
+def _clause(relation: str, texts: list[str]) -> str:
+    return f"{relation} {listed(texts)}" if relation else f"stands at {listed(texts)} (no interval)"
+
+
+def _ratios(one: CostRatio) -> str:
+    grouped: dict[str, list[str]] = {}
+    for other, ratio in one.ratios.items():
+        grouped.setdefault(f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2g}", []).append(named(other))
+    against = "; ".join(f"{ratio} x {listed(names)}" for ratio, names in grouped.items())
+    return f"{COSTS[one.cost]} of {one.arm} for the pair: {against}."
 
 
 def compared(found: Difference, other: str, likely: bool = True) -> str:
@@ -23,6 +108,123 @@ def compared(found: Difference, other: str, likely: bool = True) -> str:
         notes.append(f"{bounds} where {count(found.comparisons, 'comparison')} at once are allowed for")
     text = f"{other} by {percent(abs(found.mean), low, high, signed=False)}"
     return f"{text} ({', '.join(notes)})" if notes else text
+
+
+# ---------------------------------------------------------------------------------------------------- what seeds show
+def resolution_sentences(found: Resolution | None, case: Case) -> list[str]:
+    """What the seeds can and cannot show."""
+    if found is None:
+        return []
+    if found.seeds < FEWEST_SEEDS:
+        more = command(case, f"{case.pair} --seeds 0-2")
+        return [
+            f"With {count(found.seeds, 'seed')} there is no interval (they start at {FEWEST_SEEDS} seeds): none of"
+            f" these differences can be told from noise; type: {more}"
+        ]
+    if not found.least:
+        return ["The noise between seeds cannot be estimated from so few arms and seeds."]
+    least = [f"{percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least.items()]
+    half = [str(seeds) for seeds in found.seeds_for_half.values()]
+    more = half[0] if len(set(half)) == 1 else listed(half)
+    return [
+        f"With {count(found.seeds, 'seed')}, differences between two arms under {listed(least)} cannot be relied on"
+        f" to show ({100 * POWER:.0f} % power); {more} seeds would show half of that."
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------- the claims
+def claim_sentences(found: ClaimResults, case: Case) -> list[str]:
+    """One sentence for each claim tested; then the claims that were not, and how to."""
+    said = [_claim(one) for one in found.tested]
+    lacking: dict[str, list[Untested]] = {}
+    for one in found.untested:
+        lacking.setdefault(one.space, []).append(one)
+    for space, claims in lacking.items():
+        typed = space.format(pair=case.pair, ablations=ABLATIONS.get(case.pair, case.pair))
+        texts = [f"{one.text} ({', '.join(one.lacks)})" for one in claims]
+        said.append(f"Not tested: {'; '.join(texts)}. Type: {command(case, typed)}")
+    return said
+
+
+def _claim(one: ClaimResult) -> str:
+    """`TEXT (SOURCE): holds for normals (+1.2 % [+0.3, +2.1]); is open for semseg (...).`"""
+    start = f"{one.text} ({one.source}): "
+    if one.same:
+        return f"{start}not seen here, val chooses {named(one.same)} for both."
+    if one.kind is Kind.DIVERGES:
+        return f"{start}{'; '.join(f'{part.outcome}: {_diverged(part)}' for part in one.findings)}."
+    worded = [(part.outcome, WORDED[one.kind](part)) for part in one.findings]
+    order = (Outcome.HOLDS, Outcome.FAILS, Outcome.OPEN)
+    grouped = [(word, [what for outcome, what in worded if outcome is word]) for word in order]
+    return f"{start}{'; '.join(f'{word} for {listed(what)}' for word, what in grouped if what)}."
+
+
+def _size(found: Finding) -> str:
+    seeds = "" if found.seeds >= FEWEST_SEEDS else f", {count(found.seeds, 'seed')}, no interval"
+    return percent(found.mean, found.low, found.high) + seeds
+
+
+def _of_arms(found: Finding) -> str:
+    return f"{in_words(found.scope)} ({_size(found)})"
+
+
+def _of_best_split(found: Finding) -> str:
+    return f"{in_words(found.scope)} ({named(found.other)}: {_size(found)})"
+
+
+def _of_splits(found: Finding) -> str:
+    return f"{found.scope or 'this pair'} ({named(found.arm)} against {named(found.other)}: {_size(found)})"
+
+
+def _of_starts(found: Finding) -> str:
+    start = found.arm.removeprefix(ALPHA).replace("-", ", ")
+    return (
+        f"{found.scope} (farthest: ({start}), {percent(found.mean, found.low, found.high)} against (0.9, 0.1); the"
+        f" paper's own spread is {percent(found.margin, signed=False)})"
+    )
+
+
+def _of_categories(found: Finding) -> str:
+    group = found.group.replace(MINUS, "minus")
+    return f"{found.scope} ({group} labelled categories: {percent(found.mean, found.low, found.high, unit='points')})"
+
+
+def _of_alphas(found: Finding) -> str:
+    size = percent(found.mean, found.low, found.high, unit="", digits=2)
+    return f"{found.scope} (alpha_s - alpha_d differs by {size})"
+
+
+def _diverged(found: Finding) -> str:
+    text = f"x {found.arm.removeprefix(RATE)} diverged in {found.diverged} of {count(found.seeds, 'seed')}"
+    return "; ".join([text, *(f"{one.scope} {_size(one)} against x 1000" for one in found.beside)])
+
+
+WORDED: dict[Kind, Callable[[Finding], str]] = {
+    Kind.ARMS: _of_arms,
+    Kind.BEST_SPLIT: _of_best_split,
+    Kind.SPLITS_DIFFER: _of_splits,
+    Kind.ROBUST: _of_starts,
+    Kind.STARVED: _of_categories,
+    Kind.ALPHAS: _of_alphas,
+}
+
+
+# ---------------------------------------------------------------------------------------------------- what lacks
+def gap_sentences(found: Gaps, case: Case) -> list[str]:
+    """What was not compared."""
+    said = []
+    if found.missing:
+        said.append(
+            f"Not compared, since not trained: {listed(list(map(named, found.missing)))}; type:"
+            f" {command(case, case.pair + ' --all-splits')}"
+        )
+    for one in found.failed:
+        which = f"{one.arm}{', ' + one.task if one.task else ''}, seed{'s' * (len(one.seeds) > 1)} {listed(one.seeds)}"
+        said.append(f"Not compared: {which}: {one.status}{': ' + one.reason if one.reason else ''}")
+    if found.fewer:
+        fewer = [f"{named(arm)} {n}" for arm, n in found.fewer.items()]
+        said.append(f"Fewer than the {count(found.seeds, 'seed')} of {BASELINE}: {listed(fewer)}.")
+    return said
 
 
 def in_words(scope: str) -> str:

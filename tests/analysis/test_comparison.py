@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import scipy.stats
 
-from mtlbench.analysis.comparison import Difference, case_of
-from mtlbench.report.words import compared
+from mtlbench.analysis.comparison import case_of
 from mtlbench.text import listed, percent, probability
 from tests.support.worlds import world
 
@@ -29,33 +28,6 @@ def test_the_pair_is_the_mean_over_tasks() -> None:
 )
 def test_a_bound_that_excludes_0_does_not_read_0(numbers: tuple[float, ...], text: str) -> None:
     assert percent(*numbers) == text
-
-
-def difference(mean: float, half: float, wide: float) -> Difference:
-    return Difference(mean, mean - half, mean + half, mean - wide, mean + wide, 0.975, 3, 4)
-
-
-@pytest.mark.parametrize(
-    ("found_", "relation", "text"),
-    [
-        (difference(2, 1, 1.5), "beats", "x by 2.0 % [1.0, 3.0] (P = 0.97)"),
-        (difference(-2, 1, 1.5), "loses to", "x by 2.0 % [1.0, 3.0] (P = 0.97)"),
-        (
-            difference(2, 1, 2.5),
-            "is ahead of",
-            "x by 2.0 % [1.0, 3.0] (P = 0.97, [-0.5, 4.5] where 4 comparisons at once are allowed for)",
-        ),
-        (
-            difference(-2, 1, 2.5),
-            "is behind",
-            "x by 2.0 % [1.0, 3.0] (P = 0.97, [-0.5, 4.5] where 4 comparisons at once are allowed for)",
-        ),
-        (difference(0.5, 1, 1.5), "is within noise of", "x (+0.5 % [-0.5, +1.5], P = 0.97)"),
-        (difference(0.5, float("nan"), float("nan")), "", "+0.5 % against x"),
-    ],
-)
-def test_relations_and_their_words(found_: Difference, relation: str, text: str) -> None:
-    assert found_.relation == relation and compared(found_, "x") == text
 
 
 def test_lists_and_probabilities_read_as_english() -> None:

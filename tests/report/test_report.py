@@ -15,6 +15,7 @@ from mtlbench.analysis.comparison import case_of
 from mtlbench.errors import UserError
 from mtlbench.report.report import _commands, _compute, _deltas, _facts, embedded, from_markdown, report
 from mtlbench.report.verdict import verdict
+from mtlbench.report.words import sentences
 from tests.support.synthetic_results import ARMS
 from tests.support.worlds import ABLATIONS, World, world
 
@@ -128,7 +129,7 @@ def test_every_section_is_there_with_the_verdict_word_by_word(results: World, fu
         "method",
     ]
     said = re.sub(r" ?: ", ": ", page.text)
-    for line in verdict(results):
+    for line in sentences(verdict(results)):
         assert " ".join(line.split()) in said, line
     assert "How much should semseg and normals share?" in page.text or "How much should normals and semseg" in page.text
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from tests.support.synthetic_results import ARMS, STITCHED, TASKS, architecture, results_frame
+from tests.support.synthetic_results import ARMS, STITCHED, TASKS, architecture, results_frame, table_of
 
 NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]
 
@@ -137,6 +137,12 @@ def world(
             )
         )
     return World(pd.concat(parts, ignore_index=True), list(failures))
+
+
+def exact(test: Mapping[str, list[float]], val: Mapping[str, list[float]] | None = None, higher: bool = True) -> World:
+    """One task, detection, with the given values per arm and seed (NaN: no trial)."""
+    tables = [table_of(dict(test), higher), table_of(dict(val or test), higher, "val")]
+    return World(pd.concat(tables, ignore_index=True))
 
 
 def found(lines: Sequence[str], *words: str) -> str:
