@@ -44,7 +44,8 @@ def _classes(rng: np.random.Generator, shape: tuple[int, ...], count: int) -> np
 def _directions(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Unit vectors, most of them towards the camera."""
     vectors = rng.normal(size=(*shape, 3)) * [1, 1, 0.5] + [0, 0, 1]
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+    unit: np.ndarray = (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 DENSE: dict[str, Maker] = {
@@ -106,7 +107,8 @@ class Case:
 
     @property
     def form(self) -> str:
-        return self.cls.form
+        form: str = self.cls.form
+        return form
 
     @cached_property
     def images(self) -> Images:
@@ -142,7 +144,8 @@ class Case:
 
     def headline(self, scores: Any) -> float:
         """The mean of the headline in a list of scores. Raises UserError where it is not there once."""
-        found = [score.value for score in scores if (score.metric, score.category) == (self.task.headline, "")]
+        asked = (self.task.headline, "")
+        found: list[float] = [score.value for score in scores if (score.metric, score.category) == asked]
         if len(found) != 1:
             raise UserError(
                 f"has {len(found)} scores of the headline {self.task.headline!r} for the task as a whole "

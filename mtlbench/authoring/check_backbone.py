@@ -42,7 +42,8 @@ class Case:
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        return self.backbone.stages
+        stages: tuple[Stage, ...] = self.backbone.stages
+        return stages
 
     def net(self) -> MultiTaskNet:
         """Two one-task networks of one seed, one beside the other."""
@@ -52,7 +53,8 @@ class Case:
     def outputs(self, net: MultiTaskNet, images: int, size: int = SIZE) -> dict[str, Tensor]:
         """Of the first images, in evaluation."""
         batch = batch_of(self.form, TASKS, images, size)
-        return net.eval()(batch.images, batch.regions)
+        outputs: dict[str, Tensor] = net.eval()(batch.images, batch.regions)
+        return outputs
 
     def maps(self, images: Tensor, regions: Tensor | None) -> Iterator[tuple[Stage, nn.Module, Tensor]]:
         """Every stage, its module and what comes out of it, in evaluation."""

@@ -336,7 +336,8 @@ def _note(case: Case, subset: str, sample: Sample) -> None:
 def _form(task: str, sample: Sample) -> str:
     """The form of a task; where it is not built in, what its label looks like."""
     if task in names("task"):
-        return find("task", task).form
+        form: str = find("task", task).form
+        return form
     return "fcn" if sample.labels[task].shape[:2] == sample.image.shape[:2] else "roi"
 
 

@@ -92,7 +92,8 @@ class Case:
     def outputs(self, net: MultiTaskNet, images: int) -> dict[str, Tensor]:
         """Of the first images, in evaluation."""
         batch = batch_of(self.form, self.names, images, SIZE)
-        return net.eval()(batch.images, batch.regions)
+        outputs: dict[str, Tensor] = net.eval()(batch.images, batch.regions)
+        return outputs
 
 
 def groups(case: Case) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -36,7 +37,8 @@ class RoomsSubset:
 
     def __init__(self, folder: Path, name: str) -> None:
         def load(part: str, mapped: bool) -> np.ndarray:
-            array = np.load(folder / f"{name}-{part}.npy", mmap_mode="r" if mapped else None, allow_pickle=False)
+            mode: Literal["r"] | None = "r" if mapped else None
+            array: np.ndarray = np.load(folder / f"{name}-{part}.npy", mmap_mode=mode, allow_pickle=False)
             array = array.view(np.ndarray)
             array.setflags(write=False)
             return array
@@ -69,7 +71,8 @@ class RoomsSubset:
 
     def depth(self, index: int) -> np.ndarray:
         """Metres along the view axis, `H W` float32, 0 where invalid (just where `semseg` is 255)."""
-        return self._frames["depth"][index].astype(np.float32)
+        depth: np.ndarray = self._frames["depth"][index].astype(np.float32)
+        return depth
 
     def counts(self, task: str) -> tuple[int, ...]:
         """How often each category is labelled: pixels, objects or positive attributes."""
@@ -317,7 +320,8 @@ def _covers(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
     high = np.minimum(boxes[..., 3], windows[:, 3]) - np.maximum(boxes[..., 1], windows[:, 1])
     common = np.maximum(wide, 0) * np.maximum(high, 0)
     area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-    return 3 * common >= area + (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
+    near: np.ndarray = 3 * common >= area + (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
+    return near
 
 
 def _chunks(lengths: dict[str, int]) -> Iterator[tuple[str, int]]:

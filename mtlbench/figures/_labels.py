@@ -47,4 +47,5 @@ def _covered(centres: np.ndarray, half: np.ndarray, others: np.ndarray, halves: 
     """Area that a rectangle around each centre shares with other rectangles, summed over those."""
     reach = half + halves[None] - np.abs(centres[:, None] - others[None])
     shared = np.minimum(np.maximum(reach, 0), 2 * np.minimum(half, halves)[None])
-    return shared.prod(axis=2).sum(axis=1)
+    area: np.ndarray = shared.prod(axis=2).sum(axis=1)
+    return area

@@ -47,9 +47,9 @@ def apart(wanted: Sequence[float], gap: float, limits: Limits) -> np.ndarray:
 
     Where they do not fit, the gap shrinks.
     """
-    places = np.asarray(wanted, float)
+    places: np.ndarray = np.asarray(wanted, float)
     if len(places) < 2:
-        return np.clip(places, *limits)
+        return places.clip(*limits)
     gap = min(gap, (limits[1] - limits[0]) / (len(places) - 1))
     order = np.argsort(places, kind="stable")
     steps = gap * np.arange(len(places))

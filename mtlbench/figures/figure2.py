@@ -309,7 +309,8 @@ def _label_height(arms: pd.DataFrame, upright: bool) -> float:
     """What the arms' names take, in inches."""
     if upright:
         return INCHES.label_margin + INCHES.letter * max(len(short(arm)) for arm in arms["arm"])
-    return INCHES.label_margin + INCHES.label_line * max(label.count("\n") + 1 for label in arms["label"])
+    lines: int = max(label.count("\n") + 1 for label in arms["label"])
+    return INCHES.label_margin + INCHES.label_line * lines
 
 
 def _arm_labels(axes: Axes, arms: pd.DataFrame, upright: bool) -> None:

@@ -23,7 +23,8 @@ class LocalResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`B C H W` -> `B C H W`."""
-        return _Normalised.apply(x, _band(x.shape[1], self.size, self.scale, x.dtype, x.device))
+        normalised: Tensor = _Normalised.apply(x, _band(x.shape[1], self.size, self.scale, x.dtype, x.device))
+        return normalised
 
 
 class _Normalised(torch.autograd.Function):
@@ -109,4 +110,5 @@ class RegionPool(nn.Module):
         from torchvision.ops import roi_pool  # takes a second or two, and is needed in form `roi` only
 
         # There is no pooling in bfloat16; values are picked, so that nothing is lost on the way back.
-        return roi_pool(x.float(), inclusive, self.size, 1 / self.stride).to(x.dtype)
+        pooled: Tensor = roi_pool(x.float(), inclusive, self.size, 1 / self.stride)
+        return pooled.to(x.dtype)

@@ -115,7 +115,8 @@ class MultiTaskNet(nn.Module):
         after: dict[str, Tensor] = {}
 
         def applied(module: nn.Module, x: Tensor) -> Tensor:
-            return module(x, regions) if isinstance(module, RegionPool) else module(x)
+            output: Tensor = module(x, regions) if isinstance(module, RegionPool) else module(x)
+            return output
 
         for group in self.groups[stage.name]:
             module, x = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"), xs[group[0]]
@@ -125,7 +126,7 @@ class MultiTaskNet(nn.Module):
         if stage.name in self.units:
             unit = self.units[stage.name]
             seen = (Pass(partial(applied, module), memory),) if getattr(unit, "sees_pass", False) else ()
-            mixed = unit(after, *seen)
+            mixed: dict[str, Tensor] = unit(after, *seen)
             if set(mixed) != set(self.tasks):
                 raise UserError(f"the unit after {stage.name} returned tasks {sorted(mixed)}, not {sorted(self.tasks)}")
             return mixed

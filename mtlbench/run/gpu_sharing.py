@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import psutil
 import torch
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
 from mtlbench.nets.network import MultiTaskNet, placed

@@ -68,7 +68,8 @@ class Choice(Seeded):
         # From the processor, so that every device draws the same; not of the part: a step has one sample.
         seed = derive_seed(self.seed, "choice", self.iteration, self.name)
         noise = torch.empty(self.logits.shape).exponential_(generator=torch.Generator().manual_seed(seed)).log_().neg_()
-        return ((self.logits.log_softmax(1) + noise.to(self.logits)) / temperature).softmax(1)
+        noisy: Tensor = (self.logits.log_softmax(1) + noise.to(self.logits)) / temperature
+        return noisy.softmax(1)
 
     def forward(self, xs: dict[str, Tensor]) -> dict[str, Tensor]:
         """{column: `B C H W` or `R C`} -> the same shapes for the children."""

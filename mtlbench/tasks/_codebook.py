@@ -105,12 +105,13 @@ class Codebook:
 
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Vectors `... 3` scaled to length 1."""
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    scaled: np.ndarray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return scaled
 
 
 def spherical_kmeans(vectors: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count 3` unit vectors that are the mean directions of the clusters of unit vectors `N 3` (k-means++ start)."""
-    codes = vectors[rng.integers(len(vectors))][None]
+    codes: np.ndarray = vectors[rng.integers(len(vectors))][None]
     for _ in range(1, count):
         distance = np.maximum(1 - (vectors @ codes.T).max(axis=1), 0)
         codes = np.concatenate([codes, vectors[rng.choice(len(vectors), p=distance / distance.sum())][None]])
@@ -136,9 +137,10 @@ def triangulate(codes: np.ndarray) -> np.ndarray:
     """
     plane = codes[:, :2] / np.maximum(1 + codes[:, 2:], 1e-6)
     try:
-        return Delaunay(plane).simplices.astype(np.int64)
+        triangles: np.ndarray = Delaunay(plane).simplices.astype(np.int64)
     except QhullError as error:
         raise UserError(ON_ONE_ARC) from error
+    return triangles
 
 
 def spherical_median(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -156,7 +158,8 @@ def _border(triangles: np.ndarray) -> np.ndarray:
     """The edges `E 2` that belong to one triangle only."""
     edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     distinct, times = np.unique(edges, axis=0, return_counts=True)
-    return distinct[times == 1]
+    once: np.ndarray = distinct[times == 1]
+    return once
 
 
 def _chunk(pixels: Tensor) -> int:

@@ -93,7 +93,8 @@ class Normals:
     @staticmethod
     def mirror(label: np.ndarray) -> np.ndarray:
         """`H W 3` flipped left to right, x negated."""
-        return label[:, ::-1] * np.array([-1, 1, 1], dtype=label.dtype)
+        mirrored: np.ndarray = label[:, ::-1] * np.array([-1, 1, 1], dtype=label.dtype)
+        return mirrored
 
     def head(self, channels: int) -> nn.Module:
         """1x1 convolution `B C H W` -> `B K H W` that starts at 0, as FCN's score layer."""

@@ -45,7 +45,8 @@ def _subsets(plugin: str, data_root: str, short_side: int, long_side: int) -> di
 @lru_cache(maxsize=16)
 def _facts(task: str, place: str, plugin: str, data_root: str) -> Options:
     dataset, _ = _opened(plugin, data_root)
-    return find("task", place).fit(dataset.categories(task), dataset.subset("train"))
+    facts: Options = find("task", place).fit(dataset.categories(task), dataset.subset("train"))
+    return facts
 
 
 @lru_cache(maxsize=1)
@@ -188,7 +189,8 @@ class Context:
         path = Path(trial.weights_file)
         if not path.is_file() or pretrained.digest(path) != trial.backbone.options["weights"]:
             raise UserError(f"{path} on {platform.node()} is not the file of weights that the run was planned with")
-        return backbone_of(trial).adapted(pretrained.read(path))
+        states: dict[str, dict[str, Tensor]] = backbone_of(trial).adapted(pretrained.read(path))
+        return states
 
     def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:
         """The training batches of data indices start .. stop - 1 on the device, made ahead by `workers` threads."""

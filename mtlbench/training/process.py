@@ -119,7 +119,7 @@ def lasting() -> Iterator[None]:
 
 def _innermost(at: TracebackType | None) -> TracebackType | None:
     """The last line of a traceback that is not Python's own `exit`."""
-    found: Any = None
+    found: TracebackType | None = None
     while at is not None:
         if "_sitebuiltins" not in at.tb_frame.f_code.co_filename:
             found = at

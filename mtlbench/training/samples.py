@@ -177,7 +177,8 @@ def recoloured(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
     grey = x.mean(axis=2, keepdims=True)
     x = grey + (x - grey) * saturation
     x = (x - grey.mean()) * contrast + grey.mean()
-    return np.clip(x, 0, 255).astype(np.uint8)
+    pixels: np.ndarray = np.clip(x, 0, 255).astype(np.uint8)
+    return pixels
 
 
 def normalised(image: np.ndarray, view: View) -> Tensor:

@@ -164,7 +164,8 @@ def outcome_of(folder: Path) -> Options:
     result = read_result(folder / "result.json")
     if "outcome" not in result:
         raise UserError(f"{folder.name} has found nothing to start from: its scheme has no `outcome`")
-    return result["outcome"]
+    outcome: Options = result["outcome"]
+    return outcome
 
 
 def _result(

@@ -110,7 +110,8 @@ def description(trained: Trained) -> Options:
             "long_side": view.long_side,
         },
     }
-    return json.loads(json.dumps(about))  # no tuples: they would differ between the two kinds of files
+    plain: Options = json.loads(json.dumps(about))  # no tuples: they would differ between the two kinds of files
+    return plain
 
 
 def _name(source: str) -> str:

@@ -159,7 +159,9 @@ def proposals(trained: Trained, image: np.ndarray, number: int) -> np.ndarray:
     """Boxes `P 4` in an image: the windows of the data set where all its images have the same, else selective search
     as for voc2008 (on its own images with its own numbers: the same boxes)."""
     if trained.model["windows"] is not None:
-        return (np.array(trained.model["windows"]) * np.tile(image.shape[1::-1], 2)).astype(np.float32)
+        windows = np.array(trained.model["windows"], np.float64)
+        boxes: np.ndarray = (windows * np.tile(image.shape[1::-1], 2)).astype(np.float32)
+        return boxes
     options = trained.trial.dataset.options
     found = selective_search.propose(image, options.get("proposal_size", PROPOSAL_SIZE), seed=number)
     return found[: options.get("proposals", PROPOSALS)]

@@ -98,14 +98,16 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
             f"{trial.label} ({folder.name}) kept no weights; type mtlbench run ... --keep-weights '{trial.arm}' to"
             " train it again and keep them"
         )
-    return torch.load(checked(folder, "weights.pt"), map_location="cpu", weights_only=True)
+    weights: dict[str, Tensor] = torch.load(checked(folder, "weights.pt"), map_location="cpu", weights_only=True)
+    return weights
 
 
 def model_of(folder: Path, warn: Say, files: Sequence[str | Path] = ()) -> Options:
     """What `Context.model` told when the trial ended; from its data where that was not yet kept. Raises UserError."""
     result = read_result(folder / "result.json")
     if "model" in result:
-        return result["model"]
+        model: Options = result["model"]
+        return model
     trial = read_trial(folder)
     warn(f"{trial.label} is of before results told their categories: its data ({trial.dataset.name}) are opened")
     return Context(sources.with_files(trial, files, sources.command_for(trial))).model()

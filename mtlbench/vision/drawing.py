@@ -99,11 +99,11 @@ def picture(title: str, columns: Sequence[tuple[str, Drawer]], samples: Sequence
 
 def _height(axes: Axes, sample: Sample) -> float:
     """Inches for what was drawn at full width: the image's, and at most a panel more for what stands below it."""
-    image = PANEL * sample.image.shape[0] / sample.image.shape[1]
+    image: float = PANEL * sample.image.shape[0] / sample.image.shape[1]
     if axes.get_aspect() == "auto":
         return image
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
-    return min(PANEL * abs((y1 - y0) / (x1 - x0)), image + PANEL)
+    return float(min(PANEL * abs((y1 - y0) / (x1 - x0)), image + PANEL))
 
 
 def _outside(axes: Axes) -> list[float]:

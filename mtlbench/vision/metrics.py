@@ -44,7 +44,8 @@ def angular_errors(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Angles in degrees between unit vectors `... 3`, accurate at both ends (Kahan's half-angle formula)."""
     difference = np.linalg.norm(predicted - truth, axis=-1)
     total = np.linalg.norm(predicted + truth, axis=-1)
-    return np.degrees(2.0 * np.arctan2(difference, total))
+    degrees: np.ndarray = np.degrees(2.0 * np.arctan2(difference, total))
+    return degrees
 
 
 def angle_histogram(errors: np.ndarray) -> np.ndarray:

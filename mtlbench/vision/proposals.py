@@ -50,7 +50,8 @@ def propose(image: np.ndarray, size: int, seed: int) -> np.ndarray:
         found = np.array([[0, 0, small_width, small_height]])
     boxes = np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], axis=1)
     boxes = diverse_first(boxes[np.random.default_rng(seed).permutation(len(boxes))])
-    return (boxes * np.tile([width / small_width, height / small_height], 2)).astype(np.float32)
+    scaled: np.ndarray = (boxes * np.tile([width / small_width, height / small_height], 2)).astype(np.float32)
+    return scaled
 
 
 def diverse_first(boxes: np.ndarray) -> np.ndarray:
@@ -67,7 +68,8 @@ def overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     corner = np.maximum(first[:, None, :2], second[None, :, :2])
     inter = np.clip(np.minimum(first[:, None, 2:], second[None, :, 2:]) - corner, 0, None).prod(axis=2)
     areas = [(boxes[:, 2:] - boxes[:, :2]).prod(axis=1) for boxes in (first, second)]
-    return inter / (areas[0][:, None] + areas[1][None, :] - inter)
+    iou: np.ndarray = inter / (areas[0][:, None] + areas[1][None, :] - inter)
+    return iou
 
 
 class Work(NamedTuple):
@@ -92,7 +94,7 @@ def load(folder: Path, key: str) -> np.ndarray:
     """The stored proposals `P 4` of the image with this digest. Raises UserError where the file is damaged."""
     path = folder / _file(key)
     try:
-        found = np.load(path, allow_pickle=False)
+        found: np.ndarray = np.load(path, allow_pickle=False)
         if found.ndim != 2 or found.shape[1] != 4 or found.dtype != np.float32:
             raise ValueError(f"{found.dtype} {found.shape}")
     except (OSError, ValueError, EOFError) as error:

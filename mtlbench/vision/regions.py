@@ -31,7 +31,8 @@ def paired_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     height = np.maximum(np.minimum(ay2, by2) - np.maximum(ay1, by1), 0)
     shared = width * height
     union = (ax2 - ax1) * (ay2 - ay1) + (bx2 - bx1) * (by2 - by1) - shared
-    return shared / np.maximum(union, 1e-9)
+    iou: np.ndarray = shared / np.maximum(union, 1e-9)
+    return iou
 
 
 def encode(regions: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -52,7 +53,8 @@ def decode(regions: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 
 def clip(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
     """Boxes `N 4` cut to an image of that size in pixels."""
-    return np.clip(boxes, 0, np.array([width, height, width, height], dtype=boxes.dtype))
+    inside: np.ndarray = np.clip(boxes, 0, np.array([width, height, width, height], dtype=boxes.dtype))
+    return inside
 
 
 def match(proposals: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,9 +11,10 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from mtlbench.contracts import Subset
+from mtlbench.contracts import Sample, Subset
 from mtlbench.datasets import _nyu_files, nyuv2
 from mtlbench.datasets._nyu_normals import AXIS, conventions, normals_from_depth, turned
+from mtlbench.datasets._prepared import Writer
 from mtlbench.datasets.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
 from mtlbench.errors import UserError
 from mtlbench.system import parallel
@@ -203,7 +204,7 @@ def test_user_errors_name_the_file(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- preparing
-def all_of(subset: Subset) -> list[nyuv2.Sample]:
+def all_of(subset: Subset) -> list[Sample]:
     return [subset[index] for index in range(len(subset))]
 
 
@@ -243,13 +244,13 @@ def test_killed_half_way_leaves_nothing_and_the_next_is_whole(
     write(tmp_path)
     seen: list[str] = []
 
-    def dies(self: nyuv2.Writer, name: str, array: np.ndarray) -> None:
+    def dies(self: Writer, name: str, array: np.ndarray) -> None:
         seen.append(name)
         if len(seen) == 9:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(nyuv2.Writer, "add", dies)
+        patch.setattr(Writer, "add", dies)
         Nyuv2(tmp_path).prepare(silent)
     assert not [path for path in own_cache.rglob("*") if path.is_file() and not path.name.endswith(".lock")]
     Nyuv2(tmp_path).prepare(silent)
@@ -431,7 +432,7 @@ def test_a_killed_derivation_goes_on_where_it_was(tmp_path: Path, monkeypatch: p
     mat(tmp_path)
     make, made = nyuv2._write_normals, list[Path]()
 
-    def dies(job: tuple[nyuv2.Official, nyuv2.Frame, _nyu_files.Camera], path: Path) -> None:
+    def dies(job: tuple[_nyu_files.Official, _nyu_files.Frame, _nyu_files.Camera], path: Path) -> None:
         made.append(path)
         if len(made) == 3:
             raise KeyboardInterrupt

@@ -17,7 +17,7 @@ import pytest
 from mtlbench.datasets import _prepared
 from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
 from mtlbench.errors import UserError
-from mtlbench.system import parallel
+from mtlbench.system import machine
 from mtlbench.system.parallel import make_missing
 
 IMAGES = [np.arange(24, dtype=np.uint8).reshape(2, 4, 3), np.zeros((0, 4, 3), np.uint8), np.ones((1, 1, 3), np.uint8)]
@@ -243,7 +243,7 @@ def test_processes_make_many_and_say_so(tmp_path: Path) -> None:
     todo = {f"{number}": number for number in range(9)}
     make_missing(todo, tmp_path / "new", double, "doubling", said.append)
     assert contents(tmp_path / "new") == {f"{number}": f"{2 * number}" for number in range(9)}
-    workers = min(9, parallel.cores())
+    workers = min(9, machine.cores())
     assert said[0] == f"doubling: 9 images on {workers} processes" and said[-1].startswith("doubling: done in")
     said.clear()
     make_missing(todo, tmp_path / "new", double, "doubling", said.append)

@@ -297,7 +297,7 @@ def test_a_scene_depends_on_subset_and_index_alone(some: list[Rendered]) -> None
 
 def test_number_of_processes_changes_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, lines, prints = Rooms(size=16, train=300, val=20, test=20, proposals=4), list[str](), []
-    monkeypatch.setattr(rooms.subprocess, "Popen", counting := CountingPopen())
+    monkeypatch.setattr(subprocess, "Popen", counting := CountingPopen())
     for cores in (1, 2):
         monkeypatch.setattr(rooms, "cores", lambda cores=cores: cores)
         monkeypatch.setenv("MTLBENCH_CACHE", str(cache / str(cores)))

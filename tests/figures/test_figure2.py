@@ -257,7 +257,7 @@ def test_a_search_that_ends_in_other_trees_with_other_seeds_is_said() -> None:
     results = fake_results(arms=("one-task", "branching"))
     usual = results.architectures
 
-    def of(frame: pd.DataFrame) -> dict:
+    def of(frame: pd.DataFrame) -> dict[str, object]:
         apart = int(frame["seed"].min())
         forms = [[task] for task in TASKS["det_attr"]], [[*TASKS["det_attr"]]]
         trunk = [{"stage": stage, "groups": forms[place < apart], "unit": False} for place, stage in enumerate(STAGES)]

@@ -11,6 +11,7 @@ import torch
 
 from mtlbench.run import gpu_sharing
 from mtlbench.run.gpu_sharing import CONTEXT_BYTES, Measured, costliest, measure, memory_share, trials_per_gpu
+from mtlbench.training import evaluation
 from mtlbench.training.context import Context
 from mtlbench.training.loader import Resident, loader_workers
 from tests.support.samples import smoke
@@ -92,7 +93,7 @@ def test_measuring_on_the_cpu(pair: str) -> None:
 
 def test_measuring_runs_real_steps_and_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {"steps": 0, "evaluated": 0}
-    true_step, true_evaluate = torch.optim.SGD.step, gpu_sharing.evaluate
+    true_step, true_evaluate = torch.optim.SGD.step, evaluation.evaluate
 
     def step(self: Any, *args: Any) -> Any:
         seen["steps"] += 1

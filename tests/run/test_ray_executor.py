@@ -12,7 +12,7 @@ from mtlbench.errors import UserError
 from mtlbench.run import ray_executor
 from mtlbench.run.interrupts import interrupts
 from mtlbench.run.queue import Queue, Resources
-from mtlbench.run.ray_executor import ATTEMPTS, QueueSearcher, Searcher, TrialActor
+from mtlbench.run.ray_executor import ATTEMPTS, QueueSearcher, TrialActor
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store.results import load_results
 from mtlbench.store.store import Store
@@ -93,7 +93,7 @@ def test_a_trial_whose_process_dies_is_tried_again_and_at_last_fails(tmp_path: P
     for _ in range(ATTEMPTS):
         assert run.suggest()["trial"]["arm"] == "a"
         run.complete(died=True)
-    assert run.suggest() == Searcher.FINISHED
+    assert run.suggest() == QueueSearcher.FINISHED
     kinds = [kind for kind, _ in run.watcher.told]
     assert kinds == ["started", "again"] * (ATTEMPTS - 1) + ["started", "ended"]
     (failure,) = load_results(run.store.root).failures
@@ -150,17 +150,17 @@ def test_a_store_that_breaks_ends_the_run_and_no_trial_fails(tmp_path: Path) -> 
     told = {"error": "cannot write to x", "kind": "broken", "device": "cpu", "host": "h"}
     run.searcher.on_trial_complete("1", told)
     assert run.searcher.stopped() and str(run.searcher.broken) == "cannot write to x"
-    assert run.suggest() == Searcher.FINISHED and not run.queue.failed
+    assert run.suggest() == QueueSearcher.FINISHED and not run.queue.failed
     (run.store.root / "p").mkdir(exist_ok=True)
     other = Run(tmp_path / "other")
     (other.store.root / "p").touch()  # where the pair's folder should be
-    assert other.suggest() == Searcher.FINISHED and other.searcher.broken is not None
+    assert other.suggest() == QueueSearcher.FINISHED and other.searcher.broken is not None
 
 
 def test_after_an_interrupt_nothing_more_is_handed_out(tmp_path: Path) -> None:
     run = Run(tmp_path)
     interrupts.asked = True
-    assert run.suggest() == Searcher.FINISHED and run.searcher.stopped()
+    assert run.suggest() == QueueSearcher.FINISHED and run.searcher.stopped()
 
 
 @pytest.mark.parametrize(
@@ -221,10 +221,11 @@ def test_a_trial_on_a_gpu_takes_its_share_of_the_cores(
 
 def test_a_trial_that_was_not_assigned_a_gpu_stays_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Since 2026 Ray leaves all GPUs visible to a process that has none."""
+    import ray
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(ray_executor.ray, "get_gpu_ids", list)
+    monkeypatch.setattr(ray, "get_gpu_ids", list)
     assert ray_executor.assigned_device(0.0) == torch.device("cpu")
-    monkeypatch.setattr(ray_executor.ray, "get_gpu_ids", lambda: [0])
+    monkeypatch.setattr(ray, "get_gpu_ids", lambda: [0])
     assert ray_executor.assigned_device(1.0) == torch.device("cuda")

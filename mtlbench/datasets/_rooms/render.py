@@ -203,7 +203,8 @@ def _expose(colour: Array, seed: int) -> Array:
     noise = np.frombuffer(np.random.PCG64(seed).random_raw(3 * colour.size // 8 + 1).tobytes(), np.uint8)
     noise = noise[: 3 * colour.size].reshape(3, *colour.shape).sum(0, dtype=np.int16)
     signal = colour * np.float32(255) + (noise - np.int16(382)).astype(np.float32) * np.float32(NOISE * 255 / 128)
-    return np.clip(signal + np.float32(0.5), 0, 255).astype(np.uint8)
+    pixels: Array = np.clip(signal + np.float32(0.5), 0, 255).astype(np.uint8)
+    return pixels
 
 
 def _annotate(

@@ -130,7 +130,7 @@ def _rectangles(corners: Array, size: int) -> Array:
         np.where(seen, down, -np.inf).max(0),
     ]
     grid = (size + 2 * MARGIN) * RAYS
-    rect = np.clip(np.floor(np.stack(ends)), -1, grid).astype(np.int64)
+    rect: Array = np.clip(np.floor(np.stack(ends)), -1, grid).astype(np.int64)
     outside = (rect[1] < 0) | (rect[0] >= grid) | (rect[3] < 0) | (rect[2] >= grid)
     rect = np.clip(rect, 0, grid - 1)
     rect[:, outside] = np.array([[0], [-1], [0], [-1]])
