@@ -19,12 +19,11 @@ from typing import Any
 
 import torch
 from _figures import Figure, tell
-from rich.console import Console
 
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import select
-from mtlbench.plan.data import prepared
+from mtlbench.plan.data import prepare_dataset
 from mtlbench.plan.expand import expand
 from mtlbench.plugins import plugin
 from mtlbench.spec import Trial
@@ -74,10 +73,10 @@ def trials_of(pair: str, size: str) -> list[Trial]:
         images=min(recipe.images, 4 if size == "quick" else 2),
         dataset_options={"rooms": options},
     )
-    data, fingerprint, root = prepared("rooms", space.pair.tasks, recipe, None, Console(quiet=True))
+    data = prepare_dataset("rooms", space.pair.tasks, recipe, None, lambda line: None)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     arms = select(space.arms, [arm.name for arm in space.arms] if size == "quick" else ARMS)
-    trials = expand(space.pair, arms, (0,), data, root, fingerprint, backbone, recipe)
+    trials = expand(space.pair, arms, (0,), data.plugin, data.root, data.fingerprint, backbone, recipe)
     return [trial for trial in {trial.key: trial for trial in reversed(trials)}.values() if not trial.average][::-1]
 
 

@@ -17,7 +17,7 @@ from mtlbench.analysis.choice import rank_correlation
 from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.analysis.selection import newest
-from mtlbench.plan.expand import parse_seeds
+from mtlbench.plan.options import parse_seeds
 
 
 def main() -> None:

@@ -20,11 +20,10 @@ from typing import Any
 import click
 from _figures import Figure, tell
 from _made_up import fill
-from rich.console import Console
 
 from mtlbench.cli.main import main as program
 from mtlbench.plan import spaces
-from mtlbench.plan.data import prepared
+from mtlbench.plan.data import prepare_dataset
 from mtlbench.plan.expand import expand
 from mtlbench.plugins import plugin
 
@@ -83,9 +82,9 @@ def finish(root: Path) -> None:
     """Make a finished study, without training."""
     space = spaces.load("semseg_sn")
     recipe = spaces.recipe_of(space, "smoke")
-    data, fingerprint, where = prepared("rooms", space.pair.tasks, recipe, None, Console(quiet=True))
+    data = prepare_dataset("rooms", space.pair.tasks, recipe, None, lambda line: None)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    fill(root, expand(space.pair, space.arms, range(3), data, where, fingerprint, backbone, recipe))
+    fill(root, expand(space.pair, space.arms, range(3), data.plugin, data.root, data.fingerprint, backbone, recipe))
 
 
 def helped(words: list[str]) -> dict[str, Any]:

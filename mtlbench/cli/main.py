@@ -2,75 +2,25 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mtlbench.cli._shared import (
+    ASSIGNMENT,
+    PLUGIN_KINDS,
+    RESULTS,
+    USERS_FILES,
+    one_line_errors,
+    pick,
+    say,
+    warn,
+    warn_of,
+)
+from mtlbench.cli.run import run
 from mtlbench.errors import UserError
 from mtlbench.store.results import load_results
-from mtlbench.text import printable
-
-RESULTS = click.option(
-    "--results",
-    type=click.Path(path_type=Path, readable=False),
-    default=Path("results"),
-    show_default=True,
-    help="Folder of the results store.",
-)
-PICK = [
-    click.option("--pair", help="Pair to show; default: that of the newest results."),
-    click.option("--dataset", help="Data set to show; default: that of the newest results."),
-    click.option("--recipe", help="Recipe to show; default: that of the newest results."),
-]
-USERS_FILES = click.option(
-    "--plugin",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE.py",
-    help="A file of yours that the trial was trained with (repeatable): its code is run, and no other file's.",
-)
-
-
-def say(line: str) -> None:
-    """Print a line, which may come from files."""
-    click.echo(printable(line))
-
-
-def warn(line: str) -> None:
-    """The same on standard error."""
-    click.echo(printable(f"mtlbench: {line}"), err=True)
-
-
-def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
-    """A UserError is one line on standard error and exit status 2; a returned number is the exit status."""
-
-    @wraps(command)
-    def wrapped(**options: Any) -> None:
-        try:
-            status = command(**options)
-        except UserError as error:
-            warn(str(error))
-            sys.exit(2)
-        except KeyboardInterrupt:
-            from mtlbench.run.interrupts import INTERRUPTED
-
-            click.echo(f"mtlbench: {INTERRUPTED}", err=True)
-            sys.exit(130)
-        sys.exit(status or 0)
-
-    return wrapped
-
-
-def pick(command: Any) -> Any:
-    """The options that say which results to show."""
-    for option in reversed(PICK):
-        command = option(command)
-    return command
 
 
 @click.group(
@@ -93,139 +43,7 @@ def main() -> None:
         matplotlib.rcdefaults()
 
 
-@main.command()
-@click.option("--pair", default="", help="A built-in search space (det_attr, semseg_sn) or a file with a SPACE.")
-@click.option("--space", default="", help="The same as --pair.")
-@click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
-@click.option(
-    "--data-option",
-    "data_options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Option of the data set (repeatable), for example axes=right-in-up.",
-)
-@click.option(
-    "--val-fraction",
-    type=click.FloatRange(0, 0.9),
-    help="Share of the official train list that is kept for"
-    " val (real data); 0 trains on all of it and chooses nothing.",
-)
-@click.option(
-    "--recipe",
-    default="",
-    help="smoke (seconds), quick (minutes), short, long (real data), paper (a GPU); mtlbench list recipes.",
-)
-@click.option("--backbone", default="", help="caffenet, alexnet or FILE.py; default: the recipe's.")
-@click.option(
-    "--init",
-    multiple=True,
-    metavar="[ARM=]START",
-    help="Where networks without parents start: scratch or"
-    " imagenet; cross-stitch=imagenet: one arm, without its parents (repeatable).",
-)
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="File of ImageNet weights; default: torchvision's, where it has some (docs/weights.md).",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16"]),
-    help="Of products and convolutions; default: the recipe's, fp32.",
-)
-@click.option(
-    "--task-option",
-    "task_options",
-    multiple=True,
-    metavar="TASK.NAME=VALUE",
-    help="Option of a task (repeatable), for example normals.decoding=nearest.",
-)
-@click.option(
-    "--loss-weight",
-    "loss_weights",
-    multiple=True,
-    metavar="TASK=WEIGHT,...",
-    help="Weights of the tasks' losses; or equal; or uncertainty: joint networks learn them.",
-)
-@click.option(
-    "--lr-grid",
-    default="",
-    metavar="0.3,1,3",
-    help="Train every arm at these times the recipe's rate, too; each is shown at the one that is best on val.",
-)
-@click.option(
-    "--all-splits",
-    is_flag=True,
-    help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"
-    " without it the space's short list: one-task, three Splits, cross-stitch.",
-)
-@click.option(
-    "--all-schemes",
-    is_flag=True,
-    help="The same, and NDDR, Sluice, MTAN, soft sharing, learned branching, and wide controls.",
-)
-@click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
-@click.option(
-    "--scheme",
-    "schemes",
-    multiple=True,
-    metavar="FILE.py:Class",
-    help="Add an arm with your sharing scheme (repeatable); 'my.py:Gated(rank=4)' sets its options.",
-)
-@click.option("--seeds", default="0-2", show_default=True, help="For example 0-2 or 0,3,7; more can be added later.")
-@click.option("--force", default="", metavar="GLOB", help="Train these arms again even where they are finished.")
-@click.option(
-    "--keep-weights",
-    multiple=True,
-    metavar="GLOB",
-    help="Keep the trained weights of these arms, for"
-    " predict and export-weights (repeatable); one-task networks always keep them.",
-)
-@click.option(
-    "--executor",
-    type=click.Choice(["ray", "local"]),
-    default="ray",
-    show_default=True,
-    help="Ray Tune, or one trial after the other in this process.",
-)
-@click.option(
-    "--gpus-per-trial",
-    type=click.FloatRange(0, 1),
-    default=None,
-    help="May be a fraction; default: chosen from a measured step where there are GPUs, else 0.",
-)
-@click.option(
-    "--resume-every",
-    type=click.FloatRange(0),
-    default=10.0,
-    show_default=True,
-    metavar="MINUTES",
-    help="Longer trials keep a resume file this often, and go on from it after an interrupt.",
-)
-@click.option(
-    "--address", default="", help="HOST:PORT of a running Ray cluster, or auto; default: a private one on this machine."
-)
-@click.option("--dry-run", is_flag=True, help="Only list the trials: size, FLOPs, cached or what they wait for.")
-@RESULTS
-@one_line_errors
-def run(**options: Any) -> int:
-    """Train what is missing of a study; finished trials are never trained again.
-
-    \b
-    mtlbench run --pair det_attr --all-splits
-    mtlbench run --pair semseg_sn --arm 'split-*' --seeds 0-4
-    mtlbench run --pair det_attr --dataset voc2008 --data-root ~/voc2008
-    """
-    from mtlbench.run.interrupts import interrupts
-
-    interrupts.begin()  # before torch is imported, which takes seconds
-    from mtlbench.run.study import run_study
-
-    try:
-        return run_study(**options)
-    finally:
-        interrupts.end()
+main.add_command(run)
 
 
 @main.command("list")
@@ -239,11 +57,8 @@ def list_(kind: str, pair: str) -> None:
     print_listing(kind, pair)
 
 
-PLUGINS = click.Choice(["scheme", "task", "dataset", "backbone"])
-
-
 @main.command()
-@click.argument("kind", type=PLUGINS)
+@click.argument("kind", type=PLUGIN_KINDS)
 @click.argument("name")
 @one_line_errors
 def new(kind: str, name: str) -> None:
@@ -256,7 +71,7 @@ def new(kind: str, name: str) -> None:
 
 @main.command()
 @click.argument("plugin", metavar="FILE.py[:CLASS]")
-@click.option("--kind", type=PLUGINS, help="What it is to be; default: what the class has tells it.")
+@click.option("--kind", type=PLUGIN_KINDS, help="What it is to be; default: what the class has tells it.")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the data, for a data set.")
 @one_line_errors
 def check(plugin: str, kind: str | None, data_root: Path | None) -> int:
@@ -285,6 +100,7 @@ def data_arguments(command: Any) -> Any:
             "--data-option",
             "data_options",
             multiple=True,
+            type=ASSIGNMENT,
             metavar="NAME=VALUE",
             help="Option of the data set (repeatable), for example broken=leave-out.",
         ),
@@ -298,24 +114,22 @@ def data_arguments(command: Any) -> Any:
 @data.command("prepare")
 @data_arguments
 @one_line_errors
-def data_prepare(dataset: str, data_root: Path | None, data_options: tuple[str, ...]) -> None:
+def data_prepare(dataset: str, data_root: Path | None, data_options: tuple[tuple[str, object], ...]) -> None:
     """Decode, derive normals and propose boxes once, in parallel; `run` does it too, where it has not been done."""
     from mtlbench.cli.data import prepare
-    from mtlbench.plan.options import parse
 
-    prepare(dataset, data_root, parse(data_options, "--data-option"))
+    prepare(dataset, data_root, dict(data_options))
 
 
 @data.command("verify")
 @data_arguments
 @one_line_errors
-def data_verify(dataset: str, data_root: Path | None, data_options: tuple[str, ...]) -> int:
+def data_verify(dataset: str, data_root: Path | None, data_options: tuple[tuple[str, object], ...]) -> int:
     """Count what is there, compare it with what was published, and name every missing or broken file in a line each;
     the exit status is 1 where something is missing or broken."""
     from mtlbench.cli.data import verify
-    from mtlbench.plan.options import parse
 
-    return verify(dataset, data_root, parse(data_options, "--data-option"))
+    return verify(dataset, data_root, dict(data_options))
 
 
 @main.command()
@@ -343,7 +157,7 @@ def plot(figure: str, out: Path | None, paper: bool, arms: tuple[str, ...], resu
 
     loaded = load_results(results)
     status = draw(figure, loaded, out, paper, arms, **chosen)
-    _report(loaded.problems)
+    warn_of(loaded.problems)
     return status
 
 
@@ -385,7 +199,7 @@ def table(number: str | None, format_: str, paper: bool, results: Path, **chosen
             recipe=chosen["recipe"],
             failures=loaded.failures,
         )
-    _report(loaded.problems)
+    warn_of(loaded.problems)
     if format_ == "markdown":  # what a file says is neither HTML nor a link
         text = text.replace("<", "\\<").replace("](", "]\\(")
     say(text.removesuffix("\n"))
@@ -404,7 +218,7 @@ def report(out: Path | None, results: Path, **chosen: str | None) -> None:
     loaded = load_results(results)
     target = out or own(results / "report.html")
     path = write_report(loaded, target, chosen["pair"], chosen["dataset"], chosen["recipe"])
-    _report(loaded.problems)
+    warn_of(loaded.problems)
     say(str(path))
 
 
@@ -490,11 +304,6 @@ def clean(yes: bool, results: Path) -> None:
     from mtlbench.cli.clean import clean as clean_results
 
     clean_results(results, yes)
-
-
-def _report(problems: list[str]) -> None:
-    for problem in problems:
-        warn(f"skipped: {problem}")
 
 
 if __name__ == "__main__":

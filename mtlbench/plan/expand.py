@@ -9,22 +9,9 @@ from typing import NamedTuple
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
 from mtlbench.plan.arms import matching
-from mtlbench.plugins import defaults_of, find, plugin, scheme_class, unknown
-from mtlbench.spec import STARTS, Arm, Pair, Plugin, Recipe, Trial, as_data, derive_seed, identity_of, short_hash
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """`0-2`, `0,3,5` or `0-2,7`. Raises UserError."""
-    seeds: list[int] = []
-    try:
-        for part in text.split(","):
-            low, dash, high = part.partition("-")
-            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
-    except ValueError:
-        seeds = []
-    if not seeds or len(set(seeds)) != len(seeds):
-        raise UserError(f"--seeds {text!r} is not a list of different seeds; write for example 0-2 or 0,3,7")
-    return tuple(seeds)
+from mtlbench.plan.options import Start
+from mtlbench.plugins import defaults_of, find, plugin, scheme_class
+from mtlbench.spec import Arm, Pair, Plugin, Recipe, Trial, as_data, derive_seed, identity_of, short_hash
 
 
 def expand(
@@ -110,7 +97,7 @@ def needs_weights(arms: Iterable[Arm], recipe: Recipe) -> bool:
     return any((arm.start or recipe.init) == "imagenet" for arm in arms if not arm.average)
 
 
-def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[str]) -> tuple[tuple[Arm, ...], Recipe]:
+def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> tuple[tuple[Arm, ...], Recipe]:
     """The arms and the recipe under `--init [ARM=]START`.
 
     START alone is where networks without parents start: "scratch" or "imagenet"; "one-task" is how those that can have
@@ -118,11 +105,8 @@ def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[str]) -> tuple
     theirs and its own (Table 3), and names it `ARM-from-START`. Raises UserError.
     """
     chosen = list(arms)
-    for text in starts:
-        name, has_arm, start = text.rpartition("=")
-        if start not in (*STARTS, BASELINE):
-            raise unknown("start", start, (*STARTS, BASELINE))
-        if not has_arm:
+    for start, name in starts:
+        if not name:
             recipe = dataclasses.replace(recipe, init=start) if start != BASELINE else recipe
             continue
         for hit in matching([arm.name for arm in chosen], name):
@@ -132,7 +116,7 @@ def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[str]) -> tuple
                 continue
             if not arm.joint or start == BASELINE:
                 raise UserError(
-                    f"--init {text}: {hit} cannot start from {start}; joint arms take scratch or imagenet, "
+                    f"--init {name}={start}: {hit} cannot start from {start}; joint arms take scratch or imagenet, "
                     "all networks without parents --init scratch or --init imagenet"
                 )
             chosen[place] = dataclasses.replace(

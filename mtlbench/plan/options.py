@@ -1,148 +1,208 @@
-"""`NAME=VALUE` on the command line: values are Python literals or plain words, never executed."""
+"""The options of a run as typed values, and how each of them is read from the words of a command line.
+
+Words are plain text or Python literals, never executed. What a run makes of the values is in `chosen.py`.
+"""
 
 from __future__ import annotations
 
 import ast
-import dataclasses
-import fnmatch
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
+from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
-from mtlbench.plan.arms import check_arms, custom, matching, select
-from mtlbench.plugins import class_of, is_file, unknown
-from mtlbench.spec import Arm, Options, Recipe, SearchSpace, Trial
+from mtlbench.plugins import unknown
+from mtlbench.spec import PRECISIONS, STARTS, Options
+
+EXECUTORS = ("ray", "local")
+SEEDS = (0, 1, 2)
+RESUME_MINUTES = 10.0
+MOST_VAL = 0.9  # share of the official train list
 
 
-def keeping(trials: Sequence[Trial], globs: Sequence[str]) -> list[Trial]:
-    """The trials; those whose arm matches one of the globs, under any of its names, keep their weights. Raises
-    UserError."""
-    arms = {name for glob in globs for name in matching(sorted({trial.arm for trial in trials}), glob)}
-    keys = {trial.key for trial in trials if trial.arm in arms and not trial.average}
-    return [dataclasses.replace(trial, keep_weights=True) if trial.key in keys else trial for trial in trials]
+class Start(NamedTuple):
+    """Where networks start: `start` is "scratch", "imagenet" or "one-task", `arms` a glob of joint arms that are taken
+    off their parents ("" = all networks without parents)."""
+
+    start: str
+    arms: str = ""
 
 
-def chosen_arms(
-    space: SearchSpace, all_splits: bool, all_schemes: bool, globs: Sequence[str], schemes: Sequence[str]
-) -> tuple[Arm, ...]:
-    """The arms that the options ask for, parents included; a glob means arms of `more` where it means no others.
+@dataclass(frozen=True)
+class LossWeights:
+    """What the losses of the tasks weigh: the recipe's weights; or all 1 (`equal`); then those of `tasks`; and joint
+    networks may learn a factor a task (`uncertainty`)."""
 
-    Raises UserError.
+    equal: bool = False
+    uncertainty: bool = False
+    tasks: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """All that a run is asked for. Raises UserError for a value that no run can have.
+
+    Empty text, None and empty tuples stand for the default: what the search space and its recipe say.
     """
-    known, own = (*space.arms, *space.more), tuple(map(custom, schemes))
-    everything = (*known, *(arm for arm in own if arm not in known))  # `--scheme nddr` is the arm that there is
-    check_arms(everything)
-    usual = [arm.name for arm in everything if arm not in space.more]
-    names = [name for glob in globs for name in fnmatch.filter(usual, glob) or [glob]]
-    if not globs:
-        names = [arm.name for arm in space.arms] if all_splits or all_schemes else list(space.short_list)
-    more = [arm.name for arm in space.more] if all_schemes else []
-    return select(everything, [*names, *more, *(arm.name for arm in own)])
+
+    pair: str  # a built-in search space, or a file `PATH.py` with a SPACE
+    dataset: str = ""
+    data_root: Path | None = None
+    data_options: Mapping[str, object] = field(default_factory=dict)
+    val_fraction: float | None = None  # share 0 to 0.9 of the official train list that is kept for val
+    recipe: str = ""
+    backbone: str = ""  # a name, or a file
+    init: tuple[Start, ...] = ()
+    weights: Path | None = None  # file of ImageNet weights
+    precision: str | None = None  # one of PRECISIONS
+    task_options: Mapping[str, Options] = field(default_factory=dict)  # by task
+    loss_weights: LossWeights = field(default_factory=LossWeights)
+    lr_grid: tuple[float, ...] = ()  # times the recipe's rate
+    all_splits: bool = False
+    all_schemes: bool = False
+    arms: tuple[str, ...] = ()  # globs
+    schemes: tuple[str, ...] = ()  # `FILE.py:Class(name=value)`
+    seeds: tuple[int, ...] = SEEDS
+    force: str = ""  # a glob: these arms are trained again
+    keep_weights: tuple[str, ...] = ()  # globs of arms
+    executor: str = "ray"  # one of EXECUTORS
+    gpus_per_trial: float | None = None  # 0 to 1; None = chosen from a measured step
+    resume_minutes: float = RESUME_MINUTES  # between two resume files of a trial
+    address: str = ""  # HOST:PORT of a running Ray cluster, or "auto"; "" = a private one
+    results: Path = Path("results")
+
+    def __post_init__(self) -> None:
+        if not self.pair:
+            raise UserError("say what to study, for example --pair det_attr")
+        check_seeds(self.seeds)
+        for what, value, valid in (
+            ("executor", self.executor, EXECUTORS),
+            ("precision", self.precision or PRECISIONS[0], PRECISIONS),
+        ):
+            if value not in valid:
+                raise unknown(what, value, valid)
+        for what, number, most in (
+            ("val_fraction", self.val_fraction, MOST_VAL),
+            ("gpus_per_trial", self.gpus_per_trial, 1.0),
+            ("resume_minutes", self.resume_minutes, math.inf),
+        ):
+            if number is not None and not 0 <= number <= most:
+                raise UserError(f"{what} is {number}, must be from 0 to {most}")
+        for factor in self.lr_grid:
+            check_positive(factor, "lr_grid")
 
 
-def weighted(recipe: Recipe, space: SearchSpace, texts: Sequence[str]) -> Recipe:
-    """The recipe with the weights of losses that the texts ask for: "equal", "uncertainty" or "TASK=W,TASK=W".
-
-    Raises UserError.
-    """
-    for text in (part.strip() for parts in texts for part in parts.split(",")):
-        task, given, number = text.partition("=")
-        if text == "uncertainty":
-            recipe = dataclasses.replace(recipe, weighting=text)
-        elif text == "equal":
-            recipe = dataclasses.replace(recipe, loss_weight=dict.fromkeys(space.pair.tasks, 1.0))
-        elif not given:
-            raise UserError(f"--loss-weight {text!r}: write equal, uncertainty or {space.pair.tasks[0]}=0.5")
-        elif task not in space.pair.tasks:
-            raise unknown(f"task of {space.pair.name} (--loss-weight TASK=WEIGHT)", task, space.pair.tasks)
-        else:
-            weight = positive(number, f"--loss-weight {text}")
-            recipe = dataclasses.replace(recipe, loss_weight=recipe.loss_weight | {task: weight})
-    return recipe
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises UserError unless there are some, all different and none below 0."""
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise UserError(f"{seeds!r} is not a list of different seeds; write for example 0-2 or 0,3,7")
 
 
-def factors(text: str) -> tuple[float, ...]:
-    """`0.3,1,3` as numbers; no text, none. Raises UserError."""
-    return tuple(positive(part, f"--lr-grid {text}") for part in text.split(",") if text)
+def check_positive(number: float, what: str) -> None:
+    """Raises UserError unless the number is above 0 and finite."""
+    if not 0 < number < math.inf:
+        raise UserError(f"{what}: {number!r} is not a number above 0")
 
 
-def positive(text: str, where: str) -> float:
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0-2`, `0,3,5` or `0-2,7`. Raises UserError."""
+    seeds: list[int] = []
+    try:
+        for part in text.split(","):
+            low, dash, high = part.partition("-")
+            seeds += range(int(low), int(high) + 1) if dash else [int(low)]
+        check_seeds(seeds)
+    except (ValueError, UserError) as error:
+        raise UserError(f"{text!r} is not a list of different seeds; write for example 0-2 or 0,3,7") from error
+    return tuple(seeds)
+
+
+def parse_factors(text: str) -> tuple[float, ...]:
+    """`0.3,1,3` as numbers above 0; no text, none. Raises UserError."""
+    return tuple(parse_positive(part) for part in text.split(",") if text)
+
+
+def parse_positive(text: str) -> float:
     """A number above 0. Raises UserError."""
     try:
-        if 0 < (number := float(text)) < math.inf:
-            return number
-    except ValueError:
-        pass
-    raise UserError(f"{where}: {text!r} is not a number above 0")
+        number = float(text)
+        check_positive(number, text)
+    except (ValueError, UserError) as error:
+        raise UserError(f"{text!r} is not a number above 0") from error
+    return number
 
 
-def changed(
-    recipe: Recipe,
-    space: SearchSpace,
-    dataset: str,
-    backbone: str,
-    precision: str | None,
-    data_options: Options,
-    task_options: dict[str, Options],
-) -> Recipe:
-    """The recipe under the options of the command line. Raises UserError."""
-    if backbone and backbone != recipe.backbone:
-        recipe = dataclasses.replace(recipe, backbone=backbone, backbone_options={})
-    for task in task_options:
-        if task not in space.pair.tasks:
-            raise unknown(f"task of {space.pair.name} (--task-option TASK.NAME=VALUE)", task, space.pair.tasks)
-    tasks = {task: recipe.task_options.get(task, {}) | more for task, more in task_options.items()}
-    name = name_of(dataset)
-    data = recipe.dataset_options.get(name, {}) | data_options
-    return dataclasses.replace(
-        recipe,
-        precision=precision or recipe.precision,
-        task_options=recipe.task_options | tasks,
-        dataset_options=recipe.dataset_options | ({name: data} if data else {}),
-    )
+def parse_start(text: str) -> Start:
+    """`imagenet`, or `cross-stitch=scratch` for some arms alone. Raises UserError."""
+    arms, _, start = text.rpartition("=")
+    if start not in (*STARTS, BASELINE):
+        raise unknown("start", start, (*STARTS, BASELINE))
+    return Start(start, arms)
 
 
-def usual(space: SearchSpace) -> str:
-    """The recipe for a data set that the space does not name: short, or the first."""
-    names = [recipe.name for recipe in space.recipes]
-    return "short" if "short" in names else names[0]
+def parse_loss_weights(text: str) -> LossWeights:
+    """`equal`, `uncertainty`, `TASK=WEIGHT`, or several of them between commas. Raises UserError."""
+    words = [part.strip() for part in text.split(",")]
+    tasks = {}
+    for word in words:
+        task, given, number = word.partition("=")
+        if given:
+            tasks[task] = parse_positive(number)
+        elif word not in ("equal", "uncertainty"):
+            raise UserError(f"{word!r}: write equal, uncertainty or TASK=0.5")
+    return LossWeights("equal" in words, "uncertainty" in words, tasks)
 
 
-def name_of(dataset: str) -> str:
-    """What a data set goes by in recipes: a file by its class, since paths are no part of an identity."""
-    return class_of(dataset) if is_file(dataset) else dataset
+def merge_loss_weights(several: Sequence[LossWeights]) -> LossWeights:
+    """All of them together; of two weights of a task the last."""
+    tasks = {task: weight for one in several for task, weight in one.tasks.items()}
+    return LossWeights(any(one.equal for one in several), any(one.uncertainty for one in several), tasks)
 
 
-def data_options_of(texts: Sequence[str], val_fraction: float | None) -> Options:
-    """What --data-option and --val-fraction say. Raises UserError."""
-    options = parse(texts, "--data-option")
-    return options if val_fraction is None else options | {"val_fraction": val_fraction}
+class Assignment(NamedTuple):
+    """`NAME=VALUE`."""
+
+    name: str
+    value: object
 
 
-def parse(texts: Sequence[str], option: str) -> Options:
-    """{name: value} of texts `NAME=VALUE`; True, 3, 0.5 and (1, 2) are read as such, all else is text. Raises
-    UserError."""
-    found: Options = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise UserError(f"{option} {text!r}: write NAME=VALUE")
-        found[name.strip()] = literal(value.strip())
-    return found
+class TaskAssignment(NamedTuple):
+    """`TASK.NAME=VALUE`."""
+
+    task: str
+    name: str
+    value: object
 
 
-def parse_nested(texts: Sequence[str], option: str) -> dict[str, Options]:
-    """{first: {second: value}} of texts `FIRST.SECOND=VALUE`. Raises UserError."""
+def parse_assignment(text: str) -> Assignment:
+    """`NAME=VALUE`; True, 3, 0.5 and (1, 2) are read as such, all else is text. Raises UserError."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise UserError(f"{text!r}: write NAME=VALUE")
+    return Assignment(name.strip(), parse_literal(value.strip()))
+
+
+def parse_task_assignment(text: str) -> TaskAssignment:
+    """`TASK.NAME=VALUE`, with such values. Raises UserError."""
+    before, equals, value = text.partition("=")
+    task, dot, name = before.strip().partition(".")
+    if not equals or not dot or not task or not name:
+        raise UserError(f"{text!r}: write TASK.NAME=VALUE")
+    return TaskAssignment(task, name, parse_literal(value.strip()))
+
+
+def by_task(assignments: Sequence[TaskAssignment]) -> dict[str, Options]:
+    """{task: {name: value}}."""
     found: dict[str, Options] = {}
-    for name, value in parse(texts, option).items():
-        first, dot, second = name.partition(".")
-        if not dot or not first or not second:
-            raise UserError(f"{option} {name}={value}: write TASK.NAME=VALUE")
-        found.setdefault(first, {})[second] = value
+    for task, name, value in assignments:
+        found.setdefault(task, {})[name] = value
     return found
 
 
-def literal(text: str) -> object:
+def parse_literal(text: str) -> object:
     """The Python literal that a text is, else the text."""
     try:
         return ast.literal_eval(text)

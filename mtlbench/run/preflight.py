@@ -10,8 +10,6 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from mtlbench.errors import UserError
 from mtlbench.plan.arms import one_task
 from mtlbench.plan.expand import Pretrained
@@ -78,19 +76,20 @@ def pretrained_of(backbone: Plugin, form: str, file: Path | None) -> Pretrained:
     return Pretrained(str(path.resolve()), pretrained.digest(path))
 
 
-def check_gpu(recipe: Recipe, named: str, address: str, console: Console) -> None:
-    """Raises UserError where a recipe that needs a GPU finds none on this machine, unless it was named."""
+def check_gpu(recipe: Recipe, named: str, address: str) -> list[str]:
+    """What to tell of a recipe that needs a GPU, as lines. Raises UserError where there is none on this machine, unless
+    the recipe was `named` or runs elsewhere (`address`)."""
     import torch
 
     if not recipe.gpu_hours or address:
-        return
+        return []
     present = torch.cuda.is_available()
     needs = f"recipe {recipe.name} takes about {recipe.gpu_hours:.0f} hours of a GPU for all arms of one seed"
     if not present and named != recipe.name:
         raise UserError(
             f"{needs}, and there is none here; type --recipe short for minutes, --recipe {recipe.name} to insist"
         )
-    console.print(needs if present else f"{needs}; without one, some 50 times that", highlight=False)
+    return [needs if present else f"{needs}; without one, some 50 times that"]
 
 
 class Costs:

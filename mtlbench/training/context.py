@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Generator, Mapping, Sequence
 from functools import lru_cache
@@ -13,13 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlbench.contracts import Batch, Dataset, Task
+from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets import network, pretrained
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.plan.data import open_dataset
+from mtlbench.plan.data import Prepared, prepared
 from mtlbench.plugins import create, find
-from mtlbench.spec import Options, Plugin, Trial, canonical
+from mtlbench.spec import Options, Trial
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loader import Resident, ahead
 from mtlbench.training.samples import Scaled, View
@@ -28,30 +27,22 @@ RESIDENT_SHARE = 0.25  # of a GPU's memory that a process may use, for maps of s
 
 
 @lru_cache(maxsize=2)
-def _opened(plugin: str, data_root: str) -> tuple[Dataset, str]:
-    """A prepared data set and its fingerprint, kept between the trials of one process."""
-    dataset = open_dataset(Plugin(**json.loads(plugin)), data_root)
-    dataset.prepare(lambda line: None)
-    return dataset, dataset.fingerprint()
-
-
-@lru_cache(maxsize=2)
-def _subsets(plugin: str, data_root: str, short_side: int, long_side: int) -> dict[str, Scaled]:
-    """Kept too: decoding is paid once."""
-    dataset, _ = _opened(plugin, data_root)
+def _subsets(data: Prepared, short_side: int, long_side: int) -> dict[str, Scaled]:
+    """Kept between the trials of one process: decoding is paid once."""
+    dataset = data.dataset
     return {n: Scaled(dataset.subset(n), short_side, long_side) for n in ("train", "val", "test")}
 
 
 @lru_cache(maxsize=16)
-def _facts(task: str, place: str, plugin: str, data_root: str) -> Options:
-    dataset, _ = _opened(plugin, data_root)
+def _facts(task: str, place: str, data: Prepared) -> Options:
+    dataset = data.dataset
     facts: Options = find("task", place).fit(dataset.categories(task), dataset.subset("train"))
     return facts
 
 
 @lru_cache(maxsize=1)
 def _resident(
-    plugin: str, data_root: str, short_side: int, long_side: int, scaling: tuple[object, ...], device: torch.device
+    data: Prepared, short_side: int, long_side: int, scaling: tuple[object, ...], device: torch.device
 ) -> Resident:
     """What stays on the device between the trials of one process; another data set or scaling takes its place."""
     return Resident(device, resident_bytes(device))
@@ -133,30 +124,23 @@ class Context:
 
     def __init__(self, trial: Trial, outcomes: Sequence[Options] = ()) -> None:
         self.trial, self.outcomes = trial, outcomes
-        data = canonical(
-            {
-                "name": trial.dataset.name,
-                "options": trial.dataset.options,
-                "version": trial.dataset.version,
-                "source": trial.dataset.source,
-            }
-        )
         recipe = trial.recipe
-        self.dataset, fingerprint = _opened(data, trial.data_root)
-        if fingerprint != trial.fingerprint:
+        data = prepared(trial.dataset, trial.data_root)
+        self.dataset = data.dataset
+        if data.fingerprint != trial.fingerprint:
             raise UserError(
                 f"the data of {trial.dataset.name} on {platform.node()} ({trial.data_root or 'made there'}) are not "
-                f"those that the trial was planned with: {fingerprint}, not {trial.fingerprint}; copy them there, or "
-                "give their folder with --data-root"
+                f"those that the trial was planned with: {data.fingerprint}, not {trial.fingerprint}; copy them there, "
+                "or give their folder with --data-root"
             )
-        self._seen = (data, trial.data_root, recipe["short_side"], recipe["long_side"])
+        self._seen = (data, recipe["short_side"], recipe["long_side"])
         self.subsets = _subsets(*self._seen)
         for subset in self.subsets.values():
             subset.need(trial.tasks)
         self.known: dict[str, Options] = {
             name: {
                 "categories": self.dataset.categories(name),
-                "facts": _facts(name, trial.task_files.get(name, name), data, trial.data_root),
+                "facts": _facts(name, trial.task_files.get(name, name), data),
             }
             for name in trial.tasks
         }

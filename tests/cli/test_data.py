@@ -13,7 +13,7 @@ from mtlbench.cli.data import report
 from mtlbench.cli.main import main
 from mtlbench.contracts import Count, Survey
 from mtlbench.errors import UserError
-from mtlbench.plan.options import parse, parse_nested
+from mtlbench.plan.options import by_task, parse_assignment, parse_task_assignment
 
 SMALL = ("--data-option", "train=4", "--data-option", "val=2", "--data-option", "test=2", "--data-option", "size=32")
 
@@ -59,7 +59,7 @@ def test_a_survey_tells_sound_from_complete() -> None:
 
 def test_values_are_literals_or_words_and_never_run() -> None:
     texts = ("a=3", "b=0.5", "c=True", "d=left-up-towards", "e=(1, 2)", "f=x=y", "g=__import__('os').getcwd()")
-    assert parse(texts, "--data-option") == {
+    assert dict(map(parse_assignment, texts)) == {
         "a": 3,
         "b": 0.5,
         "c": True,
@@ -68,14 +68,17 @@ def test_values_are_literals_or_words_and_never_run() -> None:
         "f": "x=y",
         "g": "__import__('os').getcwd()",
     }
-    nested = parse_nested(("normals.decoding=nearest", "normals.labels=soft", "semseg.x=1"), "--task-option")
-    assert nested == {"normals": {"decoding": "nearest", "labels": "soft"}, "semseg": {"x": 1}}
+    nested = ("normals.decoding=nearest", "normals.labels=soft", "semseg.x=1")
+    assert by_task([parse_task_assignment(text) for text in nested]) == {
+        "normals": {"decoding": "nearest", "labels": "soft"},
+        "semseg": {"x": 1},
+    }
     for wrong in ("a", "=3", ""):
         with pytest.raises(UserError, match="NAME=VALUE"):
-            parse((wrong,), "--data-option")
+            parse_assignment(wrong)
     for wrong in ("a=3", ".a=3", "a.=3"):
         with pytest.raises(UserError, match=r"TASK\.NAME=VALUE"):
-            parse_nested((wrong,), "--task-option")
+            parse_task_assignment(wrong)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,6 @@ def test_values_are_literals_or_words_and_never_run() -> None:
         (("--task-option", "normals.decoding=best"), "decoding"),
         (("--backbone", "alexnett"), "Did you mean 'alexnet'?"),
         (("--init", "imagenet"), "no weights for caffenet"),
-        (("--init", "imagenett"), "Did you mean 'imagenet'?"),
         (("--weights", "nothing.pt"), "--weights: no network starts from ImageNet weights; add --init imagenet"),
         (("--weights", "nothing.pt", "--init", "imagenet"), "nothing.pt"),
     ],

@@ -314,24 +314,39 @@ def test_children_of_a_failed_trial_are_blocked_and_named(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--space", "semseg_sn"), "--pair and --space mean the same"),
+        (("--seeds", "0-x"), "'--seeds': '0-x' is not a list"),
+        (("--seeds", "2-0"), "'--seeds': '2-0' is not a list"),
+        (("--seeds", "1,1"), "'--seeds': '1,1' is not a list"),
+        (("--seeds", "-1"), "'--seeds': '-1' is not a list"),
+        (("--lr-grid", "1,fast"), "'--lr-grid': 'fast' is not a number above 0"),
+        (("--init", "imagenett"), "'--init': no start called 'imagenett'. Did you mean 'imagenet'?"),
+        (("--loss-weight", "more"), "'--loss-weight': 'more': write equal"),
+        (("--data-option", "size"), "'--data-option': 'size': write NAME=VALUE"),
+        (("--task-option", "size=3"), "'--task-option': 'size=3': write TASK.NAME=VALUE"),
+    ],
+)
+def test_words_that_are_no_value_are_a_usage_error(options: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    result = cli(*LOCAL, "--results", tmp_path / "results", *options)
+    assert result.exit_code == 2 and result.stdout == "" and not (tmp_path / "results").exists()
+    assert result.stderr.startswith("Usage: main run [OPTIONS]") and message in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
         (("--pair", "det_att"), "no pair called 'det_att'. Did you mean 'det_attr'? There are: ablations"),
         (("--pair", "nothing.py"), "no such file"),
-        (("--space", "semseg_sn"), "--pair and --space mean the same"),
         (("--recipe", "smok"), "no recipe called 'smok'. Did you mean 'smoke'?"),
         (("--dataset", "room"), "Did you mean 'rooms'? There are: rooms, voc2008"),
         (("--dataset", "nyuv2"), "no data set for det_attr called 'nyuv2'"),
         (("--arm", "spilt-fc6"), "no arm called 'spilt-fc6'. Did you mean 'split-fc6'?"),
         (("--arm", "ensemble-membre"), "no arm called 'ensemble-membre'"),
-        (("--seeds", "0-x"), "--seeds '0-x' is not a list"),
-        (("--seeds", "2-0"), "--seeds '2-0' is not a list"),
-        (("--seeds", "1,1"), "--seeds '1,1' is not a list"),
-        (("--seeds", "-1"), "--seeds '-1' is not a list"),
         (("--scheme", "nothing.py:Own"), "no such file"),
         (("--scheme", "{mine}:Trunc"), "no class in mine.py called 'Trunc'. Did you mean 'Trunk'?"),
         (("--scheme", "{mine}:Versionless"), "the class has no version and no unit"),
         (("--scheme", "split(at='conv9')"), "no layer to split at called 'conv9'"),
         (("--loss-weight", "det=1"), "no task of det_attr (--loss-weight TASK=WEIGHT) called 'det'"),
-        (("--lr-grid", "1,fast"), "--lr-grid 1,fast: 'fast' is not a number above 0"),
         (("--keep-weights", "nothing"), "no arm called 'nothing'"),
         (("--dataset", "voc2008"), "voc2008 needs its files: --data-root DIR"),
         (("--dataset", "voc2008", "--data-root", "{tmp}/nothing"), "--data-root"),

@@ -13,7 +13,8 @@ from mtlbench.arm_names import family, is_ablation, is_split
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import check_arms, custom, select
-from mtlbench.plan.expand import Pretrained, expand, needs_weights, parse_seeds, started
+from mtlbench.plan.expand import Pretrained, expand, needs_weights, started
+from mtlbench.plan.options import parse_seeds, parse_start
 from mtlbench.plugins import plugin
 from mtlbench.spec import Arm, Plugin, Trial, derive_seed
 
@@ -113,7 +114,7 @@ def test_seed_lists(text: str, seeds: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("text", ["", "a", "2-0", "0,0", "-1", "1-"])
 def test_bad_seed_lists_are_one_line(text: str) -> None:
-    with pytest.raises(UserError, match="--seeds") as error:
+    with pytest.raises(UserError, match="is not a list of different seeds") as error:
         parse_seeds(text)
     assert "\n" not in str(error.value)
 
@@ -152,7 +153,7 @@ WEIGHTS = Pretrained("/somewhere/net.npz", "0123456789ab")
 
 
 def from_starts(*starts: str, recipe: str = "quick", file: Pretrained = WEIGHTS) -> dict[str, Trial]:
-    arms, chosen = started(SPACE.arms, spaces.recipe_of(SPACE, recipe), starts)
+    arms, chosen = started(SPACE.arms, spaces.recipe_of(SPACE, recipe), list(map(parse_start, starts)))
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
     weights = file if needs_weights(arms, chosen) else None
     found = expand(SPACE.pair, arms, (0,), Plugin("rooms"), "", "abc", backbone, chosen, weights)
@@ -172,7 +173,7 @@ def test_weights_are_identity_their_path_is_not_and_children_share_their_parents
     assert not {t.key for t in other.values()} & {t.key for t in pretrained.values()}
     assert not {t.setting for t in other.values()} & {t.setting for t in pretrained.values()}
     assert from_starts("scratch").keys() == plain.keys() and not needs_weights(
-        *started(SPACE.arms, spaces.recipe_of(SPACE, "paper"), ["scratch"])
+        *started(SPACE.arms, spaces.recipe_of(SPACE, "paper"), [parse_start("scratch")])
     )
 
 

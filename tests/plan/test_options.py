@@ -12,12 +12,13 @@ import pytest
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates, check_arms, custom, every_split, one_task
+from mtlbench.plan.chosen import choose_arms, with_loss_weights
 from mtlbench.plan.data import opened
 from mtlbench.plan.expand import expand
-from mtlbench.plan.options import chosen_arms, factors, weighted
+from mtlbench.plan.options import LossWeights, merge_loss_weights, parse_factors, parse_loss_weights
 from mtlbench.plugins import Broken, plugin
 from mtlbench.run.preflight import widened
-from mtlbench.spec import Arm, Plugin, SearchSpace, Trial, as_data, identity_of
+from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial, as_data, identity_of
 from mtlbench.store.folders import PLANNED, write_trial
 from mtlbench.store.sources import FILE, changes, keep_sources, kept_texts
 
@@ -68,19 +69,19 @@ def test_a_file_that_cannot_be_imported_is_an_arm_whose_trials_fail(tmp_path: Pa
 def test_alternatives_run_when_they_are_asked_for() -> None:
     more = {arm.name for arm in SPACE.more}
     standard = {arm.name for arm in SPACE.arms}
-    assert {arm.name for arm in chosen_arms(SPACE, True, False, (), ())} == standard
-    assert {arm.name for arm in chosen_arms(SPACE, False, True, (), ())} == standard | more
+    assert {arm.name for arm in choose_arms(SPACE, True, False, (), ())} == standard
+    assert {arm.name for arm in choose_arms(SPACE, False, True, (), ())} == standard | more
     for asked in ((("nddr",), ()), (("one-task",), ("nddr",))):
-        assert [arm.name for arm in chosen_arms(SPACE, False, False, *asked)] == ["one-task", "nddr"]
+        assert [arm.name for arm in choose_arms(SPACE, False, False, *asked)] == ["one-task", "nddr"]
 
 
 def test_two_arms_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / f"{name}.py").write_text(SCHEME.format(version=1))
     with pytest.raises(UserError, match="two arms are called 'gated'"):
-        chosen_arms(SPACE, True, False, (), (f"{tmp_path}/one.py:Gated", f"{tmp_path}/two.py:Gated"))
+        choose_arms(SPACE, True, False, (), (f"{tmp_path}/one.py:Gated", f"{tmp_path}/two.py:Gated"))
     (tmp_path / "ensemble.py").write_text(SCHEME.replace("Gated", "Ensemble").format(version=1))
-    assert chosen_arms(SPACE, True, False, (), (f"{tmp_path}/ensemble.py",))[-1].name == "own-ensemble"
+    assert choose_arms(SPACE, True, False, (), (f"{tmp_path}/ensemble.py",))[-1].name == "own-ensemble"
 
 
 # ------------------------------------------------------------------------------------------------ searches
@@ -103,10 +104,15 @@ def test_a_tree_needs_a_joint_parent_and_cross_stitch_a_per_task_one() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ weights of losses
+def weighted(*texts: str) -> Recipe:
+    return with_loss_weights(QUICK, SPACE, merge_loss_weights([parse_loss_weights(text) for text in texts]))
+
+
 def test_weights_of_losses() -> None:
-    assert weighted(QUICK, SPACE, ["detection=1,attributes=0.5"]).loss_weight == {"detection": 1.0, "attributes": 0.5}
-    assert weighted(QUICK, SPACE, ["equal", "attributes=2"]).loss_weight == {"detection": 1.0, "attributes": 2.0}
-    assert weighted(QUICK, SPACE, ["uncertainty"]).weighting == "uncertainty"
+    assert weighted("detection=1,attributes=0.5").loss_weight == {"detection": 1.0, "attributes": 0.5}
+    assert weighted("equal", "attributes=2").loss_weight == {"detection": 1.0, "attributes": 2.0}
+    assert weighted("uncertainty").weighting == "uncertainty"
+    assert weighted() == with_loss_weights(QUICK, SPACE, LossWeights()) == QUICK
     for text, said in (
         ("det=1", "no task of det_attr"),
         ("detection=0", "not a number above 0"),
@@ -114,7 +120,7 @@ def test_weights_of_losses() -> None:
         ("more", "write equal, uncertainty"),
     ):
         with pytest.raises(UserError, match=said):
-            weighted(QUICK, SPACE, [text])
+            weighted(text)
 
 
 def test_a_task_alone_is_the_same_network_under_learned_weights() -> None:
@@ -133,7 +139,9 @@ def test_younger_fields_leave_older_keys_as_they_were() -> None:
 
 # ------------------------------------------------------------------------------------------------ rates and widths
 def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
-    arms = at_rates(chosen_arms(SPACE, False, False, ("one-task", "ensemble", "cross-stitch"), ()), factors("0.5,1,2"))
+    arms = at_rates(
+        choose_arms(SPACE, False, False, ("one-task", "ensemble", "cross-stitch"), ()), parse_factors("0.5,1,2")
+    )
     trials = {(t.arm, t.tasks[0]): t for t in planned(arms) if t.seed == 0}
     assert {name for name, _ in trials} == {
         "one-task",
@@ -150,8 +158,8 @@ def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
     assert stitched[0].recipe["lr"] == 0.5 * QUICK.extra_lr == 0.5 * stitched[1].recipe["lr"]
     assert stitched[0].parents == stitched[1].parents and len({t.setting for t in trials.values()}) == 1
     assert len({t.key for t in trials.values()}) == len(trials)
-    with pytest.raises(UserError, match="--lr-grid 1,a: 'a' is not a number above 0"):
-        factors("1,a")
+    with pytest.raises(UserError, match="^'a' is not a number above 0"):
+        parse_factors("1,a")
 
 
 class Counted:

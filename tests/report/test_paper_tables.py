@@ -24,6 +24,7 @@ from mtlbench.analysis.paper import comparable
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.expand import started
+from mtlbench.plan.options import parse_start
 from mtlbench.report.paper_tables import DENSE, TABLES, paper_table
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store.sealing import write_result
@@ -262,7 +263,7 @@ def test_every_arm_of_the_tables_is_trained_by_the_command_that_a_foot_names() -
         missing = [row.arm for row in layout.rows if row and row.arm != "one-task"]
         assert sorted(", ".join(names for names, *_ in commands).split(", ")) == sorted(missing)
         for names, space, options in commands:
-            asked = re.findall(r"--init (\S+)", options)
+            asked = [parse_start(text) for text in re.findall(r"--init (\S+)", options)]
             arms = started(study.arms, study.recipes[0], asked)[0] if asked else spaces.load(space).arms
             assert set(names.split(", ")) <= {arm.name for arm in arms}
             assert options.startswith("--dataset rooms --recipe quick --")

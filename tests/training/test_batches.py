@@ -14,9 +14,9 @@ import torch
 
 from mtlbench.contracts import Batch, Sample
 from mtlbench.errors import UserError
-from mtlbench.plan.data import open_dataset
+from mtlbench.plan import data
+from mtlbench.plan.data import forget, open_dataset
 from mtlbench.spec import derive_seed
-from mtlbench.training import context as module
 from mtlbench.training.batches import evaluation_batch, training_batch
 from mtlbench.training.context import Context
 from mtlbench.training.loader import Resident, ahead, to_device
@@ -374,11 +374,9 @@ def test_data_that_are_not_those_of_the_plan_are_refused() -> None:
 
 def test_a_data_set_is_opened_once_for_all_trials_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     planned = smoke("semseg_sn", ("one-task", "cross-stitch"))
-    module._opened.cache_clear()
-    module._subsets.cache_clear()
-    module._facts.cache_clear()
+    forget()
     opened: list[str] = []
-    monkeypatch.setattr(module, "open_dataset", lambda *which: opened.append(which[1]) or open_dataset(*which))
+    monkeypatch.setattr(data, "open_dataset", lambda *which: opened.append(which[1]) or open_dataset(*which))
     contexts = [Context(trial) for trial in planned]
     assert len(contexts) > 2 and len(opened) == 1
     assert len({id(context.subsets["train"]) for context in contexts}) == 1

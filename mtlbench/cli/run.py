@@ -1,0 +1,258 @@
+"""`mtlbench run`: train what is missing of a study."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mtlbench.cli._shared import ASSIGNMENT, RESULTS, Parsed, one_line_errors, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mtlbench.run.study import Outcome, Study
+
+NOTHING_TO_DO = "nothing to do; mtlbench table and mtlbench plot figure2 show the results"
+
+
+@click.command()
+@click.option("--pair", default="", help="A built-in search space (det_attr, semseg_sn) or a file with a SPACE.")
+@click.option("--space", default="", help="The same as --pair.")
+@click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
+@click.option(
+    "--data-option",
+    "data_options",
+    multiple=True,
+    type=ASSIGNMENT,
+    metavar="NAME=VALUE",
+    help="Option of the data set (repeatable), for example axes=right-in-up.",
+)
+@click.option(
+    "--val-fraction",
+    type=click.FloatRange(0, 0.9),
+    help="Share of the official train list that is kept for"
+    " val (real data); 0 trains on all of it and chooses nothing.",
+)
+@click.option(
+    "--recipe",
+    default="",
+    help="smoke (seconds), quick (minutes), short, long (real data), paper (a GPU); mtlbench list recipes.",
+)
+@click.option("--backbone", default="", help="caffenet, alexnet or FILE.py; default: the recipe's.")
+@click.option(
+    "--init",
+    multiple=True,
+    type=Parsed("[ARM=]START", "parse_start"),
+    metavar="[ARM=]START",
+    help="Where networks without parents start: scratch or"
+    " imagenet; cross-stitch=imagenet: one arm, without its parents (repeatable).",
+)
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File of ImageNet weights; default: torchvision's, where it has some (docs/weights.md).",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    help="Of products and convolutions; default: the recipe's, fp32.",
+)
+@click.option(
+    "--task-option",
+    "task_options",
+    multiple=True,
+    type=Parsed("TASK.NAME=VALUE", "parse_task_assignment"),
+    metavar="TASK.NAME=VALUE",
+    help="Option of a task (repeatable), for example normals.decoding=nearest.",
+)
+@click.option(
+    "--loss-weight",
+    "loss_weights",
+    multiple=True,
+    type=Parsed("TASK=WEIGHT", "parse_loss_weights"),
+    metavar="TASK=WEIGHT,...",
+    help="Weights of the tasks' losses; or equal; or uncertainty: joint networks learn them.",
+)
+@click.option(
+    "--lr-grid",
+    default="",
+    type=Parsed("FACTORS", "parse_factors"),
+    metavar="0.3,1,3",
+    help="Train every arm at these times the recipe's rate, too; each is shown at the one that is best on val.",
+)
+@click.option(
+    "--all-splits",
+    is_flag=True,
+    help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"
+    " without it the space's short list: one-task, three Splits, cross-stitch.",
+)
+@click.option(
+    "--all-schemes",
+    is_flag=True,
+    help="The same, and NDDR, Sluice, MTAN, soft sharing, learned branching, and wide controls.",
+)
+@click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
+@click.option(
+    "--scheme",
+    "schemes",
+    multiple=True,
+    metavar="FILE.py:Class",
+    help="Add an arm with your sharing scheme (repeatable); 'my.py:Gated(rank=4)' sets its options.",
+)
+@click.option(
+    "--seeds",
+    default="0-2",
+    type=Parsed("SEEDS", "parse_seeds"),
+    metavar="TEXT",
+    show_default=True,
+    help="For example 0-2 or 0,3,7; more can be added later.",
+)
+@click.option("--force", default="", metavar="GLOB", help="Train these arms again even where they are finished.")
+@click.option(
+    "--keep-weights",
+    multiple=True,
+    metavar="GLOB",
+    help="Keep the trained weights of these arms, for"
+    " predict and export-weights (repeatable); one-task networks always keep them.",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["ray", "local"]),
+    default="ray",
+    show_default=True,
+    help="Ray Tune, or one trial after the other in this process.",
+)
+@click.option(
+    "--gpus-per-trial",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="May be a fraction; default: chosen from a measured step where there are GPUs, else 0.",
+)
+@click.option(
+    "--resume-every",
+    "resume_minutes",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Longer trials keep a resume file this often, and go on from it after an interrupt.",
+)
+@click.option(
+    "--address", default="", help="HOST:PORT of a running Ray cluster, or auto; default: a private one on this machine."
+)
+@click.option("--dry-run", is_flag=True, help="Only list the trials: size, FLOPs, cached or what they wait for.")
+@RESULTS
+@one_line_errors
+def run(dry_run: bool, **values: Any) -> int:
+    """Train what is missing of a study; finished trials are never trained again.
+
+    \b
+    mtlbench run --pair det_attr --all-splits
+    mtlbench run --pair semseg_sn --arm 'split-*' --seeds 0-4
+    mtlbench run --pair det_attr --dataset voc2008 --data-root ~/voc2008
+    """
+    from mtlbench.run.interrupts import interrupts
+
+    interrupts.begin()  # before torch is imported, which takes seconds
+    try:
+        return run_study(dry_run, values)
+    finally:
+        interrupts.end()
+
+
+def run_study(dry_run: bool, values: dict[str, Any]) -> int:
+    """Plan a study and train it, with lines on what happens; the exit status: 0, or 1 where trials failed."""
+    from mtlbench.plan.options import RunOptions, by_task, merge_loss_weights
+    from mtlbench.run.display import Display
+    from mtlbench.run.study import execute, plan
+    from mtlbench.system.console import wide_console
+
+    space = values.pop("space")
+    if values["pair"] and space and values["pair"] != space:
+        raise click.UsageError("--pair and --space mean the same: give one of them")
+    values["pair"] = values["pair"] or space
+    values["data_options"] = dict(values["data_options"])
+    values["task_options"] = by_task(values["task_options"])
+    values["loss_weights"] = merge_loss_weights(values["loss_weights"])
+    console = wide_console()
+    study = plan(RunOptions(**values), say, create=not dry_run)
+    for note in study.notes:
+        say(note)
+    if dry_run:
+        console.print(listing(study))
+        say(summary_of_missing(study))
+        return 0
+    say(headline(study))
+    if not study.missing:
+        execute(study, partial(Display, console=console))
+        say(NOTHING_TO_DO)
+        return 0
+    outcome = execute(study, partial(Display, console=console))
+    for line in conclusion(study, outcome):
+        say(line)
+    return 0 if outcome.complete else 1
+
+
+def headline(study: Study) -> str:
+    """What is about to be run, and how much of it is done."""
+    return (
+        f"{study.space.pair.name} on {study.data.plugin.name}, recipe {study.recipe.name}, {study.backbone.label}: "
+        f"{len(study.compared)} arms, {len(study.options.seeds)} seeds, {len(study.distinct)} trials, "
+        f"{len(study.done)} of them done; results in {study.store.root}"
+    )
+
+
+def summary_of_missing(study: Study) -> str:
+    """How many trials --dry-run would run, and what they would write."""
+    from mtlbench.run.preflight import bytes_of
+    from mtlbench.text import bytes_text
+
+    written = bytes_text(bytes_of(study.missing, study.costs))
+    return f"{len(study.missing)} trials to run, which write about {written}"
+
+
+def listing(study: Study) -> Table:
+    """The table of --dry-run."""
+    from rich.table import Table
+
+    from mtlbench.text import short
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("arm", "task", "seed", "key"):
+        table.add_column(column)
+    for column in ("iterations", "parameters", "FLOPs"):
+        table.add_column(column, justify="right")
+    table.add_column("state")
+    names = {trial.key: trial for trial in study.trials}
+    for trial in study.trials:
+        parameters, flops = study.costs.of(trial)
+        waits = [names[p].label for p in trial.parents if p not in study.done]
+        state = "cached" if trial.key in study.done else f"waits for {' and '.join(waits)}" if waits else "ready"
+        task = trial.tasks[0] if len(trial.tasks) == 1 else "all"
+        table.add_row(
+            trial.arm, task, str(trial.seed), trial.key, str(trial.iterations), short(parameters), short(flops), state
+        )
+    return table
+
+
+def conclusion(study: Study, outcome: Outcome) -> list[str]:
+    """How the run ended, as lines."""
+    from mtlbench.text import duration
+
+    lines = [
+        f"failed: {trial.label}: {reason}  ({study.store.folder(trial) / 'error.txt'})"
+        for trial, reason in outcome.failed
+    ]
+    lines += [
+        f"blocked: {blocked.trial.label} waits for {blocked.because_of.label}, which failed"
+        for blocked in outcome.blocked
+    ]
+    return [
+        *lines,
+        f"{outcome.done} of {outcome.trials} trials done, {duration(outcome.seconds)}; see mtlbench table and mtlbench "
+        "plot figure2",
+    ]

@@ -1,0 +1,93 @@
+"""The arms, the recipe and the trials that the options of a run choose from a search space."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+from collections.abc import Iterable, Sequence
+
+from mtlbench.plan.arms import check_arms, custom, matching, select
+from mtlbench.plan.options import LossWeights, RunOptions
+from mtlbench.plan.spaces import recipe_of
+from mtlbench.plugins import class_of, is_file, unknown
+from mtlbench.spec import Arm, Recipe, SearchSpace, Trial
+
+
+def choose_dataset(space: SearchSpace, dataset: str) -> str:
+    """The data set of that name, the space's first where none is named. Raises UserError."""
+    dataset = dataset or next(iter(space.datasets))
+    if dataset not in space.datasets and not is_file(dataset):
+        raise unknown(f"data set for {space.pair.name}", dataset, space.datasets)
+    return dataset
+
+
+def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Recipe:
+    """The recipe that the options name, or the data set's, under all options that change it. Raises UserError."""
+    recipe = recipe_of(space, options.recipe or space.datasets.get(dataset) or default_recipe(space))
+    if options.backbone and options.backbone != recipe.backbone:
+        recipe = dataclasses.replace(recipe, backbone=options.backbone, backbone_options={})
+    check_tasks(space, options.task_options, "--task-option TASK.NAME=VALUE")
+    tasks = {task: recipe.task_options.get(task, {}) | dict(more) for task, more in options.task_options.items()}
+    name = name_in_recipes(dataset)
+    data = recipe.dataset_options.get(name, {}) | dict(options.data_options)
+    if options.val_fraction is not None:
+        data["val_fraction"] = options.val_fraction
+    recipe = dataclasses.replace(
+        recipe,
+        precision=options.precision or recipe.precision,
+        task_options=recipe.task_options | tasks,
+        dataset_options=recipe.dataset_options | ({name: data} if data else {}),
+    )
+    return with_loss_weights(recipe, space, options.loss_weights)
+
+
+def check_tasks(space: SearchSpace, tasks: Iterable[str], option: str) -> None:
+    """Raises UserError for a task that the pair lacks."""
+    for task in tasks:
+        if task not in space.pair.tasks:
+            raise unknown(f"task of {space.pair.name} ({option})", task, space.pair.tasks)
+
+
+def with_loss_weights(recipe: Recipe, space: SearchSpace, weights: LossWeights) -> Recipe:
+    """The recipe with these weights of losses. Raises UserError for a task that the pair lacks."""
+    check_tasks(space, weights.tasks, "--loss-weight TASK=WEIGHT")
+    start = dict.fromkeys(space.pair.tasks, 1.0) if weights.equal else recipe.loss_weight
+    weighting = "uncertainty" if weights.uncertainty else recipe.weighting
+    return dataclasses.replace(recipe, weighting=weighting, loss_weight=start | dict(weights.tasks))
+
+
+def default_recipe(space: SearchSpace) -> str:
+    """The recipe for a data set that the space does not name: short, or the first."""
+    names = [recipe.name for recipe in space.recipes]
+    return "short" if "short" in names else names[0]
+
+
+def name_in_recipes(dataset: str) -> str:
+    """What a data set goes by in recipes: a file by its class, since paths are no part of an identity."""
+    return class_of(dataset) if is_file(dataset) else dataset
+
+
+def choose_arms(
+    space: SearchSpace, all_splits: bool, all_schemes: bool, globs: Sequence[str], schemes: Sequence[str]
+) -> tuple[Arm, ...]:
+    """The arms that the options ask for, parents included; a glob means arms of `more` where it means no others.
+
+    Raises UserError.
+    """
+    known, own = (*space.arms, *space.more), tuple(map(custom, schemes))
+    everything = (*known, *(arm for arm in own if arm not in known))  # `--scheme nddr` is the arm that there is
+    check_arms(everything)
+    usual = [arm.name for arm in everything if arm not in space.more]
+    names = [name for glob in globs for name in fnmatch.filter(usual, glob) or [glob]]
+    if not globs:
+        names = [arm.name for arm in space.arms] if all_splits or all_schemes else list(space.short_list)
+    more = [arm.name for arm in space.more] if all_schemes else []
+    return select(everything, [*names, *more, *(arm.name for arm in own)])
+
+
+def mark_to_keep(trials: Sequence[Trial], globs: Sequence[str]) -> list[Trial]:
+    """The trials; those whose arm matches one of the globs, under any of its names, keep their weights. Raises
+    UserError."""
+    arms = {name for glob in globs for name in matching(sorted({trial.arm for trial in trials}), glob)}
+    keys = {trial.key for trial in trials if trial.arm in arms and not trial.average}
+    return [dataclasses.replace(trial, keep_weights=True) if trial.key in keys else trial for trial in trials]
