@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,9 @@ from mtlbench.plan.expand import expand
 from mtlbench.plugins import plugin
 from mtlbench.spec import SearchSpace, Trial
 from mtlbench.store.sealing import write_result
+from mtlbench.store.shapes import Result
 from mtlbench.store.store import Store
+from mtlbench.system.schema import convert
 
 STAGES = {
     "conv1": 24,
@@ -76,7 +77,7 @@ def trials_of(space: SearchSpace, count: int) -> list[Trial]:
     return found
 
 
-def result_of(trial: Trial, place: int, rng: np.random.Generator) -> dict[str, Any]:
+def result_of(trial: Trial, place: int, rng: np.random.Generator) -> Result:
     """A result.json as a trial leaves it: values around one-task's, 17 categories."""
     scores, metrics = [], {}
     for task in trial.tasks:
@@ -91,7 +92,7 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> dict[str, A
                 scores += [[task, subset, name, one, mean * rng.normal(1, 0.03)] for one in categories]
     groups = [[task] for task in trial.tasks]
     stitched = trial.scheme.name == "cross_stitch"
-    return {
+    made = {
         "backbone": trial.backbone.label,
         "scores": scores,
         "metrics": metrics,
@@ -106,6 +107,7 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> dict[str, A
         },
         "finished": f"2026-01-02T03:04:05.{place % 1000:03}+00:00",
     }
+    return convert(made, Result)
 
 
 def curve_of(trial: Trial) -> list[str]:

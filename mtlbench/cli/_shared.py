@@ -38,7 +38,7 @@ PICK = [
 PLUGIN_KINDS = click.Choice(["scheme", "task", "dataset", "backbone"])
 
 
-class Parsed(click.ParamType):
+class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone
     """Words that a function of `plan.options` reads (`parse`, its name); what it refuses is a usage error."""
 
     def __init__(self, name: str, parse: str) -> None:

@@ -42,7 +42,7 @@ def attempt(trial: Trial, store: Store, errand: Errand, fresh: bool = False) -> 
 def seconds_of_parents(trial: Trial, store: Store) -> float:
     """What the parents took, with theirs."""
     folder = store.folder(trial).parent
-    return sum(read_result(folder / key / "result.json")["cost"]["seconds_with_parents"] for key in trial.parents)
+    return sum(read_result(folder / key / "result.json").cost["seconds_with_parents"] for key in trial.parents)
 
 
 def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources, fresh: Collection[str] = ()) -> None:

@@ -194,7 +194,7 @@ def _train(queue: Queue, store: Store, watcher: Watcher, options: RunOptions, fr
 def lacks_weights(trial: Trial, store: Store) -> bool:
     """Whether the trial is finished, and not done only because it kept no weights."""
     result = store.result(trial) if trial.keep_weights else None
-    return result is not None and "weights.pt" not in result["files"]
+    return result is not None and "weights.pt" not in result.files
 
 
 def note_names(trials: Sequence[Trial], store: Store, done: Collection[str]) -> None:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import fcntl
-import json
 import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from mtlbench.errors import UserError
-from mtlbench.spec import Options
-from mtlbench.system.files import UNSOUND, is_regular, own, text_of, write, writing
+from mtlbench.store.shapes import Run
+from mtlbench.system.files import is_regular, own, text_of, write, writing
+from mtlbench.system.schema import Misshapen, decode, encode
 
 LOCK_SECONDS = 1.0  # another reader of the lock holds it for some microseconds
 
@@ -26,7 +26,7 @@ class Board:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / ".running.json"
-        self.run = {"process": os.getpid(), "host": socket.gethostname(), "started": time.time()}
+        self.run = Run(os.getpid(), socket.gethostname(), time.time())
         self._next = 0.0
         self._keys: set[str] | None = None
 
@@ -36,31 +36,9 @@ class Board:
         if now < self._next and running.keys() == self._keys:
             return
         self._next, self._keys = now + 1.0, set(running)
-        news = {**self.run, "updated": time.time(), "running": dict(running), "seconds_left": seconds_left}
+        news = replace(self.run, updated=time.time(), running=dict(running), seconds_left=seconds_left)
         with contextlib.suppress(OSError):  # a full disk is for those to tell who write results
-            write(self.path, json.dumps(news) + "\n")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run that is working on a pair and a data set, as its files tell: times in seconds since 1970."""
-
-    process: int = 0
-    host: str = "?"
-    started: float = 0.0
-    running: tuple[tuple[str, float], ...] = ()  # keys with the finished fraction
-    seconds_left: float | None = None
-
-    def __str__(self) -> str:
-        return f"process {self.process or '?'} on {self.host} since {self.since}"
-
-    @property
-    def since(self) -> str:
-        """When it started, in local time."""
-        with contextlib.suppress(*UNSOUND, OSError):
-            if self.started:
-                return datetime.datetime.fromtimestamp(self.started).strftime("%Y-%m-%d %H:%M")  # noqa: DTZ006 (local)
-        return "?"
+            write(self.path, encode(news))
 
 
 def run_of(folder: Path) -> Run | None:
@@ -73,32 +51,21 @@ def run_of(folder: Path) -> Run | None:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return None
             except BlockingIOError:
-                about = _parsed(file.read())
+                holder = _run_in(file.read())
     except OSError:
         return None
-    with contextlib.suppress(OSError):
-        news = _parsed(text_of(folder / ".running.json", "replace"))
-        about = news if news.get("process") == about.get("process") else about  # else: of a run that was killed
+    with contextlib.suppress(OSError, ValueError, Misshapen):
+        news = decode(text_of(folder / ".running.json"), Run)
+        return news if news.process == holder.process else holder  # else: of a run that was killed
+    return holder
+
+
+def _run_in(text: str) -> Run:
+    """What the lock says of who holds it; nothing where a stranger has written it."""
     try:
-        left = about.get("seconds_left")
-        running = tuple((key, float(fraction)) for key, fraction in about.get("running", {}).items())
-        return Run(
-            int(about["process"]),
-            str(about["host"]),
-            float(about["started"]),
-            running,
-            None if left is None else float(left),
-        )
-    except UNSOUND:
+        return decode(text, Run)
+    except Misshapen:
         return Run()
-
-
-def _parsed(text: str) -> Options:
-    """A JSON object; an empty one where the text is anything else."""
-    with contextlib.suppress(ValueError, RecursionError):
-        found = json.loads(text)
-        return found if isinstance(found, dict) else {}
-    return {}
 
 
 @contextlib.contextmanager

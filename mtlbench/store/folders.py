@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
-import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtlbench.errors import UserError
-from mtlbench.spec import Options, Trial
-from mtlbench.store.sealing import (
-    KEY,
-    Damaged,
-    Outdated,
-    foreign,
-    is_as_sealed,
-    outdated,
-    read_own,
-    read_result,
-    write_own,
-)
-from mtlbench.system.files import UNSOUND, is_regular, text_of
-from mtlbench.text import STEERING
+from mtlbench.spec import Trial
+from mtlbench.store.sealing import KEY, Damaged, foreign, is_as_sealed, read_own, read_result, write_own
+from mtlbench.store.shapes import NameOfTrial, Names, is_name
+from mtlbench.system.files import is_regular
+from mtlbench.system.schema import plain
 
-# Names stand in commands to copy, in paths and in cells of spreadsheets: nothing in them may mean anything there.
-NAME = re.compile(rf"(?![=+@-])(?:(?!{STEERING.pattern})[^\n\t/\\'\"`$;&|<>!])*")
-FIELDS = {one.name for one in dataclasses.fields(Trial)}
 NAMES = "names.json"  # further ones that a finished trial goes by
 PLANNED = ("trial.json", NAMES, "sources.json")  # all that a trial's folder holds before its first attempt
 MADE = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt", "result.json")  # by one
@@ -42,9 +26,12 @@ def checked(folder: Path, name: str) -> Path:
         return path
     arm = "ARM"
     with contextlib.suppress(Damaged):  # on another machine there is only what a child needs
-        arm = names_of(folder)[0]["arm"]
-    what = "damaged" if is_regular(path) else "missing"
-    raise Damaged(f"{path} is {what}; type mtlbench run ... --force {arm} to train it anew")
+        arm = names_of(folder)[0].arm
+    raise Damaged(
+        path,
+        "is damaged" if is_regular(path) else "is missing",
+        f"type mtlbench run ... --force {arm} to train it anew",
+    )
 
 
 def write_trial(folder: Path, trial: Trial) -> None:
@@ -53,67 +40,48 @@ def write_trial(folder: Path, trial: Trial) -> None:
 
 
 def read_trial(folder: Path) -> Trial:
-    """The trial that a folder belongs to. Raises Damaged, also for the trial of another folder; Outdated."""
-    path = os.path.join(folder, "trial.json")
+    """The trial that a folder belongs to. Raises Damaged, also for the trial of another folder; Outdated; UserError for
+    a newer format."""
+    path, mend = os.path.join(folder, "trial.json"), "run the same command again"
+    trial = read_own(path, Trial, mend)
     try:
-        data = read_own(path)
-        if data.keys() != FIELDS:
-            raise KeyError
-        trial = Trial.from_json(data)
         check_trial(trial)
-    except Damaged:
-        raise
-    except (OSError, UserError, *UNSOUND) as error:
-        if _is_older(path):
-            raise outdated(path, "3 or before") from error
-        raise Damaged(f"{folder} has no readable trial.json; run the same command again") from error
+    except ValueError as error:
+        raise Damaged(path, "is damaged", mend) from error
     if not str(folder).endswith(os.path.join("", trial.pair, trial.dataset.name, os.path.basename(folder))):
         raise foreign(path)
     return trial
 
 
-def _is_older(path: str) -> bool:
-    """Whether a trial.json is of before it told its format."""
-    with contextlib.suppress(OSError, *UNSOUND):
-        check_trial(Trial.from_json(json.loads(text_of(path))))
-        return True
-    return False
-
-
 def check_trial(trial: Trial) -> None:
-    """Raises one of UNSOUND for a trial that cannot have been planned: others may have written it. What its plug-ins
-    and tasks are called is never a file, and what its parents are called never a path."""
-    check_words(
-        trial.backbone.label, trial.data_root, *trial.task_files.values(), *(one.source for one in trial.plugins)
-    )
+    """Raises ValueError for a trial that cannot have been planned: others may have written it. What its plug-ins and
+    tasks are called is never a file, what its parents are called never a path, and its texts can be written."""
+    words = (trial.backbone.label, trial.data_root, *trial.task_files.values(), *(one.source for one in trial.plugins))
+    "".join(words).encode()
     check_names(trial.pair, trial.arm, trial.recipe_name, trial.setting)
-    if not trial.tasks or not isinstance(trial.seed, int):
-        raise TypeError
-    if not trial.task_files.keys() <= trial.task_versions.keys():
-        raise KeyError
+    if not trial.tasks or not trial.task_files.keys() <= trial.task_versions.keys():
+        raise ValueError("tasks without a version")
     if not all(name.isidentifier() for name in (*trial.tasks, *(one.name for one in trial.plugins))):
-        raise ValueError
+        raise ValueError("a plug-in's name is no identifier")
     if not all(KEY.fullmatch(key) for key in trial.parents):
-        raise ValueError
+        raise ValueError("a parent is no key")
+    if not -(2**63) <= trial.seed < 2**63:
+        raise ValueError("no such seed")
 
 
 def check_names(*names: str) -> None:
-    """Raises one of UNSOUND for what is no name of a pair, recipe or arm, or of the setting."""
-    if not all(NAME.fullmatch(name) for name in names):
-        raise ValueError
+    """Raises ValueError for what is no name of a pair, recipe or arm, or of the setting."""
+    for name in names:
+        if not is_name(name):
+            raise ValueError(f"{name!r} is no name")
 
 
-def check_words(*words: str) -> None:
-    """Raises one of UNSOUND for what is no text, or text that cannot be written."""
-    "".join(words).encode()
-
-
-def own_name(trial: Trial) -> Options:
+def own_name(trial: Trial) -> NameOfTrial:
     """What a trial is called."""
-    return {"arm": trial.arm, "seed": trial.seed, "recipe": trial.recipe_name, "setting": trial.setting}
+    return NameOfTrial(trial.arm, trial.seed, trial.recipe_name, trial.setting)
 
 
-def names_of(folder: Path) -> list[Options]:
+def names_of(folder: Path) -> list[NameOfTrial]:
     """The names that a trial goes by: its own first; those that can be read. Raises Damaged."""
     trial = read_trial(folder)
     try:
@@ -122,26 +90,19 @@ def names_of(folder: Path) -> list[Options]:
         return [own_name(trial)]
 
 
-def names_in(folder: Path, trial: Trial) -> list[Options]:
+def names_in(folder: Path, trial: Trial) -> list[NameOfTrial]:
     """The names that the trial of a folder goes by: its own first. Raises Damaged where names.json is."""
     own = own_name(trial)
     path = os.path.join(folder, NAMES)
-    try:
-        names = read_own(path)["names"]
-        for name in names:
-            check_names(name["arm"], name["recipe"], name["setting"])
-            if name.keys() != own.keys() or not isinstance(name["seed"], int):
-                raise ValueError
-        return [own, *(name for name in names if name != own)]
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return [own]
-    except (OSError, Outdated, *UNSOUND) as error:
-        raise Damaged(f"{path} is damaged; run the same commands again to name {trial.label} anew") from error
+    found = read_own(path, Names, f"run the same commands again to name {trial.label} anew")
+    return [own, *(name for name in found.names if name != own)]
 
 
-def write_names(folder: Path, trial: Trial, names: list[Options]) -> None:
+def write_names(folder: Path, trial: Trial, names: list[NameOfTrial]) -> None:
     """Write names.json."""
-    write_own(folder / NAMES, trial.key, {"names": names})
+    write_own(folder / NAMES, trial.key, plain(Names(names)))
 
 
 def groups(root: Path) -> list[Path]:
@@ -179,8 +140,3 @@ def without_collector() -> Iterator[None]:
             gc.unfreeze()  # what was read is now of the oldest generation, unvisited
         if enabled:
             gc.enable()
-
-
-def _said(folder: Path, error: Damaged) -> str:
-    """What is wrong, without where and what to do."""
-    return str(error).removeprefix(f"{folder}").lstrip("/ ").partition(";")[0]

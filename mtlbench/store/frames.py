@@ -7,8 +7,8 @@ import io
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mtlbench.spec import Options, Trial
-from mtlbench.store.folders import check_names, check_words
+from mtlbench.spec import Trial
+from mtlbench.store.shapes import NameOfTrial, Result
 from mtlbench.system.files import UNSOUND, text_of
 from mtlbench.text import printable
 
@@ -44,19 +44,18 @@ BATCH = 1 << 23  # characters of CSV that are parsed together
 Head = tuple[Any, ...]  # a trial under one of its names, as in NAMING
 
 
-def head_of(trial: Trial, key: str, name: Options, result: Options) -> Head:
-    """What names a trial that goes by `name`. Raises one of UNSOUND."""
-    check_names(result["backbone"].partition("(")[0])
+def head_of(trial: Trial, key: str, name: NameOfTrial, result: Result) -> Head:
+    """What names a trial that goes by `name`."""
     return (
         trial.pair,
         trial.dataset.name,
-        printable(result["backbone"]),
-        name["recipe"],
-        name["arm"],
-        name["seed"],
+        printable(result.backbone),
+        name.recipe,
+        name.arm,
+        name.seed,
         key,
-        printable(result["finished"]),
-        name["setting"],
+        printable(result.finished),
+        name.setting,
     )
 
 
@@ -86,23 +85,23 @@ class LongFrame:
         self._places: list[range] = []  # of each head's rows in _words
         self._values: list[float] = []
 
-    def add(self, trial: Trial, result: Options, heads: Sequence[Head]) -> None:
-        """A trial's numbers under all of its names. Raises one of UNSOUND for a result that makes no sense."""
-        metrics, cost = result["metrics"], result["cost"]
-        words = tuple([(task, subset, metric, category) for task, subset, metric, category, _ in result["scores"]])
+    def add(self, trial: Trial, result: Result, heads: Sequence[Head]) -> None:
+        """A trial's numbers under all of its names."""
+        metrics, cost = result.metrics, result.cost
+        words = tuple([row[:4] for row in result.scores])
         about = tuple(
             [
                 (
                     task,
                     metric,
-                    bool((one := metrics[task][metric])["headline"]),
-                    one["unit"],
-                    bool(one["higher_is_better"]),
+                    (one := metrics[task][metric]).headline,
+                    one.unit,
+                    one.higher_is_better,
                 )
                 for task, metric in {(row[0], row[2]): None for row in words}
             ]
         )
-        values = [float(row[4]) for row in result["scores"]] + [float(value) for value in cost.values()]
+        values = [*(row.value for row in result.scores), *cost.values()]
         kind = (words, about, tuple(cost), trial.tasks[0] if len(trial.tasks) == 1 else "")
         if kind not in self._kinds:
             rows = _rows(*kind)
@@ -129,15 +128,12 @@ def _rows(
     cost: tuple[str, ...],
     task: str,
 ) -> list[tuple[Any, ...]]:
-    """Rows of WORDING of a trial's scores and costs. Raises one of UNSOUND for what is no text."""
+    """Rows of WORDING of a trial's scores and costs."""
     known = {(name, metric): (headline, unit, higher) for name, metric, headline, unit, higher in about}
     rows: list[tuple[Any, ...]] = []
     for name, subset, metric, category in words:
         headline, unit, higher_is_better = known[name, metric]
-        check_names(name)
-        check_words(subset, metric)
         rows.append((name, subset, metric, printable(category), headline, printable(unit), higher_is_better))
-    check_words(*cost)
     rows += [(task, "cost", metric, "", False, UNITS.get(metric, ""), False) for metric in cost]
     return rows
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.spec import Options, Trial
+from mtlbench.spec import Trial
 from mtlbench.store.folders import groups, names_of, read_trial, trial_folders
-from mtlbench.store.sealing import damaged, read_result
+from mtlbench.store.sealing import read_result
+from mtlbench.store.shapes import NameOfTrial, Result
 from mtlbench.store.store import Store
-from mtlbench.system.files import UNSOUND
 
 CANDIDATES = 5  # that an error names
 SHORTEST_PREFIX = 4  # digits of a key
@@ -25,27 +25,24 @@ class Finished:
 
     folder: Path
     trial: Trial
-    name: Options  # arm, seed, recipe, setting
-    result: Options
+    name: NameOfTrial
+    result: Result
 
     @property
     def label(self) -> str:
         """`one-task normals seed 0  3f2a9c0d1e2f`."""
         task = f" {self.trial.tasks[0]}" if len(self.trial.tasks) == 1 else ""
-        return f"{self.name['arm']}{task} seed {self.name['seed']}  {self.folder.name}"
+        return f"{self.name.arm}{task} seed {self.name.seed}  {self.folder.name}"
 
     @property
     def headlines(self) -> str:
-        """`semseg mIoU 38.2 %, normals mean 24.1 degrees` on test. Raises Damaged."""
-        try:
-            about = self.result["metrics"]
-            return ", ".join(
-                f"{task} {metric} {value:.1f} {about[task][metric]['unit']}"
-                for task, subset, metric, category, value in self.result["scores"]
-                if subset == "test" and not category and about[task][metric]["headline"]
-            )
-        except UNSOUND as error:
-            raise damaged(self.folder / "result.json") from error
+        """`semseg mIoU 38.2 %, normals mean 24.1 degrees` on test."""
+        about = self.result.metrics
+        return ", ".join(
+            f"{row.task} {row.metric} {row.value:.1f} {about[row.task][row.metric].unit}"
+            for row in self.result.scores
+            if row.subset == "test" and not row.category and about[row.task][row.metric].headline
+        )
 
 
 def find_trials(results: Path, text: str, pair: str = "") -> list[Finished]:
@@ -69,7 +66,7 @@ def find_trials(results: Path, text: str, pair: str = "") -> list[Finished]:
     named: list[Finished] = []
     others: list[Finished] = []
     for found in _all_finished(root):
-        wanted = found.name["arm"] == arm and seed in ("", str(found.name["seed"])) and pair in ("", found.trial.pair)
+        wanted = found.name.arm == arm and seed in ("", str(found.name.seed)) and pair in ("", found.trial.pair)
         (named if wanted else others).append(found)
     if named:
         return _newest(named)
@@ -101,18 +98,18 @@ def _all_finished(root: Path) -> list[Finished]:
             found += [Finished(folder, own.trial, name, own.result) for name in names_of(folder)]
         except UserError:
             continue
-    return sorted(found, key=lambda one: one.result["finished"], reverse=True)
+    return sorted(found, key=lambda one: one.result.finished, reverse=True)
 
 
 def _newest(named: Sequence[Finished]) -> list[Finished]:
     """Those of the newest one's study (pair, data set, setting) and of the first seed there; by tasks."""
     newest = named[0]
-    same = (newest.folder.parent, newest.name["setting"])
-    study = [one for one in named if (one.folder.parent, one.name["setting"]) == same]
-    seed = min(one.name["seed"] for one in study)
+    same = (newest.folder.parent, newest.name.setting)
+    study = [one for one in named if (one.folder.parent, one.name.setting) == same]
+    seed = min(one.name.seed for one in study)
     by_tasks: dict[tuple[str, ...], Finished] = {}
     for one in study:  # trained anew after a change of version: the newest counts
-        if one.name["seed"] == seed:
+        if one.name.seed == seed:
             by_tasks.setdefault(one.trial.tasks, one)
     return [by_tasks[tasks] for tasks in sorted(by_tasks)]
 
@@ -126,11 +123,17 @@ def _not_found(root: Path, text: str, arm: str, seed: str, pair: str, others: Se
             names = names_of(folder)
         except UserError:
             continue
-        if any(name["arm"] == arm and seed in ("", str(name["seed"])) for name in names):
-            return UserError(f"{text} ({folder}) is not finished; mtlbench status tells how far it is")
+        if not any(name.arm == arm and seed in ("", str(name.seed)) for name in names):
+            continue
+        if (folder / "result.json").exists():
+            try:
+                read_result(folder / "result.json")
+            except UserError as error:  # its name was asked for: say what is wrong with it
+                return error
+        return UserError(f"{text} ({folder}) is not finished; mtlbench status tells how far it is")
     if not others:
         return UserError(f"no trial is finished in {root}; mtlbench run --pair det_attr makes some")
-    near = [one for one in others if one.name["arm"] == arm] or others
+    near = [one for one in others if one.name.arm == arm] or others
     listed = "; ".join(one.label for one in near[:CANDIDATES]) + ("; ..." if len(near) > CANDIDATES else "")
     where = f"of {pair} in {root}" if pair else f"in {root}"
     return UserError(

@@ -13,10 +13,11 @@ from mtlbench.errors import UserError
 from mtlbench.spec import Options, Trial
 from mtlbench.store.folders import all_folders, names_in, own_name, read_trial, without_collector
 from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, named, read_tables, taken
-from mtlbench.store.sealing import Damaged, Outdated, damaged, read_result, sealed_text
+from mtlbench.store.sealing import Damaged, Outdated, read_result, sealed_text
+from mtlbench.store.shapes import NameOfTrial, Result
 from mtlbench.store.states import State, states_of
 from mtlbench.store.store import Store
-from mtlbench.system.files import UNSOUND
+from mtlbench.system.schema import plain
 from mtlbench.text import printable
 
 if TYPE_CHECKING:
@@ -28,11 +29,11 @@ class Finished(NamedTuple):
 
     folder: Path
     trial: Trial
-    names: list[Options]
-    result: Options
+    names: list[NameOfTrial]
+    result: Result
 
     def heads(self) -> list[Head]:
-        """What every row of its numbers begins with, one for each of its names. Raises one of UNSOUND."""
+        """What every row of its numbers begins with, one for each of its names."""
         return [head_of(self.trial, self.folder.name, name, self.result) for name in self.names]
 
 
@@ -67,7 +68,7 @@ class Results:
             )
         return sorted(found, key=lambda one: -len(one.trial.tasks))  # joint trials know the order of the tasks
 
-    def _names(self, folder: Path, trial: Trial) -> list[Options]:
+    def _names(self, folder: Path, trial: Trial) -> list[NameOfTrial]:
         try:
             return names_in(folder, trial)
         except Damaged as error:  # its numbers are sound, and so is its own name
@@ -79,10 +80,7 @@ class Results:
         """One row a number; columns as in frames.COLUMNS."""
         long = LongFrame()
         for one in self._finished:
-            try:
-                long.add(one.trial, one.result, one.heads())
-            except UNSOUND:
-                self.problems.append(str(damaged(one.folder / "result.json")))
+            long.add(one.trial, one.result, one.heads())
         return long.made()
 
     @cached_property
@@ -102,24 +100,20 @@ class Results:
         """A file of every finished trial as one frame, under each of the trial's names; unsound ones are problems."""
         import pandas as pd
 
-        having = {os.path.join(one.folder, file): one for one in self._finished if file in one.result["files"]}
-        seals = {path: one.result["files"][file] for path, one in having.items()}
+        having = {os.path.join(one.folder, file): one for one in self._finished if file in one.result.files}
+        seals = {path: one.result.files[file] for path, one in having.items()}
         rows, places = read_tables(list(having), kinds, lambda path: sealed_text(path, seals[path]))
         heads: list[Head] = []
         shown: list[range] = []  # of each head's rows
         for one, place in zip(having.values(), places, strict=True):
-            try:
-                own = one.heads()
-            except UNSOUND:
-                own, place = [], None
             if place is None:
                 self.problems.append(
                     f"{one.folder / file} is damaged or another trial's; type mtlbench run ... --force "
                     f"{one.trial.arm} to train it anew"
                 )
             else:
-                heads += own
-                shown += [place] * len(own)
+                heads += one.heads()
+                shown += [place] * len(one.names)
         if not heads:
             return pd.DataFrame(columns=[*NAMING, *kinds])
         return pd.concat([named(heads, list(map(len, shown))), taken(rows, shown)], axis=1)
@@ -130,7 +124,7 @@ class Results:
         found: dict[str, dict[str, int]] = {}
         for one in self._finished:
             if one.folder.name in keys:
-                found |= {task: dict(counts) for task, counts in one.result["counts"].items() if counts}
+                found |= {task: dict(counts) for task, counts in one.result.counts.items() if counts}
         return found
 
     def provenance_of(self, frame: pd.DataFrame) -> list[Options]:
@@ -150,9 +144,9 @@ class Results:
                 "backbone": trial.backbone.label,
                 "scheme": trial.scheme.label,
                 "parents": list(trial.parents),
-                "environment": result["environment"],
-                "finished": result["finished"],
-                "seconds": result["cost"]["seconds"],
+                "environment": result.environment,
+                "finished": result.finished,
+                "seconds": result.cost["seconds"],
             }
             for folder, trial, _, result in self._finished
             if folder.name in keys
@@ -160,7 +154,7 @@ class Results:
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
         """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
-        by_key = {one.folder.name: one.result["architecture"] for one in self._finished}
+        by_key = {one.folder.name: plain(one.result.architecture) for one in self._finished}
         return {arm: by_key[key] for arm, key in zip(frame["arm"], frame["key"], strict=True) if key in by_key}
 
     @cached_property
@@ -179,7 +173,7 @@ class Results:
             if state.state not in ("failed", "blocked"):
                 continue
             if (trial := state.trial) is None:
-                self.problems.append(f"{state.folder} has no readable trial.json; run the same command again")
+                self.problems.append(state.problem)
                 continue
             task = trial.tasks[0] if len(trial.tasks) == 1 else ""
             blocked = state.state == "blocked"

@@ -12,45 +12,42 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Options
-from mtlbench.system.files import UNSOUND, is_regular, seal, text_of, write
+from mtlbench.store.shapes import SEALED, BeforeFormats, Header, Result
+from mtlbench.system.files import Seal, is_regular, seal, text_of, write
+from mtlbench.system.schema import Misshapen, decode, plain
 
-RESULT = {
-    "files": dict,
-    "scores": list,
-    "metrics": dict,
-    "cost": dict,
-    "backbone": str,
-    "architecture": list,
-    "counts": dict,
-    "environment": dict,
-    "finished": str,
-}
-SEALED = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt")  # in result.json, those that the trial made
+T = TypeVar("T")
+
 KEY = re.compile("[0-9a-f]{12}")  # of a trial, and the name of its folder
 CHECKSUM = '{{\n "checksum": "{}",'  # what a sealed text begins with: of all that follows
 START = len(CHECKSUM.format("")) + 64
+TRAIN_AGAIN = "run the same command again to train it anew"
 
 
 class Damaged(UserError):
-    """A file of the store that cannot be understood, or is another trial's; training the trial anew replaces it."""
+    """A file of the store that is not what it has to be, or is another trial's; the next run writes it anew.
+
+    `fault` says what is wrong, without where: `is damaged`.
+    """
+
+    def __init__(self, path: Path | str, fault: str, mend: str) -> None:
+        super().__init__(f"{path} {fault}; {mend}")
+        self.fault = fault
 
 
 class Outdated(Damaged):
     """A file of an older format."""
 
-
-def damaged(path: Path | str) -> Damaged:
-    """The error for a result that makes no sense."""
-    return Damaged(f"{path} is damaged; run the same command again to train it anew")
-
-
-def outdated(path: Path | str, format_: object) -> Outdated:
-    """The error for a file of an older format."""
-    return Outdated(f"{path} was written in format {format_}; this mtlbench trains it anew; mtlbench clean removes it")
+    def __init__(self, path: Path | str, format_: object) -> None:
+        super().__init__(
+            path,
+            f"was written in format {format_}",
+            "this mtlbench trains it anew; mtlbench clean removes it",
+        )
 
 
 def sealed(data: Options) -> str:
@@ -68,63 +65,76 @@ def write_own(path: Path, key: str, data: Options) -> None:
     write(path, sealed({"format": FORMAT, "key": key, **data}))
 
 
-def write_result(folder: Path, key: str, result: Options) -> None:
+def write_result(folder: Path, key: str, result: Result) -> None:
     """Write result.json of the trial `key`, with the seals of what it has made in `folder`."""
-    files = {name: seal(folder / name) for name in SEALED if is_regular(folder / name)}
-    write_own(folder / "result.json", key, {**result, "files": files})
+    write_own(folder / "result.json", key, {**plain(result), "files": seals_of(folder)})
 
 
-def read_own(path: Path | str) -> Options:
-    """A JSON file of the trial whose folder it lies in, without its checksum, format and key.
+def seals_of(folder: Path) -> dict[str, Seal]:
+    """The seals of what a trial has made in its folder, by name."""
+    return {name: seal(folder / name) for name in SEALED if is_regular(folder / name)}
 
-    Raises OSError or one of UNSOUND where it is not as it was written, Damaged for one of another trial, Outdated for
-    an older and UserError for a newer format.
+
+def read_own(path: Path | str, shape: type[T], mend: str) -> T:
+    """A JSON file of the trial whose folder it lies in. `mend` tells the user what to do where it is not sound.
+
+    Raises Damaged where it is missing, not as it was written, not of this shape or another trial's, Outdated for an
+    older and UserError for a newer format.
     """
-    text = text_of(path)
-    data = json.loads(text)
-    format_ = data.pop("format")
-    if not isinstance(format_, int):
-        raise TypeError
-    if format_ < FORMAT:
-        raise outdated(path, format_)
-    if format_ > FORMAT:
-        raise UserError(f"{path} was written in format {format_}: upgrade mtlbench")
+    try:
+        text = text_of(path)
+    except FileNotFoundError as error:
+        raise Damaged(path, "is missing", mend) from error
+    except (OSError, ValueError) as error:
+        raise Damaged(path, "is damaged", mend) from error
+    _check_header(path, text, mend)
+    try:
+        return decode(text, shape)
+    except Misshapen as error:
+        raise Damaged(path, "is damaged", mend) from error
+
+
+def _check_header(path: Path | str, text: str, mend: str) -> None:
+    """Raises what read_own raises, for all but the shape."""
+    try:
+        header = decode(text, Header)
+    except Misshapen as error:
+        if _is_before_formats(text):
+            raise Outdated(path, "3 or before") from error
+        raise Damaged(path, "is damaged", mend) from error
+    if header.format < FORMAT:
+        raise Outdated(path, header.format)
+    if header.format > FORMAT:
+        raise UserError(f"{path} was written in format {header.format}: upgrade mtlbench")
     if not text.startswith(CHECKSUM.format(_digest(text[START:]))):
-        raise ValueError
-    del data["checksum"]
-    place, key = os.path.basename(os.path.dirname(path)), data.pop("key")
-    if key != place and KEY.fullmatch(place):  # other folders are no store's: copies under another name
+        raise Damaged(path, "is damaged", mend)
+    place = os.path.basename(os.path.dirname(path))
+    if header.key != place and KEY.fullmatch(place):  # other folders are no store's: copies under another name
         raise foreign(path)
-    return data
+
+
+def _is_before_formats(text: str) -> bool:
+    with contextlib.suppress(Misshapen):
+        decode(text, BeforeFormats)
+        return True
+    return False
 
 
 def foreign(path: Path | str) -> Damaged:
     """The error for a file that was copied in, or whose folder was renamed or moved."""
-    return Damaged(f"{path} is another trial's; run the same command again to replace it")
+    return Damaged(path, "is another trial's", "run the same command again to replace it")
 
 
-def read_result(path: Path | str) -> Options:
-    """A parsed result.json. Raises Damaged for one that cannot be read or is another trial's, Outdated for an older
-    one, UserError for a newer one."""
-    try:
-        result = read_own(path)
-        if not all(isinstance(result[name], kind) for name, kind in RESULT.items()):
-            raise TypeError
-        if not all(_is_seal(name, pair) for name, pair in result["files"].items()):
-            raise TypeError
-        return result
-    except (OSError, *UNSOUND) as error:
-        raise damaged(path) from error
+def read_result(path: Path | str) -> Result:
+    """A result.json. Raises Damaged for one that cannot be read or is another trial's, Outdated for an older one,
+    UserError for a newer one."""
+    return read_own(path, Result, TRAIN_AGAIN)
 
 
-def _is_seal(name: str, pair: object) -> bool:
-    return name in SEALED and isinstance(pair, list) and list(map(type, pair)) == [int, str]
-
-
-def lost_files(folder: Path, result: Options) -> list[str]:
+def lost_files(folder: Path, result: Result) -> list[str]:
     """Names of the files that children need and that are missing or have another size."""
     return [
-        name for name, (size, _) in result["files"].items() if name == "weights.pt" and _size(folder / name) != size
+        name for name, sealed_ in result.files.items() if name == "weights.pt" and _size(folder / name) != sealed_.size
     ]
 
 
@@ -135,17 +145,17 @@ def _size(path: Path) -> int:
         return -1
 
 
-def is_as_sealed(folder: Path, name: str, result: Options) -> bool:
+def is_as_sealed(folder: Path, name: str, result: Result) -> bool:
     """Whether a file beside a result is the one that the trial has made."""
     path = folder / name
     with contextlib.suppress(OSError):
-        return is_regular(path) and seal(path) == result["files"].get(name)
+        return is_regular(path) and result.files.get(name) == seal(path)
     return False
 
 
-def sealed_text(path: str, seal_: list[Any]) -> str:
+def sealed_text(path: str, seal_: Seal) -> str:
     """The text of a file that has this seal. Raises OSError or ValueError."""
     text = text_of(path)
-    if _digest(text) != seal_[1]:
+    if _digest(text) != seal_.digest:
         raise ValueError
     return text

@@ -16,7 +16,8 @@ from mtlbench.plugins import class_of, file_of, find, is_file, unknown
 from mtlbench.spec import KINDS, Trial
 from mtlbench.store.folders import read_trial
 from mtlbench.store.sealing import read_own, write_own
-from mtlbench.system.files import UNSOUND
+from mtlbench.store.shapes import Sources
+from mtlbench.system.schema import plain
 
 FILE = "sources.json"  # in a trial's folder
 
@@ -47,12 +48,12 @@ def keep_sources(trial: Trial, folder: Path) -> None:
     """Write the texts of the trial's user files into its folder; a file that cannot be read here is left out."""
     texts = {name: _text(place) for name, (place, _) in _files(trial).items()}
     if known := {name: text for name, text in texts.items() if text is not None}:
-        write_own(folder / FILE, trial.key, {"texts": known})
+        write_own(folder / FILE, trial.key, plain(Sources(known)))
 
 
 def kept_texts(folder: Path) -> dict[str, str]:
-    """The texts that `keep_sources` wrote. Raises OSError, UserError or one of UNSOUND."""
-    return dict(read_own(folder / FILE)["texts"])
+    """The texts that `keep_sources` wrote. Raises UserError."""
+    return read_own(folder / FILE, Sources, "the next run of this trial writes it anew").texts
 
 
 def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list[Change]:
@@ -65,7 +66,7 @@ def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list
             continue
         try:
             files, texts = _files(read_trial(result.parent)), kept_texts(result.parent)
-        except (UserError, OSError, *UNSOUND):
+        except UserError:
             continue
         for name, place, version in wanted:
             old, old_version = files.get(name, ("", 0))

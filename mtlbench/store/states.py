@@ -11,9 +11,10 @@ from pathlib import Path
 
 from mtlbench.errors import UserError
 from mtlbench.spec import Trial
-from mtlbench.store.board import Run, run_of
-from mtlbench.store.folders import PLANNED, _said, groups, read_trial, trial_folders, without_collector
+from mtlbench.store.board import run_of
+from mtlbench.store.folders import PLANNED, groups, read_trial, trial_folders, without_collector
 from mtlbench.store.sealing import Damaged, Outdated, lost_files, read_result
+from mtlbench.store.shapes import Run
 from mtlbench.system.files import text_of
 
 
@@ -43,6 +44,7 @@ class State:
     state: str
     reason: str
     sizes: dict[str, int]  # bytes of its files
+    problem: str = ""  # what is wrong with trial.json and what to do, as one line
 
     @property
     def size(self) -> int:
@@ -57,15 +59,15 @@ class State:
 
 def _state(folder: Path, running: Mapping[str, float]) -> State:
     sizes = _sizes(folder)
-    trial, amiss = None, ""
+    trial, amiss, problem = None, "", ""
     try:
         trial = read_trial(folder)
     except Outdated:
         return State(folder, None, "outdated", "", sizes)
     except Damaged as error:
-        amiss = _said(folder, error)
+        amiss, problem = f"trial.json {error.fault}", str(error)
     state, reason = _verdict(folder, amiss, set(sizes), running)
-    return State(folder, trial, state, reason, sizes)
+    return State(folder, trial, state, reason, sizes, problem)
 
 
 def _verdict(folder: Path, amiss: str, names: set[str], running: Mapping[str, float]) -> tuple[str, str]:
@@ -79,7 +81,7 @@ def _verdict(folder: Path, amiss: str, names: set[str], running: Mapping[str, fl
         except Outdated:
             return "outdated", ""
         except Damaged as error:
-            return "interrupted", _said(folder, error)
+            return "interrupted", f"result.json {error.fault}"
         except UserError as error:  # newer
             return "done", str(error)
     if folder.name in running:

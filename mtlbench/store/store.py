@@ -9,19 +9,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.spec import FORMAT, Options, Trial
+from mtlbench.spec import FORMAT, Trial
 from mtlbench.store.board import Board, locked
 from mtlbench.store.folders import check_trial, names_in, own_name, read_trial, write_names, write_trial
 from mtlbench.store.sealing import Damaged, lost_files, read_result
+from mtlbench.store.shapes import Result, Stamp
 from mtlbench.store.sources import keep_sources
-from mtlbench.system.files import UNSOUND, is_regular, own, write, writing
+from mtlbench.system.files import is_regular, own, write, writing
+from mtlbench.system.schema import Misshapen, decode, encode
 
 
 class Store:
@@ -33,15 +34,15 @@ class Store:
         try:
             if create and not stamp.exists():
                 self.root.mkdir(parents=True, exist_ok=True)
-                write(stamp, json.dumps({"format": FORMAT}) + "\n")
-            found = int(json.loads(stamp.read_text())["format"]) if stamp.exists() else FORMAT
+                write(stamp, encode(Stamp(FORMAT)))
+            found = decode(stamp.read_text(), Stamp).format if stamp.exists() else FORMAT
             if create and not os.access(self.root, os.W_OK):
                 raise UserError(f"{self.root} cannot be written; use another folder with --results")
             if create and found < FORMAT:
-                write(stamp, json.dumps({"format": FORMAT}) + "\n")
+                write(stamp, encode(Stamp(FORMAT)))
         except OSError as error:
             raise UserError(f"{self.root} cannot be used as a results folder: {error.strerror}") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (UnicodeDecodeError, Misshapen) as error:
             raise UserError(f"{stamp} is damaged; remove it, or use another folder with --results") from error
         if found > FORMAT:
             raise UserError(
@@ -59,7 +60,7 @@ class Store:
             board = Board(folder)
             with writing(folder):
                 file.truncate(0)
-                file.write((json.dumps(board.run) + "\n").encode())
+                file.write(encode(board.run).encode())
             try:
                 yield board
             finally:
@@ -76,7 +77,7 @@ class Store:
         """Where a trial's files are. Raises UserError where a link would lead elsewhere."""
         return self._group(trial.pair, trial.dataset.name) / trial.key
 
-    def result(self, trial: Trial) -> Options | None:
+    def result(self, trial: Trial) -> Result | None:
         """The finished result, or None where there is none that can be read. Raises UserError for a newer one."""
         try:
             return read_result(self.folder(trial) / "result.json")
@@ -87,7 +88,7 @@ class Store:
         """Whether the trial is finished, readable and has the files that its children need, in their sizes, and its
         weights where it is to keep them."""
         result = self.result(trial)
-        if result is None or (trial.keep_weights and "weights.pt" not in result["files"]):
+        if result is None or (trial.keep_weights and "weights.pt" not in result.files):
             return False
         return not lost_files(self.folder(trial), result)
 
@@ -97,7 +98,7 @@ class Store:
         for trial in trials:
             try:
                 check_trial(trial)
-            except UNSOUND as error:
+            except ValueError as error:
                 raise UserError(
                     f"{trial.pair!r}, {trial.arm!r}, {trial.recipe_name!r}: names of pairs, arms and recipes begin with"
                     " a letter or number and have no quotes, slashes or letters that a shell reads; change the name"

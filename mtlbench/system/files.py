@@ -11,7 +11,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mtlbench.errors import UserError
 
@@ -123,11 +123,18 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def seal(path: Path) -> list[int | str]:
-    """Size in bytes and SHA-256 of a file: what result.json notes of the files beside it."""
+class Seal(NamedTuple):
+    """What a file is known by: result.json notes those of the files beside it."""
+
+    size: int  # bytes
+    digest: str  # SHA-256
+
+
+def seal(path: Path) -> Seal:
+    """A file's size and SHA-256."""
     digest, size = hashlib.sha256(), 0
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
             size += len(chunk)
-    return [size, digest.hexdigest()]
+    return Seal(size, digest.hexdigest())

@@ -18,7 +18,8 @@ from mtlbench.nets import network, pretrained
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan.data import Prepared, prepared
 from mtlbench.plugins import create, find
-from mtlbench.spec import Options, Trial
+from mtlbench.spec import Options, Plugin, Trial, canonical
+from mtlbench.store.shapes import Model, TaskFacts
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loader import Resident, ahead
 from mtlbench.training.samples import Scaled, View
@@ -57,14 +58,14 @@ def resident_bytes(device: torch.device) -> int:
     return int(RESIDENT_SHARE * total * torch.cuda.get_per_process_memory_fraction(device))
 
 
-def tasks_of(trial: Trial, known: Mapping[str, Options]) -> dict[str, Task]:
-    """The trial's tasks, from {name: its `categories` and `facts`}."""
+def tasks_of(trial: Trial, known: Mapping[str, TaskFacts]) -> dict[str, Task]:
+    """The trial's tasks, from what each knows of the data."""
     return {
         name: create(
             "task",
             trial.task_files.get(name, name),
-            categories=tuple(known[name]["categories"]),
-            facts=known[name]["facts"],
+            categories=known[name].categories,
+            facts=known[name].facts,
             **trial.recipe["task_options"].get(name, {}),
         )
         for name in trial.tasks
@@ -137,11 +138,11 @@ class Context:
         self.subsets = _subsets(*self._seen)
         for subset in self.subsets.values():
             subset.need(trial.tasks)
-        self.known: dict[str, Options] = {
-            name: {
-                "categories": self.dataset.categories(name),
-                "facts": _facts(name, trial.task_files.get(name, name), data),
-            }
+        self.known = {
+            name: TaskFacts(
+                tuple(self.dataset.categories(name)),
+                _facts(name, trial.task_files.get(name, name), data),
+            )
             for name in trial.tasks
         }
         self.tasks = tasks_of(trial, self.known)
@@ -151,20 +152,18 @@ class Context:
         """A fresh network in its start from scratch."""
         return network_of(self.trial, self.tasks, self.outcomes)
 
-    def model(self) -> Options:
-        """What besides trial.json and weights.pt a network is used with, as JSON data: `tasks` (categories and facts),
-        `outcomes`, `short_side` of images in pixels, and `windows` `P 4` (as shares of width and height) where all
-        images have the same proposals."""
+    def model(self) -> Model:
+        """What besides trial.json and weights.pt a network is used with."""
         train = self.subsets["train"]
         first = [train[number] for number in range(min(2, len(train)))]
         shares = [s.proposals / np.tile(s.image.shape[1::-1], 2) for s in first if s.proposals is not None]
         same = self.trial.form == "roi" and len(shares) == 2 and np.array_equal(*shares)
-        return {
-            "tasks": self.known,
-            "outcomes": list(self.outcomes),
-            "short_side": self.view.short_side or min(first[0].image.shape[:2]),
-            "windows": shares[0].tolist() if same else None,
-        }
+        return Model(
+            tasks=self.known,
+            short_side=self.view.short_side or min(first[0].image.shape[:2]),
+            outcomes=list(self.outcomes),
+            windows=shares[0].tolist() if same else None,
+        )
 
     def pretrained(self) -> dict[str, dict[str, Tensor]]:
         """{stage: its state} from the file of weights that the trial starts from. Raises UserError where that is not

@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from mtlbench.spec import Options, Trial
 from mtlbench.store import predictions
 from mtlbench.store.folders import checked
 from mtlbench.store.sealing import read_result, write_result
+from mtlbench.store.shapes import Measure, Model, Result, ScoreRow, StageGroups
 from mtlbench.system.files import replacing, write_csv, writing
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import evaluation_batch
@@ -34,16 +34,6 @@ from mtlbench.training.process import unharmed
 from mtlbench.training.record import Record, ResumeFile, alphas_by_channel
 
 TRAINING_SHARE = 0.9  # of a trial's progress; the rest is evaluation
-
-
-class ScoreRow(NamedTuple):
-    """One score in result.json; `subset` is `chance` for what a prediction that knows nothing gets on test."""
-
-    task: str
-    subset: str
-    metric: str
-    category: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -99,9 +89,8 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
         write_csv(folder / "alphas.csv", record.alphas + alphas_by_channel(nets[0], trial.iterations))
         predictions.write(folder / predictions.FILE, _kept(context, nets))
         seconds = time.perf_counter() - start + record.earlier_seconds
-        result = _result(context, nets[0], record, scores, (seconds, seconds + errand.seconds_of_parents))
-        if (folder / "weights.pt").exists():
-            result["model"] = context.model()
+        model = context.model() if (folder / "weights.pt").exists() else None
+        result = _result(context, nets[0], record, scores, (seconds, seconds + errand.seconds_of_parents), model)
         write_result(folder, trial.key, result)
         (folder / "resume.pt").unlink(missing_ok=True)
     yield 1.0
@@ -162,10 +151,9 @@ def _rows(subset: str, meters: dict[str, Meter], chance: bool) -> list[ScoreRow]
 def outcome_of(folder: Path) -> Options:
     """What the finished search in `folder` has found. Raises UserError where it was none, or is damaged."""
     result = read_result(folder / "result.json")
-    if "outcome" not in result:
+    if result.outcome is None:
         raise UserError(f"{folder.name} has found nothing to start from: its scheme has no `outcome`")
-    outcome: Options = result["outcome"]
-    return outcome
+    return result.outcome
 
 
 def _result(
@@ -174,31 +162,27 @@ def _result(
     record: Record,
     scores: list[ScoreRow],
     seconds: tuple[float, float],
-) -> Options:
+    model: Model | None,
+) -> Result:
     """What result.json tells of training and evaluation; `seconds` without and with those of parents."""
     trial = context.trial
     parameters, flops = context.cost()
-    found: Options = {}
-    if hasattr(net.scheme, "outcome"):
-        found["outcome"] = net.scheme.outcome(dict(net.units.items()))
-    if len(net.log_variances):
-        found["loss_weights"] = {name: math.exp(-float(s.detach())) for name, s in net.log_variances.items()}
-    return found | {
-        "backbone": trial.backbone.label,
-        "architecture": net.architecture(),
-        "scores": [row for row in scores if np.isfinite(row.value)],
-        "metrics": {
+    learnt = {name: math.exp(-float(s.detach())) for name, s in net.log_variances.items()}
+    return Result(
+        backbone=trial.backbone.label,
+        architecture=[StageGroups(**stage) for stage in net.architecture()],
+        scores=[row for row in scores if np.isfinite(row.value)],
+        metrics={
             name: {
-                m: {"unit": about.unit, "higher_is_better": about.higher_is_better, "headline": m == task.headline}
-                for m, about in task.metrics.items()
+                m: Measure(about.unit, about.higher_is_better, m == task.headline) for m, about in task.metrics.items()
             }
             for name, task in context.tasks.items()
         },
-        "counts": {
+        counts={
             name: dict(zip(context.dataset.categories(name), map(int, context.dataset.counts(name)), strict=True))
             for name in trial.tasks
         },
-        "cost": {
+        cost={
             "parameters": parameters,
             "flops": flops,
             "seconds": seconds[0],
@@ -210,14 +194,17 @@ def _result(
             "training_seconds": record.training_seconds,
             "wait_seconds": record.wait_seconds,
         },
-        "environment": {
+        environment={
             "python": platform.python_version(),
             "torch": torch.__version__,
             "device": str(next(net.parameters()).device),
             "processor": platform.processor() or platform.machine(),
         },
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
-    }
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        outcome=net.scheme.outcome(dict(net.units.items())) if hasattr(net.scheme, "outcome") else None,
+        loss_weights=learnt or None,
+        model=model,
+    )
 
 
 def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor
 
@@ -16,11 +17,13 @@ import mtlbench
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plugins import class_of, file_of, is_file
-from mtlbench.spec import Options, Trial
+from mtlbench.spec import Options
 from mtlbench.store import sources
 from mtlbench.store.folders import check_trial
 from mtlbench.store.lookup import find_trials
+from mtlbench.store.shapes import Exported, ExportHeader, Input
 from mtlbench.system.files import UNSOUND, replacing
+from mtlbench.system.schema import Misshapen, convert, encode
 from mtlbench.text import Say
 from mtlbench.use.trained import OF_NETWORKS, Trained, built, check_versions, opened
 
@@ -49,7 +52,7 @@ def export(
         raise UserError(f"{text} averages networks and is none itself; export its members: {', '.join(members)}")
     trained = merged([opened(one, warn, files) for one in found], text)
     state = {name: value.contiguous() for name, value in trained.nets[0].state_dict().items()}
-    about = {**description(trained), "keys": [one.folder.name for one in found]}
+    about = description(trained, [one.folder.name for one in found])
     try:
         with replacing(file) as temporary:
             if file.suffix == ".safetensors":
@@ -83,34 +86,25 @@ def merged(parts: Sequence[Trained], text: str) -> Trained:
         task_versions={name: value for part in parts for name, value in part.trial.task_versions.items()},
         task_files={name: value for part in parts for name, value in part.trial.task_files.items()},
     )
-    tasks = {name: value for part in parts for name, value in part.model["tasks"].items()}
+    tasks = {name: value for part in parts for name, value in part.model.tasks.items()}
     state = {name: value for part in parts for name, value in part.nets[0].state_dict().items()}
-    return built(trial, {**parts[0].model, "tasks": tasks}, [state], text)
+    return built(trial, msgspec.structs.replace(parts[0].model, tasks=tasks), [state], text)
 
 
-def description(trained: Trained) -> Options:
-    """All that an exported file says besides the tensors, as JSON data; no folder of this machine is in it."""
+def description(trained: Trained, keys: Sequence[str]) -> Options:
+    """All that the exported file of the trials `keys` says besides the tensors, as JSON data; no folder of this machine
+    is in it."""
     trial, view = trained.trial, trained.view
     dataset, backbone, scheme = (dataclasses.replace(plugin, source=_name(plugin.source)) for plugin in trial.plugins)
     files = {name: _name(place) for name, place in trial.task_files.items()}
     trial = dataclasses.replace(
         trial, data_root="", weights_file="", task_files=files, dataset=dataset, backbone=backbone, scheme=scheme
     )
-    about = {
-        "mtlbench": FORMAT,
-        "version": mtlbench.__version__,
-        "trial": trial.to_json(),
-        "model": trained.model,
-        "input": {
-            "channels": "BGR" if view.bgr else "RGB",
-            "range": [0, 255],
-            "mean": list(view.mean),
-            "std": list(view.std),
-            "short_side": view.short_side,
-            "long_side": view.long_side,
-        },
-    }
-    plain: Options = json.loads(json.dumps(about))  # no tuples: they would differ between the two kinds of files
+    seen = Input(
+        "BGR" if view.bgr else "RGB", (0, 255), tuple(view.mean), tuple(view.std), view.short_side, view.long_side
+    )
+    about = Exported(FORMAT, mtlbench.__version__, trial, trained.model, seen, list(keys))
+    plain: Options = json.loads(encode(about))  # no tuples: they would differ between the two kinds of files
     return plain
 
 
@@ -139,30 +133,35 @@ def load_network(file: str | Path, files: Sequence[str | Path] = ()) -> MultiTas
 
 def load(file: Path, files: Sequence[str | Path] = ()) -> Trained:
     """The same with its tasks, which turn scores into predictions. Raises UserError."""
+    foreign = UserError(f"{file} is cut off, or not written by mtlbench export-weights")
+    if not file.is_file():
+        raise UserError(f"{file} is no file")
     try:
-        about, state = _content(file)
-        newer = about["mtlbench"] > FORMAT
-        trial = Trial.from_json(about["trial"]) if not newer else None
-        if trial:
-            check_trial(trial)
+        content, state = _content(file)
     except UserError:
         raise
     except Exception as error:  # a file that is cut off or foreign trips its reader up in any way
-        what = "is cut off, or not written by mtlbench export-weights" if file.is_file() else "is no file"
-        raise UserError(f"{file} {what}") from error
-    if trial is None:
-        raise UserError(f"{file} was written by mtlbench {about.get('version')}: upgrade mtlbench")
+        raise foreign from error
+    try:
+        header = convert(content, ExportHeader)
+        about = convert(content, Exported) if header.mtlbench <= FORMAT else None
+        if about:
+            check_trial(about.trial)
+    except (ValueError, Misshapen) as error:
+        raise foreign from error
+    if about is None:
+        raise UserError(f"{file} was written by mtlbench {header.version}: upgrade mtlbench")
 
     def ask(source: str) -> str:
         name = file_of(source).name
         call = f"load_network({file.name!r}, files=[{name!r}])"
         return f"{file} needs {name}, a plug-in file that it was trained with: {call}"
 
-    trial = sources.with_files(trial, files, ask, OF_NETWORKS)
+    trial = sources.with_files(about.trial, files, ask, OF_NETWORKS)
     check_versions(trial)
     try:
-        return built(trial, about["model"], [state], str(file))
-    except UNSOUND as error:
+        return built(trial, about.model, [state], str(file))
+    except UNSOUND as error:  # options and facts of plug-ins, which have shapes of their own
         raise UserError(f"{file} is not what mtlbench export-weights wrote: {error}") from error
 
 

@@ -59,7 +59,7 @@ def predict(
     """
     found = find_trials(results, text, pair)
     trained = [opened(one, warn, files) for one in found]
-    folder = out or own(Store(results).root / f"predict-{found[0].name['arm']}-{found[0].folder.name}")
+    folder = out or own(Store(results).root / f"predict-{found[0].name.arm}-{found[0].folder.name}")
     if any(image.resolve().parent == folder.resolve() for image in images):
         raise UserError(f"--out {folder} has images to predict on: give another, so that none there is overwritten")
     try:
@@ -158,8 +158,8 @@ def predicted(trained: Sequence[Trained], image: np.ndarray, number: int) -> Pre
 def proposals(trained: Trained, image: np.ndarray, number: int) -> np.ndarray:
     """Boxes `P 4` in an image: the windows of the data set where all its images have the same, else selective search
     as for voc2008 (on its own images with its own numbers: the same boxes)."""
-    if trained.model["windows"] is not None:
-        windows = np.array(trained.model["windows"], np.float64)
+    if trained.model.windows is not None:
+        windows = np.array(trained.model.windows, np.float64)
         boxes: np.ndarray = (windows * np.tile(image.shape[1::-1], 2)).astype(np.float32)
         return boxes
     options = trained.trial.dataset.options
@@ -176,8 +176,8 @@ def _predict_one(found: Sequence[Finished], trained: Sequence[Trained], path: Pa
         "image": str(path),
         "width": size[1],
         "height": size[0],
-        "arm": name["arm"],
-        "seed": name["seed"],
+        "arm": name.arm,
+        "seed": name.seed,
         "trials": [one.folder.name for one in found],
         "predicted_at": list(result.sample.image.shape[1::-1]),
     }
@@ -190,7 +190,7 @@ def _predict_one(found: Sequence[Finished], trained: Sequence[Trained], path: Pa
     else:
         about["boxes"] = boxes(trained, result, size)
     write(folder / f"{stem}-prediction.json", json.dumps(about, indent=1) + "\n")
-    title = f"{path.name}: {name['arm']}, seed {name['seed']}; {found[0].trial.pair}, recipe {name['recipe']} on "
+    title = f"{path.name}: {name.arm}, seed {name.seed}; {found[0].trial.pair}, recipe {name.recipe} on "
     target = folder / f"{stem}-prediction.png"
     draw(title + found[0].trial.dataset.label, image, trained, result, target)
     return target

@@ -56,7 +56,7 @@ def show(
             elif not kept.get(name):
                 say(
                     f"{name} is left out: the trial kept no predictions of it; type mtlbench run ... --force "
-                    f"{one.name['arm']} to train it anew"
+                    f"{one.name.arm} to train it anew"
                 )
             else:
                 heading = Path(name).name
@@ -68,11 +68,11 @@ def show(
     test = context.subsets["test"]
     samples = [test[number] for number in range(min(count, len(test)))]
     title = (
-        f"{first.name['arm']}, seed {first.name['seed']}; {first.trial.pair}, recipe {first.name['recipe']} on "
+        f"{first.name.arm}, seed {first.name.seed}; {first.trial.pair}, recipe {first.name.recipe} on "
         f"{first.trial.dataset.label}; {' + '.join(one.folder.name for one in found)}\n"
         f"test: {', '.join(filter(None, (one.headlines for one in found))) or 'no scores'}"
     )
-    path = out or Store(results).root / f"show-{first.name['arm']}-{first.folder.name}.png"
+    path = out or Store(results).root / f"show-{first.name.arm}-{first.folder.name}.png"
     save(picture(title, columns, samples), path)
     return path
 

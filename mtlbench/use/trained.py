@@ -14,12 +14,12 @@ from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import file_of, find, is_file
-from mtlbench.spec import Options, Plugin, Trial
+from mtlbench.spec import Plugin, Trial
 from mtlbench.store import sources
 from mtlbench.store.folders import checked, read_trial
 from mtlbench.store.lookup import Finished
 from mtlbench.store.sealing import read_result
-from mtlbench.system.files import UNSOUND
+from mtlbench.store.shapes import Model
 from mtlbench.text import Say
 from mtlbench.training.context import Context, network_of, tasks_of, view_of
 from mtlbench.training.evaluation import average
@@ -33,22 +33,22 @@ OF_NETWORKS = ("backbone", "scheme", "task")  # kinds of plug-ins that a network
 class Trained:
     """A finished trial's network, ready for evaluation, without the data that it was trained on.
 
-    Of several `nets` (an ensemble) the predictions are averaged. `model` is what `Context.model` tells.
+    Of several `nets` (an ensemble) the predictions are averaged. `model` is what `Context.model` told.
     """
 
     trial: Trial
-    model: Options
+    model: Model
     tasks: dict[str, Task]
     nets: list[MultiTaskNet]
 
     @property
     def view(self) -> View:
         """How images become batches: as in training, those of any size scaled to that of the data set's."""
-        return dataclasses.replace(view_of(self.trial), short_side=self.model["short_side"])
+        return dataclasses.replace(view_of(self.trial), short_side=self.model.short_side)
 
     def categories(self, task: str) -> tuple[str, ...]:
         """Names of the task's classes or attributes, in label order."""
-        return tuple(self.model["tasks"][task]["categories"])
+        return self.model.tasks[task].categories
 
     @torch.inference_mode()
     def predict(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
@@ -77,10 +77,10 @@ def opened(found: Finished, warn: Say, files: Sequence[str | Path] = ()) -> Trai
     return built(trial, model_of(folders[0], warn, files), states, found.label)
 
 
-def built(trial: Trial, model: Options, states: Sequence[dict[str, Tensor]], label: str) -> Trained:
+def built(trial: Trial, model: Model, states: Sequence[dict[str, Tensor]], label: str) -> Trained:
     """Networks with these states; `label` is for the error. Raises UserError where they do not fit."""
-    tasks = tasks_of(trial, model["tasks"])
-    nets = [placed(network_of(trial, tasks, model["outcomes"]).eval(), torch.device("cpu")) for _ in states]
+    tasks = tasks_of(trial, model.tasks)
+    nets = [placed(network_of(trial, tasks, model.outcomes).eval(), torch.device("cpu")) for _ in states]
     for net, state in zip(nets, states, strict=True):
         try:
             net.load_state_dict(state)
@@ -93,7 +93,7 @@ def built(trial: Trial, model: Options, states: Sequence[dict[str, Tensor]], lab
 def weights_of(folder: Path) -> dict[str, Tensor]:
     """A finished trial's weights. Raises UserError where it kept none, or where they are not what was written."""
     trial = read_trial(folder)
-    if "weights.pt" not in read_result(folder / "result.json")["files"]:
+    if "weights.pt" not in read_result(folder / "result.json").files:
         raise UserError(
             f"{trial.label} ({folder.name}) kept no weights; type mtlbench run ... --keep-weights '{trial.arm}' to"
             " train it again and keep them"
@@ -102,12 +102,11 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
     return weights
 
 
-def model_of(folder: Path, warn: Say, files: Sequence[str | Path] = ()) -> Options:
+def model_of(folder: Path, warn: Say, files: Sequence[str | Path] = ()) -> Model:
     """What `Context.model` told when the trial ended; from its data where that was not yet kept. Raises UserError."""
     result = read_result(folder / "result.json")
-    if "model" in result:
-        model: Options = result["model"]
-        return model
+    if result.model:
+        return result.model
     trial = read_trial(folder)
     warn(f"{trial.label} is of before results told their categories: its data ({trial.dataset.name}) are opened")
     return Context(sources.with_files(trial, files, sources.command_for(trial))).model()
@@ -135,7 +134,7 @@ def changed_files(trial: Trial, folder: Path) -> list[Path]:
     places |= {f"task {name}": place for name, place in trial.task_files.items()}
     try:
         texts = sources.kept_texts(folder)
-    except (UserError, OSError, *UNSOUND):
+    except UserError:
         return []
     used = {file_of(place): texts[name] for name, place in places.items() if is_file(place) and name in texts}
     return [path for path, text in used.items() if path.read_text() != text]

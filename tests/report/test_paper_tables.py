@@ -27,8 +27,8 @@ from mtlbench.plan.expand import started
 from mtlbench.plan.options import parse_start
 from mtlbench.report.paper_tables import DENSE, TABLES, paper_table
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store.sealing import write_result
 from mtlbench.store.store import Store
+from tests.support.stores import write_made
 from tests.support.synthetic_results import METRICS, FakeResults, results_frame
 
 ABLATIONS = ("one-task", *(row.arm for number in "123" for row in TABLES[number].rows if row))
@@ -437,7 +437,7 @@ def fill(root: Path, count: int) -> None:
             },
             "environment": {},
         }
-        write_result(store.begin(trial), trial.key, result)
+        write_made(store.begin(trial), trial.key, result)
 
 
 def test_tables_of_500_trials_take_less_than_5_seconds_and_no_torch(tmp_path: Path) -> None:

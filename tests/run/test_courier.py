@@ -82,7 +82,7 @@ def test_trials_with_parents_bring_what_they_bring_beside_the_store(
         monkeypatch.setattr(courier, "CHUNK", size)
         folder, twin = go(trial, store, tmp_path / "base", Line(store)), beside.folder(trial)
         assert set(os.listdir(folder)) == set(os.listdir(twin)) and store.done(trial)
-        assert read_result(folder / "result.json")["scores"] == read_result(twin / "result.json")["scores"]
+        assert read_result(folder / "result.json").scores == read_result(twin / "result.json").scores
         for name in {"curve.csv", "alphas.csv", "predictions.npz"} & set(os.listdir(folder)):
             assert seal(folder / name) == seal(twin / name)
 

@@ -17,7 +17,6 @@ from mtlbench.nets.layers import Seeded
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.separate import Separate
-from mtlbench.store.sealing import write_result
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loop import gradients
 from mtlbench.training.optimiser import make_optimiser
@@ -25,6 +24,7 @@ from mtlbench.training.samples import Scaled
 from mtlbench.training.trial import outcome_of
 from tests.support.networks import gradients_of, inputs, net_of, recipe, run, small_net
 from tests.support.samples import dense_sample, dense_tasks, view
+from tests.support.stores import write_made
 
 
 class Streams(Separate):
@@ -201,16 +201,16 @@ def test_what_a_search_found_is_read_from_its_result(tmp_path: Path) -> None:
     told = {
         "scores": [],
         "metrics": {},
-        "cost": {},
+        "cost": {"seconds": 1.0, "seconds_with_parents": 1.0},
         "backbone": "b",
         "architecture": [],
         "counts": {},
         "environment": {},
         "finished": "",
     }
-    write_result(tmp_path, "", {**told, "outcome": {"at": "fc6"}})
+    write_made(tmp_path, "", {**told, "outcome": {"at": "fc6"}})
     assert outcome_of(tmp_path) == {"at": "fc6"}
-    write_result(tmp_path, "", told)
+    write_made(tmp_path, "", told)
     with pytest.raises(UserError, match="has found nothing to start from"):
         outcome_of(tmp_path)
 

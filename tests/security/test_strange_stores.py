@@ -92,7 +92,7 @@ NAMES = {
 def test_a_name_is_never_a_file(kind: str, theirs: Path) -> None:
     _, trap = plant(theirs, NAMES[kind])
     for command in (("show", theirs), ("predict", theirs, __file__), ("export-weights", theirs, theirs / "o.pt")):
-        assert "has no readable trial.json" in refused(*command, "--results", theirs.parents[2])
+        assert "trial.json is damaged" in refused(*command, "--results", theirs.parents[2])
     assert not trap.exists()
 
 
@@ -114,7 +114,9 @@ def test_a_class_that_is_no_plug_in_is_not_called(theirs: Path) -> None:
 def test_pickles_are_never_loaded(theirs: Path, tmp_path: Path) -> None:
     trap = tmp_path / "run"
     torch.save({"a": Code(trap)}, theirs / "weights.pt")
-    rewrite(theirs / "result.json", lambda result: result["files"].update({"weights.pt": seal(theirs / "weights.pt")}))
+    rewrite(
+        theirs / "result.json", lambda result: result["files"].update({"weights.pt": list(seal(theirs / "weights.pt"))})
+    )
     for command in (("predict", theirs, __file__), ("export-weights", theirs, tmp_path / "o.pt")):
         assert cli(*command, "--results", theirs.parents[2]).exit_code
     np.savez(theirs / "predictions.npz", **{"semseg.0": np.array([Code(trap)], dtype=object)})
@@ -252,7 +254,7 @@ def test_names_are_no_paths(arm: str, theirs: Path, outside: Path) -> None:
     root = theirs.parents[2]
     before = set(root.parent.rglob("*"))
     rewrite(theirs / "trial.json", lambda trial: trial.update(arm=arm))
-    assert ("has no readable trial.json" in cli("predict", theirs, outside, "--results", root).output) == ("/" in arm)
+    assert ("trial.json is damaged" in cli("predict", theirs, outside, "--results", root).output) == ("/" in arm)
     assert {path.parent for path in set(root.parent.rglob("*")) - before} <= {root}
 
 
@@ -260,7 +262,7 @@ def test_names_are_no_paths(arm: str, theirs: Path, outside: Path) -> None:
 def test_parents_are_keys(parent: str, store: Store) -> None:
     folder = finish(store)
     rewrite(folder / "trial.json", lambda trial: trial.update(parents=[parent], average=True))
-    assert "has no readable trial.json" in refused("predict", folder, __file__, "--results", store.root)
+    assert "trial.json is damaged" in refused("predict", folder, __file__, "--results", store.root)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/hostname", "..", "a/b"])

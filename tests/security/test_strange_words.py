@@ -9,6 +9,7 @@ import pytest
 from mtlbench.errors import UserError
 from mtlbench.store.folders import write_names
 from mtlbench.store.results import load_results
+from mtlbench.store.shapes import NameOfTrial
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
 from mtlbench.text import printable
@@ -28,7 +29,7 @@ def test_what_a_shell_or_a_spreadsheet_reads_is_no_name(word: str, field: str, s
     with pytest.raises(UserError, match="names of pairs, arms and recipes"):
         store.plan([dataclasses.replace(TRIAL, **{field: word})])
     finish(store)
-    write_names(folder, TRIAL, [{"arm": word, "seed": 3, "recipe": word, "setting": word}])
+    write_names(folder, TRIAL, [NameOfTrial(word, 3, word, word)])
     assert load_results(store.root).frame["arm"].unique().tolist() == ["one-task"]
 
 

@@ -87,7 +87,7 @@ def varied(draw: random.Random) -> Options:
         metric: {"unit": draw.choice("%°"), "higher_is_better": metric == "acc", "headline": metric == "acc"}
         for metric in ("acc", "err")
     }
-    cost = {"seconds": draw.random(), "flops": draw.randrange(10**9)}
+    cost = {"seconds": draw.random(), "seconds_with_parents": 1.0, "flops": draw.randrange(10**9)}
     return result(
         scores=scores,
         metrics={"colour": about, "size": about},

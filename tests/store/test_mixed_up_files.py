@@ -16,9 +16,9 @@ import pytest
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store.folders import checked
 from mtlbench.store.results import load_results
-from mtlbench.store.sealing import Damaged, write_result
+from mtlbench.store.sealing import Damaged
 from mtlbench.store.store import Store
-from tests.support.stores import JOINT, TRIAL, result
+from tests.support.stores import JOINT, TRIAL, result, write_made
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ def train(store: Store, trial: Trial, value: float) -> Path:
     (folder / "alphas.csv").write_text(f"iteration,stage,receiver,giver,channel,alpha\n0,pool1,a,b,-1,{value}\n")
     (folder / "predictions.npz").write_text(f"{value}")
     scores = [["colour", subset, "acc", "", value] for subset in ("val", "test")]
-    write_result(folder, trial.key, result(scores=scores))
+    write_made(folder, trial.key, result(scores=scores))
     store.name(dataclasses.replace(trial, arm=f"{trial.arm}-twin"))
     return folder
 

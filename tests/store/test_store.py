@@ -21,10 +21,10 @@ from mtlbench.spec import FORMAT
 from mtlbench.store.folders import checked, read_trial
 from mtlbench.store.frames import COLUMNS
 from mtlbench.store.results import load_results
-from mtlbench.store.sealing import Damaged, Outdated, read_result, write_own, write_result
+from mtlbench.store.sealing import Damaged, Outdated, read_result, write_own
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken, replacing, seal, write, write_csv, writing
-from tests.support.stores import ARCHITECTURE, JOINT, TRIAL, finish, result
+from tests.support.stores import ARCHITECTURE, JOINT, TRIAL, finish, result, write_made
 
 
 # ---------------------------------------------------------------------------------------------------- writing
@@ -120,13 +120,13 @@ def test_a_plan_notes_what_is_not_noted_yet(store: Store) -> None:
 def test_a_seal_is_the_size_and_the_hash(tmp_path: Path) -> None:
     content = os.urandom((1 << 20) + 17)
     (tmp_path / "w").write_bytes(content)
-    assert seal(tmp_path / "w") == [len(content), hashlib.sha256(content).hexdigest()]
+    assert seal(tmp_path / "w") == (len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_a_child_is_refused_weights_that_are_not_those_that_were_trained(store: Store) -> None:
     weights = store.begin(TRIAL) / "weights.pt"
     weights.write_text("abc")
-    write_result(weights.parent, TRIAL.key, result())
+    write_made(weights.parent, TRIAL.key, result())
     assert checked(weights.parent, "weights.pt") == weights
     weights.write_text("abd")
     assert store.done(TRIAL)  # the same size: only a child's look finds it
@@ -318,7 +318,7 @@ def test_a_damaged_trial_json_is_named_and_the_other_trials_are_shown(store: Sto
     finish(store, JOINT)
     loaded = load_results(store.root)
     assert set(loaded.frame["arm"]) == {"split"} and not loaded.failures
-    assert loaded.problems == [f"{folder} has no readable trial.json; run the same command again"]
+    assert loaded.problems == [f"{folder / 'trial.json'} is damaged; run the same command again"]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "3", '[{"arm": "x"}]', "[1]"])
@@ -425,7 +425,7 @@ def test_curves_and_alphas_of_every_name_of_a_trial(store: Store) -> None:
     points = "5,detection,1.5,20.0\n9,detection,1.0,nan\n"
     (folder / "curve.csv").write_text(f"iteration,task,train_loss,val_headline\n{points}")
     (folder / "alphas.csv").write_text("iteration,stage,receiver,giver,channel,alpha\n0,pool1,a,b,-1,0.1\n")
-    write_result(folder, TRIAL.key, result())
+    write_made(folder, TRIAL.key, result())
     other = dataclasses.replace(TRIAL, arm="the-same")
     store.name(other)
     results = load_results(store.root)

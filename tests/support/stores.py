@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlbench.spec import Options, Plugin, Trial
-from mtlbench.store.sealing import write_own
+from mtlbench.store.sealing import seals_of, write_own
 from mtlbench.store.store import Store
 
 TRIAL = Trial(
@@ -53,6 +53,11 @@ def result(**changes: Any) -> Options:
         "finished": "2026-01-02T03:04:05",
         **changes,
     }
+
+
+def write_made(folder: Path, key: str, made: Options) -> None:
+    """A result.json as anybody may write it, sound or not, with the seals of the files beside it."""
+    write_own(folder / "result.json", key, {**made, "files": seals_of(folder)})
 
 
 def finish(store: Store, trial: Trial = TRIAL, **changes: Any) -> Path:

@@ -27,7 +27,7 @@ NEVER = Errand(torch.device("cpu"))
 
 def same(one: Path, two: Path) -> None:
     assert set(os.listdir(one)) == set(os.listdir(two))
-    assert read_result(one / "result.json")["scores"] == read_result(two / "result.json")["scores"]
+    assert read_result(one / "result.json").scores == read_result(two / "result.json").scores
     for name in {"curve.csv", "alphas.csv"} & set(os.listdir(one)):
         assert (one / name).read_bytes() == (two / name).read_bytes()
     if (one / "weights.pt").exists():
@@ -73,7 +73,7 @@ class Study:
         return self.store.folder(trial)
 
     def scores(self, trial: Trial) -> list[Any]:
-        return read_result(self.folder(trial) / "result.json")["scores"]
+        return read_result(self.folder(trial) / "result.json").scores
 
     def rows(self, trial: Trial, name: str) -> list[dict[str, str]]:
         with open(self.folder(trial) / name, newline="") as file:
@@ -85,11 +85,11 @@ class Study:
         parents = {key: self.store.folder(trial).parent / key for key in other.parents}
         for _ in run_trial(other, folder, parents, HERE):
             pass
-        return read_result(folder / "result.json")["scores"]
+        return read_result(folder / "result.json").scores
 
 
 def finished(trials: list[Trial], store: Store) -> Study:
     watcher = Silent()
     run_local(Queue(trials, (), lambda trial: 1.0), store, watcher, Resources())
-    assert watcher.errors == []
+    assert watcher.errors == [], watcher.errors
     return Study(trials, store)

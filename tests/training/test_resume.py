@@ -110,7 +110,7 @@ def test_seconds_before_the_interrupt_count(straight: tuple[dict[str, Trial], Pa
     state = torch.load(tmp_path / "resume.pt", weights_only=True)
     torch.save(state | {"seconds": 1000.0}, tmp_path / "resume.pt")
     finish(trial, tmp_path, root)
-    assert 1000 < read_result(tmp_path / "result.json")["cost"]["seconds"] < 1100
+    assert 1000 < read_result(tmp_path / "result.json").cost["seconds"] < 1100
 
 
 def test_a_short_training_writes_no_resume_file(straight: tuple[dict[str, Trial], Path], tmp_path: Path) -> None:

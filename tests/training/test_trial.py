@@ -175,7 +175,7 @@ def test_cross_stitch_that_keeps_to_itself_and_does_not_learn_equals_its_parents
 
 
 def test_costs_are_those_of_the_networks(study: Study) -> None:
-    cost = {t.key: read_result(study.folder(t) / "result.json")["cost"] for t in study.trials}
+    cost = {t.key: read_result(study.folder(t) / "result.json").cost for t in study.trials}
     alone = study.of("one-task")
     for trial in alone:
         weights = torch.load(study.folder(trial) / "weights.pt", weights_only=True)

@@ -19,13 +19,12 @@ from mtlbench.plan import spaces
 from mtlbench.spec import Plugin, Trial, identity_of
 from mtlbench.store.lookup import find_trials
 from mtlbench.store.predictions import SHOWN, write
-from mtlbench.store.sealing import write_result
 from mtlbench.store.store import Store
 from mtlbench.use import show as module
 from mtlbench.use.show import show
 from mtlbench.vision import drawing
 from tests.support.samples import smoke
-from tests.support.stores import JOINT, TRIAL, finish, result
+from tests.support.stores import JOINT, TRIAL, finish, result, write_made
 
 DATA = """
 import numpy as np
@@ -139,7 +138,7 @@ def test_a_second_name_of_a_trial_counts_too(store: Store) -> None:
     finish(store)
     store.name(dataclasses.replace(TRIAL, arm="alias", recipe_name="other"))
     (found,) = find_trials(store.root, "alias:3")
-    assert found.folder.name == TRIAL.key and found.name["recipe"] == "other"
+    assert found.folder.name == TRIAL.key and found.name.recipe == "other"
     assert found.label == f"alias colour seed 3  {TRIAL.key}"
 
 
@@ -214,7 +213,7 @@ def toy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     metrics = {task: {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}}
     folder = store.begin(trial)
     write(folder / "predictions.npz", {task: [np.full((20, 40), 9 - i, np.uint8) for i in range(3)]})
-    write_result(folder, trial.key, result(scores=scores, metrics=metrics))
+    write_made(folder, trial.key, result(scores=scores, metrics=metrics))
     return Toy(store, trial, task, files)
 
 
@@ -267,11 +266,11 @@ def test_a_task_that_cannot_be_drawn_is_left_out_with_a_line(toy: Toy, tmp_path:
     )
     folder = toy.store.begin(both)
     write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
-    write_result(folder, both.key, result(scores=[]))
+    write_made(folder, both.key, result(scores=[]))
     toy.show("both")
     assert toy.lines == ["preparing", "mute is left out: the task has no keep and draw; see Task in plugins.py"]
     write(folder / "predictions.npz", {"other": [np.zeros(3)]})
-    write_result(folder, both.key, result(scores=[]))
+    write_made(folder, both.key, result(scores=[]))
     with pytest.raises(UserError, match=f"nothing to draw of both seed 3  {both.key}"):
         toy.show("both")
     assert toy.lines[-1].startswith(f"{toy.task} is left out: the trial kept no predictions of it; type mtlbench run")
@@ -291,7 +290,7 @@ def test_the_picture_goes_where_it_is_asked_to_in_the_format_of_its_name(toy: To
 def test_a_damaged_result_is_one_line(toy: Toy) -> None:
     folder = toy.store.begin(toy.trial)
     write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
-    write_result(folder, toy.trial.key, result(scores=[["x", "test", "acc", "", 3.0]]))
+    write_made(folder, toy.trial.key, result(scores=[["x", "test", "acc", "", 3.0]]))
     with pytest.raises(UserError, match="result.json is damaged"):
         toy.show()
 
@@ -318,7 +317,7 @@ def test_the_tasks_of_both_pairs_draw_what_they_keep(pair: str, store: Store) ->
                 kept[name].append(task.keep(task.predict(output[name], batch), batch))
         folder = store.begin(trial)
         write(folder / "predictions.npz", kept)
-        write_result(folder, trial.key, result(scores=[]))
+        write_made(folder, trial.key, result(scores=[]))
         assert (folder / "predictions.npz").stat().st_size < 200_000
     lines: list[str] = []
     path = show(store.root, "one-task", None, 2, None, lines.append)
