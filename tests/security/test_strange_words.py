@@ -57,7 +57,9 @@ def test_no_text_of_a_file_steers_the_terminal(store: Store) -> None:
         output = cli(*command, "--results", store.root).output
         assert not {"\x1b", "\x07", "\u202e"} & set(output), command
     assert "\\<script" in cli("table", "--format", "markdown", "--results", store.root).output
-    assert "<script" not in (html := cli("table", "--format", "html", "--results", store.root).output) and "<table" in html
+    assert (
+        "<script" not in (html := cli("table", "--format", "html", "--results", store.root).output) and "<table" in html
+    )
     assert not any("\x1b" in word for word in load_results(store.root).frame["category"])
     page = (store.root / "report.html").read_text()
     assert "<script" not in page and "\x1b" not in page
