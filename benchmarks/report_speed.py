@@ -26,6 +26,7 @@ from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plugins import create, names
 from mtlbench.report.paper_tables import TABLES, paper_table
+from mtlbench.report.render import render
 from mtlbench.report.report import report
 from mtlbench.report.results_table import results_table
 from mtlbench.store.results import Results, load_results
@@ -68,8 +69,11 @@ def parts(root: Path) -> list[Row]:
         "failures": lambda: results.failures,
         "curves read": lambda: results.curves,
         "alphas read": lambda: results.alphas,
-        "table": lambda: results_table(results.frame, failures=results.failures),
-        **{f"table {number}": lambda number=number: paper_table(number, results, paper=True) for number in TABLES},
+        "table": lambda: render(results_table(results.frame, failures=results.failures)),
+        **{
+            f"table {number}": lambda number=number: render(paper_table(number, results, paper=True))
+            for number in TABLES
+        },
         **{name: lambda name=name: figure(name, results, root) for name in names("figure")},
         "report": lambda: report(results, root / "report.html"),
     }

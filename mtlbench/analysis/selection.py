@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,19 @@ from mtlbench.analysis.frame import IDENTITY, records, relative_change
 from mtlbench.arm_names import arm_order
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which results are asked for, by names of the frame's columns; what is None is that of the newest results."""
+
+    pair: str | None = None
+    dataset: str | None = None
+    recipe: str | None = None
+    backbone: str | None = None
+
+
+NEWEST = Selection()
 
 
 def one_name_each(frame: pd.DataFrame) -> dict[str, str]:

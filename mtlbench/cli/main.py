@@ -164,7 +164,11 @@ def plot(figure: str, out: Path | None, paper: bool, arms: tuple[str, ...], resu
 @main.command()
 @click.argument("number", required=False)
 @click.option(
-    "--format", "format_", type=click.Choice(["text", "csv", "markdown", "latex"]), default="text", show_default=True
+    "--format",
+    "format_",
+    type=click.Choice(["text", "csv", "markdown", "latex", "html"]),
+    default="text",
+    show_default=True,
 )
 @click.option("--paper", is_flag=True, help="Add the published values to a table of the paper where they compare.")
 @pick
@@ -173,7 +177,9 @@ def plot(figure: str, out: Path | None, paper: bool, arms: tuple[str, ...], resu
 def table(number: str | None, format_: str, paper: bool, results: Path, **chosen: str | None) -> None:
     """Print all arms of a study: means, changes against one-task with intervals, size and time; or, with a NUMBER
     (1, 2, 3, 5, 6), that table of the paper."""
+    from mtlbench.analysis.selection import Selection
     from mtlbench.report.paper_tables import paper_table
+    from mtlbench.report.render import render
     from mtlbench.report.results_table import results_table
 
     loaded = load_results(results)
@@ -184,25 +190,15 @@ def table(number: str | None, format_: str, paper: bool, results: Path, **chosen
             f"nothing is finished in {results} and {len(failed)} trials failed;"
             f" the first, {first['arm']} seed {first['seed']}: {first['reason']}"
         )
+    selection = Selection(chosen["pair"], chosen["dataset"], chosen["recipe"])
     if number:
-        text = paper_table(
-            number, loaded, paper, format_, pair=chosen["pair"], dataset=chosen["dataset"], recipe=chosen["recipe"]
-        )
+        shown = paper_table(number, loaded, selection, paper)
     elif paper:
         raise UserError("--paper: published values stand beside a table of the paper; type for example table 5 --paper")
     else:
-        text = results_table(
-            loaded.frame,
-            format_,
-            pair=chosen["pair"],
-            dataset=chosen["dataset"],
-            recipe=chosen["recipe"],
-            failures=loaded.failures,
-        )
+        shown = results_table(loaded.frame, selection, loaded.failures)
     warn_of(loaded.problems)
-    if format_ == "markdown":  # what a file says is neither HTML nor a link
-        text = text.replace("<", "\\<").replace("](", "]\\(")
-    say(text.removesuffix("\n"))
+    say(render(shown, format_).removesuffix("\n"))
 
 
 @main.command()
@@ -212,12 +208,13 @@ def table(number: str | None, format_: str, paper: bool, results: Path, **chosen
 @one_line_errors
 def report(out: Path | None, results: Path, **chosen: str | None) -> None:
     """Write what the results say as one HTML page: a verdict in words, figures, tables, how it was made."""
+    from mtlbench.analysis.selection import Selection
     from mtlbench.report.report import report as write_report
     from mtlbench.system.files import own
 
     loaded = load_results(results)
     target = out or own(results / "report.html")
-    path = write_report(loaded, target, chosen["pair"], chosen["dataset"], chosen["recipe"])
+    path = write_report(loaded, target, Selection(chosen["pair"], chosen["dataset"], chosen["recipe"]))
     warn_of(loaded.problems)
     say(str(path))
 

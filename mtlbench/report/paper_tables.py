@@ -13,19 +13,22 @@ from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
 from mtlbench.analysis.inference import half_width
 from mtlbench.analysis.paper import comparable, contradiction
-from mtlbench.analysis.selection import failures_of, newest, reason_of
+from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, reason_of
 from mtlbench.arm_names import SPLIT_POINTS, arm_order, is_split
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
-from mtlbench.report.render import FORMATS, Column, Head, Line, latex, markdown, text
+from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, counted, plus_minus
 from mtlbench.spec import Recipe
-from mtlbench.text import NOTHING
+from mtlbench.text import count
 
+Score = tuple[str, str]  # task, metric
 CONFIDENCE = 0.95
+HALF_WIDTH, SEEDS, IS_BEST = "half width", "n", "best on val"  # of a score, in CSV
+FAILURES = Group((Column("failures", shown=False),))
 
 
 @dataclass(frozen=True)
-class Row:
+class LayoutRow:
     """A row of a table: how it is called, the arm it shows ("" = none), the paper's arms that it stands for."""
 
     label: str
@@ -43,20 +46,20 @@ class Layout:
     pair: str
     command: str
     heading: str  # of the rows
-    groups: tuple[tuple[tuple[str, ...], tuple[Column, ...]], ...]  # lines over columns, columns
-    rows: tuple[Row | None, ...]
+    groups: tuple[tuple[tuple[str, ...], tuple[Score, ...]], ...]  # lines over columns, columns
+    rows: tuple[LayoutRow | None, ...]
     best: Mapping[str, str]
     remark: str = ""
 
     @property
-    def head(self) -> Head:
-        """What stands over the table."""
-        return Head(self.heading, self.groups)
+    def scores(self) -> list[Score]:
+        """The columns, from left to right."""
+        return [score for _, scores in self.groups for score in scores]
 
 
-def _same(label: str, arm: str, command: str = "") -> Row:
+def _same(label: str, arm: str, command: str = "") -> LayoutRow:
     """A row whose arm has the same name in paper.csv."""
-    return Row(label, arm, (arm,), command)
+    return LayoutRow(label, arm, (arm,), command)
 
 
 WITHIN = tuple(("normals", f"within_{angle}") for angle in ("11.25", "22.5", "30"))
@@ -127,66 +130,82 @@ TABLES = {
 }
 
 
-def paper_table(
-    number: str,
-    results: Any,
-    paper: bool = False,
-    format_: str = "text",
-    *,
-    pair: str | None = None,
-    dataset: str | None = None,
-    recipe: str | None = None,
-    backbone: str | None = None,
-    width: int = 150,
-) -> str:
-    """Table 1, 2, 3, 5 or 6 of the paper from the results, as text, csv, markdown or latex.
+def paper_table(number: str, results: Any, selection: Selection = NEWEST, paper: bool = False) -> Table:
+    """Table 1, 2, 3, 5 or 6 of the paper from the results.
 
-    Cells are means on test over seeds with the half-width of a 95 % t interval of the row's own mean (from 3 seeds on);
-    marked is the best on val of each column. `paper` adds the published values where `comparable`. `results` has frame,
-    failures, counts_of and provenance_of. Raises UserError for another number, format or pair, and without results.
+    Cells are means on test over seeds with a 95 % t interval of the row's own mean (from 3 seeds on); marked is the
+    best on val of each column. `paper` adds the published values where `comparable`. `results` has frame, failures,
+    counts_of and provenance_of. Raises UserError for another number or pair, and without results.
     """
+    layout = _layout(number, results, selection)
+    frame, note = newest(results.frame, layout.pair, selection.dataset, selection.recipe, selection.backbone)
+    rows, chosen = _rows(layout, frame)
+    table = numbers(frame, rows, layout.scores)
+    failures = _failures(results.failures, frame, rows)
+    theirs, remark = comparable(frame, results) if paper else (pd.DataFrame(), "")
+    theirs = theirs[theirs["source"] == f"Table {number}"] if len(theirs) else theirs
+    known = table["half_width"].notna().any()
+    interval = f" ± half-width of the {100 * CONFIDENCE:g} % t interval of the row's own mean" if known else ""
+    notes = [
+        Note(
+            f"Means on test over n seeds{interval} (intervals from {FEWEST_SEEDS} seeds on); mtlbench table has changes"
+            " paired by seed. Marked: best on val of its column, of the rows with the most seeds."
+        ),
+        *_choice_notes(layout, frame, chosen),
+        *([Note(layout.remark)] if layout.remark else []),
+        *_missing_notes(layout, frame, rows, failures, table),
+        *([Note(remark)] if remark else []),
+    ]
+    if len(theirs):
+        notes.append(Note(f"Published: Table {number} of the paper, one run each. {contradiction(number)}".rstrip()))
+    shown: list[Row] = []
+    for row in rows:
+        shown.append(_measured_row(row, table, failures))
+        shown += _published_rows(row, table, theirs)
+    groups = (*(Group(_columns(scores), words) for words, scores in layout.groups), FAILURES)
+    title = f"Table {number}: {layout.title}. {note}"
+    return Table(title, _labels(layout), groups, tuple(shown), tuple(notes))
+
+
+def _layout(number: str, results: Any, selection: Selection) -> Layout:
+    """The layout of a table that the results allow. Raises UserError."""
     if number == "4":
         raise UserError("table 4 of the paper is a figure; type: mtlbench plot alphas")
     if number not in TABLES:
         raise unknown("table of the paper", number, TABLES)
-    if format_ not in FORMATS:
-        raise unknown("table format", format_, FORMATS)
     layout = TABLES[number]
-    if pair not in (None, layout.pair):
-        raise UserError(f"table {number} of the paper is about {layout.pair}, not {pair}; leave out --pair")
+    if selection.pair not in (None, layout.pair):
+        raise UserError(f"table {number} of the paper is about {layout.pair}, not {selection.pair}; leave out --pair")
     if layout.pair not in set(results.frame["pair"]):
         raise UserError(
             f"table {number} needs results of {layout.pair}; type: mtlbench run "
             + layout.command.format(pair=layout.pair, setting="").replace("  ", " ")
         )
-    frame, note = newest(results.frame, layout.pair, dataset, recipe, backbone)
-    rows, chosen = _rows(layout, frame)
-    table = numbers(frame, rows, layout.head.columns)
-    failures = _failures(results.failures, frame, rows)
-    theirs, remark = comparable(frame, results) if paper else (pd.DataFrame(), "")
-    theirs = theirs[theirs["source"] == f"Table {number}"] if len(theirs) else theirs
-    if format_ == "csv":
-        return _csv(number, table, rows, theirs, failures)
-    lines = _lines(table, rows, theirs, failures)
-    title = f"Table {number}: {layout.title}. {note}"
-    known = table["half_width"].notna().any()
-    interval = f" ± half-width of the {100 * CONFIDENCE:g} % t interval of the row's own mean" if known else ""
-    feet = [
-        f"Means on test over n seeds{interval} (intervals from {FEWEST_SEEDS} seeds on); mtlbench table has changes"
-        " paired by seed. Marked: best on val of its column, of the rows with the most seeds.",
-        *_choice_feet(layout, frame, chosen),
-        *([layout.remark] if layout.remark else []),
-        *_missing_feet(layout, frame, rows, failures, table),
-        *([remark] if remark else []),
-    ]
-    if len(theirs):
-        feet.append(f"Published: Table {number} of the paper, one run each. {contradiction(number)}".rstrip())
-    if format_ == "text":
-        return text(layout.head, title, lines, feet, width)
-    return (markdown if format_ == "markdown" else latex)(layout.head, title, lines, feet)
+    return layout
 
 
-def numbers(frame: pd.DataFrame, rows: Sequence[Row], columns: Sequence[Column]) -> pd.DataFrame:
+def _labels(layout: Layout) -> tuple[Column, ...]:
+    """What a row is; in CSV a published row says its table and the row that it belongs to."""
+    return (
+        Column("label", layout.heading, in_csv=False, is_text=True),
+        Column("row", shown=False),
+        Column("arm", shown=False),
+        Column("source", shown=False),
+        Column("n", in_csv=False),
+    )
+
+
+def _columns(scores: Sequence[Score]) -> tuple[Column, ...]:
+    """A column for each score, and what CSV has besides."""
+    columns = []
+    for task, metric in scores:
+        name = f"{task} {metric}"
+        columns.append(Column(name, metric.removeprefix("within_"), plus_minus))
+        columns += [Column(f"{name} {what}", shown=False) for what in (HALF_WIDTH, SEEDS, IS_BEST)]
+    return tuple(columns)
+
+
+def numbers(frame: pd.DataFrame, rows: Sequence[LayoutRow], columns: Sequence[Score]) -> pd.DataFrame:
     """Per row, task and metric: arm, task, metric, unit, mean, half_width (t interval over the arm's own seeds, NaN
     below 3), n (seeds), best (on val, of the arms with the most seeds; equal ones all). `frame`: of one setting.
 
@@ -210,7 +229,7 @@ def numbers(frame: pd.DataFrame, rows: Sequence[Row], columns: Sequence[Column])
     return pd.DataFrame(found, columns=["arm", "task", "metric", "unit", "mean", "half_width", "n", "best"])
 
 
-def _over_seeds(frame: pd.DataFrame, subset: str, arms: Sequence[str]) -> dict[Column, pd.DataFrame]:
+def _over_seeds(frame: pd.DataFrame, subset: str, arms: Sequence[str]) -> dict[Score, pd.DataFrame]:
     """{(task, metric): arm x mean, half, n, unit, higher}."""
     rows = whole_task(frame, subset)
     rows = rows[rows["arm"].isin(arms)]
@@ -228,21 +247,21 @@ def _over_seeds(frame: pd.DataFrame, subset: str, arms: Sequence[str]) -> dict[C
     return {column: part.droplevel([0, 1]) for column, part in table.groupby(["task", "metric"])}  # type: ignore[misc]
 
 
-def _rows(layout: Layout, frame: pd.DataFrame) -> tuple[list[Row], list[dict[str, Any]]]:
+def _rows(layout: Layout, frame: pd.DataFrame) -> tuple[list[LayoutRow], list[dict[str, Any]]]:
     """The rows, with the Splits that val chooses filled in, and those rows of `best_split`."""
-    rows: list[Row] = []
+    rows: list[LayoutRow] = []
     chosen = [row for row in records(best_split(frame)) if row["task"] in layout.best] if None in layout.rows else []
     for row in layout.rows:
         if row is not None:
             rows.append(row)
         elif not chosen:
-            rows.append(Row("best Split", "", tuple(sorted(layout.best.values()))))
+            rows.append(LayoutRow("best Split", "", tuple(sorted(layout.best.values()))))
         else:
             for arm in arm_order(choice["arm"] for choice in chosen):
                 tasks = [choice["task"] for choice in chosen if choice["arm"] == arm]
                 what = f" (best for {' and '.join(tasks)})" if tasks != [""] else " (best)"
                 theirs = tuple(layout.best[task] for task in tasks)
-                rows.append(Row(_name(arm) + what, arm, theirs))
+                rows.append(LayoutRow(_name(arm) + what, arm, theirs))
     return rows, chosen
 
 
@@ -250,7 +269,9 @@ def _name(arm: str) -> str:
     return f"Split {arm.removeprefix('split-')}" if is_split(arm) else arm
 
 
-def _failures(failures: Sequence[Mapping[str, Any]], frame: pd.DataFrame, rows: Sequence[Row]) -> list[dict[str, str]]:
+def _failures(
+    failures: Sequence[Mapping[str, Any]], frame: pd.DataFrame, rows: Sequence[LayoutRow]
+) -> list[dict[str, str]]:
     """arm, where, reason ("diverged: ...", "failed: ..." or "blocked by ...") of what the rows lack."""
     done = set(zip(frame["arm"], frame["seed"], frame["task"], strict=True))
     found = []
@@ -266,25 +287,41 @@ def _failures(failures: Sequence[Mapping[str, Any]], frame: pd.DataFrame, rows: 
     return found
 
 
-def _lines(
-    table: pd.DataFrame, rows: Sequence[Row], theirs: pd.DataFrame, failures: Sequence[Mapping[str, str]]
-) -> list[Line]:
-    lines = []
-    for row in rows:
-        own = table[table["arm"] == row.arm]
-        broken = [failure["reason"] for failure in failures if failure["arm"] == row.arm]
-        counts = [str(count) for count in own.groupby("task", sort=False)["n"].max()]
-        n = counts[0] if len(set(counts)) == 1 else "/".join(counts)
-        cells = [_cell(mean, half) for mean, half in zip(own["mean"], own["half_width"], strict=True)]
-        if broken and own["mean"].isna().all():
-            cells = [broken[0]]
-        lines.append(Line(row.label, n, cells, own["best"].tolist()))
-        for arm in row.published:
-            values = _published(theirs, arm, own)
-            if values:
-                label = "published" if arm == row.arm else f"published, {_name(arm)}"
-                lines.append(Line(label, NOTHING, [_cell(v, float("nan")) for v in values], [False] * len(values)))
-    return lines
+def _measured_row(row: LayoutRow, table: pd.DataFrame, failures: Sequence[Mapping[str, str]]) -> Row:
+    """Our numbers; where there are none because a trial failed, why."""
+    own = table[table["arm"] == row.arm]
+    broken = [failure for failure in failures if failure["arm"] == row.arm]
+    cells = {
+        "label": Cell(row.label),
+        "row": Cell(row.label),
+        "arm": Cell(row.arm),
+        "source": Cell("measured"),
+        "n": counted(own.groupby("task", sort=False)["n"].max().tolist()),
+        "failures": Cell("; ".join(f"{failure['where']}: {failure['reason']}" for failure in broken)),
+    }
+    for found in records(own):
+        name, mean, half = f"{found['task']} {found['metric']}", found["mean"], found["half_width"]
+        marks = frozenset({Mark.BEST} if found["best"] else ())
+        cells[name] = Cell(mean, mean - half, mean + half, marks=marks)
+        cells[f"{name} {HALF_WIDTH}"] = Cell(half)
+        cells[f"{name} {SEEDS}"] = Cell(found["n"])
+        cells[f"{name} {IS_BEST}"] = Cell(found["best"])
+    return Row(cells, span=broken[0]["reason"] if broken and own["mean"].isna().all() else "")
+
+
+def _published_rows(row: LayoutRow, table: pd.DataFrame, theirs: pd.DataFrame) -> list[Row]:
+    """The paper's values of the arms that a row stands for, as far as the paper has some."""
+    columns = table.loc[table["arm"] == row.arm, ["task", "metric"]]
+    rows = []
+    for arm in row.published:
+        values = _published(theirs, arm, columns)
+        if values:
+            label = "published" if arm == row.arm else f"published, {_name(arm)}"
+            source = theirs["source"].iloc[0]
+            cells = {"label": Cell(label), "row": Cell(row.label), "arm": Cell(arm), "source": Cell(source)}
+            names = columns["task"] + " " + columns["metric"]
+            rows.append(Row({**cells, **dict(zip(names, map(Cell, values), strict=True))}, beneath=True))
+    return rows
 
 
 def _published(theirs: pd.DataFrame, arm: str, own: pd.DataFrame) -> list[float]:
@@ -295,51 +332,49 @@ def _published(theirs: pd.DataFrame, arm: str, own: pd.DataFrame) -> list[float]
     return [float(values.get(cell, float("nan"))) for cell in zip(own["task"], own["metric"], strict=True)]
 
 
-def _cell(mean: float, half: float) -> str:
-    if np.isnan(mean):
-        return NOTHING
-    return f"{mean:.1f}" if np.isnan(half) else f"{mean:.1f} ± {half:.{1 if half >= 0.05 else 2}f}"
-
-
-def _choice_feet(layout: Layout, frame: pd.DataFrame, chosen: Sequence[Mapping[str, Any]]) -> list[str]:
+def _choice_notes(layout: Layout, frame: pd.DataFrame, chosen: Sequence[Mapping[str, Any]]) -> list[Note]:
     """How the best Splits were found, and among how many."""
     if not layout.best:
         return []
     trained = {arm for arm in whole_task(frame, "test")["arm"] if is_split(arm)}
     missing = [f"split-{point}" for point in SPLIT_POINTS if f"split-{point}" not in trained]
-    lacks = f"; without {', '.join(missing)}, type: {_command(layout.command, frame)}" if missing else ""
+    lacks = f"; without {', '.join(missing)}, type:" if missing else ""
+    command = _command(layout.command, frame) if missing else ""
     if not chosen:
-        return [f"No Split is chosen: there are no Splits with val numbers and one-task{lacks}"]
+        return [Note(f"No Split is chosen: there are no Splits with val numbers and one-task{lacks}", command)]
     said = [
         "{} {} (val {:+.1f} %, test {:+.1f} %)".format(
             row["task"] or "the pair", row["arm"], row["val_change"], row["test_change"]
         )
         for row in chosen
     ]
-    return [f"Best of {len(trained)} Split{'s' if len(trained) > 1 else ''} on val: {', '.join(said)}{lacks}"]
+    text = f"Best of {count(len(trained), 'Split')} on val: {', '.join(said)}{lacks}"
+    return [Note(text, command)]
 
 
-def _missing_feet(
-    layout: Layout, frame: pd.DataFrame, rows: Sequence[Row], failures: Sequence[Mapping[str, str]], table: pd.DataFrame
-) -> list[str]:
+def _missing_notes(
+    layout: Layout,
+    frame: pd.DataFrame,
+    rows: Sequence[LayoutRow],
+    failures: Sequence[Mapping[str, str]],
+    table: pd.DataFrame,
+) -> list[Note]:
     """What failed, each with its reason; what is not trained, with the command that trains it."""
     alike: dict[tuple[str, str], list[str]] = {}
     for failure in failures:
         alike.setdefault((failure["arm"], failure["reason"]), []).append(failure["where"])
-    feet = [f"{arm}, {', '.join(where)}: {reason}" for (arm, reason), where in alike.items()]
+    broken = [Note(f"{arm}, {', '.join(where)}: {reason}") for (arm, reason), where in alike.items()]
     counts = table.groupby("arm")["n"].max()
     empty = set(counts.index[counts == 0]) - {failure["arm"] for failure in failures} - {""}
     commands: dict[str, list[str]] = {}
     for row in rows:
         if row.arm in empty:
             commands.setdefault(row.command or layout.command, []).append(row.arm)
-    return [
-        *feet,
-        *(
-            f"Not trained in this setting: {', '.join(arms)}; type: {_command(command, frame)}"
-            for command, arms in commands.items()
-        ),
+    untrained = [
+        Note(f"Not trained in this setting: {', '.join(arms)}; type:", _command(command, frame))
+        for command, arms in commands.items()
     ]
+    return broken + untrained
 
 
 def _command(template: str, frame: pd.DataFrame) -> str:
@@ -349,31 +384,3 @@ def _command(template: str, frame: pd.DataFrame) -> str:
     setting = f"--dataset {first['dataset']} --recipe {first['recipe']}"
     setting += f" --backbone {backbone}" if backbone != Recipe.backbone else ""
     return "mtlbench run " + template.format(pair=first["pair"], setting=setting)
-
-
-def _csv(
-    number: str, table: pd.DataFrame, rows: Sequence[Row], theirs: pd.DataFrame, failures: Sequence[Mapping[str, str]]
-) -> str:
-    """One line a row and one a published arm, unrounded."""
-    lines: list[dict[str, Any]] = []
-    for row in rows:
-        own = table[table["arm"] == row.arm]
-        line: dict[str, Any] = {"row": row.label, "arm": row.arm, "source": "measured"}
-        for cell in records(own):
-            name = f"{cell['task']} {cell['metric']}"
-            line |= {
-                name: cell["mean"],
-                f"{name} half width": cell["half_width"],
-                f"{name} n": cell["n"],
-                f"{name} best on val": cell["best"],
-            }
-        said = [f"{failure['where']}: {failure['reason']}" for failure in failures if failure["arm"] == row.arm]
-        lines.append({**line, "failures": "; ".join(said)})
-        for arm in row.published:
-            values = _published(theirs, arm, own)
-            names = [f"{task} {metric}" for task, metric in zip(own["task"], own["metric"], strict=True)]
-            if values:
-                lines.append(
-                    {"row": row.label, "arm": arm, "source": f"Table {number}", **dict(zip(names, values, strict=True))}
-                )
-    return pd.DataFrame(lines).to_csv(index=False, float_format="%.6g", lineterminator="\n")

@@ -1,158 +1,88 @@
-"""Tables whose columns stand in groups, as text, Markdown and LaTeX; how all tables write LaTeX."""
+"""A table in the format that is asked for; Markdown and CSV."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Sequence
-from dataclasses import dataclass
+import csv
+import io
 
-from mtlbench.text import DAGGER, NOTHING
+from mtlbench.plugins import unknown
+from mtlbench.report.render_html import render_html
+from mtlbench.report.render_latex import render_latex
+from mtlbench.report.render_text import render_text
+from mtlbench.report.table import Cell, Column, Mark, Row, Table
+from mtlbench.text import DAGGER, NOTHING, printable
 
-FORMATS = ("text", "csv", "markdown", "latex")
-LATEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-    "[": "{[}",
-    "±": "$\\pm$",
-    DAGGER: "\\textdagger{}",
-}
-Column = tuple[str, str]  # task, metric
+FORMATS = ("text", "csv", "markdown", "latex", "html")
+SIGNS = {Mark.CHOSEN: " \\*", Mark.CHOSEN_FOR_PAIR: " +", Mark.NOISY: DAGGER}  # and the best are bold
 
 
-@dataclass(frozen=True)
-class Head:
-    """What stands over a table: over the rows' labels, and over the columns, which stand in groups with lines of words
-    over each."""
-
-    heading: str
-    groups: tuple[tuple[tuple[str, ...], tuple[Column, ...]], ...]
-
-    @property
-    def columns(self) -> list[Column]:
-        """Task and metric, from left to right."""
-        return [column for _, columns in self.groups for column in columns]
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of the table as text; a single cell stands across all columns."""
-
-    label: str
-    n: str
-    cells: Sequence[str]
-    best: Sequence[bool]
+def render(table: Table, format: str = "text", width: int = 150) -> str:
+    """A table in one of FORMATS; text has about `width` characters a line. Raises UserError for another format."""
+    if format == "text":
+        return render_text(table, width)
+    if format == "csv":
+        return render_csv(table)
+    if format == "markdown":
+        return render_markdown(table)
+    if format == "latex":
+        return render_latex(table)
+    if format == "html":  # references in place of letters that a page without a declared encoding would show wrongly
+        return printable(render_html(table)).encode("ascii", "xmlcharrefreplace").decode()
+    raise unknown("table format", format, FORMATS)
 
 
-def text(head: Head, title: str, lines: Sequence[Line], feet: Sequence[str], width: int) -> str:
-    """Plain text of about `width` characters; the best are marked ` *`, which stands out of the alignment."""
-    cells = [
-        [*line.cells]
-        if len(line.cells) == 1
-        else [cell + (" *" if best else "  ") for cell, best in zip(line.cells, line.best, strict=True)]
-        for line in lines
+def render_csv(table: Table) -> str:
+    """One line a row, six digits a number, nothing where a cell is empty; no title and no notes."""
+    columns = [column for column in table.columns if column.in_csv]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([column.name for column in columns])
+    writer.writerows([_csv_value(row.cell(column)) for column in columns] for row in table.rows)
+    return out.getvalue()
+
+
+def _csv_value(cell: Cell) -> str:
+    if cell.is_empty:
+        return ""
+    return f"{cell.value:.6g}" if isinstance(cell.value, float) else str(cell.value)
+
+
+def render_markdown(table: Table) -> str:
+    """The title, one table, the notes as a list; the best are bold. Columns under words have their full names."""
+    labels = table.shown_labels
+    columns = [column for group in table.shown_groups for column in group.shown]
+    heads = [column.heading for column in labels]
+    for group in table.shown_groups:
+        heads += [column.name if group.words else column.heading for column in group.shown]
+    sides = [
+        ":---" if column.is_text and place else "---" if not place else "---:"
+        for place, column in enumerate((*labels, *columns))
     ]
-    names = [metric.removeprefix("within_") + "  " for _, metric in head.columns]
-    sizes = [
-        max([7, len(name), *(len(row[place]) for row in cells if len(row) > 1)]) for place, name in enumerate(names)
-    ]
-    left = max(len(head.heading), *(len(line.label) + 2 * (line.n == NOTHING) for line in lines))
-    count = max(len(line.n) for line in lines)
-    heads, start = [" " * (left + 2 + count)] * max(len(words) for words, _ in head.groups), 0
-    for words, columns in head.groups:
-        here = slice(start, start + len(columns))
-        room = sum(sizes[here]) + 2 * (len(columns) - 2)  # up to where the last column's marks stand
-        sizes[start] += max(0, max(map(len, words)) - room)
-        room, start = max(room, max(map(len, words))), here.stop
-        heads = [line + "  " + word.rjust(room) + "  " for line, word in zip(heads, words, strict=True)]
-
-    def joined(label: str, n: str, row: Sequence[str]) -> str:
-        body = [cell.rjust(size) for cell, size in zip(row, sizes, strict=True)] if len(row) > 1 else [f" {row[0]}"]
-        return "  ".join([label.ljust(left), n.rjust(count), *body]).rstrip()
-
-    body = [
-        joined(f"  {line.label}" if line.n == NOTHING else line.label, "" if line.n == NOTHING else line.n, row)
-        for line, row in zip(lines, cells, strict=True)
-    ]
-    top = [*(line.rstrip() for line in heads), joined(head.heading, "n", names)]
-    wrapped = []
-    for foot in feet:
-        said, _, command = foot.partition(" mtlbench run ")  # which stays in one piece, for copying
-        wrapped.append(textwrap.fill(said, width, subsequent_indent="  ", break_on_hyphens=False))
-        wrapped += [f"    mtlbench run {command}"] if command else []
-    rule = "-" * (left + 2 + count + sum(sizes) + 2 * len(sizes))
-    return "\n".join([*textwrap.wrap(title, width), "", *top, rule, *body, "", *wrapped]) + "\n"
+    lines = [[_escape_cell(head) for head in heads], sides]
+    for row in table.rows:
+        cells = [_markdown_cell(column, row) for column in labels]
+        if row.span:
+            cells += [_escape_cell(row.span), *[NOTHING] * (len(columns) - 1)]
+        else:
+            cells += [_markdown_cell(column, row) for column in columns]
+        lines.append(cells)
+    grid = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = "\n".join(f"- {_escape(str(note))}" for note in table.notes)
+    return "\n\n".join(part for part in (_escape(table.title), grid, notes) if part) + "\n"
 
 
-def _spread(line: Line, bold: str) -> list[str]:
-    """Label, n and one cell a column; the best as `bold` says, a cell across all columns in the first of them."""
-    if len(line.cells) == 1:
-        return [line.label, line.n, line.cells[0], *[NOTHING] * (len(line.best) - 1)]
-    marked = [bold.format(cell) if best else cell for cell, best in zip(line.cells, line.best, strict=True)]
-    return [line.label, line.n, *marked]
+def _markdown_cell(column: Column, row: Row) -> str:
+    cell = row.cell(column)
+    text = _escape_cell(column.text(cell))
+    if Mark.BEST in cell.marks:
+        text = f"**{text}**"
+    return text + "".join(sign for mark, sign in SIGNS.items() if mark in cell.marks)
 
 
-def markdown(head: Head, title: str, lines: Sequence[Line], feet: Sequence[str]) -> str:
-    """Markdown; the best are bold."""
-    heads = [head.heading, "n", *(" ".join(column) for column in head.columns)]
-    rows = [heads, ["---"] + ["---:"] * (len(heads) - 1), *(_spread(line, "**{}**") for line in lines)]
-    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([title, "", *table, "", *(f"- {foot}" for foot in feet)]) + "\n"
+def _escape(text: str) -> str:
+    """Text in one line that is neither HTML nor a link."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("<", "\\<").replace("](", "]\\(")
 
 
-def latex(head: Head, title: str, lines: Sequence[Line], feet: Sequence[str]) -> str:
-    """LaTeX with booktabs; the best are bold."""
-    heads = []
-    for place in range(max(len(words) for words, _ in head.groups)):
-        spans = [
-            f"\\multicolumn{{{len(columns)}}}{{c}}{{{latex_text(words[place])}}}" for words, columns in head.groups
-        ]
-        heads.append(" & ".join(["", "", *spans]).strip())
-    names = [name.removeprefix("within_") for _, name in head.columns]
-    heads.append(" & ".join(map(latex_text, [head.heading, "n", *names])))
-    body = []
-    for line in lines:
-        label = ("\\quad " if line.n == NOTHING else "") + latex_text(line.label)
-        cells = [
-            f"\\textbf{{{latex_text(cell)}}}" if best else latex_text(cell)
-            for cell, best in zip(line.cells, line.best, strict=False)
-        ]
-        if len(cells) == 1:
-            cells = [f"\\multicolumn{{{len(head.columns)}}}{{l}}{{{latex_text(line.cells[0])}}}"]
-        body.append(" & ".join([label, latex_text(line.n), *cells]))
-    return latex_table(title, len(head.columns) + 2, heads, body, feet)
-
-
-def latex_text(text: str) -> str:
-    """Text that LaTeX prints as it is: specials escaped, what usual fonts lack as `?`."""
-    letters = " ".join(text.split())
-    return "".join(LATEX.get(letter) or letter.encode("latin-1", "replace").decode("latin-1") for letter in letters)
-
-
-def latex_table(title: str, columns: int, heads: Sequence[str], rows: Sequence[str], feet: Sequence[str]) -> str:
-    """A `table` with a booktabs tabular, the title as caption and the feet beneath; `heads` and `rows` are LaTeX."""
-    return (
-        "\n".join(
-            [
-                "% needs \\usepackage{booktabs}",
-                "\\begin{table}",
-                "\\centering",
-                f"\\caption{{{latex_text(title)}}}",
-                f"\\begin{{tabular}}{{l{'r' * (columns - 1)}}}",
-                "\\toprule",
-                *(f"{head} \\\\" for head in heads),
-                "\\midrule",
-                *(f"{row} \\\\" for row in rows),
-                "\\bottomrule",
-                "\\end{tabular}",
-                "",
-                "\\footnotesize\\raggedright",
-                "\n\n".join(map(latex_text, feet)),
-                "\\end{table}",
-            ]
-        )
-        + "\n"
-    )
+def _escape_cell(text: str) -> str:
+    return _escape(text).replace("|", "\\|").replace("*", "\\*")

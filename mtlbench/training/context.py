@@ -18,7 +18,7 @@ from mtlbench.nets import network, pretrained
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan.data import Prepared, prepared
 from mtlbench.plugins import create, find
-from mtlbench.spec import Options, Plugin, Trial, canonical
+from mtlbench.spec import Options, Trial
 from mtlbench.store.shapes import Model, TaskFacts
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loader import Resident, ahead

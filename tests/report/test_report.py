@@ -12,8 +12,13 @@ from pathlib import Path
 import pytest
 
 from mtlbench.analysis.comparison import case_of
+from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
-from mtlbench.report.report import _commands, _compute, _deltas, _facts, embedded, from_markdown, report
+from mtlbench.report.pictures import embed
+from mtlbench.report.provenance import commands_of, facts_of
+from mtlbench.report.report import report
+from mtlbench.report.summaries import cost_table, delta_table
+from mtlbench.report.table import Mark
 from mtlbench.report.verdict import verdict
 from mtlbench.report.words import sentences
 from tests.support.synthetic_results import ARMS
@@ -159,10 +164,10 @@ def test_what_cannot_be_made_is_named_with_its_reason(full: tuple[str, Page]) ->
     assert "they do not compare: dataset rooms, not nyuv2" in text
 
 
-def test_all_arms_make_all_tables_and_commands(tmp_path: Path) -> None:
+def test_all_arms_make_all_tables_andcommands_of(tmp_path: Path) -> None:
     results = world(arms=(*ARMS, *ABLATIONS), failures=[{**FAILURE, "arm": "cross-stitch-rate-10000"}])
     case = case_of(results)
-    assert _commands(case, results.provenance_of(case.frame))[:2] == [
+    assert commands_of(case, results.provenance_of(case.frame))[:2] == [
         "mtlbench run --pair semseg_sn --dataset rooms --recipe quick --seeds 0,1,2 --all-splits",
         "mtlbench run --pair ablations --dataset rooms --recipe quick --seeds 0,1,2 "
         + " ".join(f"--arm {arm}" for arm in sorted((*ABLATIONS, "cross-stitch-rate-10000"))),
@@ -173,7 +178,7 @@ def test_arms_of_the_users_own_and_other_starts_have_their_options() -> None:
     results = world(arms=(*FEW, "tree", "cross-stitch-from-imagenet"))
     case = case_of(results)
     trials = [{**trial, "data_root": "/my data"} for trial in results.provenance_of(case.frame)]
-    lines = _commands(case, trials)
+    lines = commands_of(case, trials)
     assert all("--data-root '/my data'" in line for line in lines[:-1])
     assert "--init cross-stitch=imagenet" in lines[1] and lines[2].endswith("# arms of your own: tree")
     assert lines[-1] == "mtlbench report --pair semseg_sn --dataset rooms --recipe quick"
@@ -189,7 +194,7 @@ def test_one_seed_without_val_and_categories_makes_a_page_too(tmp_path: Path) ->
 
 def test_mistakes_are_one_line(tmp_path: Path, results: World) -> None:
     with pytest.raises(UserError, match="There are: semseg_sn"):
-        report(results, tmp_path / "a.html", pair="det")
+        report(results, tmp_path / "a.html", Selection(pair="det"))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write .*--out") as error:
         report(world(arms=("one-task", "split-fc8"), seeds=(0,)), tmp_path / "file" / "a.html")
@@ -200,7 +205,7 @@ def test_an_svg_gets_its_own_ids_and_loses_style_and_metadata() -> None:
     svg = b"""<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">
     <metadata><a href="http://x"/></metadata><style>*{color:red}</style><defs><path id="m1"/></defs>
     <g clip-path="url(#c)" style="fill: url(#h)"><use xlink:href="#m1"/></g><text>a &lt; b</text></svg>"""
-    text = str(embedded(svg, "fig", "A title"))
+    text = str(embed(svg, "fig", "A title"))
     for words in (
         'id="fig-m1"',
         'clip-path="url(#fig-c)"',
@@ -211,12 +216,6 @@ def test_an_svg_gets_its_own_ids_and_loses_style_and_metadata() -> None:
     ):
         assert words in text
     assert "metadata" not in text and "color:red" not in text and "<?xml" not in text
-
-
-def test_a_markdown_table_comes_back_as_it_was() -> None:
-    grid = from_markdown("Note.\n\n| arm | a\\|b |\n| --- | ---: |\n| x | **1.0** |\n| y \\* | 2 |\n\n- foot\n- two\n")
-    assert (grid.title, grid.heads, grid.rows) == ("Note.", ["arm", "a|b"], [["x", "1.0"], ["y *", "2"]])
-    assert grid.notes == ["foot", "two"] and grid.strong == {(0, 1)}
 
 
 def test_the_report_needs_no_torch() -> None:
@@ -236,9 +235,10 @@ def test_second_names_count_once_and_noisy_arms_are_marked(tmp_path: Path) -> No
     wild = (results.frame["arm"] == "split-fc7") & (results.frame["subset"] == "test")
     results.frame.loc[wild, "value"] *= 1 + results.frame.loc[wild, "seed"]
     case = case_of(results)
-    assert dict(_facts(case, []))["Arms (6)"].endswith("Split fc8, cross-stitch")
-    assert dict(_facts(case, []))["Other names of these"] == "cross-stitch-rate-100 = cross-stitch"
-    assert [row[0] for row in _compute(case).rows].count("cross-stitch-rate-100") == 0
-    grid = _deltas(case, results)
-    assert {row[0] for row in grid.rows if any("†" in cell for cell in row)} == {"Split fc7"}
-    assert any(note.startswith("† noisier") for note in grid.notes)
+    assert dict(facts_of(case, []))["Arms (6)"].endswith("Split fc8, cross-stitch")
+    assert dict(facts_of(case, []))["Other names of these"] == "cross-stitch-rate-100 = cross-stitch"
+    assert all(row.cells["arm"].value != "cross-stitch-rate-100" for row in cost_table(case).rows)
+    table = delta_table(case, results)
+    noisy = [row for row in table.rows if any(Mark.NOISY in cell.marks for cell in row.cells.values())]
+    assert [row.cells["arm"].value for row in noisy] == ["Split fc7"]
+    assert any(note.text.startswith("† noisier") for note in table.notes)

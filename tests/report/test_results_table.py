@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +13,10 @@ import pytest
 
 from mtlbench.analysis.costs import pair_costs
 from mtlbench.errors import UserError
-from mtlbench.report.render import latex_text
-from mtlbench.report.results_table import _change, gather, results_table
+from mtlbench.report.render import render
+from mtlbench.report.render_latex import latex_text
+from mtlbench.report.results_table import results_table
+from mtlbench.report.table import Cell, change
 from mtlbench.text import short
 from tests.support.synthetic_results import results_frame
 
@@ -57,13 +61,20 @@ failed: tree, seed 1: FloatingPointError: loss is nan
 """
 
 
+def written(
+    frame: pd.DataFrame, format: str = "text", failures: Sequence[Mapping[str, Any]] = (), width: int = 150
+) -> str:
+    """The table as `mtlbench table` prints it."""
+    return render(results_table(frame, failures=failures), format, width)
+
+
 def parsed(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text))
 
 
 def test_text_table_is_the_golden_one() -> None:
     frame = results_frame(arms=("one-task", "split-conv4", "split-fc8", "cross-stitch"), noise=0.5)
-    text = results_table(frame, failures=[FAILED, {**FAILED, "pair": "semseg_sn"}], width=115)
+    text = written(frame, failures=[FAILED, {**FAILED, "pair": "semseg_sn"}], width=115)
     assert text == GOLDEN
     assert max(map(len, text.splitlines())) <= 115
 
@@ -84,7 +95,7 @@ def test_a_seed_with_a_missing_trial_does_not_lower_the_costs() -> None:
 
 def test_tables_break_between_tasks_to_fit_the_width() -> None:
     def headers(width: int) -> list[str]:
-        text = results_table(results_frame("semseg_sn"), width=width)
+        text = written(results_frame("semseg_sn"), width=width)
         return [line for line in text.splitlines() if line.startswith("arm ")]
 
     assert len(headers(300)) == 1 and len(headers(150)) == 2 and len(headers(100)) == 3
@@ -92,7 +103,7 @@ def test_tables_break_between_tasks_to_fit_the_width() -> None:
 
 
 def test_one_seed_shows_changes_without_intervals() -> None:
-    text = results_table(results_frame(seeds=(0,)))
+    text = written(results_frame(seeds=(0,)))
     assert "[" not in text and "split-conv4" in text
 
 
@@ -100,8 +111,8 @@ def test_a_noisy_arm_is_marked_and_has_its_own_interval() -> None:
     frame = results_frame("det_attr")
     wild = (frame["arm"] == "split-fc6") & (frame["subset"] == "test") & (frame["task"] == "detection")
     frame.loc[wild, "value"] *= 1 + frame.loc[wild, "seed"]
-    text, latex = (results_table(frame, format, width=300) for format in ("text", "latex"))
-    row = parsed(results_table(frame, "csv")).set_index("arm").filter(like="detection mAP change").loc["split-fc6"]
+    text, latex = (written(frame, format, width=300) for format in ("text", "latex"))
+    row = parsed(written(frame, "csv")).set_index("arm").filter(like="detection mAP change").loc["split-fc6"]
     assert row["detection mAP change low %"] == row["detection mAP change low_single %"]
     shown = "{:+.1f} [{:+.1f}, {:+.1f}]†".format(*row.iloc[:3])
     lines = text.splitlines()
@@ -109,51 +120,49 @@ def test_a_noisy_arm_is_marked_and_has_its_own_interval() -> None:
     assert "† noisier than the pool: the interval is the paired t interval of the arm's own seeds." in text
     ends = {line.rindex("]", 0, line.index("]") + 1) for line in lines if line.startswith(("split-fc6", "split-fc7"))}
     assert len(ends) == 1
-    assert latex.count("\\textdagger{}") == 2 and shown in results_table(frame, "markdown")
-    assert "†" not in results_table(results_frame())
+    assert latex.count("\\textdagger{}") == 2 and shown in written(frame, "markdown")
+    assert "†" not in written(results_frame())
 
 
 def test_a_bound_that_is_not_0_does_not_read_0() -> None:
-    evidence = gather(results_frame(arms=("one-task", "split-fc8")))
-    row = evidence.changes["detection", "split-fc8"] | {"mean": 13.9, "shown_low": -0.04, "shown_high": 27.84}
-    evidence.changes["detection", "split-fc8"] = row
-    assert _change(evidence, "detection", "split-fc8") == "+13.90 [-0.04, +27.84]"
+    assert change(Cell(13.9, -0.04, 27.84)) == "+13.90 [-0.04, +27.84]"
+    assert change(Cell(-0.01)) == "+0.0"
 
 
 def test_where_one_task_is_the_noisy_one_the_note_says_so() -> None:
     frame = results_frame()
     wild = (frame["arm"] == "one-task") & (frame["task"] == "detection")
     frame.loc[wild, "value"] *= 1 + 20 * frame.loc[wild, "seed"]
-    assert "(all arms of detection: one-task itself is noisier)" in results_table(frame, width=300)
+    assert "(all arms of detection: one-task itself is noisier)" in written(frame, width=300)
 
 
 def test_second_names_of_a_network_are_said() -> None:
     frame = results_frame()
     again = frame[frame["arm"] == "cross-stitch"].assign(arm="cross-stitch-rate-100")
-    text = results_table(pd.concat([frame, again]), width=300)
+    text = written(pd.concat([frame, again]), width=300)
     assert "counted once, under several names: cross-stitch = cross-stitch-rate-100.\n" in text
-    assert "several names" not in results_table(frame)
+    assert "several names" not in written(frame)
     changes = [line.split("[")[1:] for line in text.splitlines() if line.startswith("split-conv4 ")]
     assert changes == [
-        line.split("[")[1:] for line in results_table(frame, width=300).splitlines() if line.startswith("split-conv4 ")
+        line.split("[")[1:] for line in written(frame, width=300).splitlines() if line.startswith("split-conv4 ")
     ]
 
 
 def test_without_one_task_the_table_still_stands() -> None:
-    text = results_table(results_frame(arms=("split-conv4",)))
+    text = written(results_frame(arms=("split-conv4",)))
     assert "No changes: the results hold no one-task" in text and "No Split is chosen" in text
 
 
 def test_a_headline_that_is_missing_everywhere_drops_the_task_only() -> None:
     frame = results_frame()
     diverged = (frame["task"] == "detection") & frame["headline"]
-    text = results_table(frame[~diverged])
+    text = written(frame[~diverged])
     assert "attributes mAP" in text and "detection mAP" not in text
 
 
 def test_csv_has_numbers_of_full_precision() -> None:
     frame = results_frame()
-    table = pd.read_csv(io.StringIO(results_table(frame, "csv", failures=[FAILED]))).set_index("arm")
+    table = pd.read_csv(io.StringIO(written(frame, "csv", failures=[FAILED]))).set_index("arm")
     expected = frame.query("arm == 'split-conv4' and task == 'detection' and subset == 'test' and headline")
     assert table.loc["split-conv4", "detection mAP"] == pytest.approx(expected["value"].mean(), rel=1e-5)
     low, high = table.loc["split-conv4", ["detection mAP change low %", "detection mAP change high %"]]
@@ -164,7 +173,7 @@ def test_csv_has_numbers_of_full_precision() -> None:
 
 
 def test_markdown_is_one_table_with_as_many_cells_in_every_row() -> None:
-    lines = [line for line in results_table(results_frame(), "markdown").splitlines() if line.startswith("|")]
+    lines = [line for line in written(results_frame(), "markdown").splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 12 + 1
     assert len({line.count("|") for line in lines}) == 1
 
@@ -172,10 +181,10 @@ def test_markdown_is_one_table_with_as_many_cells_in_every_row() -> None:
 def test_latex_has_the_cells_of_markdown() -> None:
     frame = results_frame()
     failed = [{**FAILED, "reason": "ValueError: 5 % of a_b & {c}"}]
-    text = results_table(frame, "latex", failures=failed)
+    text = written(frame, "latex", failures=failed)
     body = text.partition("\\toprule\n")[2].partition("\\bottomrule")[0].replace("\\midrule\n", "")
     rows = [line.removesuffix(" \\\\").split(" & ") for line in body.splitlines()]
-    marked = [line for line in results_table(frame, "markdown", failures=failed).splitlines() if line.startswith("|")]
+    marked = [line for line in written(frame, "markdown", failures=failed).splitlines() if line.startswith("|")]
     expected = [[cell.strip() for cell in line.strip("|").split("|")] for line in (marked[0], *marked[2:])]
     assert [[plain(cell) for cell in row] for row in rows] == [[plain(cell) for cell in row] for row in expected]
     assert f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}" in text and "det\\_attr on rooms" in text
@@ -206,12 +215,12 @@ def test_latex_prints_any_text_as_it_is(text: str, latex: str) -> None:
 
 
 def test_one_task_alone_makes_a_table() -> None:
-    assert "No Split is chosen" in results_table(results_frame(arms=("one-task",)))
+    assert "No Split is chosen" in written(results_frame(arms=("one-task",)))
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(UserError, match="text, csv, markdown, latex"):
-        results_table(results_frame(), "markdwn")
+        written(results_frame(), "markdwn")
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@ def test_no_text_of_a_file_steers_the_terminal(store: Store) -> None:
         *COMMANDS[:-1],
         ("table", "--format", "latex"),
         ("table", "--format", "markdown"),
+        ("table", "--format", "html"),
         ("show", EVIL),
         ("show", "colour"),
         ("run", "--pair", EVIL),
@@ -57,6 +58,9 @@ def test_no_text_of_a_file_steers_the_terminal(store: Store) -> None:
         output = cli(*command, "--results", store.root).output
         assert not {"\x1b", "\x07", "\u202e"} & set(output), command
     assert "\\<script" in cli("table", "--format", "markdown", "--results", store.root).output
+    assert (
+        "<script" not in (html := cli("table", "--format", "html", "--results", store.root).output) and "<table" in html
+    )
     assert not any("\x1b" in word for word in load_results(store.root).frame["category"])
     page = (store.root / "report.html").read_text()
     assert "<script" not in page and "\x1b" not in page

@@ -1,0 +1,103 @@
+"""What was run: data, arms, seeds, machines, the recipe's fields, and the commands that do it again."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mtlbench._version import __version__
+from mtlbench.analysis.comparison import Case
+from mtlbench.arm_names import HIDDEN_ARMS, arm_order, named
+from mtlbench.plan import spaces
+from mtlbench.report.claims import IMAGENET
+from mtlbench.report.words import ABLATIONS
+from mtlbench.text import listed
+
+_PARENTS = {"one-task", *HIDDEN_ARMS}  # come along with their children
+
+
+def seeds_of(case: Case) -> list[str]:
+    """Seeds of the visible arms, in order."""
+    found = case.frame.loc[~case.frame["arm"].isin(HIDDEN_ARMS), "seed"].unique()
+    return [f"{seed:g}" for seed in sorted(found)]
+
+
+def facts_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """(term, what it was) of the run; several values are all listed. `trials`: `Results.provenance_of`."""
+
+    def distinct(value: Callable[[Mapping[str, Any]], Any]) -> str:
+        return "; ".join(dict.fromkeys(text for trial in trials if (text := str(value(trial)))))
+
+    arms = arm_order(set(case.frame["arm"]) - set(HIDDEN_ARMS))
+    aliases = [f"{arm} = {case.names[arm]}" for arm in arms if case.names.get(arm, arm) != arm]
+    arms = [arm for arm in arms if case.names.get(arm, arm) == arm]
+    finished = sorted(str(trial["finished"])[:16].replace("T", " ") for trial in trials)
+    hours = sum(float(trial["seconds"]) for trial in trials) / 3600
+    facts = [
+        ("Pair", f"{case.pair}: {listed([task for task in case.scopes if task])}"),
+        ("Data set", distinct(lambda trial: trial["dataset"])),
+        ("Fingerprint of the data", distinct(lambda trial: trial["fingerprint"])),
+        ("Folder of the data", distinct(lambda trial: trial["data_root"])),
+        ("Backbone", distinct(lambda trial: trial["backbone"])),
+        ("Recipe", case.pick["recipe"]),
+        ("Seeds", ", ".join(seeds_of(case))),
+        (f"Arms ({len(arms)})", ", ".join(map(named, arms))),
+        ("Other names of these", ", ".join(aliases)),
+        ("Trials", f"{len(trials)}, {hours:.1f} hours of training and evaluation" if trials else ""),
+        ("Finished", f"{finished[0]} to {finished[-1]} UTC" if finished else ""),
+        ("Trained with", distinct(lambda trial: _machine(trial["environment"]))),
+        ("Reported with", f"mtlbench {__version__}, Python {platform.python_version()}"),
+    ]
+    return [(term, what) for term, what in facts if what]
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    python, torch, *rest = (str(environment.get(name, "?")) for name in ("python", "torch", "device", "processor"))
+    return f"Python {python}, torch {torch}, on {' of '.join(rest)}"
+
+
+def fields_of(trials: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """The recipe's fields; where arms or tasks differ, every value. `trials`: `Results.provenance_of`."""
+    fields: dict[str, dict[str, None]] = {}
+    for trial in trials:
+        for name, value in trial["recipe"].items():
+            fields.setdefault(name, {})[str(value)] = None
+    return [(name, " or ".join(values)) for name, values in sorted(fields.items())]
+
+
+def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What trains these trials and makes this report; the rest of the options comes from the recipe."""
+    arms = {str(arm) for arm in case.frame["arm"]} | {str(failure["arm"]) for failure in case.failures}
+    seeds = ",".join(seeds_of(case))
+    setting = f"--dataset {case.pick['dataset']} --recipe {case.pick['recipe']} --seeds {seeds}"
+    roots = dict.fromkeys(str(trial["data_root"]) for trial in trials if trial["data_root"])
+    setting += "".join(f" --data-root {shlex.quote(root)}" for root in roots)
+    written: list[str] = []
+    left = set(arms)
+    for name in [case.pair, *([ABLATIONS[case.pair]] if case.pair in ABLATIONS else [])]:
+        if name not in spaces.names():
+            continue
+        own = {arm.name for arm in spaces.load(name).arms}
+        if wanted := left & own if written else arms & own:
+            chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - _PARENTS))
+            written.append(f"mtlbench run --pair {name} {setting} {_backbone(case, name)}{chosen}".rstrip())
+            left -= own
+    if "cross-stitch-from-imagenet" in left:
+        written.append(f"mtlbench run --pair {IMAGENET.format(pair=case.pair)} {setting}")
+        left.remove("cross-stitch-from-imagenet")
+    if left:
+        written.append(
+            f"mtlbench run --pair {case.pair} {setting} --scheme FILE.py:Class  # arms of your own:"
+            f" {', '.join(sorted(left))}"
+        )
+    picked = " ".join(f"--{name} {shlex.quote(case.pick[name])}" for name in ("pair", "dataset", "recipe"))
+    return [*written, f"mtlbench report {picked}"]
+
+
+def _backbone(case: Case, space: str) -> str:
+    """`--backbone NAME ` where it is not the recipe's."""
+    name = case.pick["backbone"].partition("(")[0]
+    recipes = [recipe for recipe in spaces.load(space).recipes if recipe.name == case.pick["recipe"]]
+    return f"--backbone {name} " if not recipes or recipes[0].backbone != name else ""
