@@ -41,52 +41,9 @@ def pick(values: Array, which: Array) -> Array:
 
 
 def tabulate(scenes: list[Scene], first_thing: Array, size: int) -> Table:
-    """All parts of the scenes; `first_thing` is where each scene's things start in the batch."""
-    rows, owners = [], []
-    for index, scene in enumerate(scenes):
-        cos_p, sin_p = math.cos(scene.pitch), math.sin(scene.pitch)
-        for thing, part, place, yaw in scene.parts:
-            mat = part.material
-            turn = yaw - scene.yaw
-            cos, sin = math.cos(turn), math.sin(turn)
-            rows.append(
-                (
-                    place[0] - scene.camera[0],
-                    place[1] - scene.camera[1],
-                    place[2] - scene.camera[2],
-                    math.cos(scene.yaw),
-                    math.sin(scene.yaw),
-                    cos_p,
-                    sin_p,
-                    cos,
-                    sin,
-                    *part.half,
-                    part.taper,
-                    part.lying,
-                    *mat.first,
-                    *mat.second,
-                    mat.period,
-                    mat.gloss,
-                    mat.glow,
-                    mat.pattern,
-                )
-            )
-            owners.append((index, thing + first_thing[index], part.shape))
-    data = np.array(rows).T
-    scene_of, thing_of, shape = np.array(owners, np.int64).T
-    dx, dy, dz, cos_y, sin_y, cos_p, sin_p, cos, sin, *_ = data
-    flat = sin_y * dx + cos_y * dz  # along the camera's z before it is pitched
-    centre = np.stack([cos_y * dx - sin_y * dz, cos_p * dy - sin_p * flat, sin_p * dy + cos_p * flat])
-    zero = np.zeros_like(cos)
-    axes = np.stack(
-        [
-            np.stack([cos, sin_p * sin, -cos_p * sin]),
-            np.stack([zero, cos_p, sin_p]),
-            np.stack([sin, -sin_p * cos, cos_p * cos]),
-        ]
-    )
-    lying = data[13] > 0
-    axes[:2, :, lying] = axes[1::-1][:, :, lying]
+    """All parts of the scenes; `first_thing` is where each scene's things start in the batch, `size` in pixels."""
+    data, scene_of, thing_of, shape = _rows_of_parts(scenes, first_thing)
+    centre, axes = _in_camera(data)
     half = data[9:12]
     widest = np.maximum(data[12], 1.0)  # a CAN may be wider at its top
     span = np.stack([half[0] * widest, half[1], half[2] * widest])
@@ -106,6 +63,40 @@ def tabulate(scenes: list[Scene], first_thing: Array, size: int) -> Table:
         surface=data[14:].astype(np.float32),
         rect=_rectangles(corners, size),
     )
+
+
+def _rows_of_parts(scenes: list[Scene], first_thing: Array) -> tuple[Array, Array, Array, Array]:
+    """Numbers `24 P` of all parts (place from the camera 3, cosine and sine of the camera's yaw, its pitch and the
+    part's turn 6, half size 3, taper, lying, surface 10), and the scene, thing and shape of each `P`."""
+    rows, owners = [], []
+    for index, scene in enumerate(scenes):
+        view = (math.cos(scene.yaw), math.sin(scene.yaw), math.cos(scene.pitch), math.sin(scene.pitch))
+        for thing, part, place, yaw in scene.parts:
+            mat, turn = part.material, yaw - scene.yaw
+            away = [at - camera for at, camera in zip(place, scene.camera, strict=True)]
+            surface = (*mat.first, *mat.second, mat.period, mat.gloss, mat.glow, mat.pattern)
+            rows.append((*away, *view, math.cos(turn), math.sin(turn), *part.half, part.taper, part.lying, *surface))
+            owners.append((index, thing + first_thing[index], part.shape))
+    scene_of, thing_of, shape = np.array(owners, np.int64).T
+    return np.array(rows).T, scene_of, thing_of, shape
+
+
+def _in_camera(data: Array) -> tuple[Array, Array]:
+    """Centres `3 P` and own axes `3 3 P` (own axis, camera axis) of the parts in camera axes."""
+    dx, dy, dz, cos_y, sin_y, cos_p, sin_p, cos, sin, *_ = data
+    flat = sin_y * dx + cos_y * dz  # along the camera's z before it is pitched
+    centre = np.stack([cos_y * dx - sin_y * dz, cos_p * dy - sin_p * flat, sin_p * dy + cos_p * flat])
+    zero = np.zeros_like(cos)
+    axes = np.stack(
+        [
+            np.stack([cos, sin_p * sin, -cos_p * sin]),
+            np.stack([zero, cos_p, sin_p]),
+            np.stack([sin, -sin_p * cos, cos_p * cos]),
+        ]
+    )
+    lying = data[13] > 0
+    axes[:2, :, lying] = axes[1::-1][:, :, lying]
+    return centre, axes
 
 
 _CORNERS = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
