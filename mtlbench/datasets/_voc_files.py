@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
 import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass, field
@@ -171,7 +172,7 @@ def _read_all_lines(folders: Folders, found: Annotations) -> None:
 
 def _read_all_xml(folders: Folders, found: Annotations) -> None:
     found.xml = {}
-    if found.names and not any(folders.xml(name).exists() for name in found.names):
+    if found.names and not any(os.path.lexists(folders.xml(name)) for name in found.names):  # links may lead nowhere
         text = f"{folders.annotations} has no XML of a listed image; copy VOC 2008's there, or remove the folder"
         found.problems.append(Problem(text))
         return
@@ -251,6 +252,9 @@ def read_xml(path: Path, name: str, problems: list[Problem]) -> list[Thing]:
     try:
         objects = ElementTree.parse(path).getroot().findall("object")
     except FileNotFoundError:
+        if pointer := pointer_at(path):
+            problems.append(_pointer_problem(path, name, pointer))
+            return []
         way_on = "copy all of VOC 2008's Annotations, or remove that folder"
         text, kind = f"{path} is missing; {way_on}", f"files of Annotations are missing; {way_on}"
         problems.append(Problem(text, name, kind, path.name))
@@ -258,8 +262,7 @@ def read_xml(path: Path, name: str, problems: list[Problem]) -> list[Thing]:
     except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
         with contextlib.suppress(OSError):
             if pointer := pointer_in(path.read_bytes()):
-                kind = f"files of Annotations are each {pointer}"
-                problems.append(Problem(f"{path} is {pointer}", name, kind, path.name))
+                problems.append(_pointer_problem(path, name, pointer))
                 return []
         text = f"{path}: not XML ({_one_line(error)}); replace it by the original file"
         kind = "files of Annotations are not XML; replace them by the original files"
@@ -284,6 +287,10 @@ def read_xml(path: Path, name: str, problems: list[Problem]) -> list[Thing]:
             continue
         found.append(Thing(category, box, difficult == "1", None, where))
     return found
+
+
+def _pointer_problem(path: Path, name: str, pointer: str) -> Problem:
+    return Problem(f"{path} is {pointer}", name, f"files of Annotations are each {pointer}", path.name)
 
 
 def with_attributes(things: list[Thing], lines: list[Thing]) -> list[Thing]:

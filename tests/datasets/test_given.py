@@ -132,10 +132,13 @@ def test_a_link_of_git_annex_without_its_content_is_called_that(tmp_path: Path) 
 def test_a_clone_of_git_annex_without_any_content_is_called_that(tmp_path: Path) -> None:
     add_xml(write(tmp_path))
     images, lines = sorted(image_file(tmp_path, TRAIN[0]).parent.iterdir()), texts(tmp_path)[3]
-    for path in (*images, lines):
+    annotations = sorted((tmp_path / "VOCdevkit" / "VOC2008" / "Annotations").iterdir())
+    for path in (*images, *annotations, lines):
         path.unlink()
         path.symlink_to("../../.git/annex/objects/x1/y2/SHA256E-s1--ab")
     problems = survey(tmp_path).problems
+    what = f"{len(annotations)} files of Annotations are each a git-annex link, not the file; type git annex get"
+    assert sum(what in problem for problem in problems) == 1
     assert f"{lines} is a git-annex link, not the file; type git annex get in its repository" in problems
     assert sum(f"{len(images)} images are each a git-annex link" in problem for problem in problems) == 1
 

@@ -343,6 +343,11 @@ def test_samples_keep_the_contract(cache: Path) -> None:
         assert np.abs(test.depth(index) - rendered.depth).max() < 0.01
     with pytest.raises(IndexError):
         test[6]
+    with pytest.raises(ValueError, match="read-only"):
+        test[0].image[:] = 0  # a change would be seen by all who read the subset, or written into the cache
+    read_only = (test[0].image, test[0].labels["semseg"], test[0].labels["detection"], test[0].labels["attributes"])
+    for array in (*read_only, test[0].boxes, test[0].difficult, test[0].proposals):
+        assert array is not None and not array.flags.writeable
     train = data.subset("train")
     for task in data.tasks:
         assert len(data.counts(task)) == len(data.categories(task))

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from mtlbench.run.queue import Answer, Queue
-from mtlbench.spec import Plugin, Trial
-
-PLAIN = Trial(
-    "p", "a", 0, "r", ("t",), {"t": 1}, "fcn", Plugin("d"), "", "f", Plugin("b"), Plugin("s"), {}, 1, 0, 0, False, ()
-)
+from mtlbench.spec import Trial
+from tests.support.stores import TRIAL
 
 
 def trial(name: str, *parents: Trial) -> Trial:
-    return dataclasses.replace(PLAIN, arm=name, fingerprint=name, parents=tuple(p.key for p in parents))
+    return dataclasses.replace(TRIAL, arm=name, fingerprint=name, parents=tuple(p.key for p in parents))
 
 
 def given(queue: Queue) -> str:

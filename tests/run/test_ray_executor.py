@@ -13,33 +13,13 @@ from mtlbench.run import ray_executor
 from mtlbench.run.interrupts import interrupts
 from mtlbench.run.queue import Queue, Resources
 from mtlbench.run.ray_executor import ATTEMPTS, QueueSearcher, TrialActor
-from mtlbench.spec import Plugin, Trial
+from mtlbench.spec import Trial
 from mtlbench.store.results import load_results
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
+from tests.support.stores import TRIAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
-
-PLAIN = Trial(
-    "p",
-    "a",
-    0,
-    "r",
-    ("t",),
-    {"t": 1},
-    "fcn",
-    Plugin("d"),
-    "",
-    "f",
-    Plugin("b"),
-    Plugin("s"),
-    {"threads": 1},
-    1,
-    0,
-    0,
-    False,
-    (),
-)
 
 
 class Watcher:
@@ -65,7 +45,7 @@ class Run:
     """A searcher and what Tune would do with it."""
 
     def __init__(self, root: Path, arms: tuple[str, ...] = ("a", "b"), gpus: float = 0.0, fresh: bool = False) -> None:
-        self.trials = [dataclasses.replace(PLAIN, arm=arm, fingerprint=arm) for arm in arms]
+        self.trials = [dataclasses.replace(TRIAL, arm=arm, fingerprint=arm) for arm in arms]
         self.store, self.watcher = Store(root / "results", create=True), Watcher()
         self.queue = Queue(self.trials, (), lambda trial: 1.0)
         keys = {trial.key for trial in self.trials} if fresh else ()
