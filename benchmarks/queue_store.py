@@ -24,10 +24,10 @@ from _made_up import result_of, trials_of
 from rich.console import Console
 
 import mtlbench.training.trial
+from mtlbench.execution.display import Display
+from mtlbench.execution.local import run_local
+from mtlbench.execution.queue import Queue, Resources
 from mtlbench.plan import spaces
-from mtlbench.run.display import Display
-from mtlbench.run.local import run_local
-from mtlbench.run.queue import Queue, Resources
 from mtlbench.spec import Trial
 from mtlbench.store.sealing import write_result
 from mtlbench.store.store import Store

@@ -34,9 +34,9 @@ class Watcher:
 
 def ours(count: int) -> float:
     """Seconds for `count` trials that do nothing but bring an empty result to the store."""
-    from mtlbench.run.queue import Queue, Resources
-    from mtlbench.run.ray_executor import TrialActor, ray, run_ray
-    from mtlbench.run.ray_executor import start as start_ray
+    from mtlbench.execution.queue import Queue, Resources
+    from mtlbench.execution.ray_executor import TrialActor, ray, run_ray
+    from mtlbench.execution.ray_executor import start as start_ray
     from mtlbench.spec import Plugin, Trial
     from mtlbench.store.store import Store
     from mtlbench.system.scratch import scratch_folder

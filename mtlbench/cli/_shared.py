@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Callable, Iterable
 from functools import wraps
@@ -49,7 +48,9 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in new versi
         if not isinstance(value, str):
             return value  # a default
         try:
-            return getattr(importlib.import_module("mtlbench.plan.options"), self.parse)(value)
+            from mtlbench.plan import options
+
+            return getattr(options, self.parse)(value)
         except UserError as error:
             self.fail(printable(str(error)), param, ctx)
 
@@ -91,7 +92,7 @@ def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
             warn(str(error))
             sys.exit(2)
         except KeyboardInterrupt:
-            from mtlbench.run.interrupts import INTERRUPTED
+            from mtlbench.execution.interrupts import INTERRUPTED
 
             click.echo(f"mtlbench: {INTERRUPTED}", err=True)
             sys.exit(130)

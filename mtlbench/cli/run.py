@@ -13,7 +13,7 @@ from mtlbench.cli._shared import ASSIGNMENT, RESULTS, Parsed, one_line_errors, s
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from mtlbench.run.study import Outcome, Study
+    from mtlbench.execution.study import Outcome, Study
 
 NOTHING_TO_DO = "nothing to do; mtlbench table and mtlbench plot figure2 show the results"
 
@@ -155,7 +155,7 @@ def run(dry_run: bool, **values: Any) -> int:
     mtlbench run --pair semseg_sn --arm 'split-*' --seeds 0-4
     mtlbench run --pair det_attr --dataset voc2008 --data-root ~/voc2008
     """
-    from mtlbench.run.interrupts import interrupts
+    from mtlbench.execution.interrupts import interrupts
 
     interrupts.begin()  # before torch is imported, which takes seconds
     try:
@@ -166,9 +166,9 @@ def run(dry_run: bool, **values: Any) -> int:
 
 def run_study(dry_run: bool, values: dict[str, Any]) -> int:
     """Plan a study and train it, with lines on what happens; the exit status: 0, or 1 where trials failed."""
+    from mtlbench.execution.display import Display
+    from mtlbench.execution.study import execute, plan
     from mtlbench.plan.options import RunOptions, by_task, merge_loss_weights
-    from mtlbench.run.display import Display
-    from mtlbench.run.study import execute, plan
     from mtlbench.system.console import wide_console
 
     space = values.pop("space")
@@ -208,7 +208,7 @@ def headline(study: Study) -> str:
 
 def summary_of_missing(study: Study) -> str:
     """How many trials --dry-run would run, and what they would write."""
-    from mtlbench.run.preflight import bytes_of
+    from mtlbench.execution.preflight import bytes_of
     from mtlbench.text import bytes_text
 
     written = bytes_text(bytes_of(study.missing, study.costs))

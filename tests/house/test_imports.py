@@ -15,7 +15,7 @@ from tests.support.places import ROOT
 PACKAGE = ROOT / "mtlbench"
 PLUGINS = ("backbones", "schemes", "tasks", "datasets", "figures")
 TOP = ("errors", "text", "_version", "spec", "arm_names", "contracts", "system", "plugins")  # for everyone
-NUMBERS = ("vision", "nets", "backbones", "schemes", "tasks", "datasets", "plan", "store", "training", "run")  # made
+NUMBERS = ("vision", "nets", "backbones", "schemes", "tasks", "datasets", "plan", "store", "training", "execution")
 READING = ("analysis", "figures", "report")  # of numbers
 ORDER = (*TOP, *NUMBERS, *READING, "use", "authoring", "cli", "__main__")  # a folder or file imports what stands before
 WITHOUT_TORCH = ("text", "spec", "arm_names", "contracts", "system", "plugins", *READING, "cli")
@@ -43,8 +43,8 @@ def breaches(file: str, names: set[str]) -> list[str]:
     """What a file (below mtlbench/) imports and may not."""
     own, wrong = file.split("/")[0].removesuffix(".py"), []
     for parts in (name.split(".") for name in sorted(names)):
-        if parts[0] == "ray" and file != "run/ray_executor.py":
-            wrong.append(f"{file}: only run/ray_executor.py imports ray")
+        if parts[0] == "ray" and file != "execution/ray_executor.py":
+            wrong.append(f"{file}: only execution/ray_executor.py imports ray")
         if parts[0] in ("torch", "torchvision") and own in WITHOUT_TORCH:
             wrong.append(f"{file}: no torch in {own}")
         if parts[0] == "pandas" and own not in WITH_PANDAS:
@@ -74,7 +74,7 @@ def test_imports_follow_the_card(path: Path) -> None:
     [
         ("analysis/frame.py", "torch"),
         ("analysis/frame.py", "mtlbench.store.results.Results"),
-        ("training/loop.py", "mtlbench.run.study.run_study"),
+        ("training/loop.py", "mtlbench.execution.study.run_study"),
         ("tasks/semseg.py", "mtlbench.tasks.normals.Normals"),
         ("nets/network.py", "mtlbench.schemes.split.Split"),
         ("training/loop.py", "pandas"),

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from mtlbench.errors import UserError
+from mtlbench.execution.preflight import widened
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates, check_arms, custom, every_split, one_task
 from mtlbench.plan.chosen import choose_arms, with_loss_weights
@@ -17,7 +18,6 @@ from mtlbench.plan.data import opened
 from mtlbench.plan.expand import expand
 from mtlbench.plan.options import LossWeights, merge_loss_weights, parse_factors, parse_loss_weights
 from mtlbench.plugins import Broken, plugin
-from mtlbench.run.preflight import widened
 from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial, as_data, identity_of
 from mtlbench.store.folders import PLANNED, write_trial
 from mtlbench.store.sources import FILE, changes, keep_sources, kept_texts

@@ -169,7 +169,7 @@ ONLY_IN = {  # what runs code or programs: the files that do, and whose
         "system/scratch.py",
         "datasets/rooms.py",
         "authoring/check.py",
-        "run/ray_process.py",
+        "execution/ray_process.py",
     },  # this Python's
     "Image.open": {"system/images.py"},
 }

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 from mtlbench.errors import UserError
-from mtlbench.run.local import attempt
+from mtlbench.execution.local import attempt
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store import predictions
 from mtlbench.store.results import load_results

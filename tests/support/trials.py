@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtlbench.run.local import run_local
-from mtlbench.run.queue import Queue, Resources
+from mtlbench.execution.local import run_local
+from mtlbench.execution.queue import Queue, Resources
 from mtlbench.spec import Trial
 from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store

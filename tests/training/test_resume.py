@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from mtlbench.run.local import attempt
+from mtlbench.execution.local import attempt
 from mtlbench.spec import Trial
 from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtlbench.run.local import attempt
+from mtlbench.execution.local import attempt
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store import predictions
 from mtlbench.store.sealing import read_result

@@ -10,6 +10,10 @@ from functools import cached_property
 
 from mtlbench.arm_names import MEMBER, SEARCH
 from mtlbench.errors import UserError
+from mtlbench.execution.interrupts import interrupts
+from mtlbench.execution.local import run_local
+from mtlbench.execution.preflight import Costs, check_disk, check_gpu, pretrained_of, widened
+from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.plan.arms import at_rates, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
@@ -17,10 +21,6 @@ from mtlbench.plan.expand import Pretrained, expand, needs_weights, started
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import load
 from mtlbench.plugins import plugin
-from mtlbench.run.interrupts import interrupts
-from mtlbench.run.local import run_local
-from mtlbench.run.preflight import Costs, check_disk, check_gpu, pretrained_of, widened
-from mtlbench.run.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial
 from mtlbench.store.board import Board
 from mtlbench.store.sources import Change, changes
@@ -186,7 +186,7 @@ def _train(queue: Queue, store: Store, watcher: Watcher, options: RunOptions, fr
     if options.executor == "local" or len(queue.done) == len(queue.trials):
         run_local(queue, store, watcher, resources, fresh)
     else:
-        from mtlbench.run.ray_process import run_apart
+        from mtlbench.execution.ray_process import run_apart
 
         run_apart(queue, store, watcher, resources, options.address, fresh)
 

@@ -51,10 +51,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import mtlbench
 from mtlbench.errors import UserError
-from mtlbench.run.courier import Courier, away, user_sources, with_sources
-from mtlbench.run.interrupts import interrupts
-from mtlbench.run.local import seconds_of_parents
-from mtlbench.run.queue import Answer, Queue, Resources, Watcher
+from mtlbench.execution.courier import Courier, away, user_sources, with_sources
+from mtlbench.execution.interrupts import interrupts
+from mtlbench.execution.local import seconds_of_parents
+from mtlbench.execution.queue import Answer, Queue, Resources, Watcher
 from mtlbench.spec import Trial
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken
@@ -147,7 +147,7 @@ def assigned_device(gpus: float) -> Any:
 
     if not (ray.get_gpu_ids() and torch.cuda.is_available()):
         return torch.device("cpu")
-    from mtlbench.run.gpu_sharing import memory_share
+    from mtlbench.execution.gpu_sharing import memory_share
 
     if gpus < 1:
         capacity = torch.cuda.get_device_properties(0).total_memory
@@ -422,7 +422,7 @@ def _request(queue: Queue, watcher: Watcher, resources: Resources) -> dict[str, 
 
 def _measured_share(queue: Queue, watcher: Watcher, cpus_per_gpu: float) -> float:
     """The part of a GPU that the costliest trial needs, by a measured step on one of the GPUs."""
-    from mtlbench.run.gpu_sharing import costliest, trials_per_gpu
+    from mtlbench.execution.gpu_sharing import costliest, trials_per_gpu
 
     trial = costliest((trial for key, trial in queue.trials.items() if key not in queue.done), queue.cost)
     if trial is None:
@@ -446,7 +446,7 @@ def _measured_share(queue: Queue, watcher: Watcher, cpus_per_gpu: float) -> floa
 
 def _measure(trial: dict[str, Any], sources: dict[str, str]) -> Any:
     """In a process of its own that has a whole GPU."""
-    from mtlbench.run.gpu_sharing import measure
+    from mtlbench.execution.gpu_sharing import measure
 
     base = make_scratch(os.environ.get(MARK) or tempfile.gettempdir())
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mtlbench.run.display import LINE_SECONDS, Display
-from mtlbench.run.queue import Queue
+from mtlbench.execution.display import LINE_SECONDS, Display
+from mtlbench.execution.queue import Queue
 from mtlbench.store.board import Board
 from tests.support.stores import JOINT, TRIAL
 

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from mtlbench.run.queue import Queue
+from mtlbench.execution.queue import Queue
 from mtlbench.spec import Trial
 from mtlbench.store.board import Board
 from mtlbench.text import duration, printable

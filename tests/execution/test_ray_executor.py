@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from mtlbench.errors import UserError
-from mtlbench.run import ray_executor
-from mtlbench.run.interrupts import interrupts
-from mtlbench.run.queue import Queue, Resources
-from mtlbench.run.ray_executor import ATTEMPTS, QueueSearcher, TrialActor
+from mtlbench.execution import ray_executor
+from mtlbench.execution.interrupts import interrupts
+from mtlbench.execution.queue import Queue, Resources
+from mtlbench.execution.ray_executor import ATTEMPTS, QueueSearcher, TrialActor
 from mtlbench.spec import Trial
 from mtlbench.store.results import load_results
 from mtlbench.store.store import Store

@@ -8,8 +8,8 @@ import traceback
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from mtlbench.run.interrupts import interrupts
-from mtlbench.run.queue import Queue, Resources, Watcher
+from mtlbench.execution.interrupts import interrupts
+from mtlbench.execution.queue import Queue, Resources, Watcher
 from mtlbench.spec import Trial
 from mtlbench.store.sealing import read_result
 from mtlbench.store.store import Store

@@ -13,9 +13,9 @@ import torch
 
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
+from mtlbench.execution import courier
+from mtlbench.execution.courier import Courier, away, user_sources, with_sources, with_weights
 from mtlbench.nets.network import seeded
-from mtlbench.run import courier
-from mtlbench.run.courier import Courier, away, user_sources, with_sources, with_weights
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store.results import load_results
 from mtlbench.store.sealing import read_result

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mtlbench.run.queue import Answer, Queue
+from mtlbench.execution.queue import Answer, Queue
 from mtlbench.spec import Trial
 from tests.support.stores import TRIAL
 

@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 
 from mtlbench.errors import UserError
-from mtlbench.run.interrupts import interrupts
-from mtlbench.run.queue import Queue, Resources, Watcher
+from mtlbench.execution.interrupts import interrupts
+from mtlbench.execution.queue import Queue, Resources, Watcher
 from mtlbench.spec import Trial
 from mtlbench.store.store import Store
 from mtlbench.system.scratch import remove_dead, scratch_folder
@@ -31,7 +31,7 @@ RESTARTS = 2  # of a private Ray without a trial that finished in between (Ours)
 LOOK_SECONDS = 0.1  # between two looks at Ray's processes
 LEAVING_SECONDS = 3.0  # for leaving a cluster
 LOG = "driver.txt"  # below the scratch folder: what Ray writes to standard error
-PROGRAM = "from mtlbench.run.ray_process import main; main()"
+PROGRAM = "from mtlbench.execution.ray_process import main; main()"
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def main() -> None:
     sys.path[:] = [os.path.abspath(path) for path in work.path]
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
     interrupts.begin()
-    from mtlbench.run import ray_executor
+    from mtlbench.execution import ray_executor
 
     try:
         pipe.send(("processes", ray_executor.start(work.address, work.scratch)))

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from mtlbench.run import gpu_sharing
-from mtlbench.run.gpu_sharing import CONTEXT_BYTES, Measured, costliest, measure, memory_share, trials_per_gpu
+from mtlbench.execution import gpu_sharing
+from mtlbench.execution.gpu_sharing import CONTEXT_BYTES, Measured, costliest, measure, memory_share, trials_per_gpu
 from mtlbench.training import evaluation
 from mtlbench.training.context import Context
 from mtlbench.training.loader import Resident, loader_workers
