@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.table import Table
 from rich.text import Text
 
+from mtlbench.cli.terminal import terminal_table
 from mtlbench.errors import UserError
+from mtlbench.report.table import Column, Table, simple_table
 from mtlbench.store.board import locked, run_of
 from mtlbench.store.folders import MADE, PLANNED, groups
 from mtlbench.store.states import State, states_in
@@ -48,7 +49,7 @@ def clean(results: Path, yes: bool) -> None:
     if not items:
         console.print(Text(f"nothing to clean in {store.root}"), soft_wrap=True)
         return
-    console.print(_listing(items))
+    console.print(terminal_table(_listing(items)))
     lost = sum(item.kind == RESUME for item in items)
     if lost:
         console.print(f"this costs the progress of {lost} unfinished trial{'s' * (lost > 1)}", highlight=False)
@@ -136,12 +137,9 @@ def _remove(path: Path) -> bool:
 
 def _listing(items: list[Item]) -> Table:
     """Counts and sizes by kind."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("what may go")
-    table.add_column("count", justify="right")
-    table.add_column("space", justify="right")
+    rows = []
     for kind in KINDS:
         own = [item for item in items if item.kind == kind]
         if own:
-            table.add_row(kind, str(len(own)), bytes_text(sum(item.size for item in own)))
-    return table
+            rows.append((kind, len(own), bytes_text(sum(item.size for item in own))))
+    return simple_table(("what may go", Column("count"), Column("space")), rows)

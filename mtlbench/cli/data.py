@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from mtlbench.cli.terminal import terminal_table
 from mtlbench.contracts import Dataset, Survey
 from mtlbench.plan.data import opened
 from mtlbench.plugins import blamed
+from mtlbench.report.table import Column, simple_table
 from mtlbench.spec import Options
 from mtlbench.system.console import wide_console
 from mtlbench.text import duration, printable
@@ -58,15 +59,12 @@ def verify(name: str, data_root: Path | None, options: Options) -> int:
 
 def report(name: str, survey: Survey, console: Console) -> int:
     """Print a survey; 0 where all is whole and as published."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(name)
-    for column in ("found", "published"):
-        table.add_column(column, justify="right")
-    table.add_column("")
+    rows = []
     for what, found, published in survey.counts:
         differs = published is not None and found != published
-        table.add_row(what, str(found), "" if published is None else str(published), "differs" if differs else "")
-    console.print(table)
+        rows.append((what, found, "" if published is None else published, "differs" if differs else ""))
+    heads = (Column("what", name, is_text=True), Column("found"), Column("published"), "")
+    console.print(terminal_table(simple_table(heads, rows)))
     for problem in survey.problems:
         console.print(Text(printable(problem)), soft_wrap=True)
     partial = [count for count in survey.counts if count.published is not None and count.found != count.published]

@@ -5,18 +5,16 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
+from mtlbench.cli.terminal import terminal_table
 from mtlbench.plan import spaces
 from mtlbench.plugins import names, unknown
+from mtlbench.report.table import Column, Table, simple_table
 from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace
 from mtlbench.system.console import wide_console
-from mtlbench.text import printable
+from mtlbench.text import NOTHING
 
 PLUGINS = {"datasets": "dataset", "tasks": "task", "backbones": "backbone", "schemes": "scheme", "figures": "figure"}
 KINDS = ("recipes", "spaces", "arms", *PLUGINS)
@@ -29,7 +27,6 @@ WITH = {  # fields that mean nothing with other values of a field
     "step_factor": ("decay", ("step",)),
     "poly_power": ("decay", ("poly",)),
 }
-NOTHING = "-"
 
 
 def print_listing(kind: str, pair: str = "") -> None:
@@ -38,7 +35,7 @@ def print_listing(kind: str, pair: str = "") -> None:
     for place, table in enumerate(listing(kind, pair)):
         if place:
             console.print()
-        console.print(table)
+        console.print(terminal_table(table))
 
 
 def listing(kind: str, pair: str = "") -> list[Table]:
@@ -62,11 +59,8 @@ def listing(kind: str, pair: str = "") -> list[Table]:
 
 def _plugins(kind: str) -> Table:
     """One row a plug-in: its name and the first sentence of its file."""
-    table = _table("", (kind, ""))
     folder = Path(__file__).parents[1] / f"{PLUGINS[kind]}s"
-    for name in names(PLUGINS[kind]):
-        _add(table, name, first_sentence(folder / f"{name}.py"))
-    return table
+    return simple_table((kind, ""), [(name, first_sentence(folder / f"{name}.py")) for name in names(PLUGINS[kind])])
 
 
 def first_sentence(path: Path) -> str:
@@ -80,21 +74,23 @@ def first_sentence(path: Path) -> str:
 
 
 def _spaces(found: dict[str, SearchSpace]) -> Table:
-    table = _table("", ("space", "tasks", "data sets (default recipe)", "arms", ""), numbers=("arms",))
+    heads = ("space", "tasks", "data sets (default recipe)", Column("arms"), "")
+    rows = []
     for name, space in found.items():
         path = Path(name).expanduser() if name.endswith(".py") else spaces.carried("search_spaces") / f"{name}.py"
         data = ", ".join(f"{dataset} ({recipe})" for dataset, recipe in space.datasets.items())
-        _add(table, name, " + ".join(space.pair.tasks), data, str(len(space.arms)), first_sentence(path))
-    return table
+        rows.append((name, " + ".join(space.pair.tasks), data, len(space.arms), first_sentence(path)))
+    return simple_table(heads, rows)
 
 
 def _arms(name: str, space: SearchSpace) -> list[Table]:
-    table = _table(f"{name}: arms", ("arm", "scheme", "networks", "starts from", "short list"))
+    rows = []
     for arm in space.arms:
         networks = "one for all tasks" if arm.joint else "one a task"
         short = "yes" if arm.name in space.short_list else ""
-        _add(table, arm.name, Plugin(arm.scheme, arm.options).label, networks, _start(arm), short)
-    return [table]
+        rows.append((arm.name, Plugin(arm.scheme, arm.options).label, networks, _start(arm), short))
+    heads = ("arm", "scheme", "networks", "starts from", "short list")
+    return [simple_table(heads, rows, f"{name}: arms")]
 
 
 def _start(arm: Arm) -> str:
@@ -107,23 +103,26 @@ def _start(arm: Arm) -> str:
 
 def _recipes(space: SearchSpace) -> list[Table]:
     """A line for each recipe, then every field of those that say where their values are from."""
-    columns = ("recipe", "iterations", "extra", "images", "lr", "size", "init", "backbone", "data sets")
-    brief = _table(f"{space.pair.name}: recipes", columns, numbers=("extra", "images", "lr"))
+    numbers = (Column("extra"), Column("images"), Column("lr"))
+    heads = ("recipe", "iterations", *numbers, "size", "init", "backbone", "data sets")
+    rows = []
     for recipe in space.recipes:
         datasets = [Plugin(name, options).label for name, options in recipe.dataset_options.items()]
         backbone = Plugin(recipe.backbone, recipe.backbone_options).label
-        _add(
-            brief,
-            recipe.name,
-            _iterations(recipe),
-            str(recipe.extra_iterations),
-            str(recipe.images),
-            f"{recipe.lr:g}",
-            _size(recipe),
-            recipe.init,
-            backbone,
-            ", ".join(datasets),
+        rows.append(
+            (
+                recipe.name,
+                _iterations(recipe),
+                recipe.extra_iterations,
+                recipe.images,
+                f"{recipe.lr:g}",
+                _size(recipe),
+                recipe.init,
+                backbone,
+                ", ".join(datasets),
+            )
         )
+    brief = simple_table(heads, rows, f"{space.pair.name}: recipes")
     return [brief, *(_fields(space, recipe) for recipe in space.recipes if recipe.sources)]
 
 
@@ -140,12 +139,12 @@ def _size(recipe: Recipe) -> str:
 
 
 def _fields(space: SearchSpace, recipe: Recipe) -> Table:
-    table = _table(f"{space.pair.name}: recipe {recipe.name}", ("field", "value", "source", ""))
+    rows = []
     for field in dataclasses.fields(recipe):
         if field.name not in ABOUT_ITSELF and matters(recipe, field.name, space.pair.form):
             kind, words = source_of(recipe, field.name)
-            _add(table, field.name, value_text(getattr(recipe, field.name)), kind, words)
-    return table
+            rows.append((field.name, value_text(getattr(recipe, field.name)), kind, words))
+    return simple_table(("field", "value", "source", ""), rows, f"{space.pair.name}: recipe {recipe.name}")
 
 
 def matters(recipe: Recipe, field: str, form: str) -> bool:
@@ -173,22 +172,3 @@ def value_text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(value_text, value)) or NOTHING
     return str(value)
-
-
-def _table(title: str, columns: Sequence[str], numbers: Sequence[str] = ()) -> Table:
-    table = Table(
-        title=Text(title, style="bold") if title else None,
-        title_justify="left",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
-    for place, column in enumerate(columns):
-        right = column in numbers
-        table.add_column(Text(column), justify="right" if right else "left", no_wrap=place == 0, overflow="fold")
-    return table
-
-
-def _add(table: Table, *cells: str) -> None:
-    """A row of plain text; brackets mean nothing in it."""
-    table.add_row(*(Text(printable(cell)) for cell in cells))

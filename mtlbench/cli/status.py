@@ -6,9 +6,10 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
-from rich.table import Table
 from rich.text import Text
 
+from mtlbench.cli.terminal import terminal_table
+from mtlbench.report.table import Column, Table, simple_table
 from mtlbench.store.board import run_of
 from mtlbench.store.folders import groups
 from mtlbench.store.results import load_results
@@ -34,7 +35,7 @@ def show_status(results: Path, failed: bool) -> None:
     elif failed:
         _tracebacks([state for state in states if state.state == "failed"], say)
     else:
-        console.print(_overview(states))
+        console.print(terminal_table(_overview(states)))
         _lines(states, say)
     if not failed:
         _runs(store.root, say)
@@ -50,16 +51,13 @@ def _overview(states: list[State]) -> Table:
         study = (state.folder.parent.parent.name, state.folder.parent.name, trial.recipe_name if trial else "?")
         rows[*study, trial.arm if trial else "?"].append(state)
     columns = [name for name in COUNTED if any(state.state == name for state in states)]
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("pair", "data set", "recipe", "arm"):
-        table.add_column(column)
-    for column in ("trials", *columns, "space"):
-        table.add_column(column, justify="right")
+    numbers = [Column(name) for name in ("trials", *columns, "space")]
+    cells = []
     for names, own in sorted(rows.items(), key=lambda row: (row[0][:3], row[0][3] != "one-task", row[0][3])):
         counts = [sum(state.state == column for state in own) for column in columns]
-        cells = (len(own), *(count or "" for count in counts), bytes_text(sum(state.size for state in own)))
-        table.add_row(*(Text(printable(name)) for name in names), *map(str, cells))
-    return table
+        size = bytes_text(sum(state.size for state in own))
+        cells.append((*names, len(own), *(count or "" for count in counts), size))
+    return simple_table(["pair", "data set", "recipe", "arm", *numbers], cells)
 
 
 def _lines(states: list[State], say: Say) -> None:

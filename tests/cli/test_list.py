@@ -14,6 +14,7 @@ from rich.console import Console
 from mtlbench import plugins
 from mtlbench.cli import list as module
 from mtlbench.cli.list import KINDS, PLUGINS, SOURCES, first_sentence, listing, matters, source_of, value_text
+from mtlbench.cli.terminal import terminal_table
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.spec import Recipe
@@ -47,7 +48,7 @@ def lines(kind: str, pair: str = "") -> list[str]:
     """What is written to a file, without the spaces at the ends of lines."""
     console = Console(width=200, file=io.StringIO())
     for table in listing(kind, pair):
-        console.print(table)
+        console.print(terminal_table(table))
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -92,7 +93,7 @@ def test_a_recipe_with_sources_is_shown_field_by_field_and_another_one_in_a_line
     # Without what another form, optimiser or decay has.
     hidden = ("name", "sources", "regions", "fill_background", "beta2", "step_at", "step_factor", "poly_power")
     fields = [field.name for field in dataclasses.fields(Recipe) if field.name not in hidden]
-    assert (brief.row_count, full.row_count) == (2, len(fields))
+    assert (len(brief.rows), len(full.rows)) == (2, len(fields))
     found = lines("recipes", own)
     start = found.index("own: recipe tiny") + 2
     assert [line.split()[0] for line in found[start:]] == fields
