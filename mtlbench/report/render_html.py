@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from markupsafe import Markup
 
-from mtlbench.report.table import Column, Mark, Row, Table
+from mtlbench.report.table import Column, Mark, Note, Row, Table
 from mtlbench.text import DAGGER
 
 SIGNS = {Mark.CHOSEN: " *", Mark.CHOSEN_FOR_PAIR: " +", Mark.NOISY: DAGGER}  # and the best are bold
@@ -13,11 +13,16 @@ SIGNS = {Mark.CHOSEN: " *", Mark.CHOSEN_FOR_PAIR: " +", Mark.NOISY: DAGGER}  # a
 def render_html(table: Table) -> Markup:
     """A `figure`: the title as caption, the table, the notes; all texts are escaped."""
     rows = Markup("\n").join(_row(row, table) for row in table.rows)
-    notes = Markup("").join(Markup('<p class="note">{}</p>\n').format(str(note)) for note in table.notes)
+    notes = Markup("").join(_note(note) for note in table.notes)
     return Markup(
         '<figure class="grid">\n<figcaption>{}</figcaption>\n<div class="scroll"><table>\n'
         "<thead>\n{}\n</thead>\n<tbody>\n{}\n</tbody></table></div>\n{}</figure>\n"
     ).format(table.title, _heads(table), rows, notes)
+
+
+def _note(note: Note) -> Markup:
+    command = Markup(" <code>{}</code>").format(note.command) if note.command else ""
+    return Markup('<p class="note">{}{}</p>\n').format(note.text, command)
 
 
 def _heads(table: Table) -> Markup:

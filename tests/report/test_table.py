@@ -168,7 +168,7 @@ def test_no_text_is_markup_in_any_format() -> None:
         EVIL, (Column(EVIL),), (Group((Column("x"),), (EVIL,)),), (row, Row({"x": Cell(EVIL)})), (Note(EVIL, EVIL),)
     )
     page = Cells(render(table, "html"))
-    assert page.tags <= {"figure", "figcaption", "div", "table", "thead", "tbody", "tr", "td", "th", "p"}
+    assert page.tags <= {"figure", "figcaption", "div", "table", "thead", "tbody", "tr", "td", "th", "p", "code"}
     assert sum(text == EVIL for row in page.rows for *_, text in row) == 5
     for line in render(table, "markdown").splitlines():
         bare = line.replace("\\\\", "")
