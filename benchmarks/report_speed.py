@@ -25,7 +25,8 @@ from matplotlib.figure import Figure as Canvas
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plugins import create, names
-from mtlbench.report.paper_tables import TABLES, paper_table
+from mtlbench.report.paper_layouts import TABLES
+from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.render import render
 from mtlbench.report.report import report
 from mtlbench.report.results_table import results_table

@@ -13,7 +13,8 @@ from mtlbench.analysis.comparison import Case, case_of
 from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.errors import UserError
-from mtlbench.report.paper_tables import TABLES, paper_table
+from mtlbench.report.paper_layouts import TABLES
+from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.pictures import draw_pictures
 from mtlbench.report.provenance import commands_of, facts_of, fields_of, seeds_of
 from mtlbench.report.render_html import render_html

@@ -26,7 +26,8 @@ from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.expand import started
 from mtlbench.plan.options import parse_start
-from mtlbench.report.paper_tables import DENSE, TABLES, paper_table
+from mtlbench.report.paper_layouts import DENSE, TABLES
+from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.render import render
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store.store import Store
