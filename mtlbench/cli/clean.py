@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from mtlbench.cli.terminal import terminal_table
+from mtlbench.cli.terminal import print_table
 from mtlbench.errors import UserError
 from mtlbench.report.table import Column, Table, simple_table
 from mtlbench.store.board import locked, run_of
@@ -49,7 +49,7 @@ def clean(results: Path, yes: bool) -> None:
     if not items:
         console.print(Text(f"nothing to clean in {store.root}"), soft_wrap=True)
         return
-    console.print(terminal_table(_listing(items)))
+    print_table(_listing(items), console)
     lost = sum(item.kind == RESUME for item in items)
     if lost:
         console.print(f"this costs the progress of {lost} unfinished trial{'s' * (lost > 1)}", highlight=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from mtlbench.cli.terminal import terminal_table
+from mtlbench.cli.terminal import print_table
 from mtlbench.contracts import Dataset, Survey
 from mtlbench.plan.data import opened
 from mtlbench.plugins import blamed
@@ -64,7 +64,7 @@ def report(name: str, survey: Survey, console: Console) -> int:
         differs = published is not None and found != published
         rows.append((what, found, "" if published is None else published, "differs" if differs else ""))
     heads = (Column("what", name, is_text=True), Column("found"), Column("published"), "")
-    console.print(terminal_table(simple_table(heads, rows)))
+    print_table(simple_table(heads, rows), console)
     for problem in survey.problems:
         console.print(Text(printable(problem)), soft_wrap=True)
     partial = [count for count in survey.counts if count.published is not None and count.found != count.published]

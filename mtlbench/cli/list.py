@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mtlbench.cli.terminal import terminal_table
+from mtlbench.cli.terminal import print_table
 from mtlbench.plan import spaces
 from mtlbench.plugins import names, unknown
 from mtlbench.report.table import Column, Table, simple_table
@@ -35,7 +35,7 @@ def print_listing(kind: str, pair: str = "") -> None:
     for place, table in enumerate(listing(kind, pair)):
         if place:
             console.print()
-        console.print(terminal_table(table))
+        print_table(table, console)
 
 
 def listing(kind: str, pair: str = "") -> list[Table]:

@@ -11,9 +11,8 @@ import click
 from mtlbench.cli._shared import ASSIGNMENT, RESULTS, Parsed, one_line_errors, say
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mtlbench.execution.study import Outcome, Study
+    from mtlbench.report.table import Table
 
 NOTHING_TO_DO = "nothing to do; mtlbench table and mtlbench plot figure2 show the results"
 
@@ -166,6 +165,7 @@ def run(dry_run: bool, **values: Any) -> int:
 
 def run_study(dry_run: bool, values: dict[str, Any]) -> int:
     """Plan a study and train it, with lines on what happens; the exit status: 0, or 1 where trials failed."""
+    from mtlbench.cli.terminal import print_table
     from mtlbench.execution.display import Display
     from mtlbench.execution.study import execute, plan
     from mtlbench.plan.options import RunOptions, by_task, merge_loss_weights
@@ -183,7 +183,7 @@ def run_study(dry_run: bool, values: dict[str, Any]) -> int:
     for note in study.notes:
         say(note)
     if dry_run:
-        console.print(listing(study))
+        print_table(listing(study), console)
         say(summary_of_missing(study))
         return 0
     say(headline(study))
@@ -217,26 +217,18 @@ def summary_of_missing(study: Study) -> str:
 
 def listing(study: Study) -> Table:
     """The table of --dry-run."""
-    from rich.table import Table
+    from mtlbench.report.table import Column, large, simple_table
 
-    from mtlbench.text import short
-
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("arm", "task", "seed", "key"):
-        table.add_column(column)
-    for column in ("iterations", "parameters", "FLOPs"):
-        table.add_column(column, justify="right")
-    table.add_column("state")
+    costs = (Column("parameters", write=large), Column("FLOPs", write=large))
+    rows = []
     names = {trial.key: trial for trial in study.trials}
     for trial in study.trials:
         parameters, flops = study.costs.of(trial)
         waits = [names[p].label for p in trial.parents if p not in study.done]
         state = "cached" if trial.key in study.done else f"waits for {' and '.join(waits)}" if waits else "ready"
         task = trial.tasks[0] if len(trial.tasks) == 1 else "all"
-        table.add_row(
-            trial.arm, task, str(trial.seed), trial.key, str(trial.iterations), short(parameters), short(flops), state
-        )
-    return table
+        rows.append((trial.arm, task, trial.seed, trial.key, trial.iterations, parameters, flops, state))
+    return simple_table(("arm", "task", "seed", "key", Column("iterations"), *costs, "state"), rows)
 
 
 def conclusion(study: Study, outcome: Outcome) -> list[str]:

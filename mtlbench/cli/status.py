@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from mtlbench.cli.terminal import terminal_table
+from mtlbench.cli.terminal import print_table
 from mtlbench.report.table import Column, Table, simple_table
 from mtlbench.store.board import run_of
 from mtlbench.store.folders import groups
@@ -35,7 +35,7 @@ def show_status(results: Path, failed: bool) -> None:
     elif failed:
         _tracebacks([state for state in states if state.state == "failed"], say)
     else:
-        console.print(terminal_table(_overview(states)))
+        print_table(_overview(states), console)
         _lines(states, say)
     if not failed:
         _runs(store.root, say)

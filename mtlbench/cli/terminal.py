@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import rich.table
+from rich.console import Console
 from rich.text import Text
 
 from mtlbench.report.table import Table
 from mtlbench.text import printable
 
 
-def terminal_table(table: Table) -> rich.table.Table:
-    """A table for rich's console: the title bold, one line of heads, no marks; the first column is never folded."""
+def print_table(table: Table, console: Console) -> None:
+    """Print a table with one line of heads and no marks; long texts are folded, but of the first column."""
     shown = rich.table.Table(
         title=Text(table.title, style="bold") if table.title else None,
         title_justify="left",
@@ -24,4 +25,4 @@ def terminal_table(table: Table) -> rich.table.Table:
         shown.add_column(Text(column.heading), justify=side, no_wrap=place == 0, overflow="fold")  # type: ignore[arg-type]
     for row in table.rows:  # Text: brackets mean nothing in it
         shown.add_row(*(Text(printable(column.text(row.cell(column)))) for column in columns))
-    return shown
+    console.print(shown)

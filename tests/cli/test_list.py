@@ -14,7 +14,7 @@ from rich.console import Console
 from mtlbench import plugins
 from mtlbench.cli import list as module
 from mtlbench.cli.list import KINDS, PLUGINS, SOURCES, first_sentence, listing, matters, source_of, value_text
-from mtlbench.cli.terminal import terminal_table
+from mtlbench.cli.terminal import print_table
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.spec import Recipe
@@ -48,7 +48,7 @@ def lines(kind: str, pair: str = "") -> list[str]:
     """What is written to a file, without the spaces at the ends of lines."""
     console = Console(width=200, file=io.StringIO())
     for table in listing(kind, pair):
-        console.print(terminal_table(table))
+        print_table(table, console)
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
