@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figure2 test quick lint torture bench clean
+.PHONY: figure2 test quick lint torture bench pretrained clean
 
 figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
@@ -27,6 +27,10 @@ torture: .venv/installed
 # Ten minutes, every figure against benchmarks/reference.json; make bench ARGS='startup load' for some of them.
 bench: .venv/installed
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+# The trunks that networks on rooms start from, from nothing: half an hour of one core.
+pretrained: .venv/installed
+	$(BIN)/python pretraining/rooms.py $(ARGS)
 
 # Reinstalled only when pyproject.toml or the tested versions changed.
 .venv/installed: pyproject.toml constraints.txt

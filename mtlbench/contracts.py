@@ -55,7 +55,11 @@ class Survey:
 
 
 class Dataset(Protocol):
-    """Images with labels for some tasks. The constructor takes `root` (a folder or None) and options by keyword."""
+    """Images with labels for some tasks. The constructor takes `root` (a folder or None) and options by keyword.
+
+    A data set may also have a static `pretrained(backbone, form)`: None, or a file of weights that networks with that
+    backbone start from by `--init pretrained`, and options of the backbone that go with it.
+    """
 
     version: int  # raised whenever its numbers change
     tasks: tuple[str, ...]  # the tasks that it has labels for

@@ -40,9 +40,10 @@ class Recipe:
     `step_at` of the iterations), "poly" ((1 - done) ** `poly_power`, Chen et al. 2018) or "constant". `short_side` and
     `long_side` bound the image in pixels (0 = as it is). Biases learn at `bias_lr` times the rate and without weight
     decay (Caffe's habit, Girshick 2015, Long et al. 2015); so do scales of normalisation layers under "adamw", at the
-    usual rate. `init` is where networks without parents start: "scratch" or "imagenet" (weights of the backbone). A
-    batch passes the network `chunk` images at a time (0 = all), in training with the same gradient up to rounding, and
-    with less memory. `sources` says of each field where its value is from.
+    usual rate. `init` is where networks without parents start: "scratch", "imagenet" (weights of the backbone) or
+    "pretrained" (the data set's own trunk); `from_scratch` are the fields of a "pretrained" recipe that are others with
+    another start. A batch passes the network `chunk` images at a time (0 = all), in training with the same gradient up
+    to rounding, and with less memory. `sources` says of each field where its value is from.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Recipe:
     weight_decay: float = 5e-4
     bias_lr: float = 2.0
     init: str = "scratch"
+    from_scratch: Options = field(default_factory=dict)  # {field: value}
     chunk: int = 0
     warmup: int = 0
     decay: str = "cosine"
@@ -100,11 +102,19 @@ class Recipe:
 OPTIMISERS = ("sgd", "adam", "adamw")
 DECAYS = ("cosine", "step", "poly", "constant")
 PRECISIONS = ("fp32", "bf16")
-STARTS = ("scratch", "imagenet")
+STARTS = ("scratch", "imagenet", "pretrained")
+UNSHOWN = ("weights", "scaled", "widen")  # options of backbones that are no part of a label
 KINDS = ("dataset", "backbone", "scheme")  # of a trial's plug-ins, besides its tasks
 WEIGHTINGS = ("fixed", "uncertainty")
 # Fields that are younger than the format: at their defaults they are no part of a key, and older results stay valid.
-ADDED = {"weighting": "fixed", "optimiser": "sgd", "beta2": 0.999, "step_factor": 0.1, "poly_power": 0.9}
+ADDED: Options = {
+    "weighting": "fixed",
+    "optimiser": "sgd",
+    "beta2": 0.999,
+    "step_factor": 0.1,
+    "poly_power": 0.9,
+    "from_scratch": {},
+}
 # The last ones stand in the trial itself.
 NOT_IDENTITY = (
     "name",
@@ -114,6 +124,7 @@ NOT_IDENTITY = (
     "extra_iterations",
     "extra_lr",
     "init",
+    "from_scratch",
     "backbone",
     "backbone_options",
     "dataset_options",
@@ -133,7 +144,7 @@ class Plugin:
     def label(self) -> str:
         """`caffenet` or `caffenet(small=True,width=0.25)`; where a backbone starts and how much wider than usual an
         arm has it are no part of what it is."""
-        inside = ",".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k not in ("weights", "widen"))
+        inside = ",".join(f"{k}={v}" for k, v in sorted(self.options.items()) if k not in UNSHOWN)
         return f"{self.name}({inside})" if inside else self.name
 
 
@@ -144,7 +155,7 @@ class Arm:
     `joint`: one trial over all tasks, else one a task. `parents`: arms whose finished networks this one starts from
     (those of the same task, or of every task for a joint arm). `average`: no training, the parents' predictions are
     averaged. `member`: another network of the same kind, with seeds of its own (second member of the ensemble).
-    `start`: "scratch" or "imagenet" whatever the recipe says; `matched`: its iterations are those of the parents that
+    `start`: one of STARTS whatever the recipe says; `matched`: its iterations are those of the parents that
     it could have, and the extra ones (Table 3). `rate`: times the recipe's learning rate. `wide`: its networks are so
     wide that each has as many parameters as the one-task networks of all tasks together; `backbone`: options of the
     backbone of this arm alone.

@@ -20,7 +20,7 @@ def compute_matched(frame: pd.DataFrame, parents: Mapping[str, Sequence[str]] | 
     2020, 2.1), seconds_with_parents (evaluation included), and of each but arm and n its ratio to one-task
     (`..._ratio`). Sums over an arm's trials, means over seeds. `parents`: {key: keys of its parents}
     (`Results.provenance_of` has them); without it the standard arms': one-task of the same seed for one-task-longer and
-    cross-stitch (unless it starts from scratch or ImageNet), the second member too for the ensemble. NaN where a
+    cross-stitch (unless it starts from scratch or from weights), the second member too for the ensemble. NaN where a
     parent's costs are missing. Ours.
     """
     costs = frame[frame["subset"] == "cost"]
@@ -61,7 +61,7 @@ def _usual_parents(trials: pd.DataFrame) -> dict[str, list[str]]:
     found = {}
     for (arm, seed, task), key in keys.items():
         from_others = arm == "one-task-longer" or (
-            arm.startswith("cross-stitch") and not arm.endswith(("-from-scratch", "-from-imagenet"))
+            arm.startswith("cross-stitch") and not arm.endswith(("-from-scratch", "-from-imagenet", "-from-pretrained"))
         )
         names = [BASELINE, HIDDEN_ARMS[0]] if arm == "ensemble" else [BASELINE] if from_others else []
         found[key] = [

@@ -33,7 +33,7 @@ class Caffenet:
     all of these, `dropout` opens fc7 and the heads. `small` (Ours, for images of about 64 pixels): conv1 5x5 at stride
     2, "same" paddings, fc6 over 3 x 3 cells; the last map has stride 16 (`fcn`), or RoI pooling works at stride 4
     (`roi`: pool2 at stride 1). He start, or `weights` (the digest of a file), which expect Caffe's inputs: BGR, 0-255,
-    minus the mean.
+    minus the mean; with `scaled`, these divided by 64, as a start from scratch does.
     """
 
     version = 2
@@ -51,10 +51,11 @@ class Caffenet:
         dropout: float = 0.5,
         weights: str = "",
         widen: float = 1.0,
+        scaled: bool = False,
     ) -> None:
         self.form, self.small, self.dropout, self.weights = form, small, dropout, weights
         # A start from scratch wants inputs near unit size (Ours).
-        self.std = (1.0, 1.0, 1.0) if weights else (64.0, 64.0, 64.0)
+        self.std = (1.0, 1.0, 1.0) if weights and not scaled else (64.0, 64.0, 64.0)
         self.stages = stages_of(CHANNELS, width, fc, widen)
         self.channels = {stage.name: stage.channels for stage in self.stages}
         padding = 1 if small else 0

@@ -22,6 +22,7 @@ SOURCES = ("text", "cited", "ours")
 ABOUT_ITSELF = ("name", "sources")  # fields of a recipe that are no part of an experiment
 OF_FORM = {"regions": "roi", "fill_background": "roi"}  # fields that mean nothing in another form
 WITH = {  # fields that mean nothing with other values of a field
+    "from_scratch": ("init", ("pretrained",)),
     "beta2": ("optimiser", ("adam", "adamw")),
     "step_at": ("decay", ("step",)),
     "step_factor": ("decay", ("step",)),

@@ -47,8 +47,8 @@ NOTHING_TO_DO = "nothing to do; mtlbench table and mtlbench plot figure2 show th
     multiple=True,
     type=Parsed("[ARM=]START", "parse_start"),
     metavar="[ARM=]START",
-    help="Where networks without parents start: scratch or"
-    " imagenet; cross-stitch=imagenet: one arm, without its parents (repeatable).",
+    help="Where networks without parents start: scratch, pretrained (a trunk that comes with rooms), imagenet;"
+    " cross-stitch=imagenet: one arm, without its parents (repeatable).",
 )
 @click.option(
     "--weights",

@@ -17,9 +17,10 @@ import numpy as np
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._rooms.objects import ATTRIBUTES, CLASSES
 from mtlbench.datasets._rooms.render import IGNORED, Rendered, render
-from mtlbench.datasets._rooms.scene import LABELS, make_scene
+from mtlbench.datasets._rooms.scene import LABELS, Scene, make_scene
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
+from mtlbench.spec import Options
 from mtlbench.system.cache import build_once, cache_root
 from mtlbench.system.machine import cores
 
@@ -119,6 +120,12 @@ class Rooms:
         """Where the arrays are cached."""
         numbers = "-".join(str(count) for count in (*self.lengths.values(), self.proposals))
         return cache_root() / f"rooms-v{VERSION}-{self.size}-{numbers}"
+
+    @staticmethod
+    def pretrained(backbone: str, form: str) -> tuple[Path, Options] | None:
+        """The trunk of the small CaffeNets of recipe quick (pretraining/rooms.py); inputs as from scratch."""
+        path = Path(__file__).parent / "_rooms" / "pretrained" / f"{backbone}-{form}.npz"
+        return (path, {"scaled": True}) if path.is_file() else None
 
     def prepare(self, say: Callable[[str], None] = lambda line: None) -> None:
         """Render all scenes into the cache unless they are there; safe to call from many processes at once."""
@@ -241,12 +248,18 @@ class Rooms:
 
 def scenes(subset: str, start: int, stop: int, size: int) -> Iterator[Rendered]:
     """Scenes start .. stop - 1 of a subset, rendered at `size` pixels a side."""
+    return (rendered for _, rendered in described_scenes(subset, start, stop, size))
+
+
+def described_scenes(subset: str, start: int, stop: int, size: int) -> Iterator[tuple[Scene, Rendered]]:
+    """The same, each with what it was rendered from."""
     for first in range(start, stop, AT_ONCE):
         names = [f"rooms/{VERSION}/{subset}/{index}" for index in range(first, min(first + AT_ONCE, stop))]
         digests = [hashlib.sha256(name.encode()).digest() for name in names]
         seeds = [int.from_bytes(digest[:8], "little") for digest in digests]
         noise = [int.from_bytes(digest[8:16], "little") for digest in digests]
-        yield from render([make_scene(seed) for seed in seeds], noise, size)
+        made = [make_scene(seed) for seed in seeds]
+        yield from zip(made, render(made, noise, size), strict=True)
 
 
 def render_share(

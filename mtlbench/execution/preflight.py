@@ -7,14 +7,14 @@ import dataclasses
 import io
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mtlbench.errors import UserError
 from mtlbench.plan.arms import one_task
 from mtlbench.plan.expand import Pretrained
-from mtlbench.plugins import create, is_file
-from mtlbench.spec import Arm, Plugin, Recipe, Trial
+from mtlbench.plugins import create, find, is_file
+from mtlbench.spec import Arm, Options, Plugin, Recipe, Trial
 from mtlbench.store.store import Store
 from mtlbench.system.machine import cores
 from mtlbench.text import bytes_text
@@ -66,14 +66,37 @@ def widened(arms: Sequence[Arm], planned: Callable[[Sequence[Arm]], list[Trial]]
     return tuple(fitting(arm) if arm.wide else arm for arm in arms)
 
 
-def pretrained_of(backbone: Plugin, form: str, file: Path | None) -> Pretrained:
-    """The file of weights that networks start from, checked against the backbone. Raises UserError."""
+def pretrained_of(
+    starts: Iterable[str], backbone: Plugin, form: str, dataset: str, file: Path | None
+) -> dict[str, Pretrained]:
+    """{start: the file of weights that networks start from}, checked against the backbone. "imagenet" takes `file`, or
+    torchvision's, "pretrained" the trunk of the data set. Raises UserError."""
     from mtlbench.nets import pretrained
 
     made = create("backbone", backbone.source or backbone.name, form=form, **backbone.options)
-    path = pretrained.locate(backbone.name, made, file)
-    made.adapted(pretrained.read(path))  # refused here, not in every trial
-    return Pretrained(str(path.resolve()), pretrained.digest(path))
+    found = {}
+    for start in starts:
+        options: Options = {}
+        if start == "pretrained":
+            path, options = _trunk(dataset, backbone.name, form)
+        else:
+            path = pretrained.locate(backbone.name, made, file)
+        try:
+            made.adapted(pretrained.read(path))  # refused here, not in every trial
+        except UserError as error:
+            if start != "pretrained":
+                raise
+            raise UserError(f"{error}; type --init scratch") from error
+        found[start] = Pretrained(str(path.resolve()), pretrained.digest(path), options)
+    return found
+
+
+def _trunk(dataset: str, backbone: str, form: str) -> tuple[Path, Options]:
+    """The data set's own. Raises UserError where it has none."""
+    own = getattr(find("dataset", dataset), "pretrained", lambda backbone, form: None)(backbone, form)
+    if own is None:
+        raise UserError(f"{dataset} has no pretrained trunk for {backbone} in form {form}; type --init scratch")
+    return own
 
 
 def check_gpu(recipe: Recipe, named: str, address: str) -> list[str]:

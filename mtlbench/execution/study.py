@@ -17,7 +17,7 @@ from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.plan.arms import at_rates, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
-from mtlbench.plan.expand import Pretrained, expand, needs_weights, started
+from mtlbench.plan.expand import Pretrained, expand, started, starts_with_weights
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import load
 from mtlbench.plugins import plugin
@@ -94,7 +94,7 @@ class _Expansion:
     recipe: Recipe
     data: Prepared
     backbone: Plugin
-    pretrained: Pretrained | None
+    pretrained: dict[str, Pretrained]
 
     def trials(self, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Trial]:
         """Those of the arms and seeds."""
@@ -127,8 +127,9 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     notes = check_gpu(recipe, options.recipe, options.address)
     store = Store(options.results, create)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    pretrained = pretrained_of(backbone, space.pair.form, options.weights) if needs_weights(arms, recipe) else None
-    if options.weights and not pretrained:
+    needed = starts_with_weights(arms, recipe)
+    pretrained = pretrained_of(needed, backbone, space.pair.form, dataset, options.weights)
+    if options.weights and "imagenet" not in needed:
         raise UserError("--weights: no network starts from ImageNet weights; add --init imagenet")
     data = prepare_dataset(dataset, space.pair.tasks, recipe, options.data_root, say)
     expansion, costs = _Expansion(space, recipe, data, backbone, pretrained), Costs()

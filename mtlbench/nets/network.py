@@ -157,10 +157,42 @@ class MultiTaskNet(nn.Module):
             )
 
     def load_pretrained(self, stages: dict[str, dict[str, Tensor]]) -> None:
-        """Start every column of these stages from pretrained weights, as `Backbone.adapted` gives them."""
+        """Start every column of these stages from pretrained weights, as `Backbone.adapted` gives them; a wider column
+        holds them, and computes what they do."""
         for stage, state in stages.items():
             for column in self.trunk[stage].children():
-                column.load_state_dict(state)
+                column.load_state_dict({name: inside(column, name, value) for name, value in state.items()})
+
+
+def inside(column: nn.Module, name: str, value: Tensor) -> Tensor:
+    """A parameter of the column that holds a narrower one's `value`; what is around it stays as it starts, but does not
+    reach the outputs that the narrower one has (Ours, after Chen et al. 2016: a wider network that goes on from a
+    narrow one). Each half of the channels holds a half: convolutions may have two groups."""
+    start: Tensor = column.state_dict()[name]
+    if start.shape == value.shape:
+        return value
+    path, _, kind = name.rpartition(".")
+    found, old = start.clone(), halves(len(value), len(start))
+    if kind == "bias":
+        found[old] = value
+        return found
+    layer = column.get_submodule(path)
+    found[old] = 0.0
+    flat = value.flatten(2) if value.ndim > 2 else value[..., None]
+    whole = found.flatten(2) if value.ndim > 2 else found[..., None]
+    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+        whole[old, : value.shape[1]] = flat
+    else:
+        whole[old[:, None], halves(value.shape[1], start.shape[1])] = flat
+    return whole.view(start.shape)
+
+
+def halves(narrow: int, wide: int) -> Tensor:
+    """Where `narrow` channels lie among `wide`: half of them at the start of each half."""
+    places: Tensor = torch.arange(narrow)
+    if wide != narrow:
+        places += (places >= narrow // 2) * ((wide - narrow) // 2)
+    return places
 
 
 def plan(scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...]) -> dict[str, list[tuple[str, ...]]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from mtlbench.plan.arms import check_arms, custom, matching, select
 from mtlbench.plan.options import LossWeights, RunOptions
 from mtlbench.plan.spaces import recipe_of
-from mtlbench.plugins import class_of, is_file, unknown
+from mtlbench.plugins import class_of, find, is_file, unknown
 from mtlbench.spec import Arm, Recipe, SearchSpace, Trial
 
 
@@ -24,7 +24,10 @@ def choose_dataset(space: SearchSpace, dataset: str) -> str:
 def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Recipe:
     """The recipe that the options name, or the data set's, under all options that change it. Raises UserError."""
     recipe = recipe_of(space, options.recipe or space.datasets.get(dataset) or default_recipe(space))
-    if options.backbone and options.backbone != recipe.backbone:
+    other = options.backbone and options.backbone != recipe.backbone
+    if recipe.init == "pretrained" and (other or not hasattr(find("dataset", dataset), "pretrained")):
+        recipe = starting_from(recipe, "scratch")  # there is no trunk
+    if other:
         recipe = dataclasses.replace(recipe, backbone=options.backbone, backbone_options={})
     check_tasks(space, options.task_options, "--task-option TASK.NAME=VALUE")
     tasks = {task: recipe.task_options.get(task, {}) | dict(more) for task, more in options.task_options.items()}
@@ -39,6 +42,15 @@ def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Reci
         dataset_options=recipe.dataset_options | ({name: data} if data else {}),
     )
     return with_loss_weights(recipe, space, options.loss_weights)
+
+
+def starting_from(recipe: Recipe, start: str) -> Recipe:
+    """The recipe with networks that start there (one of STARTS), and with what it changes for that."""
+    if start == recipe.init:
+        return recipe
+    if start == "pretrained":
+        return dataclasses.replace(recipe, init=start)
+    return dataclasses.replace(recipe, **recipe.from_scratch | {"init": start, "from_scratch": {}})
 
 
 def check_tasks(space: SearchSpace, tasks: Iterable[str], option: str) -> None:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
 from mtlbench.plan.arms import matching
+from mtlbench.plan.chosen import starting_from
 from mtlbench.plan.options import Start
 from mtlbench.plugins import defaults_of, find, plugin, scheme_class
-from mtlbench.spec import Arm, Pair, Plugin, Recipe, Trial, as_data, derive_seed, identity_of, short_hash
+from mtlbench.spec import (
+    STARTS,
+    Arm,
+    Options,
+    Pair,
+    Plugin,
+    Recipe,
+    Trial,
+    as_data,
+    derive_seed,
+    identity_of,
+    short_hash,
+)
+
+NO_WEIGHTS: Mapping[str, Pretrained] = {}
 
 
 def expand(
@@ -23,16 +38,16 @@ def expand(
     fingerprint: str,
     backbone: Plugin,
     recipe: Recipe,
-    pretrained: Pretrained | None = None,
+    pretrained: Mapping[str, Pretrained] = NO_WEIGHTS,
 ) -> list[Trial]:
     """All trials of the arms and seeds, parents first, everything resolved.
 
-    `pretrained`: the weights of networks that start from ImageNet; needed where `needs_weights`.
+    `pretrained`: the weights of networks that start from "imagenet" or "pretrained", for `starts_with_weights`.
     """
     starts = {"scratch": (backbone, "")}
-    if pretrained:
-        options = backbone.options | {"weights": pretrained.digest}
-        starts["imagenet"] = dataclasses.replace(backbone, options=options), pretrained.file
+    for start, weights in pretrained.items():
+        options = backbone.options | weights.options | {"weights": weights.digest}
+        starts[start] = dataclasses.replace(backbone, options=options), weights.file
     usual = starts[recipe.init][0]
     setting = short_hash(
         [dataset.label, dataset.version, fingerprint, usual.name, usual.options, usual.version, as_data(recipe)]
@@ -86,28 +101,30 @@ def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, goes_on: bool)
 
 
 class Pretrained(NamedTuple):
-    """A file of weights, as absolute text, and the digest of its content."""
+    """A file of weights, as absolute text, the digest of its content, and options of the backbone that go with it."""
 
     file: str
     digest: str
+    options: Options = {}
 
 
-def needs_weights(arms: Iterable[Arm], recipe: Recipe) -> bool:
-    """Whether a network starts from ImageNet."""
-    return any((arm.start or recipe.init) == "imagenet" for arm in arms if not arm.average)
+def starts_with_weights(arms: Iterable[Arm], recipe: Recipe) -> set[str]:
+    """Those of STARTS that need a file and that a network has: the recipe's own, even where all arms have others,
+    since all are compared in its setting."""
+    return {recipe.init, *(arm.start for arm in arms if not arm.average)} - {"scratch", ""}
 
 
 def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> tuple[tuple[Arm, ...], Recipe]:
     """The arms and the recipe under `--init [ARM=]START`.
 
-    START alone is where networks without parents start: "scratch" or "imagenet"; "one-task" is how those that can have
-    parents start anyway. `ARM=scratch` or `ARM=imagenet` takes a joint arm off its parents, for as many iterations as
-    theirs and its own (Table 3), and names it `ARM-from-START`. Raises UserError.
+    START alone is where networks without parents start, one of STARTS; "one-task" is how those that can have parents
+    start anyway. `ARM=START` takes a joint arm off its parents, for as many iterations as theirs and its own (Table 3),
+    and names it `ARM-from-START`. Raises UserError.
     """
     chosen = list(arms)
     for start, name in starts:
         if not name:
-            recipe = dataclasses.replace(recipe, init=start) if start != BASELINE else recipe
+            recipe = starting_from(recipe, start) if start != BASELINE else recipe
             continue
         for hit in matching([arm.name for arm in chosen], name):
             place = next(i for i, arm in enumerate(chosen) if arm.name == hit)
@@ -116,8 +133,8 @@ def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> tup
                 continue
             if not arm.joint or start == BASELINE:
                 raise UserError(
-                    f"--init {name}={start}: {hit} cannot start from {start}; joint arms take scratch or imagenet, "
-                    "all networks without parents --init scratch or --init imagenet"
+                    f"--init {name}={start}: {hit} cannot start from {start}; joint arms take {' or '.join(STARTS)}, "
+                    "all networks without parents --init with one of these alone"
                 )
             chosen[place] = dataclasses.replace(
                 arm, name=f"{hit}-from-{start}", parents=(), start=start, matched=bool(arm.parents)

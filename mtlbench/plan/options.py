@@ -24,7 +24,7 @@ MOST_VAL = 0.9  # share of the official train list
 
 
 class Start(NamedTuple):
-    """Where networks start: `start` is "scratch", "imagenet" or "one-task", `arms` a glob of joint arms that are taken
+    """Where networks start: `start` is one of STARTS or "one-task", `arms` a glob of joint arms that are taken
     off their parents ("" = all networks without parents)."""
 
     start: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Generator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -167,12 +168,14 @@ class Context:
 
     def pretrained(self) -> dict[str, dict[str, Tensor]]:
         """{stage: its state} from the file of weights that the trial starts from. Raises UserError where that is not
-        the planned one."""
+        the planned one. Wider networks start from those of the usual width."""
         trial = self.trial
         path = Path(trial.weights_file)
         if not path.is_file() or pretrained.digest(path) != trial.backbone.options["weights"]:
             raise UserError(f"{path} on {platform.node()} is not the file of weights that the run was planned with")
-        states: dict[str, dict[str, Tensor]] = backbone_of(trial).adapted(pretrained.read(path))
+        usual = {name: value for name, value in trial.backbone.options.items() if name != "widen"}
+        narrow = replace(trial, backbone=replace(trial.backbone, options=usual))
+        states: dict[str, dict[str, Tensor]] = backbone_of(narrow).adapted(pretrained.read(path))
         return states
 
     def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:

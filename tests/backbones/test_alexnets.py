@@ -15,8 +15,10 @@ from mtlbench.backbones.alexnet import Alexnet
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Backbone
 from mtlbench.errors import UserError
-from mtlbench.nets.network import MultiTaskNet
+from mtlbench.nets.network import MultiTaskNet, halves
 from mtlbench.schemes.cross_stitch import CrossStitch
+from mtlbench.schemes.split import Split
+from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.semseg import Semseg
 from tests.support.networks import State
 
@@ -183,6 +185,7 @@ def test_every_pixel_of_an_image_of_any_size_gets_a_score(cls: Any) -> None:
 def test_input_scaling_belongs_to_the_weights() -> None:
     """Caffe's are BGR 0-255 minus a mean; torchvision's have its own mean and deviation, in RGB 0-1."""
     assert Caffenet("fcn", weights="0123456789ab").std == (1, 1, 1) and Caffenet("fcn").std == (64, 64, 64)
+    assert Caffenet("fcn", weights="0123456789ab", scaled=True).std == (64, 64, 64)  # a trunk of ours
     assert Caffenet("fcn").bgr and not Alexnet("fcn").bgr
     preset = torchvision.models.get_weight(Alexnet.torchvision_weights).transforms()
     assert np.allclose(Alexnet.mean, np.array(preset.mean) * 255)
@@ -237,3 +240,35 @@ def test_the_same_number_of_values_in_another_shape_is_refused(caffe_state: Stat
     other = caffe_state | {"fc6.weight": caffe_state["fc6.weight"].T}
     with pytest.raises(UserError, match=r"fc6\.weight is 9216 4096, here 4096 9216"):
         Caffenet("fcn").adapted(other)
+
+
+@pytest.mark.parametrize("form", ["fcn", "roi"])
+def test_a_wider_network_that_starts_from_a_trunk_computes_what_the_trunk_does(form: str) -> None:
+    """Of its channels half of the narrow ones stand at the start of each half. Response normalisation sees neighbours
+    that are new, which is why values are near, not equal."""
+
+    def net(widen: float) -> MultiTaskNet:
+        backbone = Caffenet(form, small=True, width=0.1, fc=32, dropout=0.0, widen=widen)
+        tasks = {"semseg": Semseg(("a", "b"), {})} if form == "fcn" else {"attributes": Attributes(("a", "b"), {})}
+        return MultiTaskNet(tasks, backbone, Split("fc8"), form, 0 if widen == 1 else 5).eval()
+
+    narrow, wide = net(1.0), net(1.5)
+    state = narrow.trunk.state_dict()
+    stages: dict[str, State] = {}
+    for name, value in state.items():
+        stage, _, place = name.split(".", 2)
+        stages.setdefault(stage, {})[place] = value
+    wide.load_pretrained(stages)
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    boxes = torch.tensor([[0, 0, 0, 40.0, 60.0], [1, 8, 8, 60, 60]]) if form == "roi" else None
+    seen = []
+    for one in (narrow, wide):
+        xs = dict.fromkeys(one.tasks, images)
+        for stage in one.stages:
+            xs = one._stage(stage, xs, boxes, {})
+        seen.append(next(iter(xs.values())).detach())
+    channels = seen[0].shape[1]
+    assert seen[1].shape[1] == 48 and channels == 32
+    old = halves(channels, 48)
+    assert old.tolist() == [*range(16), *range(24, 40)]
+    assert (seen[0] > 0).any() and torch.allclose(seen[1][:, old], seen[0], atol=1e-2 * float(seen[0].abs().max()))

@@ -90,8 +90,9 @@ def test_a_source_is_its_kind_and_the_words_after_it() -> None:
 # ---------------------------------------------------------------------------------------------------- recipes
 def test_a_recipe_with_sources_is_shown_field_by_field_and_another_one_in_a_line(own: str) -> None:
     brief, full = listing("recipes", own)
-    # Without what another form, optimiser or decay has.
-    hidden = ("name", "sources", "regions", "fill_background", "beta2", "step_at", "step_factor", "poly_power")
+    # Without what another form, start, optimiser or decay has.
+    hidden = ("name", "sources", "regions", "fill_background", "from_scratch", "beta2", "step_at", "step_factor")
+    hidden = (*hidden, "poly_power")
     fields = [field.name for field in dataclasses.fields(Recipe) if field.name not in hidden]
     assert (len(brief.rows), len(full.rows)) == (2, len(fields))
     found = lines("recipes", own)

@@ -13,16 +13,17 @@ from mtlbench.arm_names import family, is_ablation, is_split
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import check_arms, custom, select
-from mtlbench.plan.expand import Pretrained, expand, needs_weights, started
-from mtlbench.plan.options import parse_seeds, parse_start
+from mtlbench.plan.chosen import choose_recipe, starting_from
+from mtlbench.plan.expand import Pretrained, expand, started, starts_with_weights
+from mtlbench.plan.options import RunOptions, parse_seeds, parse_start
 from mtlbench.plugins import plugin
-from mtlbench.spec import Arm, Plugin, Trial, derive_seed
+from mtlbench.spec import Arm, Plugin, Recipe, Trial, derive_seed
 
 SPACE = spaces.load("det_attr")
 
 
 def trials_of(recipe: str = "quick", seeds: tuple[int, ...] = (0,), **changes: Any) -> list[Trial]:
-    chosen = dataclasses.replace(spaces.recipe_of(SPACE, recipe), **changes)
+    chosen = dataclasses.replace(starting_from(spaces.recipe_of(SPACE, recipe), "scratch"), **changes)
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
     return expand(SPACE.pair, SPACE.arms, seeds, Plugin("rooms"), "", "abc", backbone, chosen)
 
@@ -155,13 +156,13 @@ WEIGHTS = Pretrained("/somewhere/net.npz", "0123456789ab")
 def from_starts(*starts: str, recipe: str = "quick", file: Pretrained = WEIGHTS) -> dict[str, Trial]:
     arms, chosen = started(SPACE.arms, spaces.recipe_of(SPACE, recipe), list(map(parse_start, starts)))
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
-    weights = file if needs_weights(arms, chosen) else None
+    weights = dict.fromkeys(starts_with_weights(arms, chosen), file)
     found = expand(SPACE.pair, arms, (0,), Plugin("rooms"), "", "abc", backbone, chosen, weights)
     return {trial.label: trial for trial in found}
 
 
 def test_weights_are_identity_their_path_is_not_and_children_share_their_parents_input_scaling() -> None:
-    plain, pretrained = from_starts(), from_starts("imagenet")
+    plain, pretrained = from_starts("scratch"), from_starts("imagenet")
     assert not any(trial.weights_file or trial.backbone.options.get("weights") for trial in plain.values())
     for label, trial in pretrained.items():
         assert trial.backbone.options["weights"] == WEIGHTS.digest and trial.key != plain[label].key
@@ -172,9 +173,46 @@ def test_weights_are_identity_their_path_is_not_and_children_share_their_parents
     other = from_starts("imagenet", file=Pretrained(WEIGHTS.file, "ba9876543210"))
     assert not {t.key for t in other.values()} & {t.key for t in pretrained.values()}
     assert not {t.setting for t in other.values()} & {t.setting for t in pretrained.values()}
-    assert from_starts("scratch").keys() == plain.keys() and not needs_weights(
+    assert from_starts("scratch").keys() == plain.keys() and not starts_with_weights(
         *started(SPACE.arms, spaces.recipe_of(SPACE, "paper"), [parse_start("scratch")])
     )
+
+
+@pytest.mark.parametrize(
+    ("pair", "first", "setting", "last"), [("det_attr", "018887b13119", "dec623947255", "049740c8ba87")]
+)
+def test_quick_from_scratch_is_what_it_was_before_trunks_came_with_rooms(
+    pair: str, first: str, setting: str, last: str
+) -> None:
+    """Keys and the setting of 0.1.0's default study; the default's own are others, since it starts from a trunk."""
+    space = spaces.load(pair)
+
+    def trials(*starts: str) -> list[Trial]:
+        arms, recipe = started(space.arms, spaces.recipe_of(space, "quick"), list(map(parse_start, starts)))
+        backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+        weights = dict.fromkeys(starts_with_weights(arms, recipe), WEIGHTS)
+        return expand(space.pair, arms, (0,), Plugin("rooms"), "", "abc", backbone, recipe, weights)
+
+    scratch, usual = trials("scratch"), trials()
+    assert (scratch[0].key, scratch[0].setting) == (first, setting)
+    assert (scratch[-1].label, scratch[-1].key) == ("cross-stitch seed 0", last)
+    assert trials() == trials("pretrained") and not {t.key for t in usual} & {t.key for t in scratch}
+    assert all(trial.weights_file == ("" if trial.parents else WEIGHTS.file) for trial in usual)
+    assert {trial.setting for trial in usual}.isdisjoint({setting})
+
+
+def test_a_trunk_is_for_its_data_set_and_backbone_and_others_start_from_scratch() -> None:
+    quick = spaces.recipe_of(SPACE, "quick")
+
+    def on(dataset: str, backbone: str = "") -> Recipe:
+        return choose_recipe(SPACE, dataset, RunOptions("det_attr", recipe="quick", backbone=backbone))
+
+    assert on("rooms").init == "pretrained"
+    scratch = starting_from(quick, "scratch")
+    assert scratch.init == "scratch" and scratch.lr == 0.06 and scratch.loss_weight == {} == scratch.from_scratch
+    assert on("voc2008") == scratch
+    assert on("rooms", "alexnet").init == "scratch"
+    assert starting_from(quick, "imagenet") == dataclasses.replace(scratch, init="imagenet")
 
 
 def test_cross_stitch_without_parents_trains_as_long_as_with_them() -> None:

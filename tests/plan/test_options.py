@@ -13,7 +13,7 @@ from mtlbench.errors import UserError
 from mtlbench.execution.preflight import widened
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates, check_arms, custom, every_split, one_task
-from mtlbench.plan.chosen import choose_arms, with_loss_weights
+from mtlbench.plan.chosen import choose_arms, starting_from, with_loss_weights
 from mtlbench.plan.data import opened
 from mtlbench.plan.expand import expand
 from mtlbench.plan.options import LossWeights, merge_loss_weights, parse_factors, parse_loss_weights
@@ -23,7 +23,7 @@ from mtlbench.store.folders import PLANNED, write_trial
 from mtlbench.store.sources import FILE, changes, keep_sources, kept_texts
 
 SPACE = spaces.load("det_attr")
-QUICK = spaces.recipe_of(SPACE, "quick")
+QUICK = starting_from(spaces.recipe_of(SPACE, "quick"), "scratch")
 SCHEME = "class Gated:\n    version = {version}\n    def __init__(self, rank=4): pass\n    groups = unit = None\n"
 
 

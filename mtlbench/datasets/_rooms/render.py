@@ -40,6 +40,8 @@ class Rendered(NamedTuple):
     classes: Array  # N int64
     attributes: Array  # N A uint8
     difficult: Array  # N bool
+    things: Array  # N int64: which of the scene's things each object is
+    parts: Array  # H W int64: which of the scene's parts the first ray of each pixel meets
 
 
 def render(scenes: list[Scene], noise_seeds: list[int], size: int) -> list[Rendered]:
@@ -59,11 +61,13 @@ def render(scenes: list[Scene], noise_seeds: list[int], size: int) -> list[Rende
     label = pick(np.array([thing.label for scene in scenes for thing in scene.things], np.uint8), thing)
     colour, normal = shade(table, scenes, part, depth, slope[inner], label)
     pixels = _to_pixels(label, colour, normal, depth)
+    first_part = np.cumsum([0] + [len(scene.parts) for scene in scenes])
     results = []
     for index, scene in enumerate(scenes):
         image = _expose(pixels[0][index], noise_seeds[index])
         objects = _annotate(scene, thing[index] - first_thing[index], outline, int(first_thing[index]), inner)
-        results.append(Rendered(image, pixels[1][index], pixels[2][index], pixels[3][index], *objects))
+        parts = part[index, ::RAYS, ::RAYS] - first_part[index]
+        results.append(Rendered(image, pixels[1][index], pixels[2][index], pixels[3][index], *objects, parts))
     return results
 
 
@@ -209,9 +213,9 @@ def _expose(colour: Array, seed: int) -> Array:
 
 def _annotate(
     scene: Scene, thing: Array, outline: Array, first: int, inner: slice
-) -> tuple[Array, Array, Array, Array]:
-    """Boxes of the visible pixels, classes, attributes and difficulty of the objects that can be seen."""
-    boxes, classes, attributes, difficult = [], [], [], []
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Boxes of the visible pixels, classes, attributes, difficulty and things of the objects that can be seen."""
+    boxes, classes, attributes, difficult, things = [], [], [], [], []
     side = thing.shape[0]
     for index, owner in enumerate(scene.things):
         if owner.label < len(SURFACES):
@@ -232,9 +236,11 @@ def _annotate(
         classes.append(owner.label - len(SURFACES))
         attributes.append(words)
         difficult.append(visible < DIFFICULT_BELOW * in_image or visible < DIFFICULT_SIZE * side * side)
+        things.append(index)
     return (
         np.array(boxes, np.float32).reshape(-1, 4),
         np.array(classes, np.int64),
         np.array(attributes, np.uint8).reshape(-1, len(ATTRIBUTES)),
         np.array(difficult, bool),
+        np.array(things, np.int64),
     )
