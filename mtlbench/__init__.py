@@ -1,22 +1,40 @@
-"""mtlbench: how much should these tasks share? An architecture-search benchmark for multi-task learning."""
+"""mtlbench: how much should these tasks share? An architecture-search benchmark for multi-task learning.
+
+run: train a study. load_results: what a results folder holds, as Results. load_network: a network from a file that
+`mtlbench export-weights` wrote. All of them are imported when asked for: pandas and torch are slow to import.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mtlbench._version import __version__
 
-__all__ = ["__version__", "load_network", "load_results"]
+if TYPE_CHECKING:
+    from mtlbench.use.export import load_network
+    from mtlbench.use.results import Results, load_results
+    from mtlbench.use.run import run
+
+__all__ = ["Results", "__version__", "load_network", "load_results", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """`mtlbench.load_results` and `load_network`, imported when asked for: pandas and torch are slow to import."""
-    if name == "load_results":
-        from mtlbench.store.results import load_results
+    """A public name, imported now. Raises AttributeError."""
+    if name == "run":
+        from mtlbench.use.run import run
 
-        return load_results
+        return run
     if name == "load_network":
         from mtlbench.use.export import load_network
 
         return load_network
+    if name in ("Results", "load_results"):
+        from mtlbench.use import results
+
+        return getattr(results, name)
     raise AttributeError(f"module 'mtlbench' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion and help."""
+    return __all__

@@ -19,7 +19,6 @@ from mtlbench.cli._shared import (
     warn_of,
 )
 from mtlbench.cli.run import run
-from mtlbench.errors import UserError
 from mtlbench.store.results import load_results
 
 
@@ -178,25 +177,11 @@ def table(number: str | None, format_: str, paper: bool, results: Path, **chosen
     """Print all arms of a study: means, changes against one-task with intervals, size and time; or, with a NUMBER
     (1, 2, 3, 5, 6), that table of the paper."""
     from mtlbench.analysis.selection import Selection
-    from mtlbench.report.paper_tables import paper_table
     from mtlbench.report.render import render
-    from mtlbench.report.results_table import results_table
+    from mtlbench.use.results import make_table
 
     loaded = load_results(results)
-    failed = [failure for failure in loaded.failures if failure["status"] == "failed"]
-    if loaded.frame.empty and failed:
-        first = failed[0]
-        raise UserError(
-            f"nothing is finished in {results} and {len(failed)} trials failed;"
-            f" the first, {first['arm']} seed {first['seed']}: {first['reason']}"
-        )
-    selection = Selection(chosen["pair"], chosen["dataset"], chosen["recipe"])
-    if number:
-        shown = paper_table(number, loaded, selection, paper)
-    elif paper:
-        raise UserError("--paper: published values stand beside a table of the paper; type for example table 5 --paper")
-    else:
-        shown = results_table(loaded.frame, selection, loaded.failures)
+    shown = make_table(loaded, number or "", paper, Selection(chosen["pair"], chosen["dataset"], chosen["recipe"]))
     warn_of(loaded.problems)
     say(render(shown, format_).removesuffix("\n"))
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mtlbench.contracts import Figure as Drawer
+from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
-from mtlbench.plugins import create, names
+from mtlbench.plugins import names
 from mtlbench.system.files import own
 from mtlbench.text import printable
+from mtlbench.use.results import OTHER_NAMES, draw_figure
 
-OTHER_NAMES = {"table4": "alphas"}  # the paper's name of that figure
 ENDINGS = (".png", ".svg")
 
 
@@ -46,15 +45,11 @@ def plot(figure: str, results: Any, out: Path | None, paper: bool, arms: Sequenc
 def _draw(
     name: str, results: Any, out: Path | None, paper: bool, arms: Sequence[str], chosen: dict[str, str | None]
 ) -> None:
-    drawer: Drawer = create("figure", name)
-    some = {"arms": arms} if arms else {}
-    if arms and "arms" not in inspect.signature(drawer.data).parameters:
-        raise UserError(f"{name} shows no arms to choose from; leave --arm out")
-    data = drawer.data(results, paper=paper, **some, **chosen)
     from matplotlib.figure import Figure
 
     canvas = Figure()
-    drawer.draw(data, canvas)
+    selection = Selection(chosen["pair"], chosen["dataset"], chosen["recipe"])
+    caption = draw_figure(results, name, canvas, selection, arms, paper)
     paths = [out] if out else [own(results.root / f"{name}{ending}") for ending in ENDINGS]
     for path in paths:
         try:
@@ -62,4 +57,4 @@ def _draw(
         except (OSError, ValueError) as error:
             raise UserError(f"cannot write {path}: {error}") from error
     click.echo(" ".join(map(str, paths)))
-    click.echo(printable(data.caption))
+    click.echo(printable(caption))

@@ -11,10 +11,8 @@ import click
 from mtlbench.cli._shared import ASSIGNMENT, RESULTS, Parsed, one_line_errors, say
 
 if TYPE_CHECKING:
-    from mtlbench.execution.study import Outcome, Study
+    from mtlbench.execution.study import Study
     from mtlbench.report.table import Table
-
-NOTHING_TO_DO = "nothing to do; mtlbench table and mtlbench plot figure2 show the results"
 
 
 @click.command()
@@ -166,8 +164,8 @@ def run(dry_run: bool, **values: Any) -> int:
 def run_study(dry_run: bool, values: dict[str, Any]) -> int:
     """Plan a study and train it, with lines on what happens; the exit status: 0, or 1 where trials failed."""
     from mtlbench.cli.terminal import print_table
-    from mtlbench.execution.display import Display
-    from mtlbench.execution.study import execute, plan
+    from mtlbench.execution.display import execute_shown, print_line
+    from mtlbench.execution.study import plan
     from mtlbench.plan.options import RunOptions, by_task, merge_loss_weights
     from mtlbench.system.console import wide_console
 
@@ -179,31 +177,14 @@ def run_study(dry_run: bool, values: dict[str, Any]) -> int:
     values["task_options"] = by_task(values["task_options"])
     values["loss_weights"] = merge_loss_weights(values["loss_weights"])
     console = wide_console()
-    study = plan(RunOptions(**values), say, create=not dry_run)
+    study = plan(RunOptions(**values), partial(print_line, console), create=not dry_run)
+    if not dry_run:
+        return 0 if execute_shown(study, console).complete else 1
     for note in study.notes:
         say(note)
-    if dry_run:
-        print_table(listing(study), console)
-        say(summary_of_missing(study))
-        return 0
-    say(headline(study))
-    if not study.missing:
-        execute(study, partial(Display, console=console))
-        say(NOTHING_TO_DO)
-        return 0
-    outcome = execute(study, partial(Display, console=console))
-    for line in conclusion(study, outcome):
-        say(line)
-    return 0 if outcome.complete else 1
-
-
-def headline(study: Study) -> str:
-    """What is about to be run, and how much of it is done."""
-    return (
-        f"{study.space.pair.name} on {study.data.plugin.name}, recipe {study.recipe.name}, {study.backbone.label}: "
-        f"{len(study.compared)} arms, {len(study.options.seeds)} seeds, {len(study.distinct)} trials, "
-        f"{len(study.done)} of them done; results in {study.store.root}"
-    )
+    print_table(listing(study), console)
+    say(summary_of_missing(study))
+    return 0
 
 
 def summary_of_missing(study: Study) -> str:
@@ -229,22 +210,3 @@ def listing(study: Study) -> Table:
         task = trial.tasks[0] if len(trial.tasks) == 1 else "all"
         rows.append((trial.arm, task, trial.seed, trial.key, trial.iterations, parameters, flops, state))
     return simple_table(("arm", "task", "seed", "key", Column("iterations"), *costs, "state"), rows)
-
-
-def conclusion(study: Study, outcome: Outcome) -> list[str]:
-    """How the run ended, as lines."""
-    from mtlbench.text import duration
-
-    lines = [
-        f"failed: {trial.label}: {reason}  ({study.store.folder(trial) / 'error.txt'})"
-        for trial, reason in outcome.failed
-    ]
-    lines += [
-        f"blocked: {blocked.trial.label} waits for {blocked.because_of.label}, which failed"
-        for blocked in outcome.blocked
-    ]
-    return [
-        *lines,
-        f"{outcome.done} of {outcome.trials} trials done, {duration(outcome.seconds)}; see mtlbench table and mtlbench "
-        "plot figure2",
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -10,10 +11,12 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from mtlbench.execution.queue import Queue
+from mtlbench.execution.study import Outcome, Study, execute
 from mtlbench.spec import Trial
 from mtlbench.store.board import Board
 from mtlbench.text import duration, printable
 
+NOTHING_TO_DO = "nothing to do; mtlbench table and mtlbench plot figure2 show the results"
 LINE_SECONDS = 60.0  # between two plain progress lines, which go to a log
 
 
@@ -77,7 +80,7 @@ class Display:
     def say(self, line: str, style: str = "") -> None:
         """Print a line."""
         self.spoken = time.monotonic()
-        self.console.print(printable(line), style=style or None, highlight=False, markup=False, soft_wrap=True)
+        print_line(self.console, line, style)
 
     def _off(self, trial: Trial) -> None:
         self.fractions.pop(trial.key, None)
@@ -111,3 +114,44 @@ class Display:
 
     def _view(self) -> Group:
         return Group(Text(self.state()), self.bars)
+
+
+def print_line(console: Console, line: str, style: str = "") -> None:
+    """Print a line, which may come from files, as it is."""
+    console.print(printable(line), style=style or None, highlight=False, markup=False, soft_wrap=True)
+
+
+def execute_shown(study: Study, console: Console) -> Outcome:
+    """Execute a study and say what it is, how it goes, and how it ended. Raises what `execute` raises."""
+    for line in (*study.notes, headline(study)):
+        print_line(console, line)
+    outcome = execute(study, partial(Display, console=console))
+    for line in conclusion(study, outcome) if study.missing else [NOTHING_TO_DO]:
+        print_line(console, line)
+    return outcome
+
+
+def headline(study: Study) -> str:
+    """What is about to be run, and how much of it is done."""
+    return (
+        f"{study.space.pair.name} on {study.data.plugin.name}, recipe {study.recipe.name}, {study.backbone.label}: "
+        f"{len(study.compared)} arms, {len(study.options.seeds)} seeds, {len(study.distinct)} trials, "
+        f"{len(study.done)} of them done; results in {study.store.root}"
+    )
+
+
+def conclusion(study: Study, outcome: Outcome) -> list[str]:
+    """How the run ended, as lines."""
+    lines = [
+        f"failed: {trial.label}: {reason}  ({study.store.folder(trial) / 'error.txt'})"
+        for trial, reason in outcome.failed
+    ]
+    lines += [
+        f"blocked: {blocked.trial.label} waits for {blocked.because_of.label}, which failed"
+        for blocked in outcome.blocked
+    ]
+    return [
+        *lines,
+        f"{outcome.done} of {outcome.trials} trials done, {duration(outcome.seconds)}; see mtlbench table and mtlbench "
+        "plot figure2",
+    ]

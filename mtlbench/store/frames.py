@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.spec import Trial
+from mtlbench.store.columns import FRAME
 from mtlbench.store.shapes import NameOfTrial, Result
 from mtlbench.system.files import UNSOUND, text_of
 from mtlbench.text import printable
@@ -16,25 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-COLUMNS = [
-    "pair",
-    "dataset",
-    "backbone",
-    "recipe",
-    "arm",
-    "seed",
-    "key",
-    "task",
-    "subset",
-    "metric",
-    "headline",
-    "category",
-    "value",
-    "unit",
-    "higher_is_better",
-    "finished",
-    "setting",
-]
+COLUMNS = [column.name for column in FRAME]
 NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]  # of a trial
 WORDING = ["task", "subset", "metric", "category", "headline", "unit", "higher_is_better"]  # of a number
 UNITS = dict.fromkeys(

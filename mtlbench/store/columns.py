@@ -1,0 +1,52 @@
+"""The columns of `Results.frame`, said once: their names in order, their dtypes, units and meanings."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """A column: `dtype` as pandas writes it ("str", "int64", "float64", "bool"), `unit` "" where it has none."""
+
+    name: str
+    dtype: str
+    unit: str
+    meaning: str
+
+
+FRAME = (
+    Column("pair", "str", "", "name of the pair of tasks that were trained together, for example det_attr"),
+    Column("dataset", "str", "", "name of the data set; of a user's file the class"),
+    Column("backbone", "str", "", "the backbone with its options, for example caffenet(small=True,width=0.25)"),
+    Column("recipe", "str", "", "name of the recipe: how the network was trained"),
+    Column("arm", "str", "", "name of the competitor; a network that was asked for under two names has rows of both"),
+    Column("seed", "int64", "", "seed of initialisation and of the order of batches; changes are paired by it"),
+    Column("key", "str", "", "of the trial: twelve hexadecimal digits, a hash of all that can change its numbers"),
+    Column("task", "str", "", 'the task that the value is of; "" for costs of a network of several tasks'),
+    Column("subset", "str", "", '"val" or "test"; "chance": constant guesses on test; "cost": sizes and times'),
+    Column("metric", "str", "", "name of the metric (mAP, mIU, mean ...), or of the cost (parameters, flops, seconds)"),
+    Column("headline", "bool", "", "whether the metric is the one that figures and changes are about"),
+    Column("category", "str", "", 'class or attribute that the value is of; "" for the task as a whole'),
+    Column("value", "float64", "as in unit", "the number"),
+    Column("unit", "str", "", 'of the value: "%", "deg", "count", "s"; "" for sizes'),
+    Column("higher_is_better", "bool", "", "whether a larger value is a better one; False for costs"),
+    Column("finished", "str", "", "when the trial ended: UTC, ISO 8601 with milliseconds, so that text sorts by time"),
+    Column(
+        "setting",
+        "str",
+        "",
+        "hash of the data, the backbone and the whole recipe: only rows that share it may be compared",
+    ),
+)
+
+
+def describe(columns: Sequence[Column] = FRAME, width: int = 100) -> str:
+    """The columns as plain text, one paragraph each: name, dtype and unit, then the meaning."""
+    paragraphs = []
+    for column in columns:
+        head = ", ".join(part for part in (column.dtype, column.unit and f"unit: {column.unit}") if part)
+        text = f"{column.name} ({head}): {column.meaning}"
+        paragraphs.append(textwrap.fill(text, width, subsequent_indent="    "))
+    return "\n".join(paragraphs)
