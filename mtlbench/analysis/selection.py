@@ -99,9 +99,8 @@ def failed_text(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> s
 
 
 def reason_of(failure: Mapping[str, Any]) -> str:
-    """Why a trial failed, without the alphas of one that diverged (`mtlbench status --failed` and the report's list of
-    failures have them)."""
-    return str(failure["reason"]).partition("; alphas {")[0]
+    """Why a trial failed, in a line."""
+    return str(failure["reason"])
 
 
 def _sentence(identity: Mapping[str, Any]) -> str:

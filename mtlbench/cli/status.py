@@ -13,7 +13,7 @@ from mtlbench.report.table import Column, Table, simple_table
 from mtlbench.store.board import run_of
 from mtlbench.store.folders import groups
 from mtlbench.store.results import load_results
-from mtlbench.store.states import State, failure_of
+from mtlbench.store.states import State, traceback_of
 from mtlbench.store.store import Store
 from mtlbench.system.console import wide_console
 from mtlbench.text import Say, bytes_text, duration, printable
@@ -103,6 +103,6 @@ def _tracebacks(failed: list[State], say: Say) -> None:
     """Why each failed trial failed, in full."""
     for state in _in_order(failed):
         say(f"{state.label}  ({state.folder})")
-        say(f"{failure_of(state.folder)}\n")
+        say(f"{traceback_of(state)}\n")
     if not failed:
         say("no trial failed")

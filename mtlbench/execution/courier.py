@@ -9,11 +9,12 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from mtlbench.plugins import class_of, file_of, is_file
-from mtlbench.spec import Trial, short_hash
+from mtlbench.spec import Options, Trial, short_hash
 from mtlbench.store.folders import MADE
+from mtlbench.store.sealing import FAILURE, TRACEBACK, write_failure
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken, replacing, writing
 
@@ -35,21 +36,23 @@ class Courier:
 
     def weights(self, file: str, start: int) -> bytes:
         """Up to CHUNK bytes of a file of pretrained weights that some trial of the run names."""
-        return _piece(Path(self.files[self.files.index(file)]), start)
+        if file not in self.files:
+            raise ValueError(f"{file!r} is no file of weights of this run")
+        return _piece(Path(file), start)
 
-    def read(self, trial: dict[str, Any], key: str, name: str, start: int) -> bytes | None:
+    def read(self, trial: Options, key: str, name: str, start: int) -> bytes | None:
         """Up to CHUNK bytes of a file of the trial or of its parent `key`; None where there is no such file."""
         path = self._folder(trial, key) / _known(name)
         return _piece(path, start) if path.is_file() else None
 
-    def write(self, trial: dict[str, Any], name: str, start: int, data: bytes) -> None:
+    def write(self, trial: Options, name: str, start: int, data: bytes) -> None:
         """Take in a piece. Raises StoreBroken."""
         folder = self._folder(trial, "")
         with writing(folder), open(folder / f".{_known(name)}.arriving", "r+b" if start else "wb") as file:
             file.seek(start)
             file.write(data)
 
-    def arrived(self, trial: dict[str, Any], names: list[str]) -> None:
+    def arrived(self, trial: Options, names: list[str]) -> None:
         """All pieces of these files are here. Raises StoreBroken."""
         folder = self._folder(trial, "")
         with writing(folder):
@@ -58,7 +61,7 @@ class Courier:
             if "result.json" in names:
                 (folder / "resume.pt").unlink(missing_ok=True)
 
-    def _folder(self, trial: dict[str, Any], key: str) -> Path:
+    def _folder(self, trial: Options, key: str) -> Path:
         own = Trial.from_json(trial)
         if key and key not in own.parents:
             raise ValueError(f"{key} is no parent of {own.label}")
@@ -77,16 +80,25 @@ def _known(name: str) -> str:
     return name
 
 
-Call = Callable[..., Any]  # call(method of Courier, *arguments) -> what it returns
+class Remote(Protocol):
+    """The Courier, as it is seen from where a trial runs; each call returns or raises what the Courier's does."""
+
+    def source(self, path: str) -> str: ...
+    def weights(self, file: str, start: int) -> bytes: ...
+    def read(self, trial: Options, key: str, name: str, start: int) -> bytes | None: ...
+    def write(self, trial: Options, name: str, start: int, data: bytes) -> None: ...
+    def arrived(self, trial: Options, names: list[str]) -> None: ...
 
 
 def away(
-    trial: Trial, base: Path, call: Call, run: Callable[[Trial, Path, dict[str, Path]], Iterator[float]]
+    trial: Trial, base: Path, remote: Remote, run: Callable[[Trial, Path, dict[str, Path]], Iterator[float]]
 ) -> Iterator[float]:
     """Run a trial below the folder `base` of this machine and send what it makes; a failure is sent and raised again.
 
     `run(trial, folder, parents)` does the work. A resume file is sent as soon as it is written.
     """
+    from mtlbench.training.failures import failure_of
+
     plain = trial.to_json()
     folder = base / trial.key
     shutil.rmtree(folder, ignore_errors=True)
@@ -96,26 +108,26 @@ def away(
         for key, place in parents.items():
             place.mkdir(parents=True)
             for name in ("result.json", "weights.pt"):
-                _fetch(place / name, partial(call, "read", plain, key, name))
-        _fetch(folder / "resume.pt", partial(call, "read", plain, "", "resume.pt"))
-        trial = with_weights(trial, base, call)
+                _fetch(place / name, partial(remote.read, plain, key, name))
+        _fetch(folder / "resume.pt", partial(remote.read, plain, "", "resume.pt"))
+        trial = with_weights(trial, base, remote)
     resume = folder / "resume.pt"
     seen = _stamp(resume)
     try:
-        for fraction in run(with_sources(trial, base, call), folder, parents):
+        for fraction in run(with_sources(trial, base, remote.source), folder, parents):
             if resume.exists() and _stamp(resume) != seen:
                 seen = _stamp(resume)
-                _send(call, plain, folder, ["resume.pt"])
+                _send(remote, plain, folder, ["resume.pt"])
             if fraction < 1:
                 yield fraction
-        _send(call, plain, folder, [name for name in MADE if (folder / name).exists()])
+        _send(remote, plain, folder, [name for name in MADE if (folder / name).exists()])
         yield 1.0
     except StoreBroken:
         raise
-    except Exception:
+    except Exception as error:
         with writing(folder):
-            (folder / "error.txt").write_text(traceback.format_exc())
-        _send(call, plain, folder, ["error.txt"])
+            write_failure(folder, trial.key, failure_of(error), traceback.format_exc())
+        _send(remote, plain, folder, [TRACEBACK, FAILURE])
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -138,11 +150,11 @@ def _fetch(path: Path, read: Callable[[int], bytes | None]) -> None:
             piece = read(start) if len(piece) == CHUNK else b""
 
 
-def _send(call: Call, trial: dict[str, Any], folder: Path, names: list[str]) -> None:
+def _send(remote: Remote, trial: Options, folder: Path, names: list[str]) -> None:
     for name in names:
         for start in range(0, max((folder / name).stat().st_size, 1), CHUNK):  # an empty file travels, too
-            call("write", trial, name, start, _piece(folder / name, start))
-    call("arrived", trial, names)
+            remote.write(trial, name, start, _piece(folder / name, start))
+    remote.arrived(trial, names)
 
 
 def user_sources(trials: Iterable[Trial]) -> dict[str, str]:
@@ -152,7 +164,7 @@ def user_sources(trials: Iterable[Trial]) -> dict[str, str]:
     return {str(path): path.read_text() for path in files}
 
 
-def with_weights(trial: Trial, base: Path, call: Call) -> Trial:
+def with_weights(trial: Trial, base: Path, remote: Remote) -> Trial:
     """The trial with its pretrained weights at hand: where this machine lacks them, a copy below `base`, which stays
     for the trials that follow."""
     path = Path(trial.weights_file)
@@ -162,18 +174,18 @@ def with_weights(trial: Trial, base: Path, call: Call) -> Trial:
     if not copy.is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
         with replacing(copy) as temporary:
-            _fetch(temporary, partial(call, "weights", trial.weights_file))
+            _fetch(temporary, partial(remote.weights, trial.weights_file))
     return dataclasses.replace(trial, weights_file=str(copy))
 
 
-def with_sources(trial: Trial, base: Path, call: Call) -> Trial:
+def with_sources(trial: Trial, base: Path, text_of: Callable[[str], str]) -> Trial:
     """The trial with its user's files at hand: where this machine lacks them, or has others, copies below `base`."""
 
     def local(source: str) -> str:
         if not is_file(source):
             return source
         path = file_of(source)
-        text = call("source", str(path))
+        text = text_of(str(path))
         if not path.is_file() or path.read_text() != text:
             path = base / "sources" / short_hash(text) / path.name
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ def attempt(trial: Trial, store: Store, errand: Errand, fresh: bool = False) -> 
 
     With `fresh` a resume file is not gone on from. Raises StoreBroken where the run cannot go on at all.
     """
+    from mtlbench.training.failures import failure_of
     from mtlbench.training.trial import run_trial
 
     folder = store.begin(trial, fresh)
@@ -34,8 +35,8 @@ def attempt(trial: Trial, store: Store, errand: Errand, fresh: bool = False) -> 
         yield from run_trial(trial, folder, {key: folder.parent / key for key in trial.parents}, errand)
     except StoreBroken:
         raise
-    except Exception:
-        store.fail(trial, traceback.format_exc())
+    except Exception as error:
+        store.fail(trial, failure_of(error), traceback.format_exc())
         raise
 
 
@@ -52,6 +53,7 @@ def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources
     """
     import torch
 
+    from mtlbench.training.failures import failure_of
     from mtlbench.training.trial import Errand
 
     device = torch.device("cuda" if torch.cuda.is_available() and resources.gpus != 0 else "cpu")
@@ -67,7 +69,7 @@ def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources
         except StoreBroken:
             raise
         except Exception as exception:
-            error = f"{type(exception).__name__}: {exception}"
+            error = str(failure_of(exception))
         queue.end(trial.key, error)
         watcher.ended(trial, error)
 

@@ -13,6 +13,8 @@ import tempfile
 import time
 import uuid
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,8 @@ from mtlbench.execution.courier import Courier, away, user_sources, with_sources
 from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.local import seconds_of_parents
 from mtlbench.execution.queue import Answer, Queue, Resources, Watcher
-from mtlbench.spec import Trial
+from mtlbench.spec import Options, Trial
+from mtlbench.store.shapes import Failure, FailureKind
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken
 from mtlbench.system.scratch import MARK, make_scratch
@@ -63,11 +66,34 @@ from mtlbench.system.scratch import MARK, make_scratch
 SLICE_SECONDS = 1.0  # between two reports of progress
 OBJECT_STORE_BYTES = 200 << 20
 ATTEMPTS = 3  # at a trial whose process dies
+CAUSES = "killed, out of memory, or ended by a crash or an exit in its code"  # of a process that is gone
 MOST_CPUS = 8  # for a trial on a GPU
 
 
 class RayLost(Exception):
     """A process of Ray's that no run can do without is gone; the message names it."""
+
+
+class Outcome(Enum):
+    """How a trial is, as its process tells."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    OUT_OF_MEMORY = "out of memory"
+    STORE_BROKEN = "the store cannot be written"
+    RAY_LOST = "a process of Ray's is gone"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a trial's process tells about once a second."""
+
+    outcome: Outcome
+    error: str = ""  # one line
+    fraction: float = 1.0  # finished
+    host: str = ""
+    device: str = "cpu"
 
 
 class TrialActor(tune.Trainable):
@@ -111,34 +137,33 @@ class TrialActor(tune.Trainable):
             self.base = make_scratch(os.environ.get(MARK) or tempfile.gettempdir())
         errand = Errand(self.device, config["cpus"], config["seconds_of_parents"], config["resume_every"])
         try:
-            call = partial(_call, ray.get_actor(config["courier"], namespace=config["courier"]))
+            remote = RayCourier(ray.get_actor(config["courier"], namespace=config["courier"]))
         except ValueError as error:
             raise RayLost("courier") from error
-        yield from away(Trial.from_json(config["trial"]), self.base, call, partial(run_trial, errand=errand))
+        yield from away(Trial.from_json(config["trial"]), self.base, remote, partial(run_trial, errand=errand))
 
     def step(self) -> dict[str, Any]:
         """Work for about a second and report; a failure is a result too, so that the process lives on."""
         until = time.perf_counter() + SLICE_SECONDS
-        told: dict[str, Any] = {
-            "fraction": 1.0,
-            "done": True,
-            "error": "",
-            "kind": "",
-            "host": socket.gethostname(),
-            "device": str(self.device),
-        }
         try:
             for fraction in self.work:
                 if time.perf_counter() > until:
-                    return {**told, "fraction": fraction, "done": False}
+                    return self._told(Outcome.RUNNING, fraction=fraction)
         except StoreBroken as error:
-            return {**told, "error": str(error), "kind": "broken"}
+            return self._told(Outcome.STORE_BROKEN, str(error))
         except RayLost as error:
-            return {**told, "error": str(error), "kind": "lost"}
+            return self._told(Outcome.RAY_LOST, str(error))
         except Exception as error:
-            kind = "memory" if type(error).__name__ == "OutOfMemoryError" else ""
-            return {**told, "error": f"{type(error).__name__}: {error}", "kind": kind}
-        return told
+            from mtlbench.training.failures import failure_of
+
+            failure = failure_of(error)
+            memory = failure.kind is FailureKind.OUT_OF_MEMORY
+            return self._told(Outcome.OUT_OF_MEMORY if memory else Outcome.FAILED, str(failure))
+        return self._told(Outcome.DONE)
+
+    def _told(self, outcome: Outcome, error: str = "", fraction: float = 1.0) -> dict[str, Any]:
+        report = Report(outcome, error, fraction, socket.gethostname(), str(self.device))
+        return {"report": report, "done": outcome is not Outcome.RUNNING}
 
 
 def assigned_device(gpus: float) -> Any:
@@ -155,10 +180,40 @@ def assigned_device(gpus: float) -> Any:
     return torch.device("cuda")
 
 
-def _call(courier: Any, method: str, *arguments: Any) -> Any:
-    """What a method of the courier returns, its exceptions as they are. Raises RayLost where the courier is gone."""
+class RayCourier:
+    """The Courier's methods, from another process; all raise RayLost where the Courier is gone."""
+
+    def __init__(self, actor: Any) -> None:
+        self.actor = actor
+
+    def source(self, path: str) -> str:
+        """The text of a user's file."""
+        text: str = _answer(self.actor.source.remote(path))
+        return text
+
+    def weights(self, file: str, start: int) -> bytes:
+        """A piece of a file of pretrained weights."""
+        piece: bytes = _answer(self.actor.weights.remote(file, start))
+        return piece
+
+    def read(self, trial: Options, key: str, name: str, start: int) -> bytes | None:
+        """A piece of a file of a trial, or of its parent `key`."""
+        piece: bytes | None = _answer(self.actor.read.remote(trial, key, name, start))
+        return piece
+
+    def write(self, trial: Options, name: str, start: int, data: bytes) -> None:
+        """Hand over a piece."""
+        _answer(self.actor.write.remote(trial, name, start, data))
+
+    def arrived(self, trial: Options, names: list[str]) -> None:
+        """All pieces of these files were handed over."""
+        _answer(self.actor.arrived.remote(trial, names))
+
+
+def _answer(call: Any) -> Any:
+    """What a call of the courier returns, its exceptions as they are. Raises RayLost where the courier is gone."""
     try:
-        return ray.get(getattr(courier, method).remote(*arguments))
+        return ray.get(call)
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayActorError as error:
@@ -206,41 +261,42 @@ class QueueSearcher(Searcher):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Progress."""
-        trial = self.running[trial_id]
-        self.watcher.progressed(trial, result["fraction"])
-        self._heed(trial, result)
+        trial, report = self.running[trial_id], result["report"]
+        self.watcher.progressed(trial, report.fraction)
+        self._heed(trial, report)
 
-    def _heed(self, trial: Trial, result: dict[str, Any]) -> None:
+    def _heed(self, trial: Trial, report: Report) -> None:
         """What any result may tell of its machine and of the store."""
-        if self.gpus[trial.key] and result["device"] == "cpu" and result["host"] not in self._without_gpu:
-            self._without_gpu.add(result["host"])
-            self.watcher.say(f"Ray offers a GPU on {result['host']} that torch cannot use: trials run on its CPU")
-        if result["kind"] == "broken":
-            self.broken = StoreBroken(result["error"])
-        if result["kind"] == "lost":
-            self.broken = RayLost(result["error"])
+        if self.gpus[trial.key] and report.device == "cpu" and report.host not in self._without_gpu:
+            self._without_gpu.add(report.host)
+            self.watcher.say(f"Ray offers a GPU on {report.host} that torch cannot use: trials run on its CPU")
+        if report.outcome is Outcome.STORE_BROKEN:
+            self.broken = StoreBroken(report.error)
+        if report.outcome is Outcome.RAY_LOST:
+            self.broken = RayLost(report.error)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """The end of a trial; without a result its process died."""
         trial = self.running.pop(trial_id, None)
-        if trial and result:  # Tune tells of a last result only here
-            self._heed(trial, result)
+        report: Report | None = result["report"] if result else None
+        if trial and report:  # Tune tells of a last result only here
+            self._heed(trial, report)
         if trial is None or (self.stopped() and not self.store.done(trial)):
             return
-        lost = error or result is None
-        reason = "its process ended" if result is None or error else result["error"]
-        if reason and self.store.done(trial):  # the store is the truth
-            reason, lost = "", False
+        done = self.store.done(trial)  # the store is the truth
+        lost = not done and (error or report is None)
+        reason = report.error if report and not done else ""
+        memory = report is not None and report.outcome is Outcome.OUT_OF_MEMORY
         if lost and self.queue.attempts[trial.key] < ATTEMPTS:
-            self._again(trial, f"{reason} (killed, out of memory, a crash in its code, or a machine was lost)")
-        elif reason and result and result["kind"] == "memory" and 0 < self.gpus[trial.key] < 1:
+            self._again(trial, f"its process ended ({CAUSES}, or a machine was lost)")
+        elif memory and reason and 0 < self.gpus[trial.key] < 1:
             share = min(1.0, 2 * self.gpus[trial.key])
             self.gpus = {key: max(share, gpus) for key, gpus in self.gpus.items()}
             self._again(trial, f"out of the GPU's memory; trials take {share:g} of a GPU from here on")
         else:
             if lost:
-                reason += f" {ATTEMPTS} times (killed, out of memory, or a crash in its code)"
-                self.store.fail(trial, reason)
+                reason = f"its process ended {ATTEMPTS} times ({CAUSES})"
+                self.store.fail(trial, Failure(FailureKind.LOST, "", reason))
             self.queue.end(trial.key, reason)
             self.watcher.ended(trial, reason)
 
@@ -450,7 +506,7 @@ def _measure(trial: dict[str, Any], sources: dict[str, str]) -> Any:
 
     base = make_scratch(os.environ.get(MARK) or tempfile.gettempdir())
     try:
-        at_hand = with_sources(Trial.from_json(trial), base, lambda method, path: sources[path])
+        at_hand = with_sources(Trial.from_json(trial), base, sources.__getitem__)
         return measure(at_hand, assigned_device(1.0))
     finally:
         shutil.rmtree(base, ignore_errors=True)

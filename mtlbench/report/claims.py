@@ -306,7 +306,7 @@ def _too_fast(case: Case) -> ClaimResult | None:
     findings = []
     names = [*case.names, *(str(failure["arm"]) for failure in case.failures)]
     for arm in dict.fromkeys(name for name in names if name.startswith(RATE) and float(name.removeprefix(RATE)) > 1000):
-        diverged = sum(failure["arm"] == arm and "Diverged" in failure["reason"] for failure in case.failures)
+        diverged = sum(failure["arm"] == arm and failure["kind"] == "diverged" for failure in case.failures)
         finished = case.changes.loc[case.changes["arm"] == case.names.get(arm), "seed"].nunique()
         total = diverged + finished
         fastest = case.arm(RATE + "1000")

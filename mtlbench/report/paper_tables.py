@@ -176,8 +176,8 @@ def _failures(
         trained = any((arm, seed, name) in done for name in ([task] if task else frame["task"].unique()))
         if arm in {row.arm for row in rows} and not trained:
             said = reason_of(failure)
-            error, _, words = said.partition(": ")
-            reason = f"diverged: {words}" if error.endswith("Diverged") else f"failed: {said}"
+            diverged = failure["kind"] == "diverged"
+            reason = f"diverged: {said.partition(': ')[2]}" if diverged else f"failed: {said}"
             reason = reason if failure["status"] == "failed" else failure["status"]
             found.append({"arm": arm, "where": f"seed {seed} {task}".strip(), "reason": reason})
     return found

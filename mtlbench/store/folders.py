@@ -9,14 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtlbench.spec import Trial
-from mtlbench.store.sealing import KEY, Damaged, foreign, is_as_sealed, read_own, read_result, write_own
-from mtlbench.store.shapes import NameOfTrial, Names, is_name
+from mtlbench.store.sealing import (
+    FAILURE,
+    KEY,
+    TRACEBACK,
+    Damaged,
+    foreign,
+    is_as_sealed,
+    read_own,
+    read_result,
+    write_own,
+)
+from mtlbench.store.shapes import SEALED, NameOfTrial, Names, is_name
 from mtlbench.system.files import is_regular
 from mtlbench.system.schema import plain
 
 NAMES = "names.json"  # further ones that a finished trial goes by
 PLANNED = ("trial.json", NAMES, "sources.json")  # all that a trial's folder holds before its first attempt
-MADE = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt", "error.txt", "resume.pt", "result.json")  # by one
+MADE = (*SEALED, TRACEBACK, FAILURE, "resume.pt", "result.json")  # by one
 
 
 def checked(folder: Path, name: str) -> Path:

@@ -13,8 +13,8 @@ from mtlbench.errors import UserError
 from mtlbench.spec import Options, Trial
 from mtlbench.store.folders import all_folders, names_in, own_name, read_trial, without_collector
 from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, named, read_tables, taken
-from mtlbench.store.sealing import Damaged, Outdated, read_result, sealed_text
-from mtlbench.store.shapes import NameOfTrial, Result
+from mtlbench.store.sealing import FAILURE, Damaged, Outdated, read_result, sealed_text
+from mtlbench.store.shapes import FailureKind, NameOfTrial, Result
 from mtlbench.store.states import State, states_of
 from mtlbench.store.store import Store
 from mtlbench.system.schema import plain
@@ -164,9 +164,10 @@ class Results:
 
     @cached_property
     def failures(self) -> list[Options]:
-        """Trials that left an error.txt and no result, and those that wait for one of them: pair, dataset, recipe,
-        backbone, setting, arm, seed, key, task ("" for joint ones), status, reason, failed (when; blocked: planned)."""
-        if not any(os.path.exists(os.path.join(folder, "error.txt")) for folder in all_folders(self.root)):
+        """Trials that left a failure.json and no result, and those that wait for one of them: pair, dataset, recipe,
+        backbone, setting, arm, seed, key, task ("" for joint ones), status, kind (of FailureKind), reason, failed
+        (when; blocked: planned)."""
+        if not any(os.path.lexists(os.path.join(folder, FAILURE)) for folder in all_folders(self.root)):
             return []  # most stores: nothing else has to be read
         found = []
         for state in sorted(self.states, key=lambda state: (state.state != "failed", state.label)):
@@ -177,7 +178,8 @@ class Results:
                 continue
             task = trial.tasks[0] if len(trial.tasks) == 1 else ""
             blocked = state.state == "blocked"
-            file = "trial.json" if blocked else "error.txt"
+            file = "trial.json" if blocked else FAILURE
+            kind = state.failure.kind if state.failure else FailureKind.ERROR
             status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", printable(state.reason))
             found.append(
                 {
@@ -191,6 +193,7 @@ class Results:
                     "key": state.folder.name,
                     "task": task,
                     "status": status,
+                    "kind": "" if blocked else kind.value,
                     "reason": reason,
                     "failed": _written(state.folder / file),
                 }

@@ -14,9 +14,11 @@ import re
 from pathlib import Path
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Options
-from mtlbench.store.shapes import SEALED, BeforeFormats, Header, Result
+from mtlbench.store.shapes import SEALED, BeforeFormats, Failure, Header, Result
 from mtlbench.system.files import Seal, is_regular, seal, text_of, write
 from mtlbench.system.schema import Misshapen, decode, plain
 
@@ -25,6 +27,8 @@ T = TypeVar("T")
 KEY = re.compile("[0-9a-f]{12}")  # of a trial, and the name of its folder
 CHECKSUM = '{{\n "checksum": "{}",'  # what a sealed text begins with: of all that follows
 START = len(CHECKSUM.format("")) + 64
+FAILURE = "failure.json"  # why a trial failed, and its traceback
+TRACEBACK = "error.txt"
 TRAIN_AGAIN = "run the same command again to train it anew"
 
 
@@ -35,19 +39,22 @@ class Damaged(UserError):
     """
 
     def __init__(self, path: Path | str, fault: str, mend: str) -> None:
-        super().__init__(f"{path} {fault}; {mend}")
+        super().__init__(str(path), fault, mend)  # what it is made of again in another process
         self.fault = fault
+
+    def __str__(self) -> str:
+        path, fault, mend = self.args
+        return f"{path} {fault}; {mend}"
 
 
 class Outdated(Damaged):
     """A file of an older format."""
 
-    def __init__(self, path: Path | str, format_: object) -> None:
-        super().__init__(
-            path,
-            f"was written in format {format_}",
-            "this mtlbench trains it anew; mtlbench clean removes it",
-        )
+
+def outdated(path: Path | str, format_: object) -> Outdated:
+    """The error for a file of an older format."""
+    mend = "this mtlbench trains it anew; mtlbench clean removes it"
+    return Outdated(path, f"was written in format {format_}", mend)
 
 
 def sealed(data: Options) -> str:
@@ -68,6 +75,24 @@ def write_own(path: Path, key: str, data: Options) -> None:
 def write_result(folder: Path, key: str, result: Result) -> None:
     """Write result.json of the trial `key`, with the seals of what it has made in `folder`."""
     write_own(folder / "result.json", key, {**plain(result), "files": seals_of(folder)})
+
+
+def write_failure(folder: Path, key: str, failure: Failure, traceback: str) -> None:
+    """Write why the trial `key` failed: failure.json, and its traceback (the same in words where there is none).
+    Raises OSError."""
+    write(folder / TRACEBACK, writable(traceback or f"{failure}\n"))
+    about = replace(failure, message=writable(failure.message), traceback=TRACEBACK)
+    write_own(folder / FAILURE, key, plain(about))
+
+
+def writable(text: str) -> str:
+    """The text with what UTF-8 has no bytes for written as escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
+def read_failure(folder: Path) -> Failure:
+    """Why a trial failed. Raises Damaged, Outdated, and UserError for a newer format."""
+    return read_own(folder / FAILURE, Failure, TRAIN_AGAIN)
 
 
 def seals_of(folder: Path) -> dict[str, Seal]:
@@ -100,10 +125,10 @@ def _check_header(path: Path | str, text: str, mend: str) -> None:
         header = decode(text, Header)
     except Misshapen as error:
         if _is_before_formats(text):
-            raise Outdated(path, "3 or before") from error
+            raise outdated(path, "3 or before") from error
         raise Damaged(path, "is damaged", mend) from error
     if header.format < FORMAT:
-        raise Outdated(path, header.format)
+        raise outdated(path, header.format)
     if header.format > FORMAT:
         raise UserError(f"{path} was written in format {header.format}: upgrade mtlbench")
     if not text.startswith(CHECKSUM.format(_digest(text[START:]))):

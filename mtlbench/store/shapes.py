@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import re
+from enum import StrEnum
 from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
@@ -113,6 +114,31 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
         for task, metric in {(row.task, row.metric) for row in self.scores}:
             if metric not in self.metrics.get(task, ()):
                 raise ValueError(f"{task} has no metric {metric!r}")
+
+
+class FailureKind(StrEnum):
+    """What kind of end a trial had that did not finish."""
+
+    DIVERGED = "diverged"  # the loss or a prediction is no number, or without bound
+    OUT_OF_MEMORY = "out-of-memory"
+    EXIT = "exit"  # its code wanted to end the process
+    LOST = "lost"  # its process or machine was gone, again and again
+    REFUSED = "refused"  # something it needs is not there or not usable; the message says what to do
+    ERROR = "error"  # an exception of its code
+
+
+class Failure(Struct, frozen=True):
+    """failure.json: why a trial failed."""
+
+    kind: FailureKind
+    error: str  # name of the exception's class; "" where its process ended without one
+    message: str
+    details: str = ""  # for who looks closely, such as where the alphas stood
+    traceback: str = ""  # the file beside it that has the traceback
+
+    def __str__(self) -> str:
+        """`Diverged: the loss is nan at iteration 3`, one line."""
+        return f"{self.error}: {self.message}" if self.error else self.message
 
 
 class NameOfTrial(Struct, frozen=True, forbid_unknown_fields=True):

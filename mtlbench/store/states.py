@@ -13,8 +13,8 @@ from mtlbench.errors import UserError
 from mtlbench.spec import Trial
 from mtlbench.store.board import run_of
 from mtlbench.store.folders import PLANNED, groups, read_trial, trial_folders, without_collector
-from mtlbench.store.sealing import Damaged, Outdated, lost_files, read_result
-from mtlbench.store.shapes import Run
+from mtlbench.store.sealing import FAILURE, TRACEBACK, Damaged, Outdated, lost_files, read_failure, read_result
+from mtlbench.store.shapes import Failure, Run
 from mtlbench.system.files import text_of
 
 
@@ -35,7 +35,7 @@ def _sizes(folder: Path | str, below: str = "") -> dict[str, int]:
 class State:
     """Where one trial stands, read off its folder.
 
-    `state`: done, running, waiting, failed, blocked, interrupted or outdated. `reason`: the last line of a failure, the
+    `state`: done, running, waiting, failed, blocked, interrupted or outdated. `reason`: a failure in a line, the
     label of the failed trial that blocks, the percentage of a running one, what is amiss with a done one.
     """
 
@@ -44,6 +44,7 @@ class State:
     state: str
     reason: str
     sizes: dict[str, int]  # bytes of its files
+    failure: Failure | None = None  # of a failed one, where failure.json can be read
     problem: str = ""  # what is wrong with trial.json and what to do, as one line
 
     @property
@@ -67,7 +68,10 @@ def _state(folder: Path, running: Mapping[str, float]) -> State:
     except Damaged as error:
         amiss, problem = f"trial.json {error.fault}", str(error)
     state, reason = _verdict(folder, amiss, set(sizes), running)
-    return State(folder, trial, state, reason, sizes, problem)
+    failure = _failure_in(folder) if state == "failed" else None
+    if state == "failed":
+        reason = str(failure).replace("\n", " ") if failure else f"{FAILURE} cannot be read"
+    return State(folder, trial, state, reason, sizes, failure, problem)
 
 
 def _verdict(folder: Path, amiss: str, names: set[str], running: Mapping[str, float]) -> tuple[str, str]:
@@ -86,17 +90,24 @@ def _verdict(folder: Path, amiss: str, names: set[str], running: Mapping[str, fl
             return "done", str(error)
     if folder.name in running:
         return "running", f"{100 * running[folder.name]:.0f} %"
-    if "error.txt" in names:
-        return "failed", failure_of(folder).splitlines()[-1]
+    if FAILURE in names:
+        return "failed", ""
     return ("interrupted" if names - {*PLANNED} else "waiting"), ""
 
 
-def failure_of(folder: Path) -> str:
-    """Why a trial failed: its error.txt, never empty."""
+def _failure_in(folder: Path) -> Failure | None:
     try:
-        return text_of(folder / "error.txt", "replace").strip() or "(no message)"
-    except OSError:  # begun anew by now, or not ours to read
-        return "(error.txt cannot be read)"
+        return read_failure(folder)
+    except UserError:  # begun anew by now, or a stranger's
+        return None
+
+
+def traceback_of(state: State) -> str:
+    """Why a trial failed, at length, never empty."""
+    with contextlib.suppress(OSError):
+        if state.failure and state.failure.traceback:
+            return text_of(state.folder / TRACEBACK, "replace").strip() or state.reason
+    return f"{state.reason}; {state.failure.details}" if state.failure and state.failure.details else state.reason
 
 
 def states_of(root: Path) -> list[State]:

@@ -3,7 +3,8 @@
 <root>/format.json                     the store's format
 <root>/<pair>/<dataset>/               .lock (held by the run that works there), .running.json (how far it is)
 <root>/<pair>/<dataset>/<key>/         trial.json, curve.csv, alphas.csv, predictions.npz, weights.pt, resume.pt,
-                                       error.txt, result.json (renamed in last: its presence is what "done" means)
+                                       failure.json, error.txt (its traceback), result.json (renamed in last: its
+                                       presence is what "done" means)
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Trial
 from mtlbench.store.board import Board, locked
 from mtlbench.store.folders import check_trial, names_in, own_name, read_trial, write_names, write_trial
-from mtlbench.store.sealing import Damaged, lost_files, read_result
-from mtlbench.store.shapes import Result, Stamp
+from mtlbench.store.sealing import Damaged, lost_files, read_result, write_failure
+from mtlbench.store.shapes import Failure, Result, Stamp
 from mtlbench.store.sources import keep_sources
 from mtlbench.system.files import is_regular, own, write, writing
 from mtlbench.system.schema import Misshapen, decode, encode
@@ -144,10 +145,10 @@ class Store:
             if (own := own_name(trial)) not in known:
                 write_names(folder, trial, [*known, own])
 
-    def fail(self, trial: Trial, traceback: str) -> None:
+    def fail(self, trial: Trial, failure: Failure, traceback: str = "") -> None:
         """Keep why a trial failed; where that cannot be written, the failure itself is what has to be seen."""
         with contextlib.suppress(OSError):
-            write(self.folder(trial) / "error.txt", traceback.encode(errors="backslashreplace").decode())
+            write_failure(self.folder(trial), trial.key, failure, traceback)
 
 
 def _write_trial(folder: Path, trial: Trial) -> None:

@@ -21,7 +21,14 @@ T = TypeVar("T")
 
 
 class Diverged(Exception):
-    """The loss is not a number or has grown beyond all bounds."""
+    """The loss is not a number or has grown beyond all bounds; `details` say more than fits into a line."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message, details)
+        self.message, self.details = message, details
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.details}" if self.details else self.message
 
 
 def average(predictions: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -246,4 +246,5 @@ def located(step: int, net: MultiTaskNet) -> Iterator[None]:
         means = {
             stage: [[round(float(a.mean()), 4) for a in row] for row in alpha] for stage, alpha in net.alphas().items()
         }
-        raise Diverged(f"{error} at iteration {step + 1}{f'; alphas {means}' if means else ''}") from error
+        details = f"alphas {means}" if means else ""
+        raise Diverged(f"{error.message} at iteration {step + 1}", details) from error

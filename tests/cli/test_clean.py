@@ -17,7 +17,7 @@ from mtlbench.cli.main import main
 from mtlbench.spec import Plugin
 from mtlbench.store import board as board_module
 from mtlbench.store.store import Store
-from tests.support.stores import CHILD, TRIAL, finish, other
+from tests.support.stores import CHILD, RED, TRIAL, finish, other
 
 
 @pytest.fixture
@@ -26,6 +26,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.setattr(board_module, "LOCK_SECONDS", 0.1)
     return Store(tmp_path / "results", create=True)
+
+
+NOTED = ("trial.json", "error.txt", "failure.json")  # of a failed trial
 
 
 def clean(store: Store, *options: str, answer: str = "") -> str:
@@ -47,11 +50,11 @@ def fill(store: Store) -> set[str]:
         (interrupted / name).write_text("12345")
     failed = store.begin(other(2))
     (failed / "resume.pt").write_text("12345")
-    store.fail(other(2), "ValueError")
+    store.fail(other(2), RED, "Traceback")
     store.plan([other(4), dataclasses.replace(CHILD, parents=(other(2).key,))])
     finish(store, other(5), format=1)
     (done.parent / ".running.json").write_text("{}")
-    stay = {done / "trial.json", done / "result.json", failed / "trial.json", failed / "error.txt"}
+    stay = {done / "trial.json", done / "result.json", *(failed / name for name in NOTED)}
     return {str(path.relative_to(store.root)) for path in stay} | {"format.json"}
 
 

@@ -16,8 +16,9 @@ from mtlbench.cli.main import main
 from mtlbench.spec import Plugin
 from mtlbench.store.results import load_results
 from mtlbench.store.sealing import write_own
+from mtlbench.store.shapes import Failure, FailureKind
 from mtlbench.store.store import Store
-from tests.support.stores import CHILD, TRIAL, finish, other, result
+from tests.support.stores import CHILD, RED, TRIAL, finish, other, result
 
 GRANDCHILD = dataclasses.replace(CHILD, arm="after", parents=(CHILD.key,))
 
@@ -37,7 +38,7 @@ def test_every_state_is_read_off_the_files(store: Store) -> None:
     finish(store, other(0))
     store.plan([other(1), other(2)])
     store.begin(other(2))
-    store.fail(other(2), "Traceback\nValueError: too red\n")
+    store.fail(other(2), RED, "Traceback\nValueError: too red\n")
     (store.begin(other(4)) / "curve.csv").write_text("half")
     assert states(store) == {
         "one-task colour seed 0": ("done", ""),
@@ -50,7 +51,7 @@ def test_every_state_is_read_off_the_files(store: Store) -> None:
 def test_those_behind_a_failed_trial_are_blocked_by_it_however_far(store: Store) -> None:
     store.plan([TRIAL, CHILD, GRANDCHILD])
     assert {state for state, _ in states(store).values()} == {"waiting"}
-    store.fail(TRIAL, "ValueError: too red")
+    store.fail(TRIAL, RED)
     blocked = ("blocked", "one-task colour seed 3")
     assert states(store) == {
         "one-task colour seed 3": ("failed", "ValueError: too red"),
@@ -71,7 +72,7 @@ def test_the_table_has_a_row_for_a_blocked_arm_and_says_by_what(store: Store) ->
     store.plan([other(1), CHILD, dataclasses.replace(CHILD, seed=1, net_seed=1, parents=(other(1).key,))])
     scores = [["colour", subset, "acc", "", 50.0] for subset in ("val", "test")]
     finish(store, TRIAL, scores=scores)
-    store.fail(other(1), "ValueError: too red")
+    store.fail(other(1), RED)
     answer = CliRunner().invoke(main, ["table", "--results", str(store.root)])
     assert answer.exit_code == 0, answer.output
     assert answer.stdout.splitlines()[-2:] == [
@@ -115,7 +116,7 @@ def test_a_done_trial_without_what_its_children_need_says_so(store: Store) -> No
 def test_older_formats_are_told_apart_with_and_without_a_result(store: Store) -> None:
     finish(store, format=1)
     folder = store.begin(other(1))
-    store.fail(other(1), "ValueError")
+    store.fail(other(1), RED)
     (folder / "trial.json").write_text(json.dumps(other(1).to_json()))  # as up to format 3
     folder.rename(folder.with_name("0123456789ab"))  # another format makes another key of the same trial
     assert {state for state, _ in states(store).values()} == {"outdated"}
@@ -143,7 +144,8 @@ def test_the_table_counts_by_arm_and_leaves_out_states_that_no_trial_is_in(store
 
 def test_failures_are_named_and_told_in_full(store: Store) -> None:
     store.plan([TRIAL, CHILD])
-    store.fail(TRIAL, "Traceback\n  [bold]line 3\nValueError: [red] \x1b[31m\n")
+    failure = Failure(FailureKind.ERROR, "ValueError", "[red] \x1b[31m")
+    store.fail(TRIAL, failure, "Traceback\n  [bold]line 3\nValueError: [red] \x1b[31m\n")
     said = status(store)
     assert "failed: one-task colour seed 3: ValueError: [red] ?[31m" in said
     assert "blocked: stitch seed 3 waits for one-task colour seed 3, which failed" in said
@@ -176,13 +178,16 @@ HOSTILE = ["", "{", "[]", "3", "null", "\x00", "[" * 100_000, '{"a": NaN}', '"\\
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
-@pytest.mark.parametrize("name", ["trial.json", "result.json", "names.json", "error.txt"])
+@pytest.mark.parametrize("name", ["trial.json", "result.json", "names.json", "failure.json", "error.txt"])
 def test_no_content_of_a_file_stops_load_or_status(store: Store, name: str, text: str) -> None:
     finish(store, other(1))
-    folder = store.begin(TRIAL) if name == "error.txt" else finish(store)
+    failed = name in ("failure.json", "error.txt")
+    folder = store.begin(TRIAL) if failed else finish(store)
+    if name == "error.txt":
+        store.fail(TRIAL, RED, "Traceback")
     (folder / name).write_text(text)
     loaded = load_results(store.root)
-    assert set(loaded.frame["seed"]) >= {1} and len(loaded.failures) == (name == "error.txt")
+    assert set(loaded.frame["seed"]) >= {1} and len(loaded.failures) == failed
     status(store)
 
 
@@ -253,6 +258,8 @@ def test_only_real_folders_named_by_a_key_count(store: Store, tmp_path: Path) ->
 def test_odd_kinds_of_files_and_a_trial_that_is_its_own_ancestor_stop_nothing(store: Store) -> None:
     folder = store.begin(TRIAL)
     (folder / "result.json").mkdir()
+    store.fail(TRIAL, RED, "Traceback")
+    (folder / "error.txt").unlink()
     os.mkfifo(folder / "error.txt")
     loop = store.begin(other(1))
     write_own(loop / "trial.json", loop.name, {**other(1).to_json(), "parents": [loop.name]})

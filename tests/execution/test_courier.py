@@ -44,11 +44,14 @@ class Line:
         self.courier = Courier(str(store.root), sources or {}, weights or [])
         self.calls: list[tuple[str, Any]] = []
 
-    def __call__(self, method: str, *arguments: Any) -> Any:
-        self.calls.append((method, arguments[-1] if method == "arrived" else len(arguments)))
-        return getattr(self.courier, method)(*arguments)
+    def __getattr__(self, method: str) -> Any:
+        def call(*arguments: Any) -> Any:
+            self.calls.append((method, arguments[-1] if method == "arrived" else len(arguments)))
+            return getattr(self.courier, method)(*arguments)
 
-    def arrived(self) -> list[list[str]]:
+        return call
+
+    def all_arrived(self) -> list[list[str]]:
         return [names for method, names in self.calls if method == "arrived"]
 
 
@@ -101,14 +104,14 @@ def test_a_resume_file_arrives_during_the_trial_and_another_worker_goes_on(tmp_p
     work = away(trial, tmp_path / "one", line, errand_of(often))
     for _ in range(3):
         next(work)
-    assert line.arrived() == [["resume.pt"]] * 3
+    assert line.all_arrived() == [["resume.pt"]] * 3
     assert torch.load(store.folder(trial) / "resume.pt", weights_only=True)["done"] == 3
     store.begin(trial)  # the first worker is lost
     again = Line(store)
     first = next(work := away(trial, tmp_path / "two", again, errand_of(ERRAND)))
     assert first == pytest.approx(0.9 * 4 / trial.iterations)
     list(work)
-    assert again.arrived()[-1][-1] == "result.json" and store.done(trial)
+    assert again.all_arrived()[-1][-1] == "result.json" and store.done(trial)
     assert not (store.folder(trial) / "resume.pt").exists()
 
 
@@ -118,7 +121,7 @@ def test_a_failure_is_sent_and_raised_again(tmp_path: Path, store: Store) -> Non
     with pytest.raises(Exception, match="conv9"):
         list(away(trial, tmp_path / "base", Line(store), errand_of(ERRAND)))
     (failure,) = load_results(store.root).failures
-    assert "conv9" in failure["reason"] and os.listdir(tmp_path / "base") == []
+    assert "conv9" in failure["reason"] and failure["kind"] == "refused" and os.listdir(tmp_path / "base") == []
 
 
 def test_a_store_that_breaks_on_the_way_is_not_the_trials_failure(
@@ -145,9 +148,9 @@ def test_a_users_file_travels_with_its_trial(tmp_path: Path, store: Store) -> No
     sources = user_sources([trial])
     assert sources == {str(source): SCHEME}
     line, base = Line(store, sources), tmp_path / "base"
-    assert with_sources(trial, base, line) == trial  # it is here, and the same
+    assert with_sources(trial, base, line.source) == trial  # it is here, and the same
     source.write_text("raise RuntimeError('another file of this name')")
-    there = with_sources(trial, base, line)
+    there = with_sources(trial, base, line.source)
     path = Path(there.scheme.source.rpartition(":")[0])
     assert base in path.parents and path.read_text() == SCHEME and there.key == trial.key
     source.unlink()
@@ -162,9 +165,9 @@ def test_a_courier_touches_the_files_of_a_trial_only(store: Store, name: str) ->
     line = Line(store)
     for call in (("read", "", name, 0), ("write", name, 0, b"x"), ("arrived", [name])):
         with pytest.raises(ValueError, match="no file of a trial"):
-            line(call[0], trial.to_json(), *call[1:])
+            getattr(line, call[0])(trial.to_json(), *call[1:])
     with pytest.raises(ValueError, match="no parent"):
-        line("read", trial.to_json(), "..", "weights.pt", 0)
+        line.read(trial.to_json(), "..", "weights.pt", 0)
 
 
 def test_pretrained_weights_travel_once_and_only_those_of_the_run(
@@ -184,7 +187,7 @@ def test_pretrained_weights_travel_once_and_only_those_of_the_run(
     assert there.key == trial.key and len(line.calls) == 4  # three pieces and a bit
     assert with_weights(away_from_here, base, line) == there and len(line.calls) == 4
     with pytest.raises(ValueError):
-        line("weights", "/etc/passwd", 0)
+        line.weights("/etc/passwd", 0)
 
 
 def test_a_network_starts_from_the_planned_weights_and_no_others(tmp_path: Path, store: Store) -> None:

@@ -12,7 +12,7 @@ from mtlbench.errors import UserError
 from mtlbench.execution import ray_executor
 from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.queue import Queue, Resources
-from mtlbench.execution.ray_executor import ATTEMPTS, QueueSearcher, TrialActor
+from mtlbench.execution.ray_executor import ATTEMPTS, Outcome, QueueSearcher, Report, TrialActor
 from mtlbench.spec import Trial
 from mtlbench.store.results import load_results
 from mtlbench.store.store import Store
@@ -57,7 +57,7 @@ class Run:
         return self.searcher.suggest(str(self.count))
 
     def complete(self, died: bool = False, **result: Any) -> None:
-        told = {"fraction": 1.0, "done": True, "error": "", "kind": "", "host": "h", "device": "cpu", **result}
+        told = {"done": True, "report": Report(**{"outcome": Outcome.DONE, "host": "h", **result})}
         if not died:
             self.searcher.on_trial_result(str(self.count), told)
         self.searcher.on_trial_complete(str(self.count), None if died else told, died)
@@ -77,7 +77,7 @@ def test_a_trial_whose_process_dies_is_tried_again_and_at_last_fails(tmp_path: P
     kinds = [kind for kind, _ in run.watcher.told]
     assert kinds == ["started", "again"] * (ATTEMPTS - 1) + ["started", "ended"]
     (failure,) = load_results(run.store.root).failures
-    assert failure["reason"].startswith(f"its process ended {ATTEMPTS} times")
+    assert failure["reason"].startswith(f"its process ended {ATTEMPTS} times") and failure["kind"] == "lost"
 
 
 def test_a_trial_that_was_stored_before_its_process_died_is_done(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_out_of_memory_is_fewer_trials_on_a_gpu_and_with_a_whole_one_a_failure(t
     shares = []
     for _ in range(3):
         shares.append(run.suggest()["gpus"])
-        run.complete(error="OutOfMemoryError: 2 GiB", kind="memory")
+        run.complete(error="OutOfMemoryError: 2 GiB", outcome=Outcome.OUT_OF_MEMORY)
         if shares[-1] == 1.0:
             break
     assert shares == [0.25, 0.5, 1.0]
@@ -127,7 +127,7 @@ def test_a_gpu_that_torch_cannot_use_is_told_once(tmp_path: Path) -> None:
 def test_a_store_that_breaks_ends_the_run_and_no_trial_fails(tmp_path: Path) -> None:
     run = Run(tmp_path)
     run.suggest()
-    told = {"error": "cannot write to x", "kind": "broken", "device": "cpu", "host": "h"}
+    told = {"done": True, "report": Report(Outcome.STORE_BROKEN, "cannot write to x")}
     run.searcher.on_trial_complete("1", told)
     assert run.searcher.stopped() and str(run.searcher.broken) == "cannot write to x"
     assert run.suggest() == QueueSearcher.FINISHED and not run.queue.failed

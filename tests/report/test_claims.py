@@ -89,7 +89,7 @@ def test_every_claim_of_the_ablations_is_tested_where_its_arms_are() -> None:
 
 
 def test_what_lacks_is_named() -> None:
-    failure = {"arm": "cross-stitch-rate-1", "seed": 0, "task": "", "status": "failed", "reason": "x"}
+    failure = {"arm": "cross-stitch-rate-1", "seed": 0, "task": "", "status": "failed", "kind": "error", "reason": "x"}
     failed = world(arms=[*ARMS, *(arm for arm in ABLATIONS if arm != failure["arm"])], failures=[failure])
     assert lacking(failed, "at 100 times the network's rate than at 1").lacks == ("cross-stitch-rate-1 failed",)
     assert lacking(world(), ROBUST) == Untested(ROBUST, ("no two starts",), ABLATED)
@@ -121,13 +121,12 @@ def test_divergence_is_counted_by_seeds_and_other_failures_are_not() -> None:
         "status": "failed",
     }
     diverged = [
-        {**failure, "seed": seed, "reason": "mtlbench.training.evaluation.Diverged: the loss is nan"}
-        for seed in range(3)
+        {**failure, "seed": seed, "kind": "diverged", "reason": "Diverged: the loss is nan"} for seed in range(3)
     ]
     arms = ("one-task", "cross-stitch", "cross-stitch-rate-1000")
     (one,) = about(world(arms=arms, failures=diverged), TOO_FAST).findings
     assert (one.outcome, one.diverged, one.seeds, one.beside) == (HOLDS, 3, 3, ())
-    broken = [{**failure, "seed": 0, "reason": "OSError: disk full"}]
+    broken = [{**failure, "seed": 0, "kind": "error", "reason": "OSError: disk full"}]
     assert claimed(world(arms=arms, failures=broken)).about(TOO_FAST) is None
     (trained,) = about(world(arms=(*arms, "cross-stitch-rate-10000")), TOO_FAST).findings
     assert (trained.outcome, trained.diverged, trained.seeds) == (FAILS, 0, 3)

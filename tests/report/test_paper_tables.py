@@ -45,7 +45,8 @@ DIVERGED = {
     "arm": "cross-stitch-rate-10000",
     "seed": 1,
     "status": "failed",
-    "reason": "mtlbench.training.evaluation.Diverged: the loss is nan at iteration 12; alphas {'pool1': [[9e+9]]}",
+    "kind": "diverged",
+    "reason": "Diverged: the loss is nan at iteration 12",
 }
 
 
@@ -288,7 +289,7 @@ def test_a_partial_failure_a_block_and_one_that_was_trained_since() -> None:
     assert "cross-stitch-rate-10000, seed 1: diverged: the loss is nan at iteration 12" in text
     assert "cross-stitch-rate-1, seed 3: blocked by one-task seed 3\n" in text
     assert "cross-stitch-rate-10," not in text and "cross-stitch-rate-100," not in text
-    other = {**DIVERGED, "reason": "ValueError: no images; give some"}
+    other = {**DIVERGED, "kind": "error", "reason": "ValueError: no images; give some"}
     assert "failed: ValueError: no images; give some" in written("2", of(frame[~lost], failures=[other]))
 
 
@@ -319,7 +320,7 @@ def test_mistakes_are_answered_in_one_line(number: str, pick: dict[str, str], me
 
 # ---------------------------------------------------------------------------------------------------- formats
 def test_markdown_is_one_table_with_bold_marks_and_no_stray_bars() -> None:
-    failure = {**DIVERGED, "reason": "ValueError: a | b"}
+    failure = {**DIVERGED, "kind": "error", "reason": "ValueError: a | b"}
     text = written("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure]), format="markdown")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 5 and len({line.replace("\\|", "").count("|") for line in rows}) == 1
@@ -330,7 +331,7 @@ def test_markdown_is_one_table_with_bold_marks_and_no_stray_bars() -> None:
 
 
 def test_latex_is_a_whole_booktabs_table() -> None:
-    failure = {**DIVERGED, "reason": "ValueError: 50 % of a_b & {c} \\d ~e^f #g $h <i> → [j]"}
+    failure = {**DIVERGED, "kind": "error", "reason": "ValueError: 50 % of a_b & {c} \\d ~e^f #g $h <i> → [j]"}
     for number, results in (
         ("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure])),
         ("5", same_as_paper()),
@@ -366,7 +367,7 @@ def assert_sound_latex(text: str, columns: int) -> None:
 
 
 def test_csv_quotes_what_it_must() -> None:
-    failure = {**DIVERGED, "reason": 'ValueError: "a", b'}
+    failure = {**DIVERGED, "kind": "error", "reason": 'ValueError: "a", b'}
     text = written("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure]), format="csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert rows[-1]["failures"] == 'seed 1: failed: ValueError: "a", b' and rows[-1]["normals mean"] == ""

@@ -38,6 +38,7 @@ FAILURE = {
     "arm": "mtl-shared",
     "seed": 1,
     "status": "failed",
+    "kind": "error",
     "reason": EVIL,
 }
 

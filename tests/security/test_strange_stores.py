@@ -21,7 +21,9 @@ from mtlbench.errors import UserError
 from mtlbench.execution.local import attempt
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store import predictions
+from mtlbench.store.folders import MADE
 from mtlbench.store.results import load_results
+from mtlbench.store.shapes import Failure, FailureKind
 from mtlbench.store.sources import changes
 from mtlbench.store.store import Store
 from mtlbench.system.files import seal
@@ -178,10 +180,12 @@ def outside(tmp_path: Path) -> Path:
 def test_files_of_a_trial_that_are_links_are_neither_read_nor_written(store: Store, outside: Path) -> None:
     folder = finish(store)
     outside.write_text("secret\n")
-    for name in ("error.txt", "curve.csv", "alphas.csv", "names.json", "sources.json", "weights.pt", "resume.pt"):
+    for name in {*MADE, "names.json", "sources.json"} - {"result.json"}:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(outside)
     failed = store.begin(JOINT)
+    store.fail(JOINT, Failure(FailureKind.ERROR, "", "no reason"), "Traceback")
+    (failed / "error.txt").unlink()
     (failed / "error.txt").symlink_to(outside)
     for command in COMMANDS[:-1]:
         assert "secret" not in cli(*command, "--results", store.root).output

@@ -9,7 +9,7 @@ import pytest
 from mtlbench.errors import UserError
 from mtlbench.store.folders import write_names
 from mtlbench.store.results import load_results
-from mtlbench.store.shapes import NameOfTrial
+from mtlbench.store.shapes import Failure, FailureKind, NameOfTrial
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
 from mtlbench.text import printable
@@ -43,7 +43,7 @@ def test_no_text_of_a_file_steers_the_terminal(store: Store) -> None:
         counts={"colour": {EVIL: 3}},
     )
     store.begin(JOINT)
-    store.fail(JOINT, EVIL)
+    store.fail(JOINT, Failure(FailureKind.ERROR, EVIL, EVIL), EVIL)
     (store.root / "p" / "d" / "bbbbbbbbbbbb").mkdir()
     write(store.root / "p" / "d" / "bbbbbbbbbbbb" / "result.json", "{")
     for command in (

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from mtlbench.store.results import load_results
 from mtlbench.store.sealing import Damaged, Outdated, read_result, write_own
 from mtlbench.store.store import Store
 from mtlbench.system.files import StoreBroken, replacing, seal, write, write_csv, writing
-from tests.support.stores import ARCHITECTURE, JOINT, TRIAL, finish, result, write_made
+from tests.support.stores import ARCHITECTURE, JOINT, RED, TRIAL, finish, result, write_made
 
 
 # ---------------------------------------------------------------------------------------------------- writing
@@ -72,7 +73,7 @@ def test_a_half_written_folder_is_not_done_not_a_failure_and_cleaned_at_the_next
 
 def test_a_failure_is_kept_with_its_last_line_until_the_next_attempt(store: Store) -> None:
     store.begin(JOINT)
-    store.fail(JOINT, "Traceback\n  somewhere\nValueError: too red\n")
+    store.fail(JOINT, RED, "Traceback\n  somewhere\nValueError: too red\n")
     (failure,) = load_results(store.root).failures
     assert datetime.datetime.fromisoformat(failure.pop("failed")).tzinfo
     assert (failure.pop("setting"), failure.pop("key")) == (JOINT.setting, JOINT.key)
@@ -85,6 +86,7 @@ def test_a_failure_is_kept_with_its_last_line_until_the_next_attempt(store: Stor
         "seed": 3,
         "task": "",
         "status": "failed",
+        "kind": "error",
         "reason": "ValueError: too red",
     }
     finish(store, JOINT)
@@ -100,7 +102,7 @@ def test_the_next_attempt_keeps_the_resume_file_unless_it_starts_again(store: St
     store.begin(TRIAL)
     assert left_over() == {"trial.json", "resume.pt"}
     assert left_over(again=True) == {"trial.json"}
-    store.fail(TRIAL, "ValueError")
+    store.fail(TRIAL, RED)
     assert left_over() == {"trial.json", "resume.pt"}
     finish(store)
     assert left_over() == {"trial.json"}
@@ -164,7 +166,7 @@ def test_want_of_space_or_permission_stops_the_run_and_is_no_fault_of_the_trial(
         message = str(caught.value)
         assert message.startswith(f"cannot write to {store.root}") and f": {os.strerror(code)}; " in message
         assert "finished trials are kept" in message and "--results" in message and "\n" not in message
-    store.fail(JOINT, "ValueError: the first error")  # is not hidden by a second one
+    store.fail(JOINT, RED)  # is not hidden by a second one
     assert not [name for _, _, names in os.walk(store.root) for name in names if name.startswith(".t")]
 
 
@@ -263,6 +265,12 @@ def test_the_store_needs_no_pandas_to_be_imported() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- damage
+@pytest.mark.parametrize("kind", [Damaged, Outdated])
+def test_an_error_comes_whole_from_another_process(kind: type[Damaged]) -> None:
+    error = pickle.loads(pickle.dumps(kind("a/b.json", "is damaged", "train it anew")))
+    assert type(error) is kind and str(error) == "a/b.json is damaged; train it anew" and error.fault == "is damaged"
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "3", "{}", f'{{"format": {FORMAT}, "scores": []}}', '{"format": "x"}', "\x00"]
 )
@@ -310,7 +318,7 @@ def test_a_folder_of_an_older_format_goes_on_in_this_one(store: Store) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"pair": "p"}'])
-@pytest.mark.parametrize("outcome", ["result.json", "error.txt"])
+@pytest.mark.parametrize("outcome", ["result.json", "failure.json"])
 def test_a_damaged_trial_json_is_named_and_the_other_trials_are_shown(store: Store, text: str, outcome: str) -> None:
     folder = finish(store)
     (folder / "result.json").rename(folder / outcome)

@@ -8,6 +8,7 @@ from typing import Any
 
 from mtlbench.spec import Options, Plugin, Trial
 from mtlbench.store.sealing import seals_of, write_own
+from mtlbench.store.shapes import Failure, FailureKind
 from mtlbench.store.store import Store
 
 TRIAL = Trial(
@@ -66,6 +67,7 @@ def finish(store: Store, trial: Trial = TRIAL, **changes: Any) -> Path:
     return folder
 
 
+RED = Failure(FailureKind.ERROR, "ValueError", "too red")
 CHILD = dataclasses.replace(JOINT, arm="stitch", parents=(TRIAL.key,))
 
 

@@ -16,7 +16,8 @@ import torch
 
 from mtlbench.execution.local import attempt
 from mtlbench.spec import Trial
-from mtlbench.store.sealing import read_result
+from mtlbench.store.sealing import read_failure, read_result
+from mtlbench.store.shapes import FailureKind
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
 from mtlbench.training.loop import LossWatch
@@ -207,7 +208,9 @@ def test_a_diverged_trial_is_a_failure_with_its_iteration_and_alphas(
         shutil.copytree(root / parent, folder)
     with pytest.raises(Exception, match="(loss is|predictions of) .* at iteration [123]; alphas .*pool1"):
         list(attempt(trial, store, NEVER))
-    assert "at iteration" in (store.folder(trial) / "error.txt").read_text()
+    failure = read_failure(store.folder(trial))
+    assert failure.kind is FailureKind.DIVERGED and "at iteration" in failure.message
+    assert "pool1" in failure.details and "pool1" not in str(failure)
 
 
 def test_a_resume_file_of_another_trial_is_ignored(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import torch
 from mtlbench.execution.local import attempt
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store import predictions
-from mtlbench.store.sealing import read_result
+from mtlbench.store.sealing import read_failure, read_result
+from mtlbench.store.shapes import FailureKind
 from mtlbench.store.store import Store
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
@@ -118,8 +119,10 @@ def test_a_trial_that_fails_leaves_its_traceback_and_no_result(study: Study, tmp
     store = Store(tmp_path, create=True)
     with pytest.raises(Exception, match="conv9"):
         list(attempt(trial, store, HERE))
-    assert sorted(os.listdir(store.folder(trial))) == ["error.txt", "trial.json"]
+    assert sorted(os.listdir(store.folder(trial))) == ["error.txt", "failure.json", "trial.json"]
     assert "Traceback" in (store.folder(trial) / "error.txt").read_text()
+    failure = read_failure(store.folder(trial))
+    assert failure.kind is FailureKind.REFUSED and "conv9" in failure.message and failure.traceback == "error.txt"
 
 
 # ---------------------------------------------------------------------------------------------------- numbers
