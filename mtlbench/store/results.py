@@ -165,7 +165,8 @@ class Results:
     @cached_property
     def failures(self) -> list[Options]:
         """Trials that left an error.txt and no result, and those that wait for one of them: pair, dataset, recipe,
-        backbone, setting, arm, seed, key, task ("" for joint ones), status, reason, failed (when; blocked: planned)."""
+        backbone, setting, arm, scheme, family, variant_of, seed, key, task ("" for joint ones), status, reason, failed
+        (when; blocked: planned)."""
         if not any(os.path.exists(os.path.join(folder, "error.txt")) for folder in all_folders(self.root)):
             return []  # most stores: nothing else has to be read
         found = []
@@ -187,6 +188,9 @@ class Results:
                     "backbone": trial.backbone.label,
                     "setting": trial.setting,
                     "arm": trial.arm,
+                    "scheme": trial.scheme.name,
+                    "family": trial.family,
+                    "variant_of": trial.variant_of,
                     "seed": trial.seed,
                     "key": state.folder.name,
                     "task": task,
