@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from mtlbench.errors import UserError
@@ -148,6 +150,29 @@ class Plugin:
         return f"{self.name}({inside})" if inside else self.name
 
 
+class Family(StrEnum):
+    """What kind of competitor an arm is, from what it trains, never from its name."""
+
+    BASELINE = "baseline"  # one network a task
+    LONGER = "longer"  # one network a task that goes on from the baseline's: a control
+    WIDE = "wide"  # as many parameters as all the baseline's networks together: a control
+    ENSEMBLE = "ensemble"  # averaged predictions of several networks of a task
+    SPLIT = "split"  # scheme `split` (Figure 2)
+    SHARED = "shared"  # scheme `mtl_shared` (Section 6.1)
+    CROSS_STITCH = "cross-stitch"  # scheme `cross_stitch`
+    OTHER = "other"  # any other scheme of the package
+    OWN = "own"  # a scheme of a user's file
+    PARENT = "parent"  # trained for other arms to start from: never in a table or figure
+
+
+OF_SCHEME = {
+    "split": Family.SPLIT,
+    "mtl_shared": Family.SHARED,
+    "cross_stitch": Family.CROSS_STITCH,
+    "branching_search": Family.PARENT,
+}
+
+
 @dataclass(frozen=True)
 class Arm:
     """A named competitor.
@@ -159,6 +184,7 @@ class Arm:
     it could have, and the extra ones (Table 3). `rate`: times the recipe's learning rate. `wide`: its networks are so
     wide that each has as many parameters as the one-task networks of all tasks together; `backbone`: options of the
     backbone of this arm alone.
+    `variant_of`: the arm that this one ablates or varies; figures leave it out where that one was run.
     """
 
     name: str
@@ -173,6 +199,26 @@ class Arm:
     rate: float = 1.0
     wide: bool = False
     backbone: Options = field(default_factory=dict)
+    variant_of: str = ""
+
+    @property
+    def family(self) -> Family:
+        """What kind of competitor this is."""
+        if self.scheme.endswith(".py") or ".py:" in self.scheme:
+            return Family.OWN
+        if self.average or self.member:
+            return Family.ENSEMBLE if self.average else Family.PARENT
+        if self.wide:
+            return Family.WIDE
+        if self.scheme == "separate" and not self.joint:
+            return Family.LONGER if self.parents else Family.BASELINE
+        return OF_SCHEME.get(self.scheme, Family.OTHER)
+
+
+def plain_arm(scheme: str, options: Options) -> str:
+    """The usual name of an arm of a scheme of the package: `split-conv4`, `cross-stitch`. Arms of the same scheme under
+    other names are its variants."""
+    return f"split-{options.get('at')}" if scheme == "split" else scheme.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -201,6 +247,9 @@ class Trial:
     task_files: dict[str, str] = field(default_factory=dict)  # of users' own tasks: {name: "FILE.py:Class"}
     keep_weights: bool = False  # whether it leaves weights.pt though no other trial starts from it
     setting: str = ""  # hash of data, backbone and the whole recipe: what is compared must share it
+    family: str = ""  # one of Family; "" = written before trials told it, see `with_arm_facts`
+    variant_of: str = ""  # the arm that this one ablates or varies
+    rate: float = 1.0  # times the recipe's learning rate, where an arm is trained at several
 
     @property
     def plugins(self) -> tuple[Plugin, Plugin, Plugin]:
@@ -252,6 +301,33 @@ class Trial:
         for name in ("tasks", "parents"):
             data[name] = tuple(data[name])
         return Trial(**data)
+
+
+def with_arm_facts(trial: Trial) -> Trial:
+    """The trial; one of a store that is older than them with the family and the variant that its scheme tells."""
+    if trial.family:
+        return trial
+    arm = Arm(
+        name=trial.arm,
+        scheme=trial.scheme.source or trial.scheme.name,
+        joint=len(trial.tasks) > 1,
+        parents=trial.parents,
+        average=trial.average,
+        member="" if trial.net_seed == trial.seed else trial.arm,
+        wide="widen" in trial.backbone.options,
+    )
+    variant_of, rate = variant_in_older(trial.scheme, arm.family, trial.arm)
+    return dataclasses.replace(trial, family=arm.family.value, variant_of=variant_of, rate=rate)
+
+
+def variant_in_older(scheme: Plugin, family: str, arm: str) -> tuple[str, float]:
+    """`variant_of` and `rate` of an arm of a store that is older than them: the rate stood in its name, `ARM@RATE`,
+    alone."""
+    if at_rate := re.fullmatch(r"(.+)@(\d+(?:\.\d+)?(?:e[+-]\d+)?)", arm):
+        return at_rate[1], float(at_rate[2])
+    plain = plain_arm(scheme.name, scheme.options)
+    varied = family in (Family.SPLIT, Family.SHARED, Family.CROSS_STITCH, Family.OTHER) and arm != plain
+    return (plain if varied else ""), 1.0
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from mtlbench.analysis.selection import newest, one_name_each
 from mtlbench.arm_names import arm_order
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
+from mtlbench.spec import Family
 
 MAIN, STARTS = "cross-stitch", "cross-stitch-alpha-"  # the arms that differ in nothing but the start (Table 1)
 MOST_ARMS = 4  # of other arms with units, where none of those is there
@@ -77,7 +78,9 @@ def arms_with_alphas(alphas: pd.DataFrame, globs: Sequence[str] = ()) -> pd.Data
     for glob in globs:
         if not any(fnmatchcase(name, glob) for name in names):
             raise unknown("arm with alphas", glob, names)
-    starts = [name for name in names if name == MAIN or name.startswith(STARTS)] or names[:MOST_ARMS]
+    ours = set(alphas.loc[alphas["family"] == Family.CROSS_STITCH, "arm"])
+    starts = [name for name in names if name in ours and (name == MAIN or name.startswith(STARTS))]
+    starts = starts or names[:MOST_ARMS]
     asked = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
     wanted = sorted(asked if globs else starts, key=lambda name: name.startswith(STARTS))
     one_each = one_name_each(alphas[alphas["arm"].isin(set(wanted))])

@@ -6,8 +6,9 @@ import math
 
 import pandas as pd
 
+from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import FEWEST_SEEDS, relative_change
-from mtlbench.arm_names import arm_order, is_split
+from mtlbench.arm_names import arm_order
 
 
 def best_split(frame: pd.DataFrame) -> pd.DataFrame:
@@ -69,9 +70,8 @@ def optimism(frame: pd.DataFrame) -> pd.DataFrame:
 def _split_changes(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
     """Headline changes of the Splits in %, (arm, seed) x task."""
     changes = relative_change(frame, subset=subset)
-    cells = changes[changes["arm"].map(is_split).astype(bool)].pivot(
-        index=["arm", "seed"], columns="task", values="change"
-    )
+    splits = changes[changes["arm"].isin(Arms.of(frame).splits())]
+    cells = splits.pivot(index=["arm", "seed"], columns="task", values="change")
     return cells.reindex(columns=list(dict.fromkeys(changes["task"]))).astype(float)
 
 

@@ -15,12 +15,13 @@ from typing import Any
 
 import pandas as pd
 
+from mtlbench.analysis.arms import Arms, Kind, without_parents
 from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.costs import compute_matched
 from mtlbench.analysis.frame import IDENTITY, records, relative_change
 from mtlbench.analysis.inference import beats, half_width
 from mtlbench.analysis.selection import failures_of, newest, one_name_each
-from mtlbench.arm_names import BASELINE, HIDDEN_ARMS
+from mtlbench.arm_names import BASELINE
 
 PAIR = ""  # the scope that is the mean over the pair's tasks, named as in `choice.best_split`
 CROSS_STITCH = ("cross-stitch", "cross-stitch-from-one-task", "cross-stitch-alpha-0.9-0.1")  # one network, three names
@@ -77,6 +78,12 @@ class Case:
         return {name: str(self.frame[name].iloc[0]) for name in IDENTITY}
 
     @cached_property
+    def kinds(self) -> Arms:
+        """What the arms are, those that failed too."""
+        failed = {str(one["arm"]): (one["scheme"], one["family"], one["variant_of"]) for one in self.failures}
+        return Arms.of(self.frame).add((arm, Kind(*kind)) for arm, kind in failed.items())
+
+    @cached_property
     def names(self) -> dict[str, str]:
         """`stats.one_name_each`."""
         return one_name_each(self.frame)
@@ -84,8 +91,7 @@ class Case:
     @cached_property
     def unique(self) -> pd.DataFrame:
         """The rows without second names and hidden arms."""
-        keep = self.frame["arm"].map(self.names) == self.frame["arm"]
-        return self.frame[keep & ~self.frame["arm"].isin(HIDDEN_ARMS)]
+        return without_parents(self.frame[self.frame["arm"].map(self.names) == self.frame["arm"]])
 
     @cached_property
     def changes(self) -> pd.DataFrame:
@@ -120,13 +126,20 @@ class Case:
         return list(dict.fromkeys(self.changes["arm"]))
 
     @cached_property
+    def splits(self) -> list[str]:
+        """The Splits among the arms."""
+        return [arm for arm in self.arms if self.kinds.is_split(arm)]
+
+    @cached_property
     def seeds(self) -> int:
         """How many the baseline has."""
         return int(self.changes.loc[self.changes["arm"] == BASELINE, "seed"].nunique(dropna=False))
 
     def arm(self, *names: str) -> str | None:
-        """The first of the names that has numbers, as it is called in `changes`."""
-        return next((self.names[name] for name in names if self.names.get(name) in self.arms), None)
+        """The first of these arms of the package that has numbers, as it is called in `changes`; a user's arm of one of
+        these names is none of them."""
+        ours = [name for name in names if not self.kinds.is_own(name)]
+        return next((self.names[name] for name in ours if self.names.get(name) in self.arms), None)
 
     def difference(self, scope: str, arm: str, other: str, comparisons: int = 1) -> Difference | None:
         """`arm` minus `other`, None where they share no seed; wide bounds after Bonferroni for `comparisons`."""

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mtlbench.analysis.frame import records
-from mtlbench.arm_names import BASELINE, HIDDEN_ARMS, arm_order
+from mtlbench.analysis.arms import without_parents
+from mtlbench.arm_names import BASELINE, arm_order
 
 
-def compute_matched(frame: pd.DataFrame, parents: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
+def compute_matched(frame: pd.DataFrame, parents: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """What each arm costs for the pair with the training of its parents, and that over one-task's.
 
     Columns arm, n (seeds with all of the arm's trials), parameters, flops (forward, of one image through all networks),
@@ -19,21 +19,19 @@ def compute_matched(frame: pd.DataFrame, parents: Mapping[str, Sequence[str]] | 
     training_flops_with_parents (3 x flops x image visits: the backward pass costs twice the forward one, Kaplan et al.
     2020, 2.1), seconds_with_parents (evaluation included), and of each but arm and n its ratio to one-task
     (`..._ratio`). Sums over an arm's trials, means over seeds. `parents`: {key: keys of its parents}
-    (`Results.provenance_of` has them); without it the standard arms': one-task of the same seed for one-task-longer and
-    cross-stitch (unless it starts from scratch or from weights), the second member too for the ensemble. NaN where a
-    parent's costs are missing. Ours.
+    (`Results.provenance_of` has them). NaN where a parent's costs are missing. Ours.
     """
     costs = frame[frame["subset"] == "cost"]
-    trials = costs.pivot(index=["arm", "seed", "task", "key"], columns="metric", values="value").reset_index()
+    trial = ["arm", "family", "seed", "task", "key"]
+    trials = costs.pivot(index=trial, columns="metric", values="value").reset_index()
     sums = ["parameters", "flops", "image_visits"]
     with_parents = ["image_visits_with_parents", "training_flops_with_parents", "seconds_with_parents"]
-    trials = trials.reindex(columns=["arm", "seed", "task", "key", *sums, "seconds_with_parents"])
-    lineage = _usual_parents(trials) if parents is None else parents
+    trials = trials.reindex(columns=[*trial, *sums, "seconds_with_parents"])
     visits = dict(zip(trials["key"], trials["image_visits"], strict=True))
     work = dict(zip(trials["key"], 3 * trials["flops"] * trials["image_visits"], strict=True))
-    own = trials[~trials["arm"].isin(HIDDEN_ARMS)].groupby(["arm", "seed"], dropna=False)
+    own = without_parents(trials).groupby(["arm", "seed"], dropna=False)
     table = own[[*sums, "seconds_with_parents"]].sum()
-    trained = [_with_ancestors(keys, lineage) for keys in own["key"].agg(list)]
+    trained = [_with_ancestors(keys, parents) for keys in own["key"].agg(list)]
     table["image_visits_with_parents"] = [sum(visits.get(key, math.nan) for key in keys) for keys in trained]
     table["training_flops_with_parents"] = [sum(work.get(key, math.nan) for key in keys) for keys in trained]
     table = table[[*sums, *with_parents]].assign(trials=own.size()).reset_index()
@@ -54,22 +52,6 @@ def _with_ancestors(keys: Sequence[str], lineage: Mapping[str, Sequence[str]]) -
     return sorted(found)
 
 
-def _usual_parents(trials: pd.DataFrame) -> dict[str, list[str]]:
-    """{key: keys of its parents} by the names of the standard arms; a parent that is not there by a made-up key."""
-    tasks = sorted(set(trials["task"]) - {""})
-    keys = {(row["arm"], row["seed"], row["task"]): row["key"] for row in records(trials)}
-    found = {}
-    for (arm, seed, task), key in keys.items():
-        from_others = arm == "one-task-longer" or (
-            arm.startswith("cross-stitch") and not arm.endswith(("-from-scratch", "-from-imagenet", "-from-pretrained"))
-        )
-        names = [BASELINE, HIDDEN_ARMS[0]] if arm == "ensemble" else [BASELINE] if from_others else []
-        found[key] = [
-            keys.get((name, seed, one), f"{name} {seed} {one}") for name in names for one in ([task] if task else tasks)
-        ]
-    return found
-
-
 COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an arm's trials, mean over seeds
     "parameters": "parameters",
     "flops": "FLOPs",
@@ -82,7 +64,7 @@ COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an a
 
 def pair_costs(rows: pd.DataFrame) -> pd.DataFrame:
     """Costs per pair, arm x metric: summed over the trials of an arm and seed, mean over the seeds with all trials."""
-    costs = rows[(rows["subset"] == "cost") & ~rows["arm"].isin(HIDDEN_ARMS)]
+    costs = without_parents(rows[rows["subset"] == "cost"])
     sums = costs.groupby(["arm", "metric", "seed"], dropna=False)["value"].agg(["sum", "count"]).reset_index()
     complete = sums[sums["count"] == sums.groupby(["arm", "metric"])["count"].transform("max")]
     return complete.groupby(["arm", "metric"])["sum"].mean().unstack("metric").reindex(columns=list(COSTS))

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtlbench.arm_names import BASELINE, HIDDEN_ARMS
+from mtlbench.analysis.arms import without_parents
+from mtlbench.arm_names import BASELINE
 
 IDENTITY = ["pair", "dataset", "backbone", "recipe"]  # what a comparison never mixes
 FEWEST_SEEDS = 3  # below this an interval would be a guess
@@ -25,8 +26,7 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def whole_task(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
     """The visible arms' numbers of whole tasks (no single categories, no costs) on a subset."""
-    keep = (frame["subset"] == subset) & (frame["category"].fillna("") == "") & ~frame["arm"].isin(HIDDEN_ARMS)
-    return frame[keep]
+    return without_parents(frame[(frame["subset"] == subset) & (frame["category"].fillna("") == "")])
 
 
 def rows_of_trials(series: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:

@@ -120,28 +120,34 @@ def _last_trials(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_best_rates(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Arms that were trained at several learning rates (`ARM`, `ARM@3`, ...) at the one that is best on val, under the
-    arm's own name; and a clause that says which.
+    """Arms that were trained at several learning rates (column `rate`; at another than the recipe's a variant of the
+    arm) at the one that is best on val, under the arm's own name; and a clause that says which.
 
     Best is the highest mean change of the headline against one-task at the recipe's rate, over the seeds that all rates
     have: over the tasks of a joint network, of each task where it has a network of its own. Without numbers of val the
     recipe's rate stays. Ours: one fixed rate favours some arms.
     """
-    if not frame["arm"].str.contains("@").any():
+    at_other_rates = frame["rate"] != 1
+    if not at_other_rates.any():
         return frame, ""
     joint = frame[frame["subset"] != "cost"].groupby("key")["task"].nunique().gt(1)
-    families = frame["arm"].str.split("@").str[0].astype(frame["arm"].dtype).rename("family")
+    own_names = frame["arm"].where(~at_other_rates, frame["variant_of"]).rename("own_name")
+    rates = dict(zip(frame["arm"], frame["rate"], strict=True))
+    base = dict(zip(frame["arm"], own_names, strict=True))
     cell = frame["task"].where(~frame["key"].map(joint).fillna(False).astype(bool), "").rename("cell")
     changes = relative_change(frame, subset="val")
-    changes = changes.assign(family=changes["arm"].str.split("@").str[0])
+    changes = changes.assign(own_name=changes["arm"].map(base))
     keep, chosen = pd.Series(False, index=frame.index), []
-    for where, rows in frame.groupby([families, cell], sort=False):
-        family, task = map(str, where)
-        own = changes[(changes["family"] == family) & changes["task"].isin([task] if task else changes["task"])]
+    for where, rows in frame.groupby([own_names, cell], sort=False):
+        name, task = map(str, where)
+        own = changes[(changes["own_name"] == name) & changes["task"].isin([task] if task else changes["task"])]
         table = own.pivot(index=["seed", "task"], columns="arm", values="change").dropna()
-        best = str(table.mean().idxmax()) if len(table) and table.shape[1] == rows["arm"].nunique() else family
+        best = str(table.mean().idxmax()) if len(table) and table.shape[1] == rows["arm"].nunique() else name
         keep[rows.index[rows["arm"] == best]] = True
-        if best != family:
-            chosen.append(f"{family}{f' ({task})' if task else ''} at {best.partition('@')[2]} x the rate")
+        if best != name:
+            chosen.append(f"{name}{f' ({task})' if task else ''} at {rates[best]:g} x the rate")
     said = ", ".join(chosen) if chosen else "the recipe's own for every arm"
-    return frame[keep].assign(arm=families[keep]), f"; learning rates chosen on val: {said}"
+    varied = frame.loc[~at_other_rates].drop_duplicates("arm").set_index("arm")["variant_of"]
+    names = own_names[keep]
+    kept = frame[keep].assign(arm=names, variant_of=names.map(varied).fillna(""))
+    return kept, f"; learning rates chosen on val: {said}"

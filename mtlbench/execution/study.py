@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 
-from mtlbench.arm_names import MEMBER, SEARCH
 from mtlbench.errors import UserError
 from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.local import run_local
@@ -21,7 +20,7 @@ from mtlbench.plan.expand import Pretrained, expand, started, starts_with_weight
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import load
 from mtlbench.plugins import plugin
-from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial
+from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial
 from mtlbench.store.board import Board
 from mtlbench.store.sources import Change, changes
 from mtlbench.store.store import Store
@@ -65,7 +64,7 @@ class Study:
     @property
     def compared(self) -> set[str]:
         """Names of the arms, without those that only serve others."""
-        return {arm.name for arm in self.arms} - {MEMBER, SEARCH}
+        return {arm.name for arm in self.arms if arm.family != Family.PARENT}
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,25 @@
-"""Which arms a figure shows: each network under one name, ablations where they are asked for."""
+"""Which arms a figure shows: each network under one name, variants where they are asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 
 import pandas as pd
 
+from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.selection import one_name_each
-from mtlbench.arm_names import ABLATED, BASELINE, HIDDEN_ARMS, arm_order, family, is_ablation, is_split
+from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.figures import _style as style
 from mtlbench.plugins import unknown
 
 MOST_NAMED = 6  # arms in a list of the caption
 
 
-def are_splits(arms: Iterable[str]) -> list[bool]:
-    """Which arms are Splits."""
-    return [is_split(arm) for arm in arms]
-
-
-def on_spectrum(arms: Iterable[str]) -> list[bool]:
-    """Which arms lie between fully shared and fully separate: the Splits and one-task."""
-    return [is_split(arm) or arm == BASELINE for arm in arms]
-
-
-def marker_of(arm: str) -> str:
-    """The marker of an arm's means, that of its family."""
-    return style.marker(family(arm))
+def marker_of(arms: Arms, arm: str) -> str:
+    """The marker of an arm's means: that of its family and scheme, for a variant too."""
+    kind = arms.kind(arm)
+    return style.marker(kind.family, kind.scheme)
 
 
 def other_names(frame: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]]:
@@ -42,11 +34,12 @@ def other_names(frame: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]
 def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = False) -> tuple[list[str], str]:
     """The arms that a figure shows, in table order, and a sentence on other names and what is left out, or "".
 
-    With globs the arms that match one, and the baseline; else all if `every`, else all but ablations: of cross-stitch
-    and MTL-shared their variants stand in where the plain one was not run, the network with several names if there is
-    one (the plain arm's own options, varied in several ways), else all. Raises UserError for a glob without an arm.
+    With globs the arms that match one, and the baseline; else all if `every`, else all but variants: those of an arm
+    that was not run stand in for it, the network with several names if there is one (the plain arm's own options,
+    varied in several ways), else all. Raises UserError for a glob without an arm.
     """
-    names = [arm for arm in arm_order(frame["arm"].unique()) if arm not in HIDDEN_ARMS]
+    arms = Arms.of(frame)
+    names = arm_order(arms.shown())
     for glob in globs:
         if not any(fnmatchcase(arm, glob) for arm in names):
             raise unknown("arm with results", glob, names)
@@ -54,8 +47,8 @@ def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = Fal
     known = other_names(frame, asked)
     shown = list(known)
     if not globs and not every:
-        standing_in = {arm for name in ABLATED for arm in _standing_in(name, known)}
-        shown = [arm for arm in known if not is_ablation(arm) or arm in standing_in]
+        standing_in = _standing_in(arms, known)
+        shown = [arm for arm in known if not arms.is_variant(arm) or arm in standing_in]
     texts = [" = ".join([arm, *known[arm]]) for arm in shown if known[arm]]
     text = f"One network each: {'; '.join(texts)}." if texts else ""
     if hidden := [arm for arm in known if arm not in shown]:
@@ -63,13 +56,13 @@ def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = Fal
     return shown, text.strip()
 
 
-def _standing_in(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
-    """The variants that a figure shows in place of a plain arm that was not run."""
-    if name in known:
-        return []
-    variants = [arm for arm in known if family(arm) == name and "@" not in arm]
-    several = [arm for arm in variants if known[arm]]
-    return several or variants
+def _standing_in(arms: Arms, known: Mapping[str, Sequence[str]]) -> set[str]:
+    """The variants that a figure shows in place of plain arms that were not run."""
+    lacking: dict[str, list[str]] = {}
+    for arm in known:
+        if arms.is_variant(arm) and arms.plain(arm) not in known:
+            lacking.setdefault(arms.plain(arm), []).append(arm)
+    return {arm for own in lacking.values() for arm in [name for name in own if known[name]] or own}
 
 
 def listed(arms: Sequence[str], what: str = "arms") -> str:

@@ -10,7 +10,6 @@ import pandas as pd
 from mtlbench.analysis.frame import records
 from mtlbench.arm_names import BASELINE
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import marker_of, on_spectrum
 from mtlbench.figures._panels import draw_seeds
 from mtlbench.figures._style import Table
 from mtlbench.text import DAGGER, MINUS
@@ -19,7 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-MARKS = {"far": False, "flagged": False, "chosen_task": False, "chosen_pair": False}  # of means, without the column
+MARKS: dict[str, str | bool] = {  # of means, without the column
+    "marker": "o",
+    "spectrum": False,
+    "far": False,
+    "flagged": False,
+    "chosen_task": False,
+    "chosen_pair": False,
+}
 SEEDS_FROM, SEEDS_TO = -0.37, -0.13  # where a mean's seeds stand beside it, in columns
 PUBLISHED_AT = 0.24
 
@@ -36,16 +42,16 @@ def draw_changes(
     """What each arm changes of one metric: a dot per seed, mean, interval, the baseline's band; n along the bottom.
 
     points: arm, seed, x (place), change (%). means: arm, x, mean, low, high (NaN without an interval), n, and where
-    known as booleans far (an arrow in place of a mean that would flatten the others), flagged (a dagger), chosen_task
-    (a star), chosen_pair (a ring). `half_width` is the band's around 0 in %, NaN for none; published: x, change. A
-    mean and its seeds take `scale` columns.
+    known marker (matplotlib's) and as booleans spectrum (joined by a line), far (an arrow in place of a mean that would
+    flatten the others), flagged (a dagger), chosen_task (a star), chosen_pair (a ring). `half_width` is the band's
+    around 0 in %, NaN for none; published: x, change. A mean and its seeds take `scale` columns.
     """
     points, means, published = pd.DataFrame(points), pd.DataFrame(means), pd.DataFrame(published)
     means = means.assign(**{name: value for name, value in MARKS.items() if name not in means})
     if np.isfinite(half_width):
         axes.axhspan(-half_width, half_width, color=style.BAND, lw=0, zorder=0)
     axes.axhline(0, color=style.INK, lw=0.8, zorder=1)
-    line = means[on_spectrum(means["arm"])].sort_values("x")
+    line = means[means["spectrum"]].sort_values("x")
     axes.plot(line["x"], line["mean"].mask(line["far"]), color=colour, lw=1.0, alpha=0.6, zorder=2)
     seeds = sorted(points["seed"].unique())
     if len(seeds) > 1:  # one seed: its dot would hide behind the mean
@@ -69,7 +75,7 @@ def _draw_mean(axes: Axes, row: dict[str, Any], colour: str) -> None:
     else:
         if np.isfinite(row["low"]):
             axes.errorbar(x, mean, yerr=row["high"] - mean, color=style.INK, lw=1.0, capsize=2.5, zorder=3)
-        shape, size = ("*", 110) if row["chosen_task"] else (marker_of(row["arm"]), 26)
+        shape, size = ("*", 110) if row["chosen_task"] else (row["marker"], 26)
         axes.scatter(x, mean, marker=shape, s=size, color=colour, zorder=4, **style.EDGE)
         if row["chosen_pair"]:
             axes.scatter(x, mean, marker="o", s=170, facecolor="none", zorder=3.5, **style.EDGE)

@@ -12,7 +12,6 @@ from matplotlib.markers import CARETDOWN, CARETUP, MarkerStyle
 from matplotlib.textpath import text_to_path
 
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import are_splits, marker_of
 from mtlbench.figures._labels import along, place_labels
 from mtlbench.figures._panels import label_logarithmic
 from mtlbench.figures._style import Table
@@ -32,19 +31,20 @@ def draw_costs(axes: Axes, points: Table, colour: str) -> None:
     """What arms gain against what they cost: markers (full = on the front), whiskers, the front as steps, the Splits
     joined by a line.
 
-    points: arm, x (cost, above 0), mean, low, high (gain; NaN without an interval), front, and where known named (small
-    markers of arms that are not) and far (at the edge, of arms that would flatten the others). Limit the axes with
+    points: arm, x (cost, above 0), mean, low, high (gain; NaN without an interval), front, and where known marker
+    (matplotlib's), split (joined by a line), named (small markers of arms that are not), label (the arm's, where it is
+    named) and far (at the edge, of arms that would flatten the others). Limit the axes with
     `limit_costs` before.
     """
     points = _with_marks(points)
     axes.axhline(0, color=style.INK, lw=0.8, zorder=1)
-    splits = points[are_splits(points["arm"])]
+    splits = points[points["split"]]
     axes.plot(splits["x"], splits["mean"], color=style.FAINT, lw=0.7, zorder=1.5)
     front = points[points["front"]].sort_values(["x", "mean"])
     axes.step(front["x"], front["mean"], where="post", color=style.INK, lw=1.0, ls=FRONT_DASHES, zorder=2)
     near = points[~points["far"]]
     axes.vlines(near["x"], near["low"], near["high"], color=style.FAINT, lw=0.8, zorder=2)
-    for (shape, on_it, named), group in near.groupby([near["arm"].map(marker_of), "front", "named"], sort=False):
+    for (shape, on_it, named), group in near.groupby(["marker", "front", "named"], sort=False):
         size, face = 24 if named else 13, colour if on_it else "white"
         axes.scatter(group["x"], group["mean"], marker=str(shape), s=size, color=face, zorder=4, **style.EDGE)
     far = points[points["far"]]
@@ -57,8 +57,10 @@ def draw_costs(axes: Axes, points: Table, colour: str) -> None:
 
 
 def _with_marks(points: Table) -> pd.DataFrame:
-    marks = (("named", True), ("far", False))
-    return pd.DataFrame(points).assign(**{name: value for name, value in marks if name not in points})
+    points = pd.DataFrame(points)
+    marks: dict[str, str | bool] = {"marker": "o", "split": False, "named": True, "far": False}
+    points = points.assign(**{name: value for name, value in marks.items() if name not in points})
+    return points if "label" in points or "arm" not in points else points.assign(label=points["arm"])
 
 
 def limit_costs(axes: Axes, costs: Iterable[float], gains: Table) -> None:
@@ -80,12 +82,12 @@ def limit_costs(axes: Axes, costs: Iterable[float], gains: Table) -> None:
 def label_costs(axes: Axes, points: Table) -> None:
     """Names beside the markers of the `points` that have one; a thin line leads to those that found no room there.
 
-    `points` as in `draw_costs`, with named and far. The axes have their limits and their size on the page.
+    `points` as in `draw_costs`. The axes have their limits and their size on the page.
     """
     points = _with_marks(points)
     near = points[~points["far"]]
     rows = near[near["named"]]
-    names = [arm.removeprefix("split-").replace("mtl-", "MTL-") for arm in rows["arm"]]
+    names = list(rows["label"])
     font = FontProperties(size=style.SMALL)
     sizes = np.array([text_to_path.get_text_width_height_descent(name, font, False)[:2] for name in names])
     scale = _size_points(axes)
@@ -140,7 +142,7 @@ def _lines_on_paper(axes: Axes, points: pd.DataFrame) -> list[np.ndarray]:
     named = points[points["named"]]
     front = named[named["front"]].sort_values(["x", "mean"])
     steps = np.repeat(_on_paper(axes, front["x"], front["mean"]), 2, axis=0)
-    splits = named[are_splits(named["arm"])]
+    splits = named[named["split"]]
     lows, highs = (_on_paper(axes, points["x"], points[end]) for end in ("low", "high"))
     return [
         np.array([[0, zero], [width, zero]]),

@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from mtlbench.analysis.frame import records
 from mtlbench.figures import _style as style
 from mtlbench.figures._style import Table
+from mtlbench.spec import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,14 +31,14 @@ def architecture_rows(architectures: dict[str, Any], arms: pd.DataFrame, tasks: 
 
     The heads (fc8) are added below the trunk; a task that no group names (one-task trials know only their own) is
     alone. `place` is the task's in its pair, `slot` its column's from the left: tasks that share stand side by side.
-    An arm without an architecture for any of the tasks gets no rows.
+    An arm without an architecture for any of the tasks gets no rows. `arms`: arm, x, family.
     """
     found = []
-    for arm, x in zip(arms["arm"], arms["x"], strict=True):
+    for arm, x, family in zip(arms["arm"], arms["x"], arms["family"], strict=True):
         trunk = architectures.get(arm, [])
         if not any(task in group for stage in trunk for group in stage["groups"] for task in tasks):
             continue
-        copies = 2 if arm.startswith("ensemble") else 1  # two networks per task (Section 6.1)
+        copies = 2 if family == Family.ENSEMBLE else 1  # two networks per task (Section 6.1)
         stages = [*trunk, {"stage": "fc8", "groups": [], "unit": False}]
         groups = [[next((g for g in stage["groups"] if task in g), [task]) for task in tasks] for stage in stages]
         branches = {task: [tasks.index(own[place][0]) for own in groups] for place, task in enumerate(tasks)}

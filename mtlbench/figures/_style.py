@@ -13,6 +13,8 @@ from typing import Any
 import matplotlib
 import pandas as pd
 
+from mtlbench.spec import Family
+
 Table = pd.DataFrame | Mapping[str, Any]  # columns by name
 INK = "#1A1A1A"
 FAINT = "#8A8A8A"
@@ -25,20 +27,16 @@ TASK_PLACES = (0, 1, 2, 4)  # in the palette: blue, orange, green, purple: dark 
 SMALL = 6.5  # points
 NORMAL = 7.5
 LARGE = 8.5
-MARKERS = {  # by family
-    "split": "o",
-    "one-task": "s",
-    "one-task-longer": "P",
-    "ensemble": "^",
-    "mtl-shared": "v",
-    "cross-stitch": "X",
-    "nddr": "h",
-    "sluice": "p",
-    "mtan": "8",
-    "soft-sharing": "d",
-    "branching": "<",
-    "one-task-wide": ">",
+MARKERS: dict[str, str] = {  # by family
+    Family.SPLIT: "o",
+    Family.BASELINE: "s",
+    Family.LONGER: "P",
+    Family.ENSEMBLE: "^",
+    Family.SHARED: "v",
+    Family.CROSS_STITCH: "X",
+    Family.WIDE: ">",
 }
+OTHER_MARKERS = {"nddr": "h", "sluice": "p", "mtan": "8", "soft_sharing": "d", "branching": "<"}  # by scheme
 CUSTOM_MARKER = "D"
 
 
@@ -85,6 +83,8 @@ def task_colour(place: int) -> str:
     return _palette()[TASK_PLACES[place % len(TASK_PLACES)]]
 
 
-def marker(family: str) -> str:
-    """The marker of the means of a family of arms."""
+def marker(family: str, scheme: str = "") -> str:
+    """The marker of the means of a family of arms (`spec.Family`), in the family of others by their scheme."""
+    if family == Family.OTHER:
+        return OTHER_MARKERS.get(scheme, CUSTOM_MARKER)
     return MARKERS.get(family, CUSTOM_MARKER)

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mtlbench.analysis.alphas import MAIN, alpha_numbers
+from mtlbench.analysis.alphas import alpha_numbers
 from mtlbench.analysis.frame import records
 from mtlbench.analysis.selection import failed_text
 from mtlbench.figures import _panels as panels
@@ -25,6 +25,7 @@ from mtlbench.figures._alpha_panels import (
     draw_sorted_alphas,
 )
 from mtlbench.figures._alphas import claims_text, numbers_text, sorted_values, training_of, what_text
+from mtlbench.spec import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +108,7 @@ class Alphas:
         Raises UserError where no arm has alphas.
         """
         found = alpha_numbers(results, pair, dataset, recipe, backbone, arms)
-        failures = [fail for fail in results.failures if str(fail["arm"]).startswith(MAIN)]
+        failures = [fail for fail in results.failures if fail["family"] == Family.CROSS_STITCH]
         names = found.starts["arm"].tolist()
         sections = [
             what_text(found.numbers, found.means["seed"]),

@@ -11,14 +11,15 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 
+from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.costs import pair_costs
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.analysis.selection import failed_text, newest
-from mtlbench.arm_names import BASELINE, arm_order, family, is_ablation
+from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import are_splits, listed, shown_arms
+from mtlbench.figures._arms import listed, marker_of, shown_arms
 from mtlbench.figures._costs import DOWN, FRONT_DASHES, draw_costs, label_costs, limit_costs
 from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, far_off, seeds_text, wrapped
 from mtlbench.text import MINUS
@@ -34,6 +35,10 @@ COSTS = {  # of `costs.pair_costs` -> name on the axis
     "seconds_with_parents": "seconds, with parents",
 }
 MEAN = "mean over tasks"
+POINTS = (
+    *("panel", "arm", "mean", "n", "low", "high", "cost", "x"),
+    *("front", "named", "plain", "marker", "split", "label", "far"),
+)
 USUAL_ARMS = 12  # named in the mean's panel; with more it is higher
 
 
@@ -61,8 +66,8 @@ INCHES = Layout()
 class CostData:
     """points: panel ("mean over tasks" or a task), arm, mean, n, low, high (headline change against one-task in %, the
     interval that `inference.intervals` shows), cost (its name), x (per pair, as `costs.pair_costs`), front, named
-    (labelled: on the front or no ablation), far (off the axis). panels: panel, place (of the task in its pair, -1 for
-    the mean).
+    (labelled: on the front or no ablation), plain (the arm that it is a variant of, or its own name), marker, split,
+    label, far (off the axis). panels: panel, place (of the task in its pair, -1 for the mean).
     """
 
     points: pd.DataFrame
@@ -98,12 +103,12 @@ class Cost:
                 f" {', '.join(arm_order(points['arm'])) or 'no arm'} only (every task and seed of {BASELINE} counts);"
                 f" type: mtlbench run --pair {frame['pair'].iloc[0]}"
             )
-        points = _marked(points)
+        points = _marked(points, Arms.of(frame))
         tasks = list(dict.fromkeys(changes["task"]))
         lacking = arm_order({*names} - {*points["arm"]})
         remarks = (names_text, failed_text(frame, results.failures), "The paper publishes no costs." if paper else "")
         return CostData(
-            points=points[["panel", "arm", "mean", "n", "low", "high", "cost", "x", "front", "named", "far"]],
+            points=points[[*POINTS]],
             panels=pd.DataFrame({"panel": [MEAN, *tasks], "place": range(-1, len(tasks))}),
             caption=caption(changes[changes["arm"].isin(names)], points, note, lacking, remarks),
         )
@@ -168,12 +173,16 @@ def _priced(changes: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str]) ->
     return shown.rename(columns={"task": "panel"})
 
 
-def _marked(points: pd.DataFrame) -> pd.DataFrame:
-    """The points in table order, with front, named and far."""
+def _marked(points: pd.DataFrame, arms: Arms) -> pd.DataFrame:
+    """The points in table order, with front, named, plain, marker, split, label and far."""
     points = points.assign(front=False)
     for _, panel in points.groupby(["panel", "cost"]):
         points.loc[panel.index, "front"] = on_front(panel["x"].to_numpy(float), panel["mean"].to_numpy(float))
-    points["named"] = points["front"] | ~points["arm"].map(is_ablation).astype(bool)
+    points["named"] = points["front"] | ~points["arm"].map(arms.is_variant).astype(bool)
+    points["plain"] = points["arm"].map(arms.plain)
+    points["marker"] = [marker_of(arms, arm) for arm in points["arm"]]
+    points["split"] = points["arm"].map(arms.is_split).astype(bool)
+    points["label"] = [arms.label(arm).removeprefix("Split ") for arm in points["arm"]]
     points["far"] = pd.concat([far_off(rows) for _, rows in points.groupby(["panel", "cost"])])
     order = {arm: place for place, arm in enumerate(arm_order(points["arm"]))}
     return points.sort_values("arm", key=lambda arms: arms.map(order), kind="stable", ignore_index=True)
@@ -220,7 +229,7 @@ def caption(
             parts.append(f"Noisier than the pool somewhere, and there with an interval of its own: {listed(noisy)}.")
     else:
         parts.append(f"No intervals below {FEWEST_SEEDS} seeds; the front goes by means.")
-    if any(are_splits(shown["arm"])):
+    if shown["split"].any():
         parts.append("Splits are labelled by their first task-specific layer. Columns share the cost axis.")
     if not shown["named"].all():
         parts.append("Named: the front and all arms but ablations.")
@@ -247,13 +256,13 @@ def _legend(points: pd.DataFrame) -> list[Any]:
         return Line2D([], [], label=label, **look)
 
     stepped = points[points["front"]].groupby(["panel", "cost"]).size().max() > 1
-    variants = dict.fromkeys(points.loc[~points["named"] & (points["panel"] == MEAN), "arm"].map(family))
+    variants = points[~points["named"] & (points["panel"] == MEAN)].drop_duplicates("plain")
     wanted = [
         (True, mark(style.FAINT, "on the front")),
         (not points["front"].all(), mark("white", "beaten by a cheaper or better arm")),
         (stepped, line("Pareto front (cheaper, better)", color=style.INK, lw=1.0, ls=FRONT_DASHES)),
-        (any(are_splits(points["arm"])), line("Splits", color=style.FAINT, lw=0.7)),
-        *((True, mark("white", f"{name}: variants", style.marker(name), 3.2)) for name in variants),
+        (bool(points["split"].any()), line("Splits", color=style.FAINT, lw=0.7)),
+        *((True, mark("white", f"{row['plain']}: variants", row["marker"], 3.2)) for row in records(variants)),
         (bool(points["far"].any()), mark(style.INK, "off the axis", DOWN, 6)),
         (bool(points["low"].notna().any()), line("95 % interval", color=style.FAINT, lw=0.8, marker="|", ls="", ms=7)),
     ]

@@ -12,26 +12,32 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_hex
 
+from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import records, rows_of_trials, whole_task
 from mtlbench.analysis.selection import failed_text, newest
-from mtlbench.arm_names import BASELINE, arm_order
+from mtlbench.arm_names import arm_order
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import listed, shown_arms
 from mtlbench.figures._curves import LABEL_STEP_INCHES, LEADER_INCHES, draw_curves, label_curves
+from mtlbench.spec import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 
-# arms that differ in one thing share a colour ramp
-FAMILY = re.compile(r"(split(?=-[^-@]+$)|cross-stitch-[a-z]+|mtl-shared)-.")
+SPLITS = "split"  # their ramp
 RAMPS = ("Blues", "Greens", "Oranges", "Purples", "Reds", "YlOrBr")
 RAMP_ENDS = (0.5, 0.97)  # light to dark; paler is hard to see on white
-COLOURS = {BASELINE: "#000000", "one-task-longer": "#000000", "mtl-shared": "#CC79A7", "cross-stitch": "#D55E00"}
-OWN_COLOURS = (  # of arms without family or fixed colour; with more of them dash-dotted the second time
+COLOURS: dict[str, str] = {  # by family, of its plain arm
+    Family.BASELINE: "#000000",
+    Family.LONGER: "#000000",
+    Family.SHARED: "#CC79A7",
+    Family.CROSS_STITCH: "#D55E00",
+}
+OWN_COLOURS = (  # of arms without a ramp or fixed colour; with more of them dash-dotted the second time
     "#009E73",
     "#8B5A2B",
     "#7F3C8D",
@@ -42,7 +48,6 @@ OWN_COLOURS = (  # of arms without family or fixed colour; with more of them das
     "#708090",
     "#E9967A",
 )
-DASHED = ("one-task-longer",)
 QUANTITIES = ("val_headline", "train_loss")
 LOG_FROM = 30.0  # largest over smallest loss from which the axis is logarithmic
 
@@ -68,7 +73,8 @@ INCHES = Layout()
 
 @dataclass(frozen=True, eq=False)
 class CurvesData:
-    """arms: arm, colour, dashes. tasks: task, metric, unit, higher_is_better, chance (know-nothing score on test).
+    """arms: arm, colour, dashes, strong (drawn thicker). tasks: task, metric, unit, higher_is_better, chance
+    (know-nothing score on test).
 
     points: arm, task, seed, iteration (own), begin (the longest line of parents, in iterations), x (their sum),
     val_headline, train_loss (weighted; mean since the point before). means: arm, task, x, quantity, mean, low, high
@@ -122,7 +128,7 @@ class Curves:
             failed_text(frame, results.failures),
         )
         return CurvesData(
-            arms=looks(points["arm"].unique().tolist()),
+            arms=looks(points["arm"].unique().tolist(), Arms.of(frame)),
             tasks=_tasks(frame),
             points=points.reset_index(drop=True),
             means=table,
@@ -176,26 +182,42 @@ def begins_of(provenance: Sequence[Mapping[str, Any]], lengths: Mapping[str, int
     return {key: begin(key) for key in parents}, unknown
 
 
-def looks(names: Sequence[str]) -> pd.DataFrame:
-    """arm, colour, dashes: Splits in one ramp from light (nearly separate) to dark (fully shared), arms that differ in
-    one thing in a ramp of their own, the others in their own colours."""
+def looks(names: Sequence[str], kinds: Arms) -> pd.DataFrame:
+    """arm, colour, dashes, strong: Splits in one ramp from light (nearly separate) to dark (fully shared), variants of
+    an arm in ramps of their own, the others in their own colours."""
     arms = arm_order(names)
-    families: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for arm in arms:
-        if found := FAMILY.match(arm):
-            families.setdefault(found[1], []).append(arm)
-    ramped = {name: members for name, members in families.items() if len(members) > 1 or name == "split"}
-    order = sorted(ramped, key=lambda name: name != "split")
-    hues = RAMPS if "split" in ramped else RAMPS[1:]  # blue is the Splits'
-    colours = dict(COLOURS)
+        if ramp := _ramp_of(arm, kinds):
+            groups.setdefault(ramp, []).append(arm)
+    ramped = {name: members for name, members in groups.items() if len(members) > 1 or name == SPLITS}
+    order = sorted(ramped, key=lambda name: name != SPLITS)
+    hues = RAMPS if SPLITS in ramped else RAMPS[1:]  # blue is the Splits'
+    fixed = {arm: COLOURS.get(kinds.kind(arm).family) for arm in arms if not kinds.is_variant(arm)}
+    colours = {arm: colour for arm, colour in fixed.items() if colour}
+    strong = set(colours)
     for place, name in enumerate(order):
         shades = matplotlib.colormaps[hues[place % len(hues)]](np.linspace(*RAMP_ENDS, len(ramped[name])))
         colours |= {arm: to_hex(shade) for arm, shade in zip(ramped[name], shades, strict=True)}
     free = [arm for arm in arms if arm not in colours]
     colours |= {arm: OWN_COLOURS[place % len(OWN_COLOURS)] for place, arm in enumerate(free)}
     again = set(free[len(OWN_COLOURS) :])
-    rows = [(arm, colours[arm], "--" if arm in DASHED else "-." if arm in again else "-") for arm in arms]
-    return pd.DataFrame(rows, columns=["arm", "colour", "dashes"])
+    dashed = {arm for arm in arms if kinds.kind(arm).family == Family.LONGER}
+    dashes = {arm: "--" if arm in dashed else "-." if arm in again else "-" for arm in arms}
+    rows = [(arm, colours[arm], dashes[arm], arm in strong) for arm in arms]
+    return pd.DataFrame(rows, columns=["arm", "colour", "dashes", "strong"])
+
+
+def _ramp_of(arm: str, kinds: Arms) -> str:
+    """The colour ramp of a Split or a variant, "" for the others; variants whose names go on with the same word
+    (`cross-stitch-rate-1`, `cross-stitch-rate-10`) have one."""
+    if kinds.is_split(arm):
+        return SPLITS
+    if not kinds.is_variant(arm):
+        return ""
+    plain = kinds.plain(arm)
+    word = re.match(r"-[a-z]+(?=-.)", arm.removeprefix(plain))
+    return plain + (word[0] if word else "")
 
 
 def _tasks(frame: pd.DataFrame) -> pd.DataFrame:
@@ -243,8 +265,7 @@ def _draw_panel(axes: Axes, data: CurvesData, task: Mapping[str, Any], quantity:
     """A task's val headline or loss, with dashes where children begin."""
     means = data.means[(data.means["task"] == task["task"]) & (data.means["quantity"] == quantity)]
     points = data.points[data.points["task"] == task["task"]]
-    arms = data.arms.assign(strong=data.arms["arm"].isin(COLOURS))
-    draw_curves(axes, arms, means, points.rename(columns={quantity: "value"}))
+    draw_curves(axes, data.arms, means, points.rename(columns={quantity: "value"}))
     for begin in sorted(set(points.loc[points["begin"] > 0, "begin"])):
         axes.axvline(begin, color=style.FAINT, lw=0.6, ls=(0, (2, 2)), zorder=1)
     axes.set_xlim(0, 1.02 * data.points["x"].max())

@@ -12,15 +12,16 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
 from mtlbench.analysis.inference import intervals, noise_band
 from mtlbench.analysis.paper import comparable
 from mtlbench.analysis.selection import failed_text, newest
-from mtlbench.arm_names import BASELINE, arm_order, family, is_split, short
+from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import listed, shown_arms
+from mtlbench.figures._arms import listed, marker_of, shown_arms
 from mtlbench.figures._changes import draw_changes
 from mtlbench.figures._panels import (
     LINE,
@@ -40,6 +41,7 @@ from mtlbench.figures._schematic import (
     row_tops,
     seeds_differ,
 )
+from mtlbench.spec import Family
 from mtlbench.text import DAGGER
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 
-BESIDE = ("one-task-longer", "ensemble", "mtl-shared", "cross-stitch")  # to the right of the spectrum, then custom arms
+BESIDE = (Family.LONGER, Family.ENSEMBLE, Family.SHARED, Family.CROSS_STITCH)  # right of the spectrum, before others
 PAPER_TABLES = ("Table 5", "Table 6")  # the tables that compare arms; the others are ablations
 LETTERS = 10  # of an arm's name in a line
 UPRIGHT = 16  # with more arms the names stand upright, in narrower columns
@@ -78,10 +80,10 @@ INCHES = Layout()
 
 @dataclass(frozen=True, eq=False)
 class Figure2Data:
-    """arms: arm, label, x (place). points: task, metric, arm, seed, x, value, change (%). means: `inference.intervals`
-    (low, high: the shown ones, of all arms' pool) with x, far (off the axis), chosen_task and chosen_pair. band:
-    `inference.noise_band`. architectures: `architecture_rows`. published: task, arm, x, value, change (empty unless
-    asked for and comparable).
+    """arms: arm, family, label, short (label), x (place), marker, spectrum (whether it lies on it). points: task,
+    metric, arm, seed, x, value, change (%). means: `inference.intervals` (low, high: the shown ones, of all arms' pool)
+    with x, marker, spectrum, far (off the axis), chosen_task and chosen_pair. band: `inference.noise_band`.
+    architectures: `architecture_rows`. published: task, arm, x, value, change (empty unless asked for and comparable).
     """
 
     arms: pd.DataFrame
@@ -116,7 +118,7 @@ class Figure2:
         if changes.empty:
             raise UserError(f"figure2 needs {BASELINE} on test; type: mtlbench run --pair {frame['pair'].iloc[0]}")
         shown, names_text = shown_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms)
-        places = layout(shown)
+        places = layout(shown, Arms.of(frame))
         tasks = list(dict.fromkeys(changes["task"]))
         chosen = best_split(frame)
         means = _means(changes, places, chosen)
@@ -137,7 +139,7 @@ class Figure2:
             band=band.sort_values("task", key=lambda column: column.map(tasks.index), ignore_index=True),
             architectures=_first_of(architectures, places["arm"]),
             published=overlay,
-            caption=caption(points, means, note, len(chosen) > 0, remarks),
+            caption=caption(points, means.merge(places[["arm", "short"]]), note, len(chosen) > 0, remarks),
         )
 
     def draw(self, data: Figure2Data, canvas: Canvas) -> None:
@@ -212,7 +214,7 @@ def _place_of_baseline(data: Figure2Data) -> float:
 
 def _means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
     """`inference.intervals` as they are shown, with each arm's place and whether val chose it."""
-    means = intervals(changes).drop(columns=["low", "high"]).merge(places[["arm", "x"]])
+    means = intervals(changes).drop(columns=["low", "high"]).merge(places[["arm", "x", "marker", "spectrum"]])
     means = means.rename(columns={"shown_low": "low", "shown_high": "high"})
     means["far"] = pd.concat([far_off(rows) for _, rows in means.groupby("task")])
     choice = dict(zip(chosen["task"], chosen["arm"], strict=True))
@@ -221,25 +223,38 @@ def _means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame) ->
     return means
 
 
-def layout(names: Iterable[str]) -> pd.DataFrame:
+def layout(names: Iterable[str], arms: Arms) -> pd.DataFrame:
     """Arms from left to right: Splits from fully shared to nearly separate, one-task, a gap, the arms beside them."""
     ordered = arm_order(names)
-    spectrum = [arm for arm in reversed(ordered) if is_split(arm)] + [BASELINE]
-    beside = [arm for arm in BESIDE if arm in ordered]
-    beside += [arm for arm in ordered if arm not in (*spectrum, *beside)]
-    first = {family(arm): place for place, arm in reversed([*enumerate(beside)])}
-    beside.sort(key=lambda arm: first[family(arm)])  # an arm's variants stand beside it
+    spectrum = [arm for arm in reversed(ordered) if arms.is_split(arm)] + [BASELINE]
+    others = [arm for arm in ordered if arm not in spectrum]
+    plain = [arm for arm in others if arms.kind(arm).family in BESIDE and not arms.is_variant(arm)]
+    beside = sorted(plain, key=lambda arm: BESIDE.index(Family(arms.kind(arm).family)))
+    beside += [arm for arm in others if arm not in plain]
+    first = {arms.plain(arm): place for place, arm in reversed([*enumerate(beside)])}
+    beside.sort(key=lambda arm: first[arms.plain(arm)])  # an arm's variants stand beside it
     x = [float(i) for i in range(len(spectrum))] + [len(spectrum) + GAP_COLUMNS + i for i in range(len(beside))]
-    arms = [*spectrum, *beside]
-    return pd.DataFrame({"arm": arms, "label": [_label(arm) for arm in arms], "x": x})
+    rows = [
+        {
+            "arm": arm,
+            "family": arms.kind(arm).family,
+            "label": _in_lines(arms.label(arm)),
+            "short": arms.short(arm),
+            "x": place,
+            "marker": marker_of(arms, arm),
+            "spectrum": arm in spectrum,
+        }
+        for arm, place in zip([*spectrum, *beside], x, strict=True)
+    ]
+    return pd.DataFrame(rows)
 
 
-def _label(arm: str) -> str:
-    """The arm's name in short lines, broken at hyphens where possible."""
-    if arm.startswith("split-"):
-        return "Split\n" + "\n".join(textwrap.wrap(arm.removeprefix("split-"), LETTERS))
+def _in_lines(label: str) -> str:
+    """An arm's label in short lines, broken at hyphens where possible."""
+    if label.startswith("Split "):
+        return "Split\n" + "\n".join(textwrap.wrap(label.removeprefix("Split "), LETTERS))
     lines = [""]
-    for part in re.split(r"(?<=-)", arm.replace("mtl-", "MTL-")):
+    for part in re.split(r"(?<=-)", label):
         for piece in textwrap.wrap(part, LETTERS, break_on_hyphens=False):
             lines = [*lines[:-1], lines[-1] + piece] if len(lines[-1] + piece) <= LETTERS else [*lines, piece]
     return "\n".join(line for line in lines if line)
@@ -280,7 +295,7 @@ def caption(points: pd.DataFrame, means: pd.DataFrame, note: str, chosen: bool, 
     if means["far"].any():
         parts.append("Arrows: off the axis, with the mean; their seeds and whiskers are not drawn.")
     parts.append("Star, ring: chosen on val, shown on test." if chosen else "No Split could be chosen on val.")
-    if any(short(arm).startswith("CS-") for arm in means["arm"]) and means["arm"].nunique() > UPRIGHT:
+    if any(short.startswith("CS-") for short in means["short"]) and means["arm"].nunique() > UPRIGHT:
         parts.append("CS: cross-stitch; MTL: MTL-shared.")
     return " ".join(part for part in (*parts, *remarks) if part)
 
@@ -308,14 +323,15 @@ def _overlay(frame: pd.DataFrame, results: Any, arms: pd.DataFrame) -> tuple[pd.
 def _label_height(arms: pd.DataFrame, upright: bool) -> float:
     """What the arms' names take, in inches."""
     if upright:
-        return INCHES.label_margin + INCHES.letter * max(len(short(arm)) for arm in arms["arm"])
+        longest: int = arms["short"].str.len().max()
+        return INCHES.label_margin + INCHES.letter * longest
     lines: int = max(label.count("\n") + 1 for label in arms["label"])
     return INCHES.label_margin + INCHES.label_line * lines
 
 
 def _arm_labels(axes: Axes, arms: pd.DataFrame, upright: bool) -> None:
     """Names below the columns, in several lines or, where there are many, upright in one."""
-    texts = [short(arm) for arm in arms["arm"]] if upright else arms["label"]
+    texts = arms["short"] if upright else arms["label"]
     axes.set_xticks(arms["x"], texts, fontsize=style.SMALL, linespacing=1.0, rotation=90 if upright else 0)
 
 

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from mtlbench.arm_names import BASELINE, MEMBER, SEARCH, SPLIT_POINTS, is_reserved
+from mtlbench.arm_names import BASELINE, SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plugins import Broken, called, class_of, file_of, is_file, scheme_class, unknown
-from mtlbench.spec import Arm
+from mtlbench.spec import Arm, Family, plain_arm
+
+MEMBER = "ensemble-member"
+SEARCH = "branching-search"
 
 
 def one_task() -> Arm:
@@ -38,13 +41,21 @@ def every_split(points: Sequence[str] = SPLIT_POINTS) -> tuple[Arm, ...]:
 
 
 def mtl_shared(width: float = 0.25, name: str = "mtl-shared") -> Arm:
-    """Two columns with a common latent layer, trained jointly from the start (Section 6.1)."""
-    return Arm(name, "mtl_shared", {"width": width})
+    """Two columns with a common latent layer, trained jointly from the start (Section 6.1); under another name than its
+    own a variant."""
+    return _varied(Arm(name, "mtl_shared", {"width": width}))
 
 
 def cross_stitch(per_channel: bool, name: str = "cross-stitch", **options: Any) -> Arm:
-    """Cross-stitch units between two finished one-task networks (Sections 3 to 5); `options` of the scheme."""
-    return Arm(name, "cross_stitch", {"per_channel": per_channel, **options}, parents=(BASELINE,))
+    """Cross-stitch units between two finished one-task networks (Sections 3 to 5); `options` of the scheme; under
+    another name than its own a variant."""
+    return _varied(Arm(name, "cross_stitch", {"per_channel": per_channel, **options}, parents=(BASELINE,)))
+
+
+def _varied(arm: Arm) -> Arm:
+    """The arm of a scheme of the package, as a variant of that scheme's plain arm where it has another name."""
+    plain = plain_arm(arm.scheme, arm.options)
+    return arm if arm.name == plain else dataclasses.replace(arm, variant_of=plain)
 
 
 def alternatives() -> tuple[Arm, ...]:
@@ -67,7 +78,7 @@ def custom(spec: str) -> Arm:
     place, options = called(spec)
     cls = scheme_class(place)
     if cls is Broken:
-        return Arm(_own_name(class_of(place)), f"{file_of(place)}:{class_of(place)}", options)
+        return Arm(_kebab(class_of(place)), f"{file_of(place)}:{class_of(place)}", options)
     missing = [name for name in ("version", "groups", "unit") if not hasattr(cls, name)]
     if missing:
         raise UserError(f"--scheme {spec}: the class has no {' and no '.join(missing)}; type: mtlbench check {place}")
@@ -75,17 +86,11 @@ def custom(spec: str) -> Arm:
     for option in options:
         if option not in known:
             raise unknown(f"option of {cls.__name__} in --scheme {spec}", option, known)
-    begin = _own_name(cls.__name__) if is_file(place) else _kebab(cls.__name__)
-    words = [begin, *(f"{option}-{value}" for option, value in options.items())]
+    words = [_kebab(cls.__name__), *(f"{option}-{value}" for option, value in options.items())]
     name = re.sub(r"[^\w.+-]+", "_", "-".join(words))
     scheme = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
-    return Arm(name, scheme, options, parents=(BASELINE,) if getattr(cls, "from_one_task", False) else ())
-
-
-def _own_name(cls: str) -> str:
-    """The arm of a user's class: its words, with `own-` before those that would be read as one of our arms."""
-    name = _kebab(cls)
-    return f"own-{name}" if is_reserved(name) else name
+    arm = Arm(name, scheme, options, parents=(BASELINE,) if getattr(cls, "from_one_task", False) else ())
+    return arm if is_file(place) else _varied(arm)
 
 
 def _kebab(name: str) -> str:
@@ -98,11 +103,11 @@ def at_rates(arms: Sequence[Arm], factors: Sequence[float]) -> tuple[Arm, ...]:
     """The arms, and each trained one again at these times the recipe's learning rate, called `ARM@FACTOR`; all start
     from the parents at factor 1 (Ours)."""
     more = [
-        dataclasses.replace(arm, name=f"{arm.name}@{factor:g}", rate=factor)
+        dataclasses.replace(arm, name=f"{arm.name}@{factor:g}", rate=factor, variant_of=arm.name)
         for factor in factors
         if factor != 1
         for arm in arms
-        if not arm.average and arm.name not in (MEMBER, SEARCH)
+        if arm.family not in (Family.ENSEMBLE, Family.PARENT)
     ]
     return (*arms, *more)
 
@@ -138,14 +143,12 @@ def matching(names: Iterable[str], glob: str) -> list[str]:
 
 
 def check_arms(arms: Sequence[Arm]) -> None:
-    """Every name once, none of ours for a user's scheme, every parent before its child; a network starts from per-task
-    arms, and adopts what a joint arm has found. Raises UserError."""
+    """Every name once, every parent before its child; a network starts from per-task arms, and adopts what a joint arm
+    has found. Raises UserError."""
     seen: dict[str, Arm] = {}
     for arm in arms:
         if arm.name in seen:
-            raise UserError(f"two arms are called {arm.name!r}; give one of them another name")
-        if is_file(arm.scheme) and is_reserved(arm.name):
-            raise UserError(f"arm {arm.name!r} would be read as one of mtlbench's own; call it 'own-{arm.name}', say")
+            raise UserError(f"two arms are called {arm.name!r}; give one of them (or its class) another name")
         for parent in arm.parents:
             adopts = hasattr(scheme_class(arm.scheme), "adopt")
             if parent not in seen or seen[parent].joint != adopts:

@@ -87,6 +87,9 @@ def expand(
                     average=arm.average,
                     parents=tuple(p.key for p in parents),
                     setting=setting,
+                    family=arm.family.value,
+                    variant_of=arm.variant_of,
+                    rate=arm.rate,
                 )
     return list(trials.values())
 
@@ -136,7 +139,8 @@ def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> tup
                     f"--init {name}={start}: {hit} cannot start from {start}; joint arms take {' or '.join(STARTS)}, "
                     "all networks without parents --init with one of these alone"
                 )
+            name_of_start, matched = f"{hit}-from-{start}", bool(arm.parents)
             chosen[place] = dataclasses.replace(
-                arm, name=f"{hit}-from-{start}", parents=(), start=start, matched=bool(arm.parents)
+                arm, name=name_of_start, parents=(), start=start, matched=matched, variant_of=hit
             )
     return tuple(chosen), recipe

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
 from mtlbench.analysis.inference import half_width
 from mtlbench.analysis.paper import comparable, contradiction
 from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, reason_of
-from mtlbench.arm_names import SPLIT_POINTS, arm_order, is_split
+from mtlbench.arm_names import SPLIT_POINTS, arm_order
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 from mtlbench.report.paper_layouts import TABLES, Layout, LayoutRow, Score
@@ -162,7 +163,7 @@ def _rows(layout: Layout, frame: pd.DataFrame) -> tuple[list[LayoutRow], list[di
 
 
 def _name(arm: str) -> str:
-    return f"Split {arm.removeprefix('split-')}" if is_split(arm) else arm
+    return f"Split {arm.removeprefix('split-')}" if arm.startswith("split-") else arm
 
 
 def _failures(
@@ -232,7 +233,7 @@ def _choice_notes(layout: Layout, frame: pd.DataFrame, chosen: Sequence[Mapping[
     """How the best Splits were found, and among how many."""
     if not layout.best:
         return []
-    trained = {arm for arm in whole_task(frame, "test")["arm"] if is_split(arm)}
+    trained = set(Arms.of(whole_task(frame, "test")).splits())
     missing = [f"split-{point}" for point in SPLIT_POINTS if f"split-{point}" not in trained]
     lacks = f"; without {', '.join(missing)}, type:" if missing else ""
     command = _command(layout.command, frame) if missing else ""

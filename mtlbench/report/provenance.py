@@ -8,19 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mtlbench._version import __version__
+from mtlbench.analysis.arms import without_parents
 from mtlbench.analysis.comparison import Case
-from mtlbench.arm_names import HIDDEN_ARMS, arm_order, named
+from mtlbench.arm_names import arm_order
 from mtlbench.plan import spaces
 from mtlbench.report.claims import IMAGENET
 from mtlbench.report.words import ABLATIONS
+from mtlbench.spec import Family
 from mtlbench.text import listed
 
-_PARENTS = {"one-task", *HIDDEN_ARMS}  # come along with their children
+_ALONG = (Family.BASELINE, Family.PARENT)  # arms that come along with their children
 
 
 def seeds_of(case: Case) -> list[str]:
     """Seeds of the visible arms, in order."""
-    found = case.frame.loc[~case.frame["arm"].isin(HIDDEN_ARMS), "seed"].unique()
+    found = without_parents(case.frame)["seed"].unique()
     return [f"{seed:g}" for seed in sorted(found)]
 
 
@@ -30,7 +32,7 @@ def facts_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[tuple[str,
     def distinct(value: Callable[[Mapping[str, Any]], Any]) -> str:
         return "; ".join(dict.fromkeys(text for trial in trials if (text := str(value(trial)))))
 
-    arms = arm_order(set(case.frame["arm"]) - set(HIDDEN_ARMS))
+    arms = arm_order(without_parents(case.frame)["arm"].unique())
     aliases = [f"{arm} = {case.names[arm]}" for arm in arms if case.names.get(arm, arm) != arm]
     arms = [arm for arm in arms if case.names.get(arm, arm) == arm]
     finished = sorted(str(trial["finished"])[:16].replace("T", " ") for trial in trials)
@@ -43,7 +45,7 @@ def facts_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[tuple[str,
         ("Backbone", distinct(lambda trial: trial["backbone"])),
         ("Recipe", case.pick["recipe"]),
         ("Seeds", ", ".join(seeds_of(case))),
-        (f"Arms ({len(arms)})", ", ".join(map(named, arms))),
+        (f"Arms ({len(arms)})", ", ".join(map(case.kinds.label, arms))),
         ("Other names of these", ", ".join(aliases)),
         ("Trials", f"{len(trials)}, {hours:.1f} hours of training and evaluation" if trials else ""),
         ("Finished", f"{finished[0]} to {finished[-1]} UTC" if finished else ""),
@@ -79,9 +81,11 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
     for name in [case.pair, *([ABLATIONS[case.pair]] if case.pair in ABLATIONS else [])]:
         if name not in spaces.names():
             continue
-        own = {arm.name for arm in spaces.load(name).arms}
+        space = spaces.load(name)
+        own = {arm.name for arm in space.arms}
+        along = {arm.name for arm in space.arms if arm.family in _ALONG}
         if wanted := left & own if written else arms & own:
-            chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - _PARENTS))
+            chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - along))
             written.append(f"mtlbench run --pair {name} {setting} {_backbone(case, name)}{chosen}".rstrip())
             left -= own
     if "cross-stitch-from-imagenet" in left:

@@ -13,8 +13,9 @@ from mtlbench.analysis.costs import COSTS, pair_costs
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change, whole_task
 from mtlbench.analysis.inference import intervals
 from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each, reason_of
-from mtlbench.arm_names import BASELINE, HIDDEN_ARMS, arm_order
+from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change, counted, decimals, large
+from mtlbench.spec import Family
 from mtlbench.text import DAGGER
 
 CHANGE = "change %"
@@ -67,7 +68,8 @@ def results_table(
     """
     rows, note = newest(frame, selection.pair, selection.dataset, selection.recipe, selection.backbone)
     failures = failures_of(rows, failures)
-    evidence = gather(rows, [str(failure["arm"]) for failure in failures], confidence)
+    failed = [str(failure["arm"]) for failure in failures if failure["family"] != Family.PARENT]
+    evidence = gather(rows, failed, confidence)
     groups = tuple(_task_group(evidence, task) for task in evidence.headlines)
     labels = (Column("arm", is_text=True), Column("n", in_csv=False))
     table_rows = [_arm_row(evidence, arm, failures) for arm in evidence.arms]
@@ -89,7 +91,7 @@ def gather(rows: pd.DataFrame, failed_arms: Sequence[str] = (), confidence: floa
     metrics = records(test[[*cell, "unit", "headline"]].drop_duplicates())
     headlines: dict[str, str] = {row["task"]: row["metric"] for row in metrics if row["headline"]}
     metrics.sort(key=lambda row: (list(headlines).index(row["task"]), not row["headline"]))
-    arms = arm_order(arm for arm in [*test["arm"], *failed_arms] if arm not in HIDDEN_ARMS)
+    arms = arm_order([*test["arm"], *failed_arms])
     means = test.groupby(["arm", *cell])["value"].mean().unstack(cell)
     seeds = test.groupby(["arm", "task"])["seed"].nunique(dropna=False).unstack("task")
     return Evidence(

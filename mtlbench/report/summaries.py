@@ -34,7 +34,7 @@ def delta_table(case: Case, results: Any) -> Table:
     for row in records(found):
         marks = frozenset({Mark.NOISY} if row["flagged"] and not pd.isna(row["low"]) else ())
         cells.setdefault(row["arm"], {})[row["delta"]] = Cell(row["mean"], row["low"], row["high"], marks=marks)
-    rows = [Row({"arm": Cell(named(arm)), **cells[arm]}) for arm in arm_order(cells)]
+    rows = [Row({"arm": Cell(case.kinds.label(arm)), **cells[arm]}) for arm in arm_order(cells)]
     metrics = found.drop_duplicates("delta").set_index("delta")["metrics"]
     notes = [f"{delta}: {metrics[delta]} ({source})." for delta, source in DELTAS.items() if delta in metrics]
     theirs, remark = comparable(case.frame, results)
@@ -70,7 +70,7 @@ def optimism_table(case: Case) -> Table:
             cells |= {name: Cell(named(found[name])) for name in ("arm_val", "arm_test")}
             cells |= {name: Cell(found[name]) for name in ("test_of_val", "test_of_test", "optimism", "error")}
             rows.append(Row(cells))
-    splits = [arm for arm in case.arms if arm.startswith("split-")]
+    splits = case.splits
     best = f"The best of {count(len(splits), 'Split')} on the reported numbers"
     note = Note(f"{best} looks better than it is; the paper chooses so.")
     title = "What choosing the Split on test would have claimed."
@@ -83,7 +83,7 @@ def cost_table(case: Case) -> Table:
     for found in records(case.costs.reset_index()):
         if case.names.get(found["arm"], found["arm"]) == found["arm"]:  # no second name
             cells = {name: Cell(found[name], ratio=found[f"{name}_ratio"]) for name in COSTS if found[name] > 0}
-            rows.append(Row({"arm": Cell(named(found["arm"])), **cells}))
+            rows.append(Row({"arm": Cell(case.kinds.label(found["arm"])), **cells}))
     note = Note(
         "In brackets: over one-task's. FLOPs: forward, of one image through all networks; training: three times"
         " that for every image visit."

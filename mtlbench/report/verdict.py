@@ -15,9 +15,9 @@ from mtlbench.analysis.comparison import CROSS_STITCH, RIVALS, Case, Difference,
 from mtlbench.analysis.frame import FEWEST_SEEDS, records
 from mtlbench.analysis.inference import detectable, familywise, intervals, seeds_for
 from mtlbench.analysis.selection import reason_of
-from mtlbench.arm_names import HIDDEN_ARMS, is_split
 from mtlbench.plan.arms import standard_arms
 from mtlbench.report.claims import ClaimResults, claims
+from mtlbench.spec import Family
 
 POWER = 0.8
 COSTS = ("parameters", "training_flops_with_parents")  # of `costs.compute_matched`
@@ -141,8 +141,7 @@ def answer(case: Case) -> Answer:
     if case.changes.empty:
         return Answer(no_choice=NoChoice.NO_BASELINE)
     chosen = tuple(_chosen_split(case, scope) for scope in case.scopes if scope in case.choice)
-    splits = any(map(is_split, case.arms))
-    no_choice = None if chosen else NoChoice.NO_VAL if splits else NoChoice.NO_SPLITS
+    no_choice = None if chosen else NoChoice.NO_VAL if case.splits else NoChoice.NO_SPLITS
     arm = case.arm(*CROSS_STITCH)
     if not arm:
         return Answer(chosen, no_choice)
@@ -152,7 +151,7 @@ def answer(case: Case) -> Answer:
 
 def _chosen_split(case: Case, scope: str) -> ChosenSplit:
     row = case.choice[scope]
-    splits = sum(map(is_split, case.arms))
+    splits = len(case.splits)
     changes = case.changes[case.changes["task"] == scope]
     plain, wide = (
         next((found for found in records(table) if found["arm"] == row["arm"]), None)
@@ -213,7 +212,7 @@ def resolution(case: Case) -> Resolution | None:
 
 def gaps(case: Case) -> Gaps:
     """What was not compared: arms that are missing, have fewer seeds, failed or were blocked."""
-    expected = [arm.name for arm in standard_arms(per_channel=True) if arm.name not in HIDDEN_ARMS]
+    expected = [arm.name for arm in standard_arms(per_channel=True) if arm.family != Family.PARENT]
     failed = {str(failure["arm"]) for failure in case.failures}
     missing = tuple(arm for arm in expected if not case.arm(arm) and arm not in failed)
     seeds_of: dict[tuple[str, str, str, str], list[str]] = {}

@@ -222,7 +222,7 @@ def gap_sentences(found: Gaps, case: Case) -> list[str]:
         which = f"{one.arm}{', ' + one.task if one.task else ''}, seed{'s' * (len(one.seeds) > 1)} {listed(one.seeds)}"
         said.append(f"Not compared: {which}: {one.status}{': ' + one.reason if one.reason else ''}")
     if found.fewer:
-        fewer = [f"{named(arm)} {n}" for arm, n in found.fewer.items()]
+        fewer = [f"{case.kinds.label(arm)} {n}" for arm, n in found.fewer.items()]
         said.append(f"Fewer than the {count(found.seeds, 'seed')} of {BASELINE}: {listed(fewer)}.")
     return said
 

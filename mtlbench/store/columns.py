@@ -22,6 +22,16 @@ FRAME = (
     Column("backbone", "str", "", "the backbone with its options, for example caffenet(small=True,width=0.25)"),
     Column("recipe", "str", "", "name of the recipe: how the network was trained"),
     Column("arm", "str", "", "name of the competitor; a network that was asked for under two names has rows of both"),
+    Column("scheme", "str", "", "the scheme of the arm, without its options; of a user's file the class"),
+    Column(
+        "family",
+        "str",
+        "",
+        "what the arm is: baseline, longer, wide, ensemble, split, shared, cross-stitch, other, own (a user's), parent"
+        " (trained for others to start from, never shown)",
+    ),
+    Column("variant_of", "str", "", 'the arm that this one ablates or varies; "" for none'),
+    Column("rate", "float64", "", "times the recipe's learning rate, where arms are trained at several"),
     Column("seed", "int64", "", "seed of initialisation and of the order of batches; changes are paired by it"),
     Column("key", "str", "", "of the trial: twelve hexadecimal digits, a hash of all that can change its numbers"),
     Column("task", "str", "", 'the task that the value is of; "" for costs of a network of several tasks'),

@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
 
 COLUMNS = [column.name for column in FRAME]
-NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]  # of a trial
+NAMING = [  # of a trial
+    "pair",
+    "dataset",
+    "backbone",
+    "recipe",
+    "arm",
+    "scheme",
+    "family",
+    "variant_of",
+    "rate",
+    "seed",
+    "key",
+    "finished",
+    "setting",
+]
 WORDING = ["task", "subset", "metric", "category", "headline", "unit", "higher_is_better"]  # of a number
 UNITS = dict.fromkeys(
     ("seconds", "seconds_with_parents", "step_seconds", "evaluation_seconds", "training_seconds", "wait_seconds"), "s"
@@ -35,6 +49,10 @@ def head_of(trial: Trial, key: str, name: NameOfTrial, result: Result) -> Head:
         printable(result.backbone),
         name.recipe,
         name.arm,
+        trial.scheme.name,
+        trial.family,
+        name.variant_of,
+        name.rate,
         name.seed,
         key,
         printable(result.finished),

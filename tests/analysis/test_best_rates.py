@@ -7,6 +7,7 @@ import pytest
 
 from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.selection import at_best_rates, newest
+from tests.support.arms import with_facts
 from tests.support.synthetic_results import results_frame
 
 
@@ -16,7 +17,7 @@ def at_rate(frame: pd.DataFrame, factor: str, val: float, test: float, task: str
     for subset, move in (("val", val), ("test", test)):
         rows = (other["subset"] == subset) & other["headline"].astype(bool) & (not task or other["task"] == task)
         other.loc[rows, "value"] += move
-    return other
+    return with_facts(other)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from mtlbench import arm_names
 from mtlbench.analysis import costs, paper, selection
 from mtlbench.analysis.frame import relative_change
 from mtlbench.errors import UserError
+from tests.support.arms import with_facts
 from tests.support.synthetic_results import results_frame, table_of
 
 
@@ -100,7 +101,7 @@ def costs_of(trials: list[tuple[str, int, str, str, float, float, float]]) -> pd
             ("seconds_with_parents", seconds),
         )
     ]
-    return pd.DataFrame(rows, columns=["arm", "seed", "task", "key", "subset", "metric", "value"])
+    return with_facts(pd.DataFrame(rows, columns=["arm", "seed", "task", "key", "subset", "metric", "value"]))
 
 
 TRIALS = [
@@ -117,9 +118,23 @@ TRIALS = [
 ]
 
 
+PARENTS = {
+    "e0": ["a0", "m0"],
+    "f0": ["b0", "n0"],
+    "l0": ["a0"],
+    "k0": ["b0"],
+    "x0": ["a0", "b0"],
+    "e1": ["a1", "m1"],
+    "f1": ["b1", "n1"],
+    "l1": ["a1"],
+    "k1": ["b1"],
+    "x1": ["a1", "b1"],
+}
+
+
 def test_compute_counts_the_parents_training_once() -> None:
     """By hand: one-task 2 * 100 + 3 * 200 = 800 FLOPs forward, cross-stitch 5 * 50 more, the ensemble twice 800."""
-    found = costs.compute_matched(costs_of(TRIALS)).set_index("arm")
+    found = costs.compute_matched(costs_of(TRIALS), PARENTS).set_index("arm")
     assert found.index.tolist() == [
         "one-task",
         "ensemble",
@@ -134,7 +149,7 @@ def test_compute_counts_the_parents_training_once() -> None:
     assert found["seconds_with_parents"].tolist() == [11, 24, 17, 20, 25] and set(found["n"]) == {1}
 
 
-def test_parents_come_from_provenance_where_it_is_given() -> None:
+def test_the_parents_parents_count_too() -> None:
     parents = {"x0": ["l0", "k0"], "l0": ["a0"], "k0": ["b0"]}
     found = costs.compute_matched(costs_of(TRIALS), parents).set_index("arm")["image_visits_with_parents"]
     assert found["cross-stitch"] == 50 + 100 + 300 and found["ensemble"] == 0
@@ -142,7 +157,7 @@ def test_parents_come_from_provenance_where_it_is_given() -> None:
 
 def test_a_parent_without_costs_leaves_a_hole_and_not_a_lower_number() -> None:
     frame = costs_of([trial for trial in TRIALS if trial[3] != "b0"])
-    found = costs.compute_matched(frame).set_index("arm")
+    found = costs.compute_matched(frame, PARENTS).set_index("arm")
     assert np.isnan(found["image_visits_with_parents"]["cross-stitch"])
     assert np.isnan(found["training_flops_with_parents"]["ensemble"])
     assert found["image_visits_with_parents"]["cross-stitch-from-scratch"] == 250
@@ -150,15 +165,15 @@ def test_a_parent_without_costs_leaves_a_hole_and_not_a_lower_number() -> None:
 
 def test_seeds_with_a_failed_trial_stay_out_of_costs() -> None:
     again = [(arm, 1, task, key[0] + "1", *rest) for arm, _, task, key, *rest in TRIALS if key != "k0"]
-    found = costs.compute_matched(costs_of([*TRIALS, *again])).set_index("arm")  # type: ignore[list-item]
+    found = costs.compute_matched(costs_of([*TRIALS, *again]), PARENTS).set_index("arm")  # type: ignore[list-item]
     assert found["n"]["one-task-longer"] == 1 and found["n"]["cross-stitch"] == 2
     assert found["image_visits_with_parents"]["one-task-longer"] == 400
 
 
 def test_costs_without_one_task_have_no_ratios_and_without_trials_no_rows() -> None:
-    found = costs.compute_matched(costs_of([trial for trial in TRIALS if trial[0] != "one-task"]))
+    found = costs.compute_matched(costs_of([trial for trial in TRIALS if trial[0] != "one-task"]), PARENTS)
     assert found["parameters_ratio"].isna().all() and found["parameters"].notna().all()
-    assert costs.compute_matched(costs_of([])).empty
+    assert costs.compute_matched(costs_of([]), {}).empty
 
 
 @pytest.mark.parametrize("asked", [{"pair": "det_att"}, {"dataset": "room"}, {"recipe": "quik"}, {"backbone": "x"}])

@@ -16,6 +16,15 @@ def test_the_pair_is_the_mean_over_tasks() -> None:
     assert changes[""].to_numpy() == pytest.approx(changes[["semseg", "normals"]].mean(axis=1).to_numpy())
 
 
+def test_a_users_arm_that_is_called_like_one_of_ours_is_never_it() -> None:
+    results = world()
+    assert case_of(results).arm("mtl-shared", "ensemble") == "mtl-shared"
+    results.frame.loc[results.frame["arm"] == "mtl-shared", ["scheme", "family"]] = ["MtlShared", "own"]
+    case = case_of(results)
+    assert case.arm("mtl-shared", "ensemble") == "ensemble" and case.arm("mtl-shared") is None
+    assert case.kinds.label("mtl-shared") == "mtl-shared" and case.kinds.label("split-fc6") == "Split fc6"
+
+
 @pytest.mark.parametrize(
     ("numbers", "text"),
     [

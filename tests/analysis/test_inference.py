@@ -297,6 +297,14 @@ def test_the_split_is_chosen_on_val_and_reported_on_test() -> None:
     assert choice.best_split(test).empty
 
 
+def test_a_users_arm_that_is_called_like_a_split_is_never_the_best_split() -> None:
+    values = {"one-task": [10.0], "split-conv2": [12.0], "split-tree": [13.0]}
+    frame = pd.concat([table_of(values), table_of(values, subset="val")], ignore_index=True)
+    assert choice.best_split(frame)["arm"].tolist() == ["split-tree"] * 2  # as one of ours
+    frame.loc[frame["arm"] == "split-tree", ["scheme", "family"]] = ["SplitTree", "own"]
+    assert choice.best_split(frame)["arm"].tolist() == ["split-conv2"] * 2
+
+
 def test_the_pairs_split_has_the_best_mean_over_tasks() -> None:
     frame = results_frame(noise=0.0)
     best = choice.best_split(frame).set_index("task")["arm"]

@@ -17,11 +17,11 @@ from scipy import stats
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures.alphas import Alphas
+from mtlbench.store.frames import NAMING
 from tests.support.synthetic_results import TASKS, FakeResults, architecture, results_frame
 
 pytestmark = pytest.mark.slow
 
-NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]
 WIDTHS = {"pool1": 5, "pool5": 7, "fc7": 40}
 Matrix = Mapping[tuple[str, str], Sequence[float]]
 

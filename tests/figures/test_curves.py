@@ -17,11 +17,12 @@ from matplotlib.text import Text
 
 from mtlbench.errors import UserError
 from mtlbench.figures.curves import OWN_COLOURS, Curves, _far_off, begins_of, looks
+from mtlbench.store.frames import NAMING
+from tests.support.arms import arms_of
 from tests.support.synthetic_results import ARMS, TASKS, FakeResults, results_frame
 
 pytestmark = pytest.mark.slow
 
-NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]
 CHILDREN = ("cross-stitch", "one-task-longer")
 ABLATIONS = (
     "one-task",
@@ -112,11 +113,11 @@ def test_tasks_say_metric_direction_and_chance() -> None:
 
 
 def test_splits_are_one_ramp_and_every_arm_has_its_own_look() -> None:
-    table = looks(ARMS).set_index("arm")
+    table = looks(ARMS, arms_of(ARMS)).set_index("arm")
     splits = [sum(to_rgb(colour)) for arm, colour in table["colour"].items() if str(arm).startswith("split-")]
     assert splits == sorted(splits, reverse=True) and len(set(splits)) == 7  # to dark = fully shared
     for arms in (ARMS, ABLATIONS):
-        own = looks(arms)
+        own = looks(arms, arms_of(arms))
         assert not own.duplicated(["colour", "dashes"]).any()
     assert table.loc["one-task-longer", "dashes"] == "--" and table.loc["one-task", "dashes"] == "-"
 
@@ -211,6 +212,6 @@ def test_a_collapsed_arm_leaves_the_axes_to_the_others() -> None:
 
 def test_a_wider_split_is_no_part_of_the_ramp_and_many_arms_stay_apart() -> None:
     names = ["split-conv4", "split-fc8-wide", *(f"own{letter}" for letter in "abcdefghij")]
-    table = looks(names).set_index("arm")
+    table = looks(names, arms_of(names)).set_index("arm")
     assert not table.duplicated().any()
     assert table.loc["split-fc8-wide", "colour"] in OWN_COLOURS

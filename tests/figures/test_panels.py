@@ -34,7 +34,7 @@ ALPHAS = {
 }
 SORTED = {"quantity": ["alpha_s"] * 2 + ["alpha_d"] * 2, "rank": [0, 1] * 2, "mean": [0.8, 1.0, 0.0, 0.2]}
 BOXES = {"arm": ["a"] * 2, "x": [0.0] * 2, "stage": ["conv1"] * 2, "row": [0] * 2, "task": ["s", "n"], "place": [0, 1]}
-COSTS = {**MEANS, "x": [1e6, 2e6], "front": [True, False]}
+COSTS = {**MEANS, "x": [1e6, 2e6], "front": [True, False], "label": ["fc8", "one-task"]}
 DRAWN: dict[str, Callable[[Axes], Any]] = {
     "draw_changes": lambda axes: figures.draw_changes(
         axes,

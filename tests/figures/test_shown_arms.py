@@ -6,44 +6,50 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtlbench.arm_names import family, is_ablation, is_split, short
+from mtlbench.analysis.arms import Arms
+from mtlbench.arm_names import named, short
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import other_names, shown_arms
 from mtlbench.figures._panels import far_off
+from mtlbench.spec import Family
+from tests.support.arms import with_facts
 
 
 def trials(**keys: str) -> pd.DataFrame:
     """A frame with a row per arm (`_` for `-`) and trial; a letter a key."""
     rows = [(arm.replace("_", "-"), key) for arm, own in keys.items() for key in own]
-    return pd.DataFrame(rows, columns=["arm", "key"])
+    return with_facts(pd.DataFrame(rows, columns=["arm", "key"]))
 
 
-def test_families_of_known_and_unknown_names() -> None:
-    names = {
-        "split-conv4": "split",
-        "split-fc8-wide": "split-fc8-wide",
-        "split-conv4@10": "split-conv4",
-        "one-task": "one-task",
-        "one-task-longer": "one-task-longer",
-        "one-task-wide": "one-task-wide",
-        "one-task-from-imagenet": "one-task",
-        "cross-stitch-rate-10": "cross-stitch",
-        "nddr@0.1": "nddr",
-        "mtl-shared-1-16": "mtl-shared",
-        "my-tree": "my-tree",
-        "crossing": "crossing",
-    }
-    assert {name: family(name) for name in names} == names
-    ablations = {name for name in names if is_ablation(name)}
-    assert ablations == {"cross-stitch-rate-10", "mtl-shared-1-16", "nddr@0.1", "split-conv4@10"}
-    assert [name for name in names if is_split(name)] == ["split-conv4"]
+def test_what_an_arm_is_stands_in_its_columns_and_not_in_its_name() -> None:
+    rows = [
+        ("split-conv4", "split", Family.SPLIT, ""),
+        ("mine", "split", Family.SPLIT, ""),
+        ("split-conv4@10", "split", Family.SPLIT, "split-conv4"),
+        ("split-fc8-wide", "split", Family.WIDE, ""),
+        ("split-tree", "SplitTree", Family.OWN, ""),
+        ("cross-stitch-gated", "CrossStitchGated", Family.OWN, ""),
+        ("x", "cross_stitch", Family.CROSS_STITCH, "cross-stitch"),
+        ("x@3", "cross_stitch", Family.CROSS_STITCH, "x"),
+        ("secret", "branching_search", Family.PARENT, ""),
+    ]
+    arms = Arms.of(pd.DataFrame(rows, columns=["arm", "scheme", "family", "variant_of"]))
+    assert arms.splits() == ["split-conv4", "mine"]
+    assert [arm for arm, *_ in rows if arms.is_variant(arm)] == ["split-conv4@10", "x", "x@3"]
+    assert arms.plain("x@3") == "cross-stitch" and arms.plain("split-tree") == "split-tree"
+    assert "secret" not in arms.shown() and len(arms.shown()) == 8
+    assert (arms.label("split-conv4"), arms.label("split-tree")) == ("Split conv4", "split-tree")
+    assert arms.short("cross-stitch-gated") == "cross-stitch-gated"
+    round_trip = [("a", "s", Family.OTHER, "b"), ("b", "s", Family.OTHER, "a")]  # of a foreign store
+    assert Arms.of(pd.DataFrame(round_trip, columns=["arm", "scheme", "family", "variant_of"])).plain("a") == "b"
 
 
-def test_known_families_have_a_marker_each() -> None:
-    known = [*style.MARKERS]
-    assert len({style.marker(name) for name in known}) == len(known)
-    assert style.marker("my-tree") not in {style.marker(name) for name in known}
+def test_families_and_other_schemes_have_a_marker_each() -> None:
+    known = [(family, "") for family in style.MARKERS] + [(Family.OTHER, scheme) for scheme in style.OTHER_MARKERS]
+    shapes = [style.marker(*kind) for kind in known]
+    assert len({*shapes}) == len(known)
+    assert style.marker(Family.OWN, "nddr") == style.marker(Family.OTHER, "new") not in shapes
 
 
 def test_arms_that_share_a_trial_are_one_network_under_the_name_with_most_trials() -> None:
@@ -61,17 +67,17 @@ def test_ablations_are_left_out_unless_asked_for() -> None:
         cross_stitch="b",
         cross_stitch_rate_1="c",
         cross_stitch_rate_100="b",
-        nddr_10="d",
+        nddr="d",
         my_tree="e",
         ensemble_member="f",
     )
     shown, text = shown_arms(frame)
-    assert shown == ["one-task", "cross-stitch", "my-tree", "nddr-10"]
+    assert shown == ["one-task", "cross-stitch", "my-tree", "nddr"]
     assert text == "One network each: cross-stitch = cross-stitch-rate-100. Left out: cross-stitch-rate-1."
     assert shown_arms(frame, ["*rate*"]) == (["one-task", "cross-stitch-rate-1", "cross-stitch-rate-100"], "")
-    assert shown_arms(frame, every=True)[0] == ["one-task", "cross-stitch", "cross-stitch-rate-1", "my-tree", "nddr-10"]
-    with pytest.raises(UserError, match="no arm with results called 'nddr'.*nddr-10"):
-        shown_arms(frame, ["nddr"])
+    assert shown_arms(frame, every=True)[0] == ["one-task", "cross-stitch", "cross-stitch-rate-1", "my-tree", "nddr"]
+    with pytest.raises(UserError, match="no arm with results called 'ndr'.*nddr"):
+        shown_arms(frame, ["ndr"])
 
 
 def test_without_the_plain_arm_its_network_stands_in_under_another_name() -> None:
@@ -85,6 +91,7 @@ def test_short_names_stay_apart() -> None:
     names = ["split-conv4", "split-fc8-wide", "cross-stitch", "cross-stitch-rate-1", "mtl-shared", "mtl-shared-1-4"]
     assert len({short(name) for name in names}) == len(names)
     assert short("cross-stitch-rate-1") == "CS-rate-1" and short("split-conv4") == "Split conv4"
+    assert named("cross-stitch-rate-1") == "cross-stitch-rate-1" and named("mtl-shared") == "MTL-shared"
 
 
 @pytest.mark.parametrize(("sign", "count"), [(1, 1), (1, 3), (-1, 1), (-1, 3)])

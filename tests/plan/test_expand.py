@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from mtlbench.arm_names import family, is_ablation, is_split
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import check_arms, custom, select
@@ -17,7 +16,7 @@ from mtlbench.plan.chosen import choose_recipe, starting_from
 from mtlbench.plan.expand import Pretrained, expand, started, starts_with_weights
 from mtlbench.plan.options import RunOptions, parse_seeds, parse_start
 from mtlbench.plugins import plugin
-from mtlbench.spec import Arm, Plugin, Recipe, Trial, derive_seed
+from mtlbench.spec import Arm, Family, Plugin, Recipe, Trial, derive_seed
 
 SPACE = spaces.load("det_attr")
 
@@ -248,13 +247,13 @@ def test_a_trial_over_one_task_does_not_know_the_options_of_the_other() -> None:
     [
         ("Gated", "gated"),
         ("MTAN2", "mtan2"),
-        ("MTAN", "own-mtan"),
-        ("SplitTree", "own-split-tree"),
-        ("Split", "own-split"),
-        ("CrossStitchGated", "own-cross-stitch-gated"),
-        ("MtlSharedX", "own-mtl-shared-x"),
-        ("EnsembleOfTwo", "own-ensemble-of-two"),
-        ("OneTask", "own-one-task"),
+        ("MTAN", "mtan"),
+        ("SplitTree", "split-tree"),
+        ("Split", "split"),
+        ("CrossStitchGated", "cross-stitch-gated"),
+        ("MtlSharedX", "mtl-shared-x"),
+        ("EnsembleOfTwo", "ensemble-of-two"),
+        ("OneTask", "one-task"),
         ("Splitter", "splitter"),
         ("HTTPMix", "http-mix"),
     ],
@@ -267,7 +266,8 @@ def test_a_users_class_is_never_taken_for_one_of_our_arms(tmp_path: Path, cls: s
         "    def unit(self, stage, tasks): return None\n"
     )
     made = custom(f"{file}:{cls}")
-    assert made.name == arm and family(arm) == arm
-    assert not is_split(arm) and not is_ablation(arm) and not arm.startswith("ensemble")
-    with pytest.raises(UserError, match=r"would be read as one of mtlbench's own; call it 'own-split-x'"):
-        check_arms([dataclasses.replace(made, name="split-x")])
+    assert (made.name, made.family, made.variant_of) == (arm, Family.OWN, "")
+    recipe = spaces.recipe_of(SPACE, "smoke")
+    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    (trial,) = expand(SPACE.pair, [made], (0,), Plugin("rooms"), "", "abc", backbone, recipe)
+    assert (trial.scheme.name, trial.family, trial.variant_of) == (cls, Family.OWN, "")

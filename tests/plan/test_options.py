@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
+from mtlbench.arm_names import SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.execution.preflight import widened
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates, check_arms, custom, every_split, one_task
 from mtlbench.plan.chosen import choose_arms, starting_from, with_loss_weights
 from mtlbench.plan.data import opened
-from mtlbench.plan.expand import expand
-from mtlbench.plan.options import LossWeights, merge_loss_weights, parse_factors, parse_loss_weights
+from mtlbench.plan.expand import expand, started
+from mtlbench.plan.options import LossWeights, Start, merge_loss_weights, parse_factors, parse_loss_weights
 from mtlbench.plugins import Broken, plugin
-from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace, Trial, as_data, identity_of
+from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial, as_data, identity_of
 from mtlbench.store.folders import PLANNED, write_trial
 from mtlbench.store.sources import FILE, changes, keep_sources, kept_texts
 
@@ -51,6 +52,43 @@ def test_nothing_in_the_options_is_evaluated(tmp_path: Path, inside: str) -> Non
         custom(f"{tmp_path}/my.py:Gated({inside}{bracket}")
 
 
+@pytest.mark.parametrize(
+    ("spec", "name", "variant_of"),
+    [
+        ("nddr", "nddr", ""),
+        ("cross_stitch(own=0.5)", "cross-stitch-own-0.5", "cross-stitch"),
+        ("split(at='fc6')", "split-at-fc6", "split-fc6"),
+    ],
+)
+def test_a_scheme_of_ours_with_options_is_a_variant_of_its_plain_arm(spec: str, name: str, variant_of: str) -> None:
+    made = custom(spec)
+    assert (made.name, made.variant_of) == (name, variant_of) and made.family != Family.OWN
+
+
+def test_arms_tell_their_family_and_whose_variant_they_are() -> None:
+    arms = {arm.name: arm for name in ("semseg_sn", "ablations") for arm in spaces.load(name).arms}
+    arms |= {arm.name: arm for arm in spaces.load("det_attr").more}
+    families = {name: arm.family for name, arm in arms.items() if not arm.variant_of}
+    assert families == {
+        "one-task": "baseline",
+        "ensemble-member": "parent",
+        "ensemble": "ensemble",
+        "one-task-longer": "longer",
+        "mtl-shared": "shared",
+        **{f"split-{point}": "split" for point in SPLIT_POINTS},
+        "cross-stitch": "cross-stitch",
+        **dict.fromkeys(("nddr", "sluice", "mtan", "soft-sharing", "branching"), "other"),
+        "branching-search": "parent",
+        "one-task-wide": "wide",
+        "split-fc8-wide": "wide",
+    }
+    variants = {name: arm.variant_of for name, arm in arms.items() if arm.variant_of}
+    assert set(variants.values()) == {"cross-stitch", "mtl-shared"} and len(variants) == 17
+    assert at_rates([arms["nddr"]], [3.0])[1].variant_of == "nddr"
+    started_arms, _ = started([arms["split-fc6"]], QUICK, [Start("imagenet", "split-fc6")])
+    assert (started_arms[0].name, started_arms[0].variant_of) == ("split-fc6-from-imagenet", "split-fc6")
+
+
 def test_a_wrong_option_names_the_right_ones(tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text(SCHEME.format(version=1))
     with pytest.raises(UserError, match="no option of Gated .* called 'rnk'. Did you mean 'rank'"):
@@ -81,7 +119,8 @@ def test_two_arms_of_one_name_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two arms are called 'gated'"):
         choose_arms(SPACE, True, False, (), (f"{tmp_path}/one.py:Gated", f"{tmp_path}/two.py:Gated"))
     (tmp_path / "ensemble.py").write_text(SCHEME.replace("Gated", "Ensemble").format(version=1))
-    assert choose_arms(SPACE, True, False, (), (f"{tmp_path}/ensemble.py",))[-1].name == "own-ensemble"
+    with pytest.raises(UserError, match=r"two arms are called 'ensemble'; give one of them \(or its class\) another"):
+        choose_arms(SPACE, True, False, (), (f"{tmp_path}/ensemble.py",))
 
 
 # ------------------------------------------------------------------------------------------------ searches

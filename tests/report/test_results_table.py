@@ -18,18 +18,19 @@ from mtlbench.report.render_latex import latex_text
 from mtlbench.report.results_table import results_table
 from mtlbench.report.table import Cell, change
 from mtlbench.text import short
+from tests.support.arms import failed
 from tests.support.synthetic_results import results_frame
 
-FAILED = {
-    "pair": "det_attr",
-    "dataset": "rooms",
-    "recipe": "quick",
-    "arm": "tree",
-    "seed": 1,
-    "task": "",
-    "status": "failed",
-    "reason": "FloatingPointError: loss is nan",
-}
+FAILED = failed(
+    "tree",
+    pair="det_attr",
+    dataset="rooms",
+    recipe="quick",
+    seed=1,
+    task="",
+    status="failed",
+    reason="FloatingPointError: loss is nan",
+)
 
 GOLDEN = """\
 det_attr on rooms, backbone caffenet, recipe quick (the newest results).
@@ -180,11 +181,11 @@ def test_markdown_is_one_table_with_as_many_cells_in_every_row() -> None:
 
 def test_latex_has_the_cells_of_markdown() -> None:
     frame = results_frame()
-    failed = [{**FAILED, "reason": "ValueError: 5 % of a_b & {c}"}]
-    text = written(frame, "latex", failures=failed)
+    failures = [{**FAILED, "reason": "ValueError: 5 % of a_b & {c}"}]
+    text = written(frame, "latex", failures=failures)
     body = text.partition("\\toprule\n")[2].partition("\\bottomrule")[0].replace("\\midrule\n", "")
     rows = [line.removesuffix(" \\\\").split(" & ") for line in body.splitlines()]
-    marked = [line for line in written(frame, "markdown", failures=failed).splitlines() if line.startswith("|")]
+    marked = [line for line in written(frame, "markdown", failures=failures).splitlines() if line.startswith("|")]
     expected = [[cell.strip() for cell in line.strip("|").split("|")] for line in (marked[0], *marked[2:])]
     assert [[plain(cell) for cell in row] for row in rows] == [[plain(cell) for cell in row] for row in expected]
     assert f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}" in text and "det\\_attr on rooms" in text

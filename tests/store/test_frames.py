@@ -27,9 +27,8 @@ def read_slowly(root: Path) -> pd.DataFrame:
     folders = sorted(root.glob("*/*/*"))
     for folder in sorted(folders, key=lambda one: -len(json.loads((one / "trial.json").read_text())["tasks"])):
         trial, made = (json.loads((folder / f"{file}.json").read_text()) for file in ("trial", "result"))
-        names = [
-            {"arm": trial["arm"], "seed": trial["seed"], "recipe": trial["recipe_name"], "setting": trial["setting"]}
-        ]
+        own = {name: trial[name] for name in ("arm", "seed", "setting", "variant_of", "rate")}
+        names = [own | {"recipe": trial["recipe_name"]}]
         if (folder / "names.json").exists():
             names += [name for name in json.loads((folder / "names.json").read_text())["names"] if name != names[0]]
         for name in names:
@@ -37,6 +36,8 @@ def read_slowly(root: Path) -> pd.DataFrame:
                 "pair": trial["pair"],
                 "dataset": trial["dataset"]["name"],
                 "backbone": made["backbone"],
+                "scheme": trial["scheme"]["name"],
+                "family": trial["family"],
                 "key": folder.name,
                 "finished": made["finished"],
                 **name,

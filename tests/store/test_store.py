@@ -18,7 +18,7 @@ import pytest
 
 import mtlbench
 from mtlbench.errors import UserError
-from mtlbench.spec import FORMAT
+from mtlbench.spec import FORMAT, Plugin
 from mtlbench.store.folders import checked, read_trial
 from mtlbench.store.frames import COLUMNS
 from mtlbench.store.results import load_results
@@ -83,6 +83,9 @@ def test_a_failure_is_kept_with_its_last_line_until_the_next_attempt(store: Stor
         "recipe": "smoke",
         "backbone": "b(width=0.5)",
         "arm": "split",
+        "scheme": "split",
+        "family": "split",
+        "variant_of": "",
         "seed": 3,
         "task": "",
         "status": "failed",
@@ -327,6 +330,37 @@ def test_a_damaged_trial_json_is_named_and_the_other_trials_are_shown(store: Sto
     loaded = load_results(store.root)
     assert set(loaded.frame["arm"]) == {"split"} and not loaded.failures
     assert loaded.problems == [f"{folder / 'trial.json'} is damaged; run the same command again"]
+
+
+def test_the_frame_says_what_an_arm_is_under_each_of_its_names(store: Store) -> None:
+    trial = dataclasses.replace(JOINT, arm="split-fc6", scheme=Plugin("split", {"at": "fc6"}))
+    finish(store, trial)
+    for name, variant_of, rate in (("mine", "split-fc6", 1.0), ("mine@3", "mine", 3.0)):
+        store.name(dataclasses.replace(trial, arm=name, variant_of=variant_of, rate=rate))
+    told = load_results(store.root).frame[["arm", "scheme", "family", "variant_of", "rate"]].drop_duplicates()
+    assert told.to_numpy().tolist() == [
+        ["split-fc6", "split", "split", "", 1.0],
+        ["mine", "split", "split", "split-fc6", 1.0],
+        ["mine@3", "split", "split", "mine", 3.0],
+    ]
+
+
+def test_an_older_store_tells_it_from_the_scheme(store: Store) -> None:
+    """trial.json and names.json of before they told it."""
+    trial = dataclasses.replace(JOINT, arm="split-fc6", scheme=Plugin("split", {"at": "fc6"}))
+    folder = finish(store, trial)
+    told = {name: value for name, value in trial.to_json().items() if name not in ("family", "variant_of", "rate")}
+    write_own(folder / "trial.json", trial.key, told)
+    names = [{"arm": arm, "seed": 3, "recipe": "smoke", "setting": "abc"} for arm in ("split-fc6", "mine", "x@3")]
+    write_own(folder / "names.json", trial.key, {"names": names})
+    loaded = load_results(store.root)
+    found = loaded.frame[["arm", "family", "variant_of", "rate"]].drop_duplicates()
+    assert found.to_numpy().tolist() == [
+        ["split-fc6", "split", "", 1.0],
+        ["mine", "split", "split-fc6", 1.0],
+        ["x@3", "split", "x", 3.0],
+    ]
+    assert not loaded.problems and not loaded.frame.duplicated(["arm", "subset", "metric", "category"]).any()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "3", '[{"arm": "x"}]', "[1]"])

@@ -31,10 +31,11 @@ TRIAL = Trial(
     average=False,
     parents=(),
     setting="abc",
+    family="baseline",
 )
 
 
-JOINT = dataclasses.replace(TRIAL, arm="split", tasks=("colour", "size"), scheme=Plugin("split"))
+JOINT = dataclasses.replace(TRIAL, arm="split", tasks=("colour", "size"), scheme=Plugin("split"), family="split")
 
 
 ARCHITECTURE = [{"stage": "conv1", "groups": [["colour"]], "unit": False}]

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from tests.support.arms import failed, with_facts
+
 SPLITS = ("split-conv2", "split-conv3", "split-conv4", "split-conv5", "split-fc6", "split-fc7", "split-fc8")
 OTHERS = ("ensemble", "one-task-longer", "mtl-shared", "cross-stitch")
 ARMS = ("one-task", *SPLITS, *OTHERS)
@@ -94,7 +96,7 @@ def results_frame(
         "pair dataset backbone recipe arm seed key task subset metric headline category value unit"
         " higher_is_better finished setting"
     ).split()
-    return pd.DataFrame(rows, columns=columns)
+    return with_facts(pd.DataFrame(rows, columns=columns))
 
 
 def architecture(arm: str, tasks: Sequence[str]) -> list[dict[str, Any]]:
@@ -119,6 +121,9 @@ class FakeResults:
     architectures: dict[str, list[dict[str, Any]]]
     failures: list[dict[str, Any]] = field(default_factory=list)
     states: ClassVar[list[Any]] = []
+
+    def __post_init__(self) -> None:
+        self.frame, self.failures = with_facts(self.frame), [failed(**one) for one in self.failures]
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
         return self.architectures
@@ -155,4 +160,4 @@ def table_of(values: dict[str, list[float]], higher: bool = True, subset: str = 
         for seed, value in enumerate(cells)
         if np.isfinite(value)
     ]
-    return pd.DataFrame(rows)
+    return with_facts(pd.DataFrame(rows))

@@ -10,10 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from mtlbench.store.frames import NAMING
+from tests.support.arms import failed, with_facts
 from tests.support.synthetic_results import ARMS, STITCHED, TASKS, architecture, results_frame, table_of
-
-NAMING = ["pair", "dataset", "backbone", "recipe", "arm", "seed", "key", "finished", "setting"]
-
 
 ABLATIONS = (
     *(f"cross-stitch-alpha-{start}" for start in ("0.1-0.9", "0.5-0.5", "0.7-0.3", "0.9-0.1")),
@@ -47,6 +46,7 @@ class World:
     states: ClassVar[list[Any]] = []
 
     def __post_init__(self) -> None:
+        self.frame, self.failures = with_facts(self.frame), [failed(**one) for one in self.failures]
         trials = self.frame[self.frame["subset"] != "cost"]
         self.trials = trials.groupby([*NAMING], sort=False)["task"].unique().reset_index()
 

@@ -1,0 +1,58 @@
+"""What made-up arms are: those of the built-in spaces as they are there, any other one a user's own."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pandas as pd
+
+from mtlbench.analysis.arms import Arms
+from mtlbench.plan import spaces
+from mtlbench.spec import Arm, Family
+
+FACTS = ("scheme", "family", "variant_of", "rate")
+Facts = tuple[str, str, str, float]
+
+
+@cache
+def built_in() -> dict[str, Arm]:
+    found: dict[str, Arm] = {}
+    for name in spaces.names():
+        space = spaces.load(name)
+        found |= {arm.name: arm for arm in (*space.arms, *space.more)}
+    return found
+
+
+@cache
+def facts_of(arm: str) -> Facts:
+    """Scheme, family, variant_of and rate of an arm of a built-in space, or of one that follows their names."""
+    base, at, rate = arm.rpartition("@")
+    if at:
+        scheme, family, _, _ = facts_of(base)
+        return scheme, family, base, float(rate)
+    if arm in built_in():
+        known = built_in()[arm]
+        return known.scheme, known.family, known.variant_of, 1.0
+    for scheme, name in (("cross_stitch", "cross-stitch"), ("mtl_shared", "mtl-shared")):
+        if arm.startswith(f"{name}-"):
+            return scheme, built_in()[name].family, name, 1.0
+    return ("split", Family.SPLIT, "", 1.0) if arm.startswith("split-") else ("Mine", Family.OWN, "", 1.0)
+
+
+def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with the columns that say what its arms are."""
+    rows = [facts_of(arm) for arm in frame["arm"]]
+    facts = pd.DataFrame(rows, columns=list(FACTS), index=frame.index)
+    return frame.assign(**{name: facts[name] for name in FACTS})
+
+
+def arms_of(names: list[str] | tuple[str, ...]) -> Arms:
+    """What arms of these names are."""
+    return Arms.of(with_facts(pd.DataFrame({"arm": list(names)})))
+
+
+def failed(arm: str, **more: Any) -> dict[str, Any]:
+    """A failure of the arm as `Results.failures` tells it."""
+    scheme, family, variant_of, _ = facts_of(arm)
+    return {"arm": arm, "scheme": scheme, "family": family, "variant_of": variant_of, **more}
