@@ -41,7 +41,6 @@ ARMS = ("one-task", "cross-stitch", "ensemble")
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Finished smoke trials of both pairs."""
-    torch.set_num_threads(1)
     store = Store(tmp_path_factory.mktemp("predict") / "results", create=True)
     for pair in PAIRS:
         trials = smoke(pair, ARMS)
