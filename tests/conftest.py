@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+# As many processes as cores run tests: with a thread per core in each, most time is spent waiting for threads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy are imported
+
 from mtlbench.store.store import Store
 from mtlbench.system.cache import cache_root
 from tests.support.processes import process_ids

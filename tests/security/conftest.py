@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 from mtlbench.spec import Trial
@@ -16,15 +15,9 @@ from tests.support.samples import smoke
 from tests.support.trials import finished
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results", create=True)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Trial]]:
     """Finished networks of the smoke recipe, both with their weights."""
-    torch.set_num_threads(1)
     store = Store(tmp_path_factory.mktemp("trained") / "results", create=True)
     trials = [dataclasses.replace(one, keep_weights=True) for one in smoke("semseg_sn", ("split-fc8",))]
     finished(trials, store)

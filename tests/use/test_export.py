@@ -85,7 +85,6 @@ class Study:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("export")
     (folder / "mine.py").write_text(SCHEME)
     store = Store(folder / "results", create=True)

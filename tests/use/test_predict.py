@@ -41,7 +41,6 @@ ARMS = ("one-task", "cross-stitch", "ensemble")
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Finished smoke trials of both pairs."""
-    torch.set_num_threads(1)
     store = Store(tmp_path_factory.mktemp("predict") / "results", create=True)
     for pair in PAIRS:
         trials = smoke(pair, ARMS)
@@ -210,7 +209,8 @@ def test_fixed_windows_are_scaled_to_the_image(study: Store) -> None:
 def test_without_windows_boxes_are_those_of_selective_search_as_the_data_set_has_them() -> None:
     image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8).repeat(5, axis=0).repeat(5, axis=1)
     for options, count, size in (({}, 256, 200), ({"proposals": 7, "proposal_size": 100}, 7, 100)):
-        stub = SimpleNamespace(model={"windows": None}, trial=SimpleNamespace(dataset=SimpleNamespace(options=options)))
+        data = SimpleNamespace(options=options)
+        stub = SimpleNamespace(model=SimpleNamespace(windows=None), trial=SimpleNamespace(dataset=data))
         expected = selective_search.propose(image, size, seed=5)[:count]
         assert np.array_equal(module.proposals(stub, image, 5), expected)
 
@@ -224,7 +224,7 @@ def test_a_number_from_an_image_file_is_that_which_orders_its_proposals_in_voc20
 
 def test_windows_are_kept_only_where_all_images_have_the_same(study: Store) -> None:
     context = context_of("det_attr")
-    same = context.model()["windows"]
+    same = context.model().windows
     assert np.allclose(np.array(same) * 64, context.subsets["train"][0].proposals)
 
     class Own:
@@ -236,9 +236,9 @@ def test_windows_are_kept_only_where_all_images_have_the_same(study: Store) -> N
             return dataclasses.replace(sample, proposals=np.full((3, 4), index, np.float32))
 
     context.subsets = {"train": Own()}  # type: ignore[dict-item]
-    assert context.model()["windows"] is None
+    assert context.model().windows is None
     dense = context_of("semseg_sn").model()
-    assert (dense["windows"], dense["short_side"]) == (None, 64)  # the recipe leaves images as they are
+    assert (dense.windows, dense.short_side) == (None, 64)  # the recipe leaves images as they are
 
 
 # ---------------------------------------------------------------------------------------------------- pictures
