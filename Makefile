@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figure2 test quick lint torture bench pretrained clean
+.PHONY: figure2 test quick lint torture simulate bench pretrained clean
 
 figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
@@ -23,6 +23,10 @@ lint: .venv/installed
 # 36 runs killed at random moments; make torture ARGS='--driver 2 --worker 1 --seed 7' for fewer or the same again.
 torture: .venv/installed
 	$(BIN)/python -m tests.stress.torture $(ARGS)
+
+# Studies of equal arms through the real verdict, about an hour; make simulate ARGS='--studies 50' for fewer.
+simulate: .venv/installed
+	$(BIN)/python -m tests.stress.simulate $(ARGS)
 
 # Ten minutes, every figure against benchmarks/reference.json; make bench ARGS='startup load' for some of them.
 bench: .venv/installed

@@ -53,7 +53,7 @@ def printable(text: str) -> str:
 Say = Callable[[str], None]
 NOTHING = "-"
 MINUS = "\N{MINUS SIGN}"
-DAGGER = "\N{DAGGER}"  # on an arm that is noisier than the others
+DAGGER = "\N{DAGGER}"  # on a paired t interval beside others
 
 
 def bytes_text(size: float) -> str:

@@ -29,19 +29,19 @@ def deltas(
 ) -> pd.DataFrame:
     """The deltas of every arm with intervals, in %, up is better.
 
-    Columns delta (full name), arm, mean, n (seeds), low, high (`inference.intervals`' shown ones, on the deltas of the
-    seeds), flagged, metrics (those that enter, in words).
+    Columns delta (full name), arm, mean, n (seeds), low, high, freedom, paired (`inference.intervals` of the seeds'),
+    metrics (those that enter, in words).
     """
     single = deltas_of_seeds(frame, baseline, subset)
-    found = intervals(single.rename(columns={"delta": "metric"}).assign(task=""), confidence)
-    found = found.drop(columns=["low", "high"])
-    found = found.rename(columns={"metric": "delta", "shown_low": "low", "shown_high": "high"})
-    found = found[["delta", "arm", "mean", "n", "low", "high", "flagged"]]
+    table = single.rename(columns={"delta": "metric"}).assign(task="")
+    found = intervals(table, confidence, baseline).rename(columns={"metric": "delta"})
+    found = found[["delta", "arm", "mean", "n", "low", "high", "freedom", "paired"]]
     return found.assign(metrics=found["delta"].map(_in_words(frame, subset)))
 
 
 def deltas_of_seeds(frame: pd.DataFrame, baseline: str = BASELINE, subset: str = "test") -> pd.DataFrame:
-    """The deltas of every arm and seed that has all the metrics. Columns delta, arm, seed, change (%)."""
+    """The deltas of every arm and seed that has all the metrics. Columns delta, arm, seed, change (%), and
+    roots (of all its networks) where the frame has them."""
     counting = _counting(frame, subset)
     changes = [relative_change(frame, baseline, subset, metric) for metric in dict.fromkeys(counting["metric"])]
     if not changes:
@@ -55,8 +55,13 @@ def deltas_of_seeds(frame: pd.DataFrame, baseline: str = BASELINE, subset: str =
         BY_TASK: table.T.groupby(tasks).mean().T.mean(axis=1, skipna=False).where(table.notna().all(axis=1)),
         FLAT: table.mean(axis=1, skipna=False),
     }
-    found = pd.concat(means, names=["delta"]).dropna().rename("change")
-    return found.reset_index()[["delta", "arm", "seed", "change"]]
+    found = pd.concat(means, names=["delta"]).dropna().rename("change").reset_index()
+    return found[["delta", "arm", "seed", "change"]].merge(_roots(changes), how="left") if "roots" in frame else found
+
+
+def _roots(changes: list[pd.DataFrame]) -> pd.DataFrame:
+    """arm, seed, roots: of all the networks of an arm and seed."""
+    return pd.concat(changes).groupby(["arm", "seed"])["roots"].agg(" ".join).reset_index()
 
 
 def _counting(frame: pd.DataFrame, subset: str) -> pd.DataFrame:

@@ -41,17 +41,33 @@ def relative_change(
 ) -> pd.DataFrame:
     """Change of a metric (None = each task's headline) against the baseline with the same seed, in %, up is better.
 
-    change = 100 * sign * (value - base) / |base|, sign = -1 where lower is better; NaN where base is 0. One row per
-    arm, seed, task and metric; the baseline's own rows are in it, identically 0. Seeds that the baseline lacks go.
-    Column `key` is the trial's: second names of a network have it too. Definition of the paper's Figure 2(b),
-    "performance relative to the task-specific network".
+    change = 100 * sign * (value - base) / |mean of base over seeds|, sign = -1 where lower is better; NaN where that
+    mean is 0. One row per arm, seed, task and metric; the baseline's own rows are in it, identically 0. Seeds that the
+    baseline lacks go. Column `key` is the trial's (second names of a network have it too), `roots` as in the frame,
+    where that has it. The paper's Figure 2(b) shows "performance relative to the task-specific network", of one run.
+    Ours: a mean in the denominator, since the ratio to a single noisy run is too high by its variance in the mean.
     """
     rows = whole_task(frame, subset)
     rows = rows[rows["headline"].astype(bool)] if metric is None else rows[rows["metric"] == metric]
     cell = ["seed", "task", "metric"]
-    columns = ["arm", *cell, "unit", "higher_is_better", "value", "key"]
+    columns = ["arm", *cell, "unit", "higher_is_better", "value", "key", *(["roots"] if "roots" in rows else [])]
     base = rows.loc[rows["arm"] == baseline, [*cell, "value"]].rename(columns={"value": "base"})
+    base["size"] = base.groupby(["task", "metric"])["base"].transform("mean").abs()
     joined = rows[columns].merge(base, on=cell, validate="many_to_one")
     sign = np.where(joined["higher_is_better"].astype(bool), 1.0, -1.0)
-    size = joined["base"].abs().where(joined["base"] != 0)
-    return joined.assign(change=100 * sign * (joined["value"] - joined["base"]) / size)
+    size = joined["size"].where(joined["size"] != 0)
+    return joined.assign(change=100 * sign * (joined["value"] - joined["base"]) / size).drop(columns="size")
+
+
+def mean_over_tasks(changes: pd.DataFrame, task: str) -> pd.DataFrame:
+    """The mean change over the tasks, per arm and seed that has all of them, as rows of a task of this name.
+
+    Columns arm, seed, task, metric, change, and roots (of all the tasks' networks) where `changes` has them.
+    """
+    tasks = changes["task"].nunique()
+    groups = changes.groupby(["arm", "seed"], sort=False, dropna=False)
+    means = groups["change"].agg(["mean", "count"])
+    if "roots" in changes:
+        means["roots"] = groups["roots"].agg(" ".join)
+    means = means[means["count"] == tasks].rename(columns={"mean": "change"}).drop(columns="count").reset_index()
+    return means.assign(task=task, metric="mean over tasks")

@@ -1,23 +1,31 @@
-"""What changes against one-task show: intervals, families of them, power.
+"""What changes against one-task show: intervals of contrasts between arms, many at once, power.
 
-Model (Ours): change = arm + seed + noise, for one task and metric, with normal noise of one size for all arms, checked
-arm by arm. `changes` are `stats.relative_change`'s, in % of one-task; the baseline's rows (all 0) belong to them. The
-paper has one run a number and no intervals.
+Model (Ours): change = arm + seed + noise, for one task and metric, with normal noise of a size of its own for every
+arm, independent between arms that share no weights. Arms that start from the same networks (kin) may move together in
+any way. `changes` are `frame.relative_change`'s, in % of one-task; the baseline's rows (all 0) belong to them. The
+paper has one run a number and no intervals. How often these intervals cover: `tests/stress/simulate.py`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
-from scipy.special import fdtrc, gammaincinv, nctdtr, ndtr, stdtr, stdtrit
+from scipy.special import nctdtr, stdtrit
 
 from mtlbench.analysis.frame import FEWEST_SEEDS, whole_task
 from mtlbench.arm_names import BASELINE
+from mtlbench.text import listed
+
+CONFIDENCE = 0.95
+OWN_CONFIDENCE = 0.99  # of a contrast's own interval, at most, where many are looked at
+FEWEST_REFERENCES = 2  # other arms that tell a seed's effect from an arm's own noise
+FEWEST_POOLED = 3
+INTERVAL_COLUMNS = ["task", "metric", "arm", "mean", "n", "low", "high", "error", "freedom", "paired"]
 
 
 def mean_interval(values: pd.Series, confidence: float = 0.95) -> tuple[float, float, float, int]:
@@ -31,82 +39,172 @@ def mean_interval(values: pd.Series, confidence: float = 0.95) -> tuple[float, f
 
 
 Number = TypeVar("Number", float, pd.Series)
-CHECK = 0.01  # chance that any of several equally noisy arms is left out of the pool
 
 
-class Pool(NamedTuple):
-    """Standard deviation of a single run (%), its degrees of freedom, and the arms whose own noise is larger."""
-
-    noise: float
-    freedom: int
-    noisy: frozenset[str]
+def half_width(error: Number, freedom: Number, confidence: float = CONFIDENCE) -> Number:
+    """Half the width of a t interval: the quantile for `freedom` times the standard error."""
+    return stdtrit(freedom, (1 + confidence) / 2) * error
 
 
-def pooled_residual(changes: pd.DataFrame, check: float = CHECK) -> Pool:
-    """The residual of change ~ arm + seed for one task and metric, over the arms that pass the check (Ours).
+def standard_error(a: np.ndarray, b: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The standard error of the mean of a - b over seeds, and its degrees of freedom.
 
-    Least squares on all cells, the baseline's included: s^2 = RSS / (cells - rank), for a complete table
-    (arms - 1)(seeds - 1) degrees of freedom. Since the seed effect absorbs what the baseline's own noise does to all
-    arms of a seed, s estimates the noise of a single run (to first order in the baseline's relative noise) and not of a
-    difference, although the baseline's change is identically 0. NaN without degrees of freedom. Networks with two names
-    count once. Check: what an arm adds to the residual, over the residual without it, is F distributed under one noise
-    level, whatever is missing; the arm with the smallest probability goes where that is below `check` / arms
-    (Bonferroni), until none does. Only an excess counts: a chance small sd of few seeds is what pooling is there to
-    mend.
+    a, b: `... seeds`; others: `... arms seeds`, arms that share no weights with each other, with a or with b. What a
+    seed does to all arms is taken out with the others' mean; the noise of a and of b is then the variance about that
+    mean, less the noise of the mean itself (the others' residual of arm + seed, over their number), but at least half
+    of what was measured. The two variances have seeds - 1 degrees of freedom each and are put together as Welch (1947)
+    does. With fewer than FEWEST_REFERENCES others it is the paired t interval's. Ours.
     """
-    twins = _twins(changes)
-    table = changes[changes["arm"].isin(set(twins.values()))]
-    arms, names = pd.factorize(table["arm"])
-    seeds, _ = pd.factorize(table["seed"], use_na_sentinel=False)
-    values = table["change"].to_numpy(float)
-    noise, freedom, noisy = _pool_of_one(arms.tobytes(), seeds.tobytes(), values.tobytes(), check)
-    excess = {names[place] for place in noisy}
-    return Pool(noise, freedom, frozenset(arm for arm, first in twins.items() if first in excess))
+    seeds = a.shape[-1]
+    if others.shape[-2] < FEWEST_REFERENCES:
+        return np.std(a - b, axis=-1, ddof=1) / math.sqrt(seeds), np.full(a.shape[:-1], seeds - 1.0)
+    centre = others.mean(axis=-2)
+    residual = (
+        others - others.mean(axis=-1, keepdims=True) - (centre - centre.mean(axis=-1, keepdims=True))[..., None, :]
+    )
+    number = others.shape[-2]
+    of_centre = (residual**2).sum(axis=(-2, -1)) / ((number - 1) * (seeds - 1)) / number
+    measured = [np.var(arm - centre, axis=-1, ddof=1) for arm in (a, b)]
+    first, second = (np.maximum(variance - of_centre, variance / 2) for variance in measured)
+    spread = np.maximum(first**2 + second**2, np.finfo(float).tiny)
+    freedom = (seeds - 1) * np.maximum((first + second) ** 2 / spread, 1.0)
+    return np.sqrt((first + second) / seeds), freedom
 
 
-@lru_cache(maxsize=256)
-def _pool_of_one(arms: bytes, seeds: bytes, values: bytes, check: float) -> tuple[float, int, tuple[int, ...]]:
-    """`pool` of one table, which a report asks for again and again; the arrays as bytes, so that they can be looked up.
-    Noise, freedom, numbers of the noisy arms."""
-    table = np.frombuffer(values, float)[:, None]
-    noise, freedom, noisy = pool(np.frombuffer(arms, np.intp), np.frombuffer(seeds, np.intp), table, check)
-    return float(noise[0]), int(freedom[0]), tuple(np.flatnonzero(noisy[:, 0]).tolist())
+def pooled_error(
+    a: np.ndarray, b: np.ndarray, pool: np.ndarray, a_inside: bool, b_inside: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `standard_error`, with one noise for the arms of a pool (`... arms seeds`), which has a, b or both in it.
 
-
-def pool(
-    arms: np.ndarray, seeds: np.ndarray, values: np.ndarray, check: float = CHECK
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`pooled_residual` of many tables with the same cells: noise, freedom (each per table), noisy (arm x table).
-
-    `arms` (numbered from 0) and `seeds` say what each row of `values` (cells x tables) is.
+    Both inside: the residual of arm + seed, with (arms - 1)(seeds - 1) degrees of freedom. One inside: a - b is a minus
+    the pool's mean, with that noise, and the pool's mean minus b, whose variance is measured with seeds - 1 degrees of
+    freedom; put together as Satterthwaite (1946) does. Ours.
     """
-    levels = np.unique(arms)
-    design = np.hstack([arms[:, None] == levels, seeds[:, None] == np.unique(seeds)]).astype(float)
-    residual = np.eye(len(arms)) - design @ np.linalg.pinv(design)
-    left = residual @ values
-    total, freedom = (left**2).sum(axis=0), round(np.trace(residual))
-    tiny = 1e-20 * (values**2).sum(axis=0) + np.finfo(float).tiny  # rounding
-    chance = np.ones((len(levels), values.shape[1]))
-    for place, arm in enumerate(levels):
-        rows = arms == arm
-        block = residual[np.ix_(rows, rows)]
-        inverse = np.linalg.pinv(block, rcond=1e-9, hermitian=True)
-        own = np.einsum("ik,ij,jk->k", left[rows], inverse, left[rows])
-        own_freedom = round(np.trace(block @ inverse))
-        rest_freedom = freedom - own_freedom
-        if own_freedom and rest_freedom:
-            excess = np.where(own > tiny, own / own_freedom, 0) / (np.maximum(total - own, tiny) / rest_freedom)
-            chance[place] = fdtrc(own_freedom, rest_freedom, excess)
-    noise = np.sqrt(total / freedom) if freedom else np.full(values.shape[1], np.nan)
-    freedoms = np.full(values.shape[1], freedom)
-    noisy = np.zeros((int(levels.max()) + 1, values.shape[1]), bool)
-    worst = np.where(chance.min(axis=0) < check / len(levels), chance.argmin(axis=0), -1)
-    for place in set(worst.tolist()) - {-1}:
-        tables, rows = worst == place, arms != levels[place]
-        noise[tables], freedoms[tables], others = pool(arms[rows], seeds[rows], values[np.ix_(rows, tables)], check)
-        noisy[: len(others), tables] = others
-        noisy[levels[place], tables] = True
-    return noise, freedoms, noisy
+    number, seeds = pool.shape[-2:]
+    centre = pool.mean(axis=-2)
+    left = pool - pool.mean(axis=-1, keepdims=True) - (centre - centre.mean(axis=-1, keepdims=True))[..., None, :]
+    freedom = (number - 1) * (seeds - 1)
+    noise = (left**2).sum(axis=(-2, -1)) / freedom
+    if a_inside and b_inside:
+        return np.sqrt(2 * noise / seeds), np.full(noise.shape, float(freedom))
+    outside = np.var((b if a_inside else a) - centre, axis=-1, ddof=1)
+    inside = noise * (1 - 1 / number)
+    spread = np.maximum(inside**2 / freedom + outside**2 / (seeds - 1), np.finfo(float).tiny)
+    return np.sqrt((inside + outside) / seeds), np.maximum((inside + outside) ** 2 / spread, seeds - 1.0)
+
+
+class Contrast(NamedTuple):
+    """One arm minus another: the mean over the seeds that both have (%), its standard error and degrees of freedom (NaN
+    without an interval), the same with the noise of arms in a pool, the number of seeds, and whether the error is that
+    of the paired differences alone."""
+
+    mean: float
+    error: float
+    freedom: float
+    pooled_error: float
+    pooled_freedom: float
+    seeds: int
+    paired: bool
+
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """Low and high of this contrast alone."""
+        half = half_width(self.error, self.freedom, confidence)
+        return self.mean - half, self.mean + half
+
+    def simultaneous(self, comparisons: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """Low and high, so wide that `comparisons` such intervals cover at once in `confidence` of cases.
+
+        Bonferroni's on the pooled error, and never narrower than the interval of the contrast alone at OWN_CONFIDENCE:
+        few seeds know the noise of one arm too badly for small probabilities, and a pool knows it well where its arms
+        are alike, which the other interval guards. How often this says of equal arms that they differ was simulated
+        (`tests/stress/simulate.py`). Ours.
+        """
+        level = 1 - (1 - confidence) / comparisons
+        pooled = half_width(self.pooled_error, self.pooled_freedom, level)
+        half = max(pooled, half_width(self.error, self.freedom, min(level, OWN_CONFIDENCE)))
+        return self.mean - half, self.mean + half
+
+
+def paired_contrast(mean: float, high: float, seeds: int) -> Contrast:
+    """The contrast whose t interval over seeds (`mean_interval`) ends at `high`; NaN without one."""
+    known = not math.isnan(high)
+    error, freedom = ((high - mean) / half_width(1.0, seeds - 1), seeds - 1) if known else (math.nan, math.nan)
+    return Contrast(mean, error, freedom, error, freedom, int(seeds), True)
+
+
+class Runs:
+    """The changes of one task and metric, by arm and seed, and which arms are kin.
+
+    Column `roots` of `changes` (keys of the trials without parents that a trial descends from, parted by spaces) says
+    who is kin; without it nobody is. A network with several names (`key`) counts once. The `baseline` is in no pool:
+    its noise is in every change.
+    """
+
+    def __init__(self, changes: pd.DataFrame, baseline: str = BASELINE) -> None:
+        self._changes = changes.dropna(subset=["change"])
+        self._baseline = baseline
+        cells = self._changes.pivot(index="arm", columns="seed", values="change")
+        self._values = cells.to_numpy(float)
+        self._place = {str(arm): place for place, arm in enumerate(cells.index)}
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """The arms, in the order of their rows."""
+        return list(dict.fromkeys(map(str, self._changes["arm"])))
+
+    @cached_property
+    def twins(self) -> dict[str, str]:
+        """{arm: the arm it is counted as}: a network with several names has the same trials under each."""
+        return _twins(self._changes)
+
+    @cached_property
+    def _roots(self) -> dict[str, frozenset[str]]:
+        """{arm: where its networks come from}."""
+        found: dict[str, frozenset[str]] = {arm: frozenset() for arm in self.arms}
+        if "roots" in self._changes:
+            for arm, texts in self._changes.groupby("arm", sort=False)["roots"]:
+                found[str(arm)] = frozenset(" ".join(map(str, texts.dropna())).split())
+        return found
+
+    def are_kin(self, arm: str, other: str) -> bool:
+        """Whether networks of the two arms descend from one network, or one from the other."""
+        return bool(self._roots[arm] & self._roots[other])
+
+    @cached_property
+    def _loners(self) -> list[str]:
+        """The arms that are nobody's kin, each network once."""
+        firsts = list(dict.fromkeys(self.twins.values()))
+        return [arm for arm in firsts if not any(self.are_kin(arm, other) for other in firsts if other != arm)]
+
+    def contrast(self, arm: str, other: str) -> Contrast | None:
+        """`arm` minus `other`, None where they share no seed.
+
+        The error is `standard_error`'s with the arms that are nobody's kin and have all these seeds; among kin, and
+        with too few such arms, the paired t interval's. The pool is of those arms. No interval below 3 seeds, nor of
+        arms that are the same.
+        """
+        if arm not in self._place or other not in self._place:
+            return None
+        a, b = self._values[self._place[arm]], self._values[self._place[other]]
+        common = ~np.isnan(a) & ~np.isnan(b)
+        a, b = a[common], b[common]
+        if not len(a):
+            return None
+        mean, seeds = float((a - b).mean()), len(a)
+        if seeds < FEWEST_SEEDS or not (a - b).any():
+            return Contrast(mean, math.nan, math.nan, math.nan, math.nan, seeds, False)
+        kin = self.are_kin(arm, other)
+        rows = {name: self._values[self._place[name]][common] for name in ([] if kin else self._loners)}
+        rows = {name: row for name, row in rows.items() if not np.isnan(row).any()}
+        pair = self.twins[arm], self.twins[other]
+        others = np.array([row for name, row in rows.items() if name not in pair]).reshape(-1, seeds)
+        error, freedom = map(float, standard_error(a, b, others))
+        pool = [name for name in rows if name != self._baseline]
+        inside = pair[0] in pool, pair[1] in pool
+        wide, wide_freedom = error, freedom
+        if any(inside) and len(pool) >= FEWEST_POOLED:
+            wide, wide_freedom = map(float, pooled_error(a, b, np.array([rows[name] for name in pool]), *inside))
+        return Contrast(mean, error, freedom, wide, wide_freedom, seeds, len(others) < FEWEST_REFERENCES)
 
 
 def _twins(changes: pd.DataFrame) -> dict[str, str]:
@@ -127,171 +225,40 @@ def _twins(changes: pd.DataFrame) -> dict[str, str]:
     return firsts
 
 
-def half_width(error: Number, freedom: Number, confidence: float = 0.95) -> Number:
-    """Half the width of a t interval: the quantile for `freedom` times the standard error."""
-    return stdtrit(freedom, (1 + confidence) / 2) * error
+def intervals(changes: pd.DataFrame, confidence: float = CONFIDENCE, baseline: str = BASELINE) -> pd.DataFrame:
+    """Mean change per task, metric and arm against the baseline with its confidence interval, in %.
 
-
-def intervals(changes: pd.DataFrame, confidence: float = 0.95, check: float = CHECK) -> pd.DataFrame:
-    """Mean change per task, metric and arm with its confidence interval, in %; not corrected for many comparisons.
-
-    Columns task, metric, arm, mean, n (seeds), low, high, low_single, high_single, shown_low, shown_high, flagged,
-    noise (s), freedom (of s). Pooled (low, high): mean -+ t(freedom) * s * sqrt(2 / n), s of `pooled_residual`.
-    Single: mean -+ t(n - 1) * sd(changes of the arm) / sqrt(n), the paired t interval, which needs no common noise.
-    Shown: pooled, but single where flagged, that is where the arm is noisier than the pool; where the baseline is,
-    every arm is flagged, for its noise is in every change. Among 12 arms the check finds one of 3 times the others'
-    noise in 31, 60 and 91 % of all tables at 3, 5 and 10 seeds, and its shown interval covers in 79, 87 and 94 % (if it
-    is the baseline, those of all arms in 80, 87 and 94 %); Single covers in 95 %. NaN below 3 seeds and for the
-    baseline itself (or an arm that equals it exactly). Ours.
+    Columns task, metric, arm, mean, n (seeds), low, high, error (standard), freedom, paired: `Runs.contrast`, each arm
+    for itself. NaN below 3 seeds and for the baseline itself (or an arm that equals it exactly). Ours.
     """
     rows = []
     for task, metric, table in _tables(changes):
-        found = pooled_residual(table, check)
-        flagged = _flagged(table, found)
-        for arm, values in table.groupby("arm", sort=False)["change"]:
-            n, mean = len(values), values.mean()
-            half = half_single = math.nan
-            if n >= FEWEST_SEEDS and values.any():  # all zeros: against itself
-                error, error_single = found.noise * math.sqrt(2 / n), values.std(ddof=1) / math.sqrt(n)
-                half = half_width(error, found.freedom, confidence) if found.freedom else math.nan
-                half_single = half_width(error_single, n - 1, confidence)
-            shown = half_single if arm in flagged else half
-            rows.append(
-                (
-                    task,
-                    metric,
-                    arm,
-                    mean,
-                    n,
-                    mean - half,
-                    mean + half,
-                    mean - half_single,
-                    mean + half_single,
-                    mean - shown,
-                    mean + shown,
-                    arm in flagged,
-                    found.noise,
-                    found.freedom,
-                )
-            )
-    columns = [
-        "task",
-        "metric",
-        "arm",
-        "mean",
-        "n",
-        "low",
-        "high",
-        "low_single",
-        "high_single",
-        "shown_low",
-        "shown_high",
-        "flagged",
-        "noise",
-        "freedom",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+        runs = Runs(table, baseline)
+        for arm in runs.arms:
+            if found := runs.contrast(arm, baseline):
+                low, high = found.interval(confidence)
+                row = (task, metric, arm, found.mean, found.seeds, low, high, found.error, found.freedom, found.paired)
+                rows.append(row)
+    return pd.DataFrame(rows, columns=INTERVAL_COLUMNS)
 
 
-def familywise(changes: pd.DataFrame, confidence: float = 0.95) -> pd.DataFrame:
-    """Simultaneous intervals of all arms of a task and metric against the baseline: all cover in `confidence` of cases.
-
-    Columns task, metric, arm, mean, n, low, high, comparisons, flagged, significant (the interval excludes 0). Dunnett
-    (1955): differences to one control with a common s have the multivariate t distribution with correlation 1/2; here s
-    and its freedom are `pooled_residual`'s, which `scipy.stats.dunnett` cannot take (it pools within unpaired groups).
-    Where cells are missing the correlations are below 1/2 and differ: 0 is a safe bound (Sidak 1967). Flagged arms have
-    Sidak's bound with their own sd. A fifth of 1 - confidence pays for false alarms of the check, so that equally noisy
-    arms are covered at least as often as said. The family is one task and metric; arms with an interval count, twins
-    once.
-    """
-    rows = []
-    check = (1 - confidence) / 5
-    inner = confidence + check
-    for task, metric, table in _tables(changes):
-        plain = intervals(table, confidence, check).set_index("arm")
-        compared = [arm for arm in plain.index if not math.isnan(plain["low_single"][arm])]
-        twins = _twins(table)
-        number = len({twins[arm] for arm in compared})
-        complete = len(set(plain.loc[compared, "n"])) == 1 and plain["n"].max() == table["seed"].nunique(dropna=False)
-        for arm, row in plain.iterrows():
-            freedom, n = int(row["freedom"]), int(row["n"])
-            half = math.nan
-            if arm in compared and row["flagged"]:
-                sd = float(table.loc[table["arm"] == arm, "change"].std(ddof=1))
-                half = half_width(sd / math.sqrt(n), n - 1, inner ** (1 / number))
-            elif arm in compared and freedom:
-                correlation = 0.5 if complete else 0.0
-                half = critical(number, freedom, inner, correlation) * row["noise"] * math.sqrt(2 / n)
-            mean = row["mean"]
-            rows.append(
-                (task, metric, arm, mean, n, mean - half, mean + half, number, row["flagged"], bool(abs(mean) > half))
-            )
-    columns = ["task", "metric", "arm", "mean", "n", "low", "high", "comparisons", "flagged", "significant"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-@lru_cache(maxsize=256)
-def critical(comparisons: int, freedom: int, confidence: float = 0.95, correlation: float = 0.5) -> float:
-    """What the largest of |t_1| .. |t_k| stays below with probability `confidence` (Dunnett 1955).
-
-    The t have a common s with `freedom` degrees of freedom and one correlation: given s and what they have in common
-    they are independent, so the probability is a double integral; Gauss quadrature, good to 4 digits.
-    """
-    common, weight = np.polynomial.hermite_e.hermegauss(64)
-    quantile, share = np.polynomial.legendre.leggauss(96)
-    spread = np.sqrt(2 / freedom * gammaincinv(freedom / 2, (quantile + 1) / 2))  # of s / sigma
-    shift, scale = math.sqrt(correlation) * common[:, None], math.sqrt(1 - correlation)
-
-    def covers(limit: float) -> float:
-        inside = ndtr((shift + limit * spread) / scale) - ndtr((shift - limit * spread) / scale)
-        return float(weight / weight.sum() @ inside**comparisons @ share / 2)
-
-    return _crossing(covers, confidence)
-
-
-def beats(changes: pd.DataFrame, a: str, b: str, confidence: float = 0.95) -> pd.DataFrame:
-    """Arm a minus arm b on the seeds that both have, per task and metric, in % of the baseline.
-
-    Columns task, metric, a, b, mean, n, low, high, probability (that a is truly better), flagged, noise, freedom.
-    mean -+ t(freedom) * s * sqrt(2 / n) with s of `pooled_residual`, or the paired t interval of the two arms alone
-    where one of them is noisier than the pool (flagged). The probability is the posterior one under a flat prior, where
-    the true difference is t distributed about the mean with the same s and freedom (Box and Tiao 1973). Rows
-    without a common seed are left out; no interval and probability below 3. Ours.
-    """
-    rows = []
-    for task, metric, table in _tables(changes):
-        cells = table[table["arm"].isin((a, b))].pivot(index="seed", columns="arm", values="change")
-        if a not in cells or b not in cells or cells.dropna().empty:
-            continue
-        differences = (cells[a] - cells[b]).dropna()
-        n, mean = len(differences), float(differences.mean())
-        found = pooled_residual(table)
-        flagged = bool(found.noisy & {a, b})
-        freedom, error = found.freedom, found.noise * math.sqrt(2 / n)
-        if flagged:
-            freedom, error = n - 1, float(differences.std(ddof=1)) / math.sqrt(n)
-        half = probability = math.nan
-        if n >= FEWEST_SEEDS and freedom and differences.any():
-            half = half_width(error, freedom, confidence)
-            probability = float(stdtr(freedom, mean / error)) if error > 0 else float(mean > 0)
-        rows.append(
-            (
-                task,
-                metric,
-                a,
-                b,
-                mean,
-                n,
-                mean - half,
-                mean + half,
-                probability,
-                flagged,
-                error * math.sqrt(n / 2),
-                freedom,
-            )
-        )
-    columns = ["task", "metric", "a", "b", "mean", "n", "low", "high", "probability", "flagged", "noise", "freedom"]
-    return pd.DataFrame(rows, columns=columns)
+def describe_intervals(found: pd.DataFrame, mark: str = "") -> str:
+    """Which intervals these rows of `intervals` have, as a clause; "" where there are none. With a `mark`, the paired
+    ones are said to have it."""
+    known = found.dropna(subset=["low"])
+    if known.empty:
+        return ""
+    paired = list(dict.fromkeys(known.loc[known["paired"].astype(bool), "arm"]))
+    freedom = known.loc[~known["paired"].astype(bool), "freedom"]
+    marked = f"{mark} " if mark else ""
+    if freedom.empty:
+        return f"{marked}paired t intervals over seeds"
+    low, high = f"{freedom.min():.0f}", f"{freedom.max():.0f}"
+    text = (
+        f"each arm for itself, on its own noise and {BASELINE}'s about the mean of the arms that share no weights"
+        f" (Welch; {low if low == high else f'{low} to {high}'} degrees of freedom)"
+    )
+    return text + (f"; {marked}for {listed(paired)} the paired t interval" if paired else "")
 
 
 def noise_band(frame: pd.DataFrame, confidence: float = 0.95, subset: str = "test") -> pd.DataFrame:
@@ -318,23 +285,16 @@ def _tables(changes: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     return [(table["task"].iloc[0], table["metric"].iloc[0], table) for _, table in groups]
 
 
-def _flagged(table: pd.DataFrame, found: Pool) -> frozenset[str]:
-    """The arms whose change is noisier than the pool says: all of them where the baseline itself is."""
-    nonzero = table.groupby("arm", sort=False)["change"].any()
-    baseline_noisy = any(not nonzero[arm] for arm in found.noisy)
-    return frozenset(map(str, nonzero.index)) if baseline_noisy else found.noisy
-
-
-def power_of(difference: float, noise: float, freedom: int, n: int, confidence: float = 0.95) -> float:
+def power_of(difference: float, noise: float, freedom: float, n: int, confidence: float = 0.95) -> float:
     """The probability that the interval of two arms' difference, n seeds each, excludes 0 (noncentral t).
 
-    `difference` and `noise` (of a single run) in the same unit, the pooled residual's s with `freedom`.
+    `difference` and `noise` (of a single run) in the same unit; the noise is known with `freedom`.
     """
     limit, shift = half_width(1.0, freedom, confidence), abs(difference) / (noise * math.sqrt(2 / n))
     return float(1 - nctdtr(freedom, shift, limit) + nctdtr(freedom, shift, -limit))
 
 
-def detectable(noise: float, freedom: int, n: int, power: float = 0.8, confidence: float = 0.95) -> float:
+def detectable(noise: float, freedom: float, n: int, power: float = 0.8, confidence: float = 0.95) -> float:
     """The smallest true difference that n seeds show with this power, in the unit of `noise` (of a single run); NaN
     below 3 seeds or without freedom."""
     if n < FEWEST_SEEDS or freedom < 1 or math.isnan(noise):
@@ -343,17 +303,23 @@ def detectable(noise: float, freedom: int, n: int, power: float = 0.8, confidenc
 
 
 def seeds_for(
-    difference: float, noise: float, arms: int = 2, power: float = 0.8, confidence: float = 0.95, most: int = 10_000
+    difference: float,
+    noise: float,
+    freedom_per_seed: float = 1.0,
+    power: float = 0.8,
+    confidence: float = CONFIDENCE,
+    most: int = 10_000,
 ) -> int:
-    """How many seeds (3 or more) show a true difference between two of `arms` arms with this power; at most `most`.
+    """How many seeds (3 or more) show a true difference between two arms with this power; at most `most`.
 
-    The pool's degrees of freedom grow with the seeds, (arms - 1)(seeds - 1). Raises ValueError for no difference.
+    n seeds know the noise with freedom_per_seed (n - 1) degrees of freedom: 1 for the paired t interval, up to 2 for
+    Welch's. Raises ValueError for no difference.
     """
     if not difference:
         raise ValueError("no number of seeds shows a difference of 0")
 
     def enough(n: int) -> bool:
-        return power_of(difference, noise, (arms - 1) * (n - 1), n, confidence) >= power if noise else True
+        return power_of(difference, noise, freedom_per_seed * (n - 1), n, confidence) >= power if noise else True
 
     low, high = FEWEST_SEEDS - 1, FEWEST_SEEDS
     while not enough(high) and high < most:

@@ -12,7 +12,7 @@ from mtlbench.arm_names import BASELINE
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import draw_seeds
 from mtlbench.figures._style import Table
-from mtlbench.text import DAGGER, MINUS
+from mtlbench.text import MINUS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,9 +22,9 @@ MARKS: dict[str, str | bool] = {  # of means, without the column
     "marker": "o",
     "spectrum": False,
     "far": False,
-    "flagged": False,
     "chosen_task": False,
     "chosen_pair": False,
+    "differs": True,
 }
 SEEDS_FROM, SEEDS_TO = -0.37, -0.13  # where a mean's seeds stand beside it, in columns
 PUBLISHED_AT = 0.24
@@ -43,8 +43,8 @@ def draw_changes(
 
     points: arm, seed, x (place), change (%). means: arm, x, mean, low, high (NaN without an interval), n, and where
     known marker (matplotlib's) and as booleans spectrum (joined by a line), far (an arrow in place of a mean that would
-    flatten the others), flagged (a dagger), chosen_task (a star), chosen_pair (a ring). `half_width` is the band's
-    around 0 in %, NaN for none; published: x, change. A mean and its seeds take `scale` columns.
+    flatten the others), chosen_task (a star), differs (whether the star is filled), chosen_pair (a ring). `half_width`
+    is the band's around 0 in %, NaN for none; published: x, change. A mean and its seeds take `scale` columns.
     """
     points, means, published = pd.DataFrame(points), pd.DataFrame(means), pd.DataFrame(published)
     means = means.assign(**{name: value for name, value in MARKS.items() if name not in means})
@@ -76,14 +76,14 @@ def _draw_mean(axes: Axes, row: dict[str, Any], colour: str) -> None:
         if np.isfinite(row["low"]):
             axes.errorbar(x, mean, yerr=row["high"] - mean, color=style.INK, lw=1.0, capsize=2.5, zorder=3)
         shape, size = ("*", 110) if row["chosen_task"] else (row["marker"], 26)
-        axes.scatter(x, mean, marker=shape, s=size, color=colour, zorder=4, **style.EDGE)
+        fill = colour if row["differs"] or not row["chosen_task"] else "white"
+        axes.scatter(x, mean, marker=shape, s=size, facecolor=fill, zorder=4, **style.EDGE)
         if row["chosen_pair"]:
             axes.scatter(x, mean, marker="o", s=170, facecolor="none", zorder=3.5, **style.EDGE)
-    mark = DAGGER if row["flagged"] and np.isfinite(row["low"]) else ""
     axes.text(
         x,
         0.025,
-        f"n={row['n']}{mark}",
+        f"n={row['n']}",
         transform=axes.get_xaxis_transform(),
         fontsize=style.SMALL - 1,
         ha="center",

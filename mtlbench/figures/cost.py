@@ -13,13 +13,13 @@ from matplotlib.markers import MarkerStyle
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.costs import pair_costs
-from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
-from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.frame import FEWEST_SEEDS, mean_over_tasks, records, relative_change
+from mtlbench.analysis.inference import describe_intervals, intervals
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import listed, marker_of, shown_arms
+from mtlbench.figures._arms import marker_of, shown_arms
 from mtlbench.figures._costs import DOWN, FRONT_DASHES, draw_costs, label_costs, limit_costs
 from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, far_off, seeds_text, wrapped
 from mtlbench.text import MINUS
@@ -65,9 +65,9 @@ INCHES = Layout()
 @dataclass(frozen=True, eq=False)
 class CostData:
     """points: panel ("mean over tasks" or a task), arm, mean, n, low, high (headline change against one-task in %, the
-    interval that `inference.intervals` shows), cost (its name), x (per pair, as `costs.pair_costs`), front, named
-    (labelled: on the front or no ablation), plain (the arm that it is a variant of, or its own name), marker, split,
-    label, far (off the axis). panels: panel, place (of the task in its pair, -1 for the mean).
+    interval of `inference.intervals`), cost (its name), x (per pair, as `costs.pair_costs`), front, named (labelled: on
+    the front or no ablation), plain (the arm that it is a variant of, or its own name), marker, split, label, far (off
+    the axis). panels: panel, place (of the task in its pair, -1 for the mean).
     """
 
     points: pd.DataFrame
@@ -165,8 +165,7 @@ def _draw_row(canvas: Canvas, points: pd.DataFrame, panel: dict[str, Any], top: 
 
 def _priced(changes: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Mean change and cost, per panel, of the named arms that have all tasks and a cost."""
-    means = intervals(pd.concat([mean_over_tasks(changes), changes], ignore_index=True))
-    means = means.drop(columns=["low", "high"]).rename(columns={"shown_low": "low", "shown_high": "high"})
+    means = intervals(pd.concat([mean_over_tasks(changes, MEAN), changes], ignore_index=True))
     costs = pair_costs(frame)[list(COSTS)].reset_index().melt("arm", var_name="cost", value_name="x")
     whole = set(means.loc[means["task"] == MEAN, "arm"])
     shown = means[means["arm"].isin(whole & set(names))].merge(costs[costs["x"] > 0], on="arm")
@@ -186,14 +185,6 @@ def _marked(points: pd.DataFrame, arms: Arms) -> pd.DataFrame:
     points["far"] = pd.concat([far_off(rows) for _, rows in points.groupby(["panel", "cost"])])
     order = {arm: place for place, arm in enumerate(arm_order(points["arm"]))}
     return points.sort_values("arm", key=lambda arms: arms.map(order), kind="stable", ignore_index=True)
-
-
-def mean_over_tasks(changes: pd.DataFrame) -> pd.DataFrame:
-    """Per arm and seed the mean over tasks of the headline changes, where the seed has all tasks."""
-    count = changes["task"].nunique()
-    sums = changes.groupby(["arm", "seed"], sort=False)["change"].agg(["mean", "count"]).reset_index()
-    whole = sums.loc[sums["count"] == count, ["arm", "seed", "mean"]].rename(columns={"mean": "change"})
-    return whole.assign(task=MEAN, metric="headlines")
 
 
 def on_front(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
@@ -220,13 +211,11 @@ def caption(
         note,
         f"Pareto front of the mean over tasks, from cheap to dear, by {fronts}.",
     ]
-    if shown["low"].notna().any():
+    if which := describe_intervals(shown):
         parts.append(
-            "Whiskers: 95 % t interval of the paired mean, residual pooled over all arms; the front goes by means, so"
-            " arms whose whiskers overlap may change places."
+            f"Whiskers: 95 % intervals of the paired mean, {which}. The front goes by means, so arms whose whiskers"
+            " overlap may change places."
         )
-        if noisy := list(dict.fromkeys(shown.loc[shown["flagged"] & shown["low"].notna(), "arm"])):
-            parts.append(f"Noisier than the pool somewhere, and there with an interval of its own: {listed(noisy)}.")
     else:
         parts.append(f"No intervals below {FEWEST_SEEDS} seeds; the front goes by means.")
     if shown["split"].any():

@@ -14,14 +14,15 @@ from matplotlib.patches import Patch
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.choice import best_split
+from mtlbench.analysis.comparison import BEATS, LOSES, Case
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
-from mtlbench.analysis.inference import intervals, noise_band
+from mtlbench.analysis.inference import describe_intervals, intervals, noise_band
 from mtlbench.analysis.paper import comparable
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import listed, marker_of, shown_arms
+from mtlbench.figures._arms import marker_of, shown_arms
 from mtlbench.figures._changes import draw_changes
 from mtlbench.figures._panels import (
     LINE,
@@ -42,7 +43,6 @@ from mtlbench.figures._schematic import (
     seeds_differ,
 )
 from mtlbench.spec import Family
-from mtlbench.text import DAGGER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,9 +81,10 @@ INCHES = Layout()
 @dataclass(frozen=True, eq=False)
 class Figure2Data:
     """arms: arm, family, label, short (label), x (place), marker, spectrum (whether it lies on it). points: task,
-    metric, arm, seed, x, value, change (%). means: `inference.intervals` (low, high: the shown ones, of all arms' pool)
-    with x, marker, spectrum, far (off the axis), chosen_task and chosen_pair. band: `inference.noise_band`.
-    architectures: `architecture_rows`. published: task, arm, x, value, change (empty unless asked for and comparable).
+    metric, arm, seed, x, value, change (%). means: `inference.intervals` with x, marker, spectrum, far (off the axis),
+    chosen_task, chosen_pair, and differs (whether the chosen Split beats or loses to one-task where every contrast of
+    the report's answer is allowed for, False for other arms). band: `inference.noise_band`. architectures:
+    `architecture_rows`. published: task, arm, x, value, change (empty unless asked for and comparable).
     """
 
     arms: pd.DataFrame
@@ -121,7 +122,8 @@ class Figure2:
         places = layout(shown, Arms.of(frame))
         tasks = list(dict.fromkeys(changes["task"]))
         chosen = best_split(frame)
-        means = _means(changes, places, chosen)
+        case = Case(frame, (), note, {})
+        means = _means(changes, places, chosen, case)
         trials = frame[frame["arm"].isin(shown)].drop_duplicates(["arm", "seed", "key"])
         architectures = {
             seed: architecture_rows(results.architectures_of(own), places, tasks)
@@ -139,7 +141,13 @@ class Figure2:
             band=band.sort_values("task", key=lambda column: column.map(tasks.index), ignore_index=True),
             architectures=_first_of(architectures, places["arm"]),
             published=overlay,
-            caption=caption(points, means.merge(places[["arm", "short"]]), note, len(chosen) > 0, remarks),
+            caption=caption(
+                points,
+                means.merge(places[["arm", "short"]]),
+                note,
+                case.family if len(chosen) else 0,
+                remarks,
+            ),
         )
 
     def draw(self, data: Figure2Data, canvas: Canvas) -> None:
@@ -212,14 +220,16 @@ def _place_of_baseline(data: Figure2Data) -> float:
     return float(data.arms.loc[data.arms["arm"] == BASELINE, "x"].iloc[0])
 
 
-def _means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame) -> pd.DataFrame:
-    """`inference.intervals` as they are shown, with each arm's place and whether val chose it."""
-    means = intervals(changes).drop(columns=["low", "high"]).merge(places[["arm", "x", "marker", "spectrum"]])
-    means = means.rename(columns={"shown_low": "low", "shown_high": "high"})
+def _means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame, case: Case) -> pd.DataFrame:
+    """`inference.intervals` with each arm's place, whether val chose it, and whether it then differs from one-task."""
+    means = intervals(changes).merge(places[["arm", "x", "marker", "spectrum"]])
     means["far"] = pd.concat([far_off(rows) for _, rows in means.groupby("task")])
     choice = dict(zip(chosen["task"], chosen["arm"], strict=True))
     means["chosen_task"] = means["arm"] == means["task"].map(choice)
     means["chosen_pair"] = means["arm"] == choice.get("")
+    found = {task: case.difference(task, case.names[arm], BASELINE) for task, arm in choice.items() if task}
+    differing = {task for task, one in found.items() if one and one.relation in (BEATS, LOSES)}
+    means["differs"] = means["chosen_task"] & means["task"].isin(differing)
     return means
 
 
@@ -274,39 +284,32 @@ def _search_text(differing: list[str]) -> str:
     return f"(a) has the first seed's network of {', '.join(differing)}: the search found others with other seeds."
 
 
-def caption(points: pd.DataFrame, means: pd.DataFrame, note: str, chosen: bool, remarks: Sequence[str]) -> str:
-    """What was compared, on what, with how many seeds, and what whiskers, band and marks mean."""
+def caption(points: pd.DataFrame, means: pd.DataFrame, note: str, family: int, remarks: Sequence[str]) -> str:
+    """What was compared, on what, with how many seeds, and what whiskers, band and marks mean; `family`: how many
+    contrasts the report's answer makes, 0 where no Split is chosen."""
     headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in records(means)))
     listed_seeds = seeds_text(points["seed"])
     parts = [
         f"Change of the headline metric ({headlines}) on test against one-task with the same seed; {listed_seeds}.",
         note,
     ]
-    if means["low"].notna().any():
-        freedom = "/".join(dict.fromkeys(str(value) for value in means["freedom"]))  # tasks differ where cells miss
-        parts.append(
-            f"Whiskers: 95 % t interval of the paired mean, residual of arm + seed pooled over all arms ({freedom}"
-            " degrees of freedom). Band: unpaired 95 % t interval of one-task's own mean over its seeds."
-        )
-        if flagged := _flagged(means):
-            parts.append(f"{DAGGER}: noisier than that pool, so the interval is of the arm's own seeds ({flagged}).")
+    if which := describe_intervals(means):
+        parts.append(f"Whiskers: 95 % intervals of the paired mean, {which}.")
+        parts.append("Band: unpaired 95 % t interval of one-task's own mean over its seeds.")
     else:
         parts.append(f"No intervals and no band below {FEWEST_SEEDS} seeds.")
     if means["far"].any():
         parts.append("Arrows: off the axis, with the mean; their seeds and whiskers are not drawn.")
-    parts.append("Star, ring: chosen on val, shown on test." if chosen else "No Split could be chosen on val.")
+    if family:
+        parts.append(
+            "Star, ring: chosen on val, shown on test; a star is filled where it differs from one-task when all"
+            f" {family} contrasts of the report's answer are allowed for."
+        )
+    else:
+        parts.append("No Split could be chosen on val.")
     if any(short.startswith("CS-") for short in means["short"]) and means["arm"].nunique() > UPRIGHT:
         parts.append("CS: cross-stitch; MTL: MTL-shared.")
     return " ".join(part for part in (*parts, *remarks) if part)
-
-
-def _flagged(means: pd.DataFrame) -> str:
-    """The arms with an interval of their own, or why all have one."""
-    arms = list(dict.fromkeys(means.loc[means["flagged"] & means["low"].notna(), "arm"]))
-    everywhere = means[means["flagged"]].groupby("task")["arm"].nunique().eq(means["arm"].nunique())
-    if everywhere.any():
-        return f"all arms of {', '.join(everywhere.index[everywhere])}, for {BASELINE} itself is noisier"
-    return listed(arms)
 
 
 def _overlay(frame: pd.DataFrame, results: Any, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
+from mtlbench.analysis.alphas import SHARE as ALPHAS_SHARE
 from mtlbench.analysis.alphas import alpha_numbers
-from mtlbench.analysis.categories import ATTRIBUTES, CLASSES, category_gains
-from mtlbench.analysis.choice import best_split
-from mtlbench.analysis.comparison import CROSS_STITCH, PAIR, Case, Difference
+from mtlbench.analysis.categories import ATTRIBUTES, CLASSES, Question, category_gains
+from mtlbench.analysis.comparison import (
+    BEATS,
+    CLAIMS_SHARE,
+    CROSS_STITCH,
+    FAMILY_SHARE,
+    LOSES,
+    PAIR,
+    Case,
+    Difference,
+    difference_of,
+)
 from mtlbench.analysis.frame import records, relative_change
+from mtlbench.analysis.inference import paired_contrast
 from mtlbench.analysis.paper import published
 from mtlbench.analysis.selection import newest
 from mtlbench.arm_names import BASELINE
@@ -65,28 +77,21 @@ class Claim:
 class Finding:
     """What one contrast says of a claim.
 
-    `scope` is a task, PAIR, or a group of a task's categories; `arm` and `other` are what was compared, "" where it was
-    not two arms. mean, low and high are in % of one-task, in points of the metric (STARVED) or plain (ALPHAS); bounds
-    are NaN below 3 seeds. `margin` (%) is what counts as equivalent (ROBUST). `diverged` of `seeds` (DIVERGES).
+    `scope` is a task, PAIR, or another pair; `arm` and `other` are what was compared, "" where it was not two arms.
+    The difference is in % of one-task, in points of the metric (STARVED) or plain (ALPHAS). `group` names categories
+    (STARVED); `margin` (%) is what counts as equivalent (ROBUST); `diverged` of `seeds` (DIVERGES).
     """
 
     scope: str
     outcome: Outcome
-    mean: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    seeds: int = 0
+    difference: Difference | None = None
     arm: str = ""
     other: str = ""
     group: str = ""
     margin: float = math.nan
     diverged: int = 0
+    seeds: int = 0
     beside: tuple[Finding, ...] = ()
-
-    @property
-    def has_interval(self) -> bool:
-        """Whether there are bounds."""
-        return not math.isnan(self.low)
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,32 @@ class ClaimResult:
     def outcomes(self) -> dict[str, Outcome]:
         """{scope: outcome}."""
         return {one.scope: one.outcome for one in self.findings}
+
+    @property
+    def outcome(self) -> Outcome:
+        """Of the claim as a whole: it holds where every finding does, and does not where one does not."""
+        found = set(self.outcomes().values())
+        if Outcome.FAILS in found:
+            return Outcome.FAILS
+        return Outcome.HOLDS if found == {Outcome.HOLDS} else Outcome.OPEN
+
+    @property
+    def says_difference(self) -> bool:
+        """Whether its sentence says that something differs from something else."""
+        if self.kind is Kind.DIVERGES:
+            return False
+        if self.kind is Kind.SPLITS_DIFFER:
+            return self.outcome is not Outcome.OPEN
+        saying = (Outcome.FAILS,) if self.kind is Kind.ROBUST else (Outcome.HOLDS, Outcome.FAILS)
+        return any(one.outcome in saying for one in self.findings)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A claim whose contrasts are known, but not yet how many others they have to be allowed for with."""
+
+    contrasts: int  # that are no part of the answer
+    judge: Callable[[int], ClaimResult]  # from the number of all such contrasts
 
 
 @dataclass(frozen=True)
@@ -119,6 +150,8 @@ class ClaimResults:
 
     tested: tuple[ClaimResult, ...] = ()
     untested: tuple[Untested, ...] = ()
+    answer_family: int = 0  # contrasts that the intervals of the answer allow for
+    claims_family: int = 0  # contrasts that those of the other claims allow for
 
     def about(self, text: str) -> ClaimResult | None:
         """The claim tested whose statement contains the text."""
@@ -192,26 +225,29 @@ CLAIMS = (
 def claims(case: Case, results: Any) -> ClaimResults:
     """The paper's claims whose arms are there, and those that were not tested.
 
-    A claim holds where the plain 95 % interval lies on its side of 0, does not where it lies on the other side; else it
-    is open. `results` (`store.Results`) gives alphas, label counts and the other pairs.
+    A claim holds where the interval that allows for the contrasts of its family (`comparison`) lies on its side of 0,
+    does not where it lies on the other side; else it is open. That the best Split differs holds where each choice beats
+    the other one where it was made. `results` (`store.Results`) gives alphas, label counts and the other pairs.
     """
     if case.changes.empty:
         return ClaimResults()
-    tested: list[ClaimResult | None] = [*_splits_differ(case, results)]
+    drafts = [*_splits_differ(case, results)]
     untested = []
     for claim in CLAIMS:
         if claim.pair in ("", case.pair):
-            if found := _tested(case, claim):
-                tested.append(found)
+            if draft := _tested(case, claim):
+                drafts.append(draft)
             else:
                 untested.append(Untested(claim.text, _lacking(case, claim), claim.space))
     if case.pair == "semseg_sn":
-        for found, text, arms in ((_robust(case), ROBUST, "two starts"), (_too_fast(case), TOO_FAST, "higher rate")):
-            tested.append(found)
-            if not found:
+        for draft, text, arms in ((_robust(case), ROBUST, "two starts"), (_too_fast(case), TOO_FAST, "higher rate")):
+            if draft:
+                drafts.append(draft)
+            else:
                 untested.append(Untested(text, (f"no {arms}",), ABLATED))
-    tested += [*_starved(case, results), *_task_specific(case, results)]
-    return ClaimResults(tuple(one for one in tested if one), tuple(untested))
+    drafts += [*_starved(case, results), *_task_specific(case, results)]
+    family = sum(draft.contrasts for draft in drafts)
+    return ClaimResults(tuple(draft.judge(family) for draft in drafts), tuple(untested), case.family, family)
 
 
 def _lacking(case: Case, claim: Claim) -> tuple[str, ...]:
@@ -228,55 +264,70 @@ def _lacking(case: Case, claim: Claim) -> tuple[str, ...]:
     return tuple(why) or ("no seed in common",)
 
 
-def outcome_of(low: float, high: float) -> Outcome:
-    """Whether an interval lies above 0."""
-    return Outcome.HOLDS if low > 0 else Outcome.FAILS if high < 0 else Outcome.OPEN  # NaN: open
+def outcome_of(found: Difference) -> Outcome:
+    """Whether a difference lies above 0 when its family is allowed for."""
+    return {BEATS: Outcome.HOLDS, LOSES: Outcome.FAILS}.get(found.relation, Outcome.OPEN)
 
 
 def _finding(scope: str, arm: str, other: str, found: Difference) -> Finding:
-    return Finding(scope, outcome_of(found.low, found.high), found.mean, found.low, found.high, found.seeds, arm, other)
+    return Finding(scope, outcome_of(found), found, arm, other, seeds=found.seeds)
 
 
-def _tested(case: Case, claim: Claim) -> ClaimResult | None:
+def _tested(case: Case, claim: Claim) -> Draft | None:
     """A claim on every scope; None where its arms are missing or failed."""
     best = claim.other == (BEST_SPLIT,)
-    findings = []
+    found = []
     for scope in case.scopes:
         other = case.choice.get(scope, {}).get("arm") if best else case.arm(*claim.other)
         arm = case.arm(*claim.arm)
-        if arm and other and arm != other and (found := case.difference(scope, arm, other)):
-            findings.append(_finding(scope, arm, other, found))
-    kind = Kind.BEST_SPLIT if best else Kind.ARMS
-    return ClaimResult(kind, claim.text, claim.source, tuple(findings)) if findings else None
+        if arm and other and arm != other and (contrast := case.runs[scope].contrast(arm, other)):
+            found.append((scope, arm, str(other), contrast))
+    if not found:
+        return None
+    answered = not claim.pair  # cross-stitch and its rivals
+
+    def judge(family: int) -> ClaimResult:
+        how = (case.family, FAMILY_SHARE) if answered else (family, CLAIMS_SHARE)
+        findings = (_finding(scope, arm, other, difference_of(one, *how)) for scope, arm, other, one in found)
+        return ClaimResult(Kind.BEST_SPLIT if best else Kind.ARMS, claim.text, claim.source, tuple(findings))
+
+    return Draft(0 if answered else len(found), judge)
 
 
-def _splits_differ(case: Case, results: Any) -> Iterable[ClaimResult]:
-    """Whether tasks, and pairs on the same data, want different Splits: what the other's choice would cost on test."""
+def _splits_differ(case: Case, results: Any) -> Iterable[Draft]:
+    """Whether tasks, and pairs on the same data, want different Splits: what the other's choice would cost on test.
+
+    Both choices have to be better than the other's, so that the number of pairs of Splits needs no allowing for."""
     choice = {scope: str(row["arm"]) for scope, row in case.choice.items()}
     tasks = [scope for scope in choice if scope != PAIR]
     if len(tasks) > 1:
-        yield _different(case, f"{DIFFERS} tasks", tasks, {task: choice[task] for task in tasks})
-    for other in sorted(set(results.frame["pair"]) - {case.pair}):
-        rows = results.frame[(results.frame["pair"] == other) & results.frame["dataset"].isin(case.frame["dataset"])]
-        chosen = best_split(newest(rows)[0]).query("scope == 'pair'")["arm"].tolist() if len(rows) else []
-        if PAIR in choice and chosen and case.arm(chosen[0]):
-            arms = {PAIR: choice[PAIR], other: chosen[0]}
-            yield _different(case, f"{DIFFERS} {case.pair} and {other}", [PAIR], arms)
+        yield _different(f"{DIFFERS} tasks", {task: (case, task, choice[task]) for task in tasks})
+    for name in sorted(set(results.frame["pair"]) - {case.pair}):
+        rows = results.frame[(results.frame["pair"] == name) & results.frame["dataset"].isin(case.frame["dataset"])]
+        if PAIR not in choice or rows.empty:
+            continue
+        frame, note = newest(rows)
+        other = Case(frame, (), note, {})
+        chosen = other.choice.get(PAIR)
+        if chosen and case.arm(chosen["arm"]) and other.arm(choice[PAIR]):
+            places = {case.pair: (case, PAIR, choice[PAIR]), name: (other, PAIR, str(chosen["arm"]))}
+            yield _different(f"{DIFFERS} {case.pair} and {name}", places)
 
 
-def _different(case: Case, text: str, scopes: Sequence[str], arms: dict[str, str]) -> ClaimResult:
-    """`arms` are what each scope (or another pair) chooses on val."""
-    same = next(iter(arms.values())) if len(set(arms.values())) == 1 else ""
+def _different(text: str, places: Mapping[str, tuple[Case, str, str]]) -> Draft:
+    """`places` are what is compared by name: the case, the scope and the Split that val chooses there."""
+    arms = list(dict.fromkeys(arm for _, _, arm in places.values()))
     findings = [
-        _finding(scope, arms[scope], other, found)
-        for scope in scopes
-        for other in dict.fromkeys(arm for arm in arms.values() if arm != arms[scope])
-        if (found := case.difference(scope, arms[scope], other))
+        _finding(name, arm, other, found)
+        for name, (case, scope, arm) in places.items()
+        for other in arms
+        if other != arm and (found := case.difference(scope, arm, other))
     ]
-    return ClaimResult(Kind.SPLITS_DIFFER, text, "Section 1.1", tuple(findings), same)
+    same = arms[0] if len(arms) == 1 else ""
+    return Draft(0, lambda family: ClaimResult(Kind.SPLITS_DIFFER, text, "Section 1.1", tuple(findings), same))
 
 
-def _robust(case: Case) -> ClaimResult | None:
+def _robust(case: Case) -> Draft | None:
     """Starts are equivalent where all differences, allowed for their number, lie within the paper's own spread."""
     starts = [arm for arm in case.names if arm.startswith(ALPHA) and arm != USUAL_START and case.arm(arm)]
     usual = case.arm(USUAL_START)
@@ -284,24 +335,35 @@ def _robust(case: Case) -> ClaimResult | None:
         return None
     table = published().query("source == 'Table 1'")
     spread = relative_change(table, USUAL_START).groupby("task")["change"].agg(lambda change: change.abs().max())
-    findings = []
-    for task in [scope for scope in case.scopes if scope in spread]:
-        found = {arm: case.difference(task, case.names[arm], usual, len(starts)) for arm in starts}
-        known = {arm: one for arm, one in found.items() if one}
-        if not known:
-            continue
-        margin = float(spread[task])
-        far = any(one.wide_low > margin or one.wide_high < -margin for one in known.values())
-        near = all(-margin < one.wide_low and one.wide_high < margin for one in known.values())
-        outcome = Outcome.FAILS if far else Outcome.HOLDS if near else Outcome.OPEN
-        worst = max(known, key=lambda arm: abs(known[arm].mean))
-        one = known[worst]
-        bounds = one.mean, one.wide_low, one.wide_high
-        findings.append(Finding(task, outcome, *bounds, one.seeds, worst, USUAL_START, margin=margin))
-    return ClaimResult(Kind.ROBUST, ROBUST, "Table 1", tuple(findings)) if findings else None
+    contrasts = {
+        (task, arm): found
+        for task in case.scopes
+        if task in spread
+        for arm in starts
+        if (found := case.runs[task].contrast(case.names[arm], usual))
+    }
+    if not contrasts:
+        return None
+
+    def judge(family: int) -> ClaimResult:
+        findings = []
+        for task in dict.fromkeys(task for task, _ in contrasts):
+            known = {
+                arm: difference_of(one, family, CLAIMS_SHARE) for (name, arm), one in contrasts.items() if name == task
+            }
+            margin = float(spread[task])
+            far = any(one.wide_low > margin or one.wide_high < -margin for one in known.values())
+            near = all(-margin < one.wide_low and one.wide_high < margin for one in known.values())
+            outcome = Outcome.FAILS if far else Outcome.HOLDS if near else Outcome.OPEN
+            worst = max(known, key=lambda arm: abs(known[arm].mean))
+            seeds = known[worst].seeds
+            findings.append(Finding(task, outcome, known[worst], worst, USUAL_START, margin=margin, seeds=seeds))
+        return ClaimResult(Kind.ROBUST, ROBUST, "Table 1", tuple(findings))
+
+    return Draft(len(contrasts), judge)
 
 
-def _too_fast(case: Case) -> ClaimResult | None:
+def _too_fast(case: Case) -> Draft | None:
     """Whether rates above 1000 times the network's diverged, seed by seed."""
     findings = []
     names = [*case.names, *(str(failure["arm"]) for failure in case.failures)]
@@ -311,17 +373,19 @@ def _too_fast(case: Case) -> ClaimResult | None:
         total = diverged + finished
         fastest = case.arm(RATE + "1000")
         beside = [
-            _finding(task, arm, fastest, found)
+            Finding(task, Outcome.OPEN, found, arm, fastest, seeds=found.seeds)
             for task in case.scopes
             if task != PAIR and finished and fastest and (found := case.difference(task, case.names[arm], fastest))
         ]
         outcome = Outcome.HOLDS if diverged == total else Outcome.OPEN if diverged else Outcome.FAILS
         if total:
-            findings.append(Finding(PAIR, outcome, seeds=total, arm=arm, diverged=diverged, beside=tuple(beside)))
-    return ClaimResult(Kind.DIVERGES, TOO_FAST, "Section 5.2", tuple(findings)) if findings else None
+            findings.append(Finding(PAIR, outcome, arm=arm, diverged=diverged, seeds=total, beside=tuple(beside)))
+    if not findings:
+        return None
+    return Draft(0, lambda family: ClaimResult(Kind.DIVERGES, TOO_FAST, "Section 5.2", tuple(findings)))
 
 
-def _starved(case: Case, results: Any) -> Iterable[ClaimResult]:
+def _starved(case: Case, results: Any) -> Iterable[Draft]:
     """Figures 5 and 6: least-labelled categories against most-labelled ones."""
     for question in (ATTRIBUTES, CLASSES):
         if question.task not in case.scopes:
@@ -331,14 +395,17 @@ def _starved(case: Case, results: Any) -> Iterable[ClaimResult]:
         except UserError:
             continue  # the report names it
         for row in records(groups[groups["end"] == "difference"]):
-            bounds = row["mean"], row["low"], row["high"]
-            outcome = outcome_of(row["low"], row["high"])
-            finding = Finding(question.task, outcome, *bounds, int(row["n"]), group=row["group"])
-            yield ClaimResult(Kind.STARVED, STARVED, question.section, (finding,))
+            yield Draft(1, partial(_starved_by, question, row))
 
 
-def _task_specific(case: Case, results: Any) -> Iterable[ClaimResult]:
-    """Section 5.4, from the alphas' own contrasts."""
+def _starved_by(question: Question, row: Mapping[str, Any], family: int) -> ClaimResult:
+    found = difference_of(paired_contrast(row["mean"], row["high"], row["n"]), family, CLAIMS_SHARE)
+    finding = Finding(question.task, outcome_of(found), found, group=row["group"], seeds=found.seeds)
+    return ClaimResult(Kind.STARVED, STARVED, question.section, (finding,))
+
+
+def _task_specific(case: Case, results: Any) -> Iterable[Draft]:
+    """Section 5.4, from the alphas' own contrasts, a family of their own (`alphas.claims_of`)."""
     try:
         found = alpha_numbers(results, **case.pick)
     except UserError:
@@ -346,8 +413,14 @@ def _task_specific(case: Case, results: Any) -> Iterable[ClaimResult]:
     arm = found.starts["arm"].iloc[0]
     holds = {"yes": Outcome.HOLDS, "no": Outcome.FAILS, "open": Outcome.OPEN}
     for text, table in found.claims[found.claims["arm"] == arm].groupby("claim", sort=False):
-        findings = [
-            Finding(row["task"], holds[row["holds"]], row["difference"], row["low"], row["high"], int(row["n"]), arm)
-            for row in records(table)
-        ]
-        yield ClaimResult(Kind.ALPHAS, f"Alphas: {text}", "Section 5.4", tuple(findings))
+        findings = []
+        for row in records(table):
+            contrast = paired_contrast(row["difference"], row["high"], row["n"])
+            difference = difference_of(contrast, len(found.claims), ALPHAS_SHARE)
+            findings.append(Finding(row["task"], holds[row["holds"]], difference, arm, seeds=difference.seeds))
+        result = ClaimResult(Kind.ALPHAS, f"Alphas: {text}", "Section 5.4", tuple(findings))
+        yield Draft(0, partial(_as_it_is, result))
+
+
+def _as_it_is(result: ClaimResult, family: int) -> ClaimResult:
+    return result

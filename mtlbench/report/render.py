@@ -13,7 +13,7 @@ from mtlbench.report.table import Cell, Column, Mark, Row, Table
 from mtlbench.text import DAGGER, NOTHING, printable
 
 FORMATS = ("text", "csv", "markdown", "latex", "html")
-SIGNS = {Mark.CHOSEN: " \\*", Mark.CHOSEN_FOR_PAIR: " +", Mark.NOISY: DAGGER}  # and the best are bold
+SIGNS = {Mark.CHOSEN: " \\*", Mark.CHOSEN_FOR_PAIR: " +", Mark.PAIRED: DAGGER}  # and the best are bold
 
 
 def render(table: Table, format: str = "text", width: int = 150) -> str:

@@ -7,7 +7,7 @@ from markupsafe import Markup
 from mtlbench.report.table import Column, Mark, Note, Row, Table
 from mtlbench.text import DAGGER
 
-SIGNS = {Mark.CHOSEN: " *", Mark.CHOSEN_FOR_PAIR: " +", Mark.NOISY: DAGGER}  # and the best are bold
+SIGNS = {Mark.CHOSEN: " *", Mark.CHOSEN_FOR_PAIR: " +", Mark.PAIRED: DAGGER}  # and the best are bold
 
 
 def render_html(table: Table) -> Markup:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mtlbench.report.table import Cell, Column, Mark, Row, Table
 from mtlbench.text import DAGGER
 
-SIGNS = {Mark.CHOSEN: " *", Mark.CHOSEN_FOR_PAIR: " +", Mark.NOISY: DAGGER}  # and the best are bold
+SIGNS = {Mark.CHOSEN: " *", Mark.CHOSEN_FOR_PAIR: " +", Mark.PAIRED: DAGGER}  # and the best are bold
 ESCAPES = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "\\": "\\textbackslash{}",
     "~": "\\textasciitilde{}",

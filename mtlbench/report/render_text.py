@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table
 from mtlbench.text import DAGGER
 
-SIGNS = {Mark.BEST: " *", Mark.CHOSEN: " *", Mark.CHOSEN_FOR_PAIR: " +", Mark.NOISY: DAGGER}
+SIGNS = {Mark.BEST: " *", Mark.CHOSEN: " *", Mark.CHOSEN_FOR_PAIR: " +", Mark.PAIRED: DAGGER}
 GAP = "  "  # between columns
 INDENT = "  "  # of rows that belong to the row above
 

@@ -11,7 +11,7 @@ import pandas as pd
 from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.costs import COSTS, pair_costs
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change, whole_task
-from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.inference import INTERVAL_COLUMNS, describe_intervals, intervals
 from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each, reason_of
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change, counted, decimals, large
@@ -20,11 +20,9 @@ from mtlbench.text import DAGGER
 
 CHANGE = "change %"
 MORE_OF_CHANGE = {  # column of the CSV, after the headline's name -> of `inference.intervals`
-    "change low %": "shown_low",
-    "change high %": "shown_high",
-    "change low_single %": "low_single",
-    "change high_single %": "high_single",
-    "noisier than the pool": "flagged",
+    "change low %": "low",
+    "change high %": "high",
+    "paired interval": "paired",
 }
 CHOICE = Group((Column("pair chosen on val", shown=False),))
 COST_GROUP = Group(tuple(Column(name, heading, large) for name, heading in COSTS.items()))
@@ -154,9 +152,9 @@ def _arm_row(evidence: Evidence, arm: str, failures: Sequence[Mapping[str, Any]]
 def _change_cell(row: Mapping[str, Any]) -> Cell:
     """A row of `inference.intervals` as a cell."""
     marks = {Mark.BASELINE} if row["arm"] == BASELINE else set()
-    if row["flagged"] and not pd.isna(row["shown_low"]):
-        marks.add(Mark.NOISY)
-    return Cell(row["mean"], row["shown_low"], row["shown_high"], marks=frozenset(marks))
+    if row["paired"]:
+        marks.add(Mark.PAIRED)
+    return Cell(row["mean"], row["low"], row["high"], marks=frozenset(marks))
 
 
 def _chance_row(evidence: Evidence) -> Row:
@@ -167,12 +165,13 @@ def _chance_row(evidence: Evidence) -> Row:
 
 def _notes(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence: float) -> list[str]:
     """What the marks and numbers mean, other know-nothing scores, and every failed or blocked trial."""
+    which = describe_intervals(pd.DataFrame(list(evidence.changes.values()), columns=INTERVAL_COLUMNS), DAGGER)
     notes = [
         "Means on test over n seeds. vs one-task: change of the headline metric in %, up is better, paired by seed,"
-        f" with the {100 * confidence:g} % interval (from {FEWEST_SEEDS} seeds on; residual of the arm + seed model"
-        " pooled over arms). Costs are per pair: the sum over an arm's networks; seconds without and with parents."
+        f" with the {100 * confidence:g} % interval{f': {which}' if which else f' (from {FEWEST_SEEDS} seeds on)'}."
+        " Costs are per pair: the sum over an arm's networks; seconds without and with parents."
     ]
-    notes += _noisy_notes(evidence) + _names_notes(evidence)
+    notes += _names_notes(evidence)
     if not evidence.changes:
         notes.append(f"No changes: the results hold no {BASELINE} for these seeds.")
     if evidence.chosen:
@@ -193,20 +192,6 @@ def _notes(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence
         reason = f": {reason_of(failure)}" if failure["reason"] else ""
         notes.append(f"{failure['status']}: {failure['arm']}, seed {failure['seed']}{task}{reason}")
     return notes
-
-
-def _noisy_notes(evidence: Evidence) -> list[str]:
-    """What the mark of noisy arms means, if any has it."""
-    marked = [task for (task, _), row in evidence.changes.items() if row["flagged"] and not pd.isna(row["shown_low"])]
-    if not marked:
-        return []
-    whole = [
-        task
-        for task in dict.fromkeys(marked)
-        if all(row["flagged"] for (other, _), row in evidence.changes.items() if other == task)
-    ]
-    why = f" (all arms of {', '.join(whole)}: {BASELINE} itself is noisier)" if whole else ""
-    return [f"{DAGGER} noisier than the pool{why}: the interval is the paired t interval of the arm's own seeds."]
 
 
 def _names_notes(evidence: Evidence) -> list[str]:

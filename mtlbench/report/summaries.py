@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 from mtlbench.analysis.choice import optimism
 from mtlbench.analysis.comparison import Case
 from mtlbench.analysis.deltas import DELTAS, deltas, published_deltas
 from mtlbench.analysis.frame import records
+from mtlbench.analysis.inference import describe_intervals
 from mtlbench.analysis.paper import comparable
 from mtlbench.arm_names import arm_order, named
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change_with_unit, decimals, large
@@ -32,7 +31,7 @@ def delta_table(case: Case, results: Any) -> Table:
     found = deltas(case.unique)
     cells: dict[str, dict[str, Cell]] = {}
     for row in records(found):
-        marks = frozenset({Mark.NOISY} if row["flagged"] and not pd.isna(row["low"]) else ())
+        marks = frozenset({Mark.PAIRED} if row["paired"] else ())
         cells.setdefault(row["arm"], {})[row["delta"]] = Cell(row["mean"], row["low"], row["high"], marks=marks)
     rows = [Row({"arm": Cell(case.kinds.label(arm)), **cells[arm]}) for arm in arm_order(cells)]
     metrics = found.drop_duplicates("delta").set_index("delta")["metrics"]
@@ -44,8 +43,8 @@ def delta_table(case: Case, results: Any) -> Table:
         for (arm, source), values in zip(table.index, records(table), strict=True):
             label = Cell(f"{named(arm)}, published ({source})")
             rows.append(Row({"arm": label, **{delta: Cell(value) for delta, value in values.items()}}))
-    if any(Mark.NOISY in cell.marks for own in cells.values() for cell in own.values()):
-        notes.append(f"{DAGGER} noisier than the pool: the interval is of the arm's own seeds.")
+    if which := describe_intervals(found, DAGGER):
+        notes.append(f"95 % intervals: {which}.")
     notes += [remark] if remark else []
     title = "Single numbers for all tasks, by their full names; change against one-task in %, up is better."
     columns = tuple(Column(delta, write=change_with_unit) for delta in DELTAS)

@@ -18,7 +18,7 @@ class Mark(Enum):
     BEST = "best of its column"
     CHOSEN = "chosen on val for its task"
     CHOSEN_FOR_PAIR = "chosen on val for the pair"
-    NOISY = "noisier than the other arms"
+    PAIRED = "its interval is the paired t interval"
     BASELINE = "what the others are compared with"  # its change is 0, and written as nothing
 
 

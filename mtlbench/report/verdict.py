@@ -5,16 +5,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from statistics import median
 from typing import Any
 
-from mtlbench.analysis.comparison import CROSS_STITCH, RIVALS, Case, Difference, case_of
-from mtlbench.analysis.frame import FEWEST_SEEDS, records
-from mtlbench.analysis.inference import detectable, familywise, intervals, seeds_for
+from mtlbench.analysis.comparison import (
+    BEATS,
+    CROSS_STITCH,
+    FAMILY_SHARE,
+    LOSES,
+    RIVALS,
+    Case,
+    Difference,
+    case_of,
+)
+from mtlbench.analysis.frame import FEWEST_SEEDS
+from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, detectable, seeds_for
 from mtlbench.analysis.selection import reason_of
+from mtlbench.arm_names import BASELINE
 from mtlbench.plan.arms import standard_arms
 from mtlbench.report.claims import ClaimResults, claims
 from mtlbench.spec import Family
@@ -70,22 +80,28 @@ class Answer:
     costs: tuple[CostRatio, ...] = ()
 
     @property
-    def has_probability(self) -> bool:
-        """Whether a comparison says how probable it is that the arm is the better one."""
-        found = (one for comparison in self.comparisons for one in comparison.rivals.values())
-        return any(not math.isnan(one.probability) for one in found)
+    def says_difference(self) -> bool:
+        """Whether a sentence says that one arm beats or loses to another."""
+        found = [
+            *(one.difference for one in self.chosen),
+            *(rival for one in self.comparisons for rival in one.rivals.values()),
+        ]
+        return any(one.relation in (BEATS, LOSES) for one in found if one)
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """The smallest differences (%) that so many seeds show with POWER, by scope, and how many show half of that.
+    """The smallest differences from one-task (%) that so many seeds show with POWER, by scope, as the median over arms.
 
-    Empty below 3 seeds and where the noise cannot be estimated.
+    `least`: in an arm's own interval; `least_said`: in one that allows for all `contrasts` of the answer;
+    `seeds_for_half`: how many seeds show half of `least`. Empty below 3 seeds and where the noise cannot be estimated.
     """
 
     seeds: int
     least: Mapping[str, float]
+    least_said: Mapping[str, float]
     seeds_for_half: Mapping[str, int]
+    contrasts: int
 
 
 @dataclass(frozen=True)
@@ -119,6 +135,11 @@ class Verdict:
     claims: ClaimResults
     gaps: Gaps
 
+    @property
+    def says_difference(self) -> bool:
+        """Whether any sentence says that something differs."""
+        return self.answer.says_difference or any(one.says_difference for one in self.claims.tested)
+
 
 def verdict(
     results: Any,
@@ -151,32 +172,15 @@ def answer(case: Case) -> Answer:
 
 def _chosen_split(case: Case, scope: str) -> ChosenSplit:
     row = case.choice[scope]
-    splits = len(case.splits)
-    changes = case.changes[case.changes["task"] == scope]
-    plain, wide = (
-        next((found for found in records(table) if found["arm"] == row["arm"]), None)
-        for table in (intervals(changes), familywise(changes))
-    )
-    found = None
-    if plain is not None and wide is not None:
-        found = Difference(
-            plain["mean"],
-            plain["shown_low"],
-            plain["shown_high"],
-            wide["low"],
-            wide["high"],
-            math.nan,
-            int(plain["n"]),
-            int(wide["comparisons"]),
-        )
-    return ChosenSplit(scope, row["arm"], splits, row["val_change"], found)
+    found = case.difference(scope, row["arm"], BASELINE)
+    return ChosenSplit(scope, row["arm"], len(case.splits), row["val_change"], found)
 
 
 def _against_rivals(case: Case, scope: str, arm: str) -> Comparison:
     rivals = [rival for rival in RIVALS if rival in case.arms]
     if scope in case.choice:
         rivals.append(case.choice[scope]["arm"])
-    found = {rival: case.difference(scope, arm, rival, len(rivals)) for rival in rivals}
+    found = {rival: case.difference(scope, arm, rival) for rival in rivals}
     return Comparison(scope, arm, {rival: one for rival, one in found.items() if one})
 
 
@@ -199,15 +203,28 @@ def resolution(case: Case) -> Resolution | None:
     if case.changes.empty:
         return None
     least: dict[str, float] = {}
+    said: dict[str, float] = {}
     half: dict[str, int] = {}
+    family = max(case.family, 1)
+    level = 1 - FAMILY_SHARE * (1 - CONFIDENCE) / family
     for scope in case.scopes if case.seeds >= FEWEST_SEEDS else []:
-        row = next(row for row in records(intervals(case.changes[case.changes["task"] == scope])))
-        smallest = detectable(row["noise"], row["freedom"], case.seeds, POWER)
-        if smallest > 0:  # NaN where noise cannot be estimated
-            least[scope] = smallest
-            pooled = 1 + round(row["freedom"] / (case.seeds - 1))  # arms; those whose own noise is larger are not in it
-            half[scope] = seeds_for(smallest / 2, row["noise"], arms=pooled, power=POWER)
-    return Resolution(case.seeds, least, half)
+        contrasts = [case.runs[scope].contrast(arm, BASELINE) for arm in case.arms]
+        known = [one for one in contrasts if one and one.error > 0]
+        if not known:
+            continue
+        noise, freedom = _typical([(one.error, one.freedom, one.seeds) for one in known])
+        least[scope] = detectable(noise, freedom, case.seeds, POWER)
+        half[scope] = seeds_for(least[scope] / 2, noise, freedom / (case.seeds - 1), POWER)
+        own = detectable(noise, freedom, case.seeds, POWER, min(level, OWN_CONFIDENCE))
+        noise, freedom = _typical([(one.pooled_error, one.pooled_freedom, one.seeds) for one in known])
+        said[scope] = max(own, detectable(noise, freedom, case.seeds, POWER, level))
+    return Resolution(case.seeds, least, said, half, family)
+
+
+def _typical(contrasts: list[tuple[float, float, int]]) -> tuple[float, float]:
+    """The noise of a single run (%) and its degrees of freedom, medians over (standard error, freedom, seeds)."""
+    noise = median(error * (seeds / 2) ** 0.5 for error, _, seeds in contrasts)
+    return noise, median(freedom for _, freedom, _ in contrasts)
 
 
 def gaps(case: Case) -> Gaps:

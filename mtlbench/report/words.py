@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mtlbench.analysis.comparison import AHEAD, BEHIND, NOISE, RELATIONS, Case, Difference
+from mtlbench.analysis.comparison import NOISE, RELATIONS, Case, Difference
 from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.arm_names import BASELINE, named
 from mtlbench.report.claims import (
@@ -28,7 +28,7 @@ from mtlbench.report.verdict import (
     Resolution,
     Verdict,
 )
-from mtlbench.text import MINUS, count, listed, percent, probability
+from mtlbench.text import MINUS, count, listed, percent
 
 ABLATIONS = {"semseg_sn": "ablations", "det_attr": "ablations_det_attr"}  # pair -> the space with its other arms
 COSTS = {"parameters": "Parameters", "training_flops_with_parents": "Training FLOPs with parents"}
@@ -54,8 +54,6 @@ def answer_sentences(found: Answer) -> list[str]:
         why = "is no val to choose on" if found.no_choice is NoChoice.NO_VAL else "are no Splits"
         said.append(f"No Split is chosen: there {why}.")
     said += [_compared(one) for one in found.comparisons]
-    if found.has_probability:
-        said.append("P is the probability that cross-stitch is the better one.")
     return said + [_ratios(one) for one in found.costs]
 
 
@@ -66,7 +64,7 @@ def _chosen(one: ChosenSplit) -> str:
     start = f"For {in_words(one.scope)}{mean}, val chooses {named(one.arm)}{many} ({percent(one.val_change)} there)"
     if one.difference is None:
         return f"{start}; it shares no seed with {BASELINE}."
-    clause = _clause(one.difference.relation, [compared(one.difference, BASELINE, likely=False)])
+    clause = _clause(one.difference.relation, [compared(one.difference, BASELINE)])
     return f"{start}; on test it {clause}."
 
 
@@ -91,23 +89,25 @@ def _ratios(one: CostRatio) -> str:
     return f"{COSTS[one.cost]} of {one.arm} for the pair: {against}."
 
 
-def compared(found: Difference, other: str, likely: bool = True) -> str:
-    """What follows the relation: `one-task by 1.2 % [0.3, 2.1] (P > 0.99)`, `one-task (+0.4 % [-0.5, +1.3], P = 0.7)`,
-    `+0.4 % against one-task`; P is the probability that the first arm is the better one."""
-    chance = probability(found.probability) if likely else ""
-    if not found.relation:
+def compared(found: Difference, other: str) -> str:
+    """What follows the relation: `one-task by 1.2 % [0.3, 2.1]`, `one-task (+0.4 % [-0.5, +1.3])`, `+0.4 % against
+    one-task`."""
+    if not found.has_interval:
         return f"{percent(found.mean)} against {other}"
     if found.relation == NOISE:
-        return f"{other} ({', '.join(filter(None, [percent(found.mean, found.low, found.high), chance]))})"
+        return f"{other} ({size(found)})"
     sign = 1 if found.mean > 0 else -1
     low, high = sorted((sign * found.low, sign * found.high))
-    notes = [chance] if chance else []
-    if found.relation in (AHEAD, BEHIND):
-        wide_low, wide_high = sorted((sign * found.wide_low, sign * found.wide_high))
-        bounds = percent(abs(found.mean), wide_low, wide_high, signed=False).partition(" % ")[2]
-        notes.append(f"{bounds} where {count(found.comparisons, 'comparison')} at once are allowed for")
-    text = f"{other} by {percent(abs(found.mean), low, high, signed=False)}"
-    return f"{text} ({', '.join(notes)})" if notes else text
+    return f"{other} by {percent(abs(found.mean), low, high, signed=False)}"
+
+
+def size(found: Difference, unit: str = "%", digits: int = 1) -> str:
+    """`+1.2 % [-0.3, +2.1]`; where 0 is outside for this contrast alone, also what allows for the others."""
+    text = percent(found.mean, found.low, found.high, unit=unit, digits=digits)
+    if not found.alone:
+        return text
+    wide = percent(found.mean, found.wide_low, found.wide_high, unit=unit, digits=digits)
+    return f"{text}; {wide[wide.index('[') :]} where {count(found.comparisons, 'contrast')} are allowed for"
 
 
 # ---------------------------------------------------------------------------------------------------- what seeds show
@@ -124,11 +124,13 @@ def resolution_sentences(found: Resolution | None, case: Case) -> list[str]:
     if not found.least:
         return ["The noise between seeds cannot be estimated from so few arms and seeds."]
     least = [f"{percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least.items()]
+    said = [f"{percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least_said.items()]
     half = [str(seeds) for seeds in found.seeds_for_half.values()]
     more = half[0] if len(set(half)) == 1 else listed(half)
     return [
-        f"With {count(found.seeds, 'seed')}, differences between two arms under {listed(least)} cannot be relied on"
-        f" to show ({100 * POWER:.0f} % power); {more} seeds would show half of that."
+        f"With {count(found.seeds, 'seed')}, differences from {BASELINE} under {listed(least)} cannot be relied on"
+        f" to show in an arm's own interval ({100 * POWER:.0f} % power); {more} seeds would show half of that.",
+        f"What is said here allows for {count(found.contrasts, 'contrast')} at once, and needs {listed(said)}.",
     ]
 
 
@@ -136,6 +138,9 @@ def resolution_sentences(found: Resolution | None, case: Case) -> list[str]:
 def claim_sentences(found: ClaimResults, case: Case) -> list[str]:
     """One sentence for each claim tested; then the claims that were not, and how to."""
     said = [_claim(one) for one in found.tested]
+    if found.tested:
+        others = f", those that only the claims make for {found.claims_family}" if found.claims_family else ""
+        said.append(f"Outcomes allow for {count(found.answer_family, 'contrast')} that the answer makes{others}.")
     lacking: dict[str, list[Untested]] = {}
     for one in found.untested:
         lacking.setdefault(one.space, []).append(one)
@@ -153,15 +158,19 @@ def _claim(one: ClaimResult) -> str:
         return f"{start}not seen here, val chooses {named(one.same)} for both."
     if one.kind is Kind.DIVERGES:
         return f"{start}{'; '.join(f'{part.outcome}: {_diverged(part)}' for part in one.findings)}."
+    if one.kind is Kind.SPLITS_DIFFER:
+        return f"{start}{one.outcome}: {listed([_of_splits(part) for part in one.findings])}."
     worded = [(part.outcome, WORDED[one.kind](part)) for part in one.findings]
     order = (Outcome.HOLDS, Outcome.FAILS, Outcome.OPEN)
     grouped = [(word, [what for outcome, what in worded if outcome is word]) for word in order]
     return f"{start}{'; '.join(f'{word} for {listed(what)}' for word, what in grouped if what)}."
 
 
-def _size(found: Finding) -> str:
-    seeds = "" if found.seeds >= FEWEST_SEEDS else f", {count(found.seeds, 'seed')}, no interval"
-    return percent(found.mean, found.low, found.high) + seeds
+def _size(found: Finding, unit: str = "%", digits: int = 1) -> str:
+    if found.difference is None:
+        return "no number"
+    seeds = "" if found.difference.has_interval else f", {count(found.seeds, 'seed')}, no interval"
+    return size(found.difference, unit, digits) + seeds
 
 
 def _of_arms(found: Finding) -> str:
@@ -173,25 +182,24 @@ def _of_best_split(found: Finding) -> str:
 
 
 def _of_splits(found: Finding) -> str:
-    return f"{found.scope or 'this pair'} ({named(found.arm)} against {named(found.other)}: {_size(found)})"
+    return f"on {found.scope} {named(found.arm)} against {named(found.other)}: {_size(found)}"
 
 
 def _of_starts(found: Finding) -> str:
     start = found.arm.removeprefix(ALPHA).replace("-", ", ")
     return (
-        f"{found.scope} (farthest: ({start}), {percent(found.mean, found.low, found.high)} against (0.9, 0.1); the"
-        f" paper's own spread is {percent(found.margin, signed=False)})"
+        f"{found.scope} (farthest: ({start}), {_size(found)} against (0.9, 0.1); the paper's own spread is"
+        f" {percent(found.margin, signed=False)})"
     )
 
 
 def _of_categories(found: Finding) -> str:
     group = found.group.replace(MINUS, "minus")
-    return f"{found.scope} ({group} labelled categories: {percent(found.mean, found.low, found.high, unit='points')})"
+    return f"{found.scope} ({group} labelled categories: {_size(found, 'points')})"
 
 
 def _of_alphas(found: Finding) -> str:
-    size = percent(found.mean, found.low, found.high, unit="", digits=2)
-    return f"{found.scope} (alpha_s - alpha_d differs by {size})"
+    return f"{found.scope} (alpha_s - alpha_d differs by {_size(found, '', 2)})"
 
 
 def _diverged(found: Finding) -> str:
@@ -202,7 +210,6 @@ def _diverged(found: Finding) -> str:
 WORDED: dict[Kind, Callable[[Finding], str]] = {
     Kind.ARMS: _of_arms,
     Kind.BEST_SPLIT: _of_best_split,
-    Kind.SPLITS_DIFFER: _of_splits,
     Kind.ROBUST: _of_starts,
     Kind.STARVED: _of_categories,
     Kind.ALPHAS: _of_alphas,

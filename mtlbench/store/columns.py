@@ -49,6 +49,13 @@ FRAME = (
         "",
         "hash of the data, the backbone and the whole recipe: only rows that share it may be compared",
     ),
+    Column(
+        "roots",
+        "str",
+        "",
+        "keys of the trials without parents that this one descends from, parted by spaces: trials that share one move"
+        " together",
+    ),
 )
 
 

@@ -4,7 +4,7 @@ at once, and every column is made at once, which is what takes time else."""
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mtlbench.spec import Trial
@@ -76,6 +76,21 @@ def taken(rows: pd.DataFrame, places: Sequence[range]) -> pd.DataFrame:
     return rows.take(np.concatenate([np.arange(place.start, place.stop) for place in places])).reset_index(drop=True)
 
 
+def roots_of(parents: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """{key: keys of the trials that this one's weights or predictions descend from, and that have no parents, in order
+    and parted by spaces}, from the keys of the parents of each; a trial without parents is its own root."""
+    found = {}
+    for key in parents:
+        seen, waiting, roots = {key}, [key], set()
+        while waiting:
+            above = parents.get(one := waiting.pop(), ())
+            waiting += [parent for parent in above if parent not in seen]
+            seen.update(above)
+            roots |= set() if above else {one}
+        found[key] = " ".join(sorted(roots))
+    return found
+
+
 class LongFrame:
     """Takes results and makes one frame of them."""
 
@@ -112,15 +127,16 @@ class LongFrame:
         self._places += [self._kinds[kind]] * len(heads)
         self._values += values * len(heads)
 
-    def made(self) -> pd.DataFrame:
-        """One row a number; columns as in COLUMNS."""
+    def made(self, roots: Mapping[str, str]) -> pd.DataFrame:
+        """One row a number; columns as in COLUMNS. `roots` are of the trials by key (`roots_of`)."""
         import pandas as pd
 
         if not self._values:
             return pd.DataFrame(columns=COLUMNS).astype({"headline": bool, "higher_is_better": bool, "value": float})
         heads = named(self._heads, list(map(len, self._places)))
         words = taken(pd.DataFrame(self._words, columns=WORDING), self._places)
-        return pd.concat([heads, words, pd.Series(self._values, name="value")], axis=1)[COLUMNS]
+        values = pd.Series(self._values, name="value")
+        return pd.concat([heads, words, values, heads["key"].map(roots).rename("roots")], axis=1)[COLUMNS]
 
 
 def _rows(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mtlbench.errors import UserError
 from mtlbench.spec import Options, Trial
 from mtlbench.store.folders import all_folders, names_in, own_name, read_trial, without_collector
-from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, named, read_tables, taken
+from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, named, read_tables, roots_of, taken
 from mtlbench.store.sealing import FAILURE, Damaged, Outdated, read_result, sealed_text
 from mtlbench.store.shapes import FailureKind, NameOfTrial, Result
 from mtlbench.store.states import State, states_of
@@ -81,7 +81,7 @@ class Results:
         long = LongFrame()
         for one in self._finished:
             long.add(one.trial, one.result, one.heads())
-        return long.made()
+        return long.made(roots_of({one.folder.name: one.trial.parents for one in self._finished}))
 
     @cached_property
     def curves(self) -> pd.DataFrame:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from mtlbench.analysis import deltas
-from mtlbench.analysis.frame import relative_change
+from mtlbench.analysis.frame import mean_over_tasks, relative_change
+from mtlbench.analysis.inference import intervals
 from tests.support.synthetic_results import METRICS, results_frame
 
 NYU = (
@@ -57,7 +58,8 @@ def test_deltas_of_a_seed_are_means_over_hand_picked_changes() -> None:
         task: {
             name: (1 if higher else -1)
             * 100
-            * (cells["value"]["cross-stitch", 1, task, name] / cells["value"]["one-task", 1, task, name] - 1)
+            * (cells["value"]["cross-stitch", 1, task, name] - cells["value"]["one-task", 1, task, name])
+            / cells["value"]["one-task"].xs((task, name), level=("task", "metric")).mean()
             for name, _, _, higher in METRICS[task]
         }
         for task in ("normals", "semseg")
@@ -80,14 +82,19 @@ def test_bare_counts_never_enter() -> None:
 def test_intervals_are_those_of_the_seeds_deltas() -> None:
     frame = results_frame("semseg_sn")
     found = deltas.deltas(frame).set_index(["delta", "arm"])
-    headlines = relative_change(frame).groupby(["arm", "seed"])["change"].mean().unstack()
-    centred = headlines.to_numpy() - headlines.to_numpy().mean(0)
-    centred -= centred.mean(1, keepdims=True)
-    noise = np.sqrt((centred**2).sum() / 22)
+    headlines = mean_over_tasks(relative_change(frame), "")
+    reference = intervals(headlines).set_index("arm").loc["split-conv4"]
     row = found.loc[(deltas.HEADLINES, "split-conv4")]
-    assert row["mean"] == pytest.approx(headlines.loc["split-conv4"].mean()) and row["n"] == 3
-    assert row["high"] - row["mean"] == pytest.approx(2.0739 * noise * np.sqrt(2 / 3), rel=1e-4)
+    assert row[["mean", "low", "high", "n"]].tolist() == pytest.approx(reference[["mean", "low", "high", "n"]].tolist())
     assert deltas.deltas(results_frame("semseg_sn", seeds=(0, 1)))[["low", "high"]].isna().all(axis=None)
+
+
+def test_kin_are_kin_in_their_deltas() -> None:
+    frame = results_frame("semseg_sn")
+    kin = frame["arm"].isin(["cross-stitch", "one-task"])
+    roots = frame["key"].where(~kin, "root" + frame["seed"].astype(str))
+    paired = deltas.deltas(frame.assign(roots=roots)).set_index(["delta", "arm"])["paired"]
+    assert paired.xs("cross-stitch", level="arm").all() and not paired.xs("split-conv4", level="arm").any()
 
 
 def test_an_arm_or_seed_that_lacks_a_metric_has_no_delta() -> None:

@@ -6,7 +6,6 @@ import itertools
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,7 +14,7 @@ from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.errors import UserError
 from mtlbench.figures._labels import place_labels
-from mtlbench.figures.cost import COSTS, MEAN, Cost, mean_over_tasks, on_front
+from mtlbench.figures.cost import COSTS, MEAN, Cost, on_front
 from tests.support.synthetic_results import ARMS, EFFECTS, SPLITS, FakeResults, fake_results
 
 pytestmark = pytest.mark.slow
@@ -87,13 +86,7 @@ def test_the_front_by_hand() -> None:
     assert on_front(cost, gain).tolist() == [True, True, True, False, False, True]
 
 
-def test_mean_over_tasks_needs_all_tasks_of_a_seed() -> None:
-    rows = [("a", 0, "x", 1.0), ("a", 0, "y", 3.0), ("a", 1, "x", 5.0), ("b", 0, "y", 7.0)]
-    changes = pd.DataFrame(rows, columns=["arm", "seed", "task", "change"])
-    assert mean_over_tasks(changes)[["arm", "seed", "change"]].to_numpy().tolist() == [["a", 0, 2.0]]
-
-
-def test_points_are_mean_changes_with_the_shown_interval_against_costs_per_pair() -> None:
+def test_points_are_mean_changes_with_the_interval_against_costs_per_pair() -> None:
     results = priced(seeds=range(4))
     points = Cost().data(results).points
     changes = relative_change(results.frame)
@@ -102,7 +95,7 @@ def test_points_are_mean_changes_with_the_shown_interval_against_costs_per_pair(
     assert own.loc[(MEAN, "flops"), "mean"] == pytest.approx(by_hand.mean())
     assert own.loc[("detection", "flops"), "mean"] == pytest.approx(by_hand["detection"])
     reference = intervals(changes[changes["task"] == "detection"]).set_index("arm")
-    shown = reference.loc["split-conv4", ["shown_low", "shown_high"]].tolist()
+    shown = reference.loc["split-conv4", ["low", "high"]].tolist()
     assert own.loc[("detection", "parameters"), ["low", "high"]].tolist() == pytest.approx(shown)
     base = points[(points["arm"] == "one-task") & (points["panel"] == MEAN)].set_index("cost")
     assert base["x"].to_dict() == pytest.approx({"parameters": 1.1e8, "flops": 1.4e9, "seconds_with_parents": 1.0})
@@ -209,7 +202,7 @@ def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> No
 
 def test_names_are_those_of_the_front_and_of_all_but_ablations() -> None:
     effects = {**EFFECTS, "cross-stitch-rate-1000": -90.0, "cross-stitch-rate-1": 40.0}
-    data = Cost().data(priced(arms=(*ARMS, *ABLATIONS, *MORE), effects=effects))
+    data = Cost().data(priced(arms=(*ARMS, *ABLATIONS, *MORE), effects=effects, seeds=range(5)))
     points = data.points[data.points["panel"] == MEAN]
     for _, rows in points.groupby("cost"):
         named = set(rows.loc[rows["named"], "arm"])

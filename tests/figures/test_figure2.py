@@ -89,8 +89,8 @@ def test_the_caption_says_what_was_compared() -> None:
         "detection mAP, attributes mAP",
         "3 seeds (0, 1, 2)",
         "det_attr on rooms, backbone caffenet,",
-        "95 % t interval",
-        "22 degrees of freedom",
+        "95 % intervals",
+        "degrees of freedom",
         "Failed or blocked: tree.",
     ):
         assert part in text
@@ -156,20 +156,37 @@ def test_a_control_that_is_wider_is_no_part_of_the_spectrum() -> None:
     assert arms["split-fc8"] == 0 and arms["split-fc8-wide"] > arms["one-task"]
 
 
-def test_whiskers_are_the_shown_ones_and_noisy_arms_are_marked() -> None:
+def test_whiskers_are_the_arms_own_intervals_and_kin_have_paired_ones() -> None:
     results = fake_results(seeds=range(5))
-    frame = results.frame
-    noisy = (frame["arm"] == "mtl-shared") & (frame["task"] == "detection") & (frame["subset"] == "test")
-    frame.loc[noisy, "value"] += frame.loc[noisy, "seed"].map({0: -15.0, 1: 15.0, 2: -10.0, 3: 12.0, 4: 0.0})
+    own = results.frame["key"]
+    kin = own.where(
+        results.frame["arm"] != "cross-stitch", own.str.replace(r".*/(\d)$", r"one-task/detection/\1", regex=True)
+    )
+    results.frame["roots"] = kin
     data = Figure2().data(results)
-    reference = intervals(relative_change(frame)).set_index(["task", "arm"])
+    reference = intervals(relative_change(results.frame)).set_index(["task", "arm"])
     means = data.means.set_index(["task", "arm"])
-    assert means["flagged"].sum() == 1 and means.loc[("detection", "mtl-shared"), "flagged"]
     for name in ("low", "high"):
-        assert means[name].to_dict() == pytest.approx(reference[f"shown_{name}"].to_dict(), nan_ok=True)
-    assert "the arm's own seeds (mtl-shared)" in data.caption
-    marks = [text.get_text() for axes in drawn(data).axes for text in axes.texts if "\N{DAGGER}" in text.get_text()]
-    assert marks == ["n=5\N{DAGGER}"]
+        assert means[name].to_dict() == pytest.approx(reference[name].to_dict(), nan_ok=True)
+    assert means.index[means["paired"]].tolist() == [("detection", "cross-stitch")]
+    assert "for cross-stitch the paired t interval" in data.caption
+
+
+def test_a_star_is_filled_where_the_choice_differs_when_all_contrasts_are_allowed_for() -> None:
+    for noise, differs in ((0.2, True), (3.0, False)):
+        data = Figure2().data(fake_results(noise=noise))
+        stars = data.means[data.means["chosen_task"]]
+        assert len(stars) == 2 and set(stars["differs"]) == {differs}
+        assert not data.means.loc[~data.means["chosen_task"], "differs"].any()
+        panels = drawn(data).axes[1:3]
+        faces = [tuple(dots.get_facecolor()[0]) for axes in panels for dots in axes.collections if is_star(dots)]
+        assert [face != (1.0, 1.0, 1.0, 1.0) for face in faces] == [differs] * 2
+    assert "all 54 contrasts" in data.caption
+
+
+def is_star(dots: Any) -> bool:
+    """Whether these markers are stars: ten corners."""
+    return len(dots.get_paths()) == 1 and len(dots.get_paths()[0].vertices) == 11 and len(dots.get_offsets()) == 1
 
 
 def test_an_arm_that_collapsed_does_not_flatten_the_others() -> None:

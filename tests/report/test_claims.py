@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -56,16 +57,44 @@ def test_best_splits_that_differ_are_compared_on_each_others_task() -> None:
     assert found.outcomes() == {"detection": HOLDS, "attributes": HOLDS} and found.same == ""
     compared = {one.scope: (one.arm, one.other) for one in found.findings}
     assert compared == {"detection": ("split-fc8", "split-conv4"), "attributes": ("split-conv4", "split-fc8")}
-    assert {one.scope: one.mean for one in found.findings}["attributes"] == pytest.approx(6.5, abs=1)
+    assert found.outcome is HOLDS and found.says_difference
+    sizes = {one.scope: one.difference.mean for one in found.findings if one.difference}
+    assert sizes["attributes"] == pytest.approx(6.5, abs=1)
     one = about(world("det_attr", arms=("one-task", "split-conv4", "cross-stitch")), "differs between tasks")
     assert one.same == "split-conv4" and one.findings == ()
+
+
+def test_that_the_best_split_differs_needs_both_directions() -> None:
+    """Only detection has a best Split here: attributes' choice is as good as any other."""
+    effects = {"split-fc8": -12.0, "split-conv4": -0.4}  # turned for detection, where attributes lose
+    val = world("det_attr", arms=("one-task", "split-conv4", "split-fc8"), effects=effects, noise=0.2, seeds=range(5))
+    frame = val.frame
+    flat = (frame["task"] == "attributes") & (frame["arm"] != "one-task") & (frame["subset"] == "test")
+    rng = np.random.default_rng(0)
+    frame.loc[flat & frame["headline"], "value"] = 51.0 * (1 + rng.normal(0, 0.002, (flat & frame["headline"]).sum()))
+    found = about(World(frame), "differs between tasks")
+    assert found.outcomes() == {"detection": HOLDS, "attributes": OPEN}
+    assert found.outcome is OPEN and not found.says_difference
+
+
+def test_claims_beside_the_answer_allow_for_each_other() -> None:
+    alone, many = (claimed(world(arms=(*ARMS, *arms))) for arms in (("cross-stitch-from-scratch",), ABLATIONS))
+    text = "beats one from scratch"
+    few, more = (found.about(text) for found in (alone, many))
+    assert few is not None and more is not None and few.kind is Kind.ARMS
+    assert alone.claims_family == 3 < many.claims_family and alone.answer_family == many.answer_family == 54
+    for one, other in zip(few.findings, more.findings, strict=True):
+        assert one.difference is not None and other.difference is not None
+        assert (one.difference.comparisons, other.difference.comparisons) == (3, many.claims_family)
 
 
 def test_pairs_on_the_same_data_are_compared_by_what_they_choose() -> None:
     ours, theirs = world("det_attr"), world("semseg_sn", finished="2025-01-01T00:00:00")
     both = World(pd.concat([ours.frame, theirs.frame], ignore_index=True))
-    (one,) = about(both, "between det_attr and semseg_sn").findings
-    assert (one.scope, one.arm, one.other) == (PAIR, "split-conv5", "split-conv2")
+    found = about(both, "between det_attr and semseg_sn")
+    compared = {one.scope: (one.arm, one.other) for one in found.findings}
+    assert compared == {"det_attr": ("split-conv5", "split-conv2"), "semseg_sn": ("split-conv2", "split-conv5")}
+    assert found.outcome is OPEN
     elsewhere = World(pd.concat([ours.frame, theirs.frame.assign(dataset="nyuv2")], ignore_index=True))
     assert claimed(elsewhere).about("between det_attr and") is None
 
@@ -82,7 +111,7 @@ def test_every_claim_of_the_ablations_is_tested_where_its_arms_are() -> None:
         "pool5 is more task",
     ):
         one = found.about(text)
-        assert one is not None and all(part.has_interval for part in one.findings), text
+        assert one is not None and all(part.difference and part.difference.has_interval for part in one.findings), text
     (imagenet,) = [one for one in found.untested if "ImageNet" in one.text]
     assert imagenet.space == IMAGENET
     assert imagenet.lacks == ("no cross-stitch-from-imagenet", "needs weights of ImageNet, docs/weights.md")
@@ -136,7 +165,8 @@ def test_divergence_is_counted_by_seeds_and_other_failures_are_not() -> None:
 def test_few_labels_and_alphas_are_tested() -> None:
     results = world(categories=12, seeds=range(5))
     (starved,) = about(results, "Data-starved").findings
-    assert (starved.scope, starved.outcome) == ("semseg", HOLDS) and starved.mean == pytest.approx(3.0, abs=0.3)
+    assert (starved.scope, starved.outcome) == ("semseg", HOLDS)
+    assert starved.difference is not None and starved.difference.mean == pytest.approx(3.0, abs=0.3)
     assert starved.group.startswith("6 least")
     assert about(world("det_attr", categories=30), "Data-starved").source == "Section 6.5"
     assert about(results, "pool5 is more task-specific").outcomes()["normals"] is HOLDS

@@ -229,17 +229,17 @@ def test_the_report_needs_no_torch() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_second_names_count_once_and_noisy_arms_are_marked(tmp_path: Path) -> None:
+def test_second_names_count_once_and_kin_are_marked(tmp_path: Path) -> None:
     results = world(
         arms=("one-task", "ensemble", "split-conv4", "split-fc7", "split-fc8", "cross-stitch", "cross-stitch-rate-100")
     )
-    wild = (results.frame["arm"] == "split-fc7") & (results.frame["subset"] == "test")
-    results.frame.loc[wild, "value"] *= 1 + results.frame.loc[wild, "seed"]
+    kin = (results.frame["arm"] == "split-fc7") & (results.frame["task"] == "semseg")
+    results.frame["roots"] = results.frame["key"].where(~kin, "one-task/semseg/" + results.frame["seed"].astype(str))
     case = case_of(results)
     assert dict(facts_of(case, []))["Arms (6)"].endswith("Split fc8, cross-stitch")
     assert dict(facts_of(case, []))["Other names of these"] == "cross-stitch-rate-100 = cross-stitch"
     assert all(row.cells["arm"].value != "cross-stitch-rate-100" for row in cost_table(case).rows)
     table = delta_table(case, results)
-    noisy = [row for row in table.rows if any(Mark.NOISY in cell.marks for cell in row.cells.values())]
-    assert [row.cells["arm"].value for row in noisy] == ["Split fc7"]
-    assert any(note.text.startswith("† noisier") for note in table.notes)
+    paired = [row for row in table.rows if any(Mark.PAIRED in cell.marks for cell in row.cells.values())]
+    assert [row.cells["arm"].value for row in paired] == ["Split fc7"]
+    assert any("† for split-fc7 the paired t interval" in note.text for note in table.notes)

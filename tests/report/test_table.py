@@ -42,7 +42,7 @@ SMALL = Table(
                 "n": Cell(3),
                 "a mean": Cell(1 / 3, 0.25, 0.5, marks=frozenset({Mark.BEST})),
                 "a n": Cell(3),
-                "b": Cell(2.0, marks=frozenset({Mark.NOISY})),
+                "b": Cell(2.0, marks=frozenset({Mark.PAIRED})),
                 "c": Cell(1.5e6, ratio=0.5),
             }
         ),

@@ -7,8 +7,9 @@ import pytest
 import scipy.stats
 
 from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, case_of
-from mtlbench.analysis.inference import detectable, seeds_for
+from mtlbench.analysis.inference import detectable, intervals, seeds_for
 from mtlbench.errors import UserError
+from mtlbench.report.claims import Outcome
 from mtlbench.report.verdict import NoChoice, Resolution, answer, gaps, resolution, verdict
 from tests.support.synthetic_results import ARMS, results_frame
 from tests.support.worlds import TWINS, World, exact, world
@@ -42,8 +43,7 @@ def test_ties_are_within_noise_of_each_other() -> None:
     chosen = found.chosen[0].difference
     assert chosen is not None and chosen.relation == NOISE
     assert {one.relation for one in found.comparisons[0].rivals.values()} == {NOISE}
-    assert found.has_probability
-    assert found.comparisons[0].rivals["one-task"].probability == pytest.approx(0.5, abs=0.01)
+    assert not found.says_difference
 
 
 def test_the_same_numbers_have_no_interval_and_are_not_called_better() -> None:
@@ -58,8 +58,8 @@ def test_no_interval_below_three_seeds(seeds: int) -> None:
     assert len(found.answer.chosen) == 3 and len(found.answer.comparisons) == 3
     assert {one.difference.relation for one in found.answer.chosen if one.difference} == {""}
     assert {rival.relation for one in found.answer.comparisons for rival in one.rivals.values()} == {""}
-    assert found.resolution == Resolution(seeds, {}, {})
-    assert {one.has_interval for claim in found.claims.tested for one in claim.findings} == {False}
+    assert found.resolution == Resolution(seeds, {}, {}, {}, 54) and not found.says_difference
+    assert {one.outcome for claim in found.claims.tested for one in claim.findings} == {Outcome.OPEN}
 
 
 def test_without_cross_stitch_the_splits_are_judged_and_the_gap_is_named() -> None:
@@ -132,25 +132,21 @@ def test_second_names_of_a_network_count_once() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- what seeds show
-def test_what_the_seeds_can_show_is_what_inference_says() -> None:
+def test_what_the_seeds_can_show_is_the_power_of_a_typical_contrast() -> None:
     case = case_of(world("det_attr"))
     found = resolution(case)
-    assert found is not None and found.seeds == 3
-    table = case.changes[case.changes["task"] == "detection"].pivot(index="arm", columns="seed", values="change")
-    centred = (table.sub(table.mean(axis=1), axis=0) - table.mean(axis=0) + table.to_numpy().mean()).to_numpy()
-    noise = float(np.sqrt((centred**2).sum() / 22))
-    least = detectable(noise, 22, 3)
+    assert found is not None and (found.seeds, found.contrasts) == (3, 54)
+    rows = intervals(case.changes[case.changes["task"] == "detection"]).dropna()
+    noise, freedom = float((rows["error"] * np.sqrt(3 / 2)).median()), float(rows["freedom"].median())
+    least = detectable(noise, freedom, 3)
     assert found.least["detection"] == pytest.approx(least)
-    assert found.seeds_for_half["detection"] == seeds_for(least / 2, noise, 12)
-    limit = scipy.stats.t.ppf(0.975, 22)
-    assert scipy.stats.nct.sf(limit, 22, least / (noise * np.sqrt(2 / 3))) == pytest.approx(0.8, abs=0.01)
+    assert found.seeds_for_half["detection"] == seeds_for(least / 2, noise, freedom / 2)
+    limit = scipy.stats.t.ppf(0.975, freedom)
+    assert scipy.stats.nct.sf(limit, freedom, least / (noise * np.sqrt(2 / 3))) == pytest.approx(0.8, abs=0.01)
+    assert all(found.least_said[scope] > found.least[scope] for scope in case.scopes)
 
 
-def test_seeds_are_asked_for_as_many_arms_as_the_noise_is_pooled_over() -> None:
-    """A wild arm has no part in the noise and lends no degrees of freedom."""
-    results = world("det_attr")
-    wild = (results.frame["arm"] == "split-fc6") & (results.frame["subset"] == "test")
-    results.frame.loc[wild, "value"] *= 1 + results.frame.loc[wild, "seed"]
-    without = world("det_attr", arms=[arm for arm in ARMS if arm != "split-fc6"])
-    case = case_of(results)
-    assert len(case.arms) == 12 and resolution(case) == resolution(case_of(without))
+def test_a_study_with_clear_effects_says_so_and_one_without_does_not() -> None:
+    assert verdict(world("det_attr", noise=0.1)).says_difference
+    still = dict.fromkeys(ARMS, 0.0)
+    assert not verdict(world("det_attr", effects=still)).answer.says_difference

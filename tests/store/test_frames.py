@@ -15,7 +15,7 @@ import pytest
 
 from mtlbench.spec import Options
 from mtlbench.store import frames
-from mtlbench.store.frames import COLUMNS, UNITS
+from mtlbench.store.frames import COLUMNS, UNITS, roots_of
 from mtlbench.store.results import load_results
 from mtlbench.store.store import Store
 from tests.support.stores import JOINT, TRIAL, finish, result
@@ -39,6 +39,7 @@ def read_slowly(root: Path) -> pd.DataFrame:
                 "scheme": trial["scheme"]["name"],
                 "family": trial["family"],
                 "key": folder.name,
+                "roots": folder.name,
                 "finished": made["finished"],
                 **name,
             }
@@ -105,6 +106,14 @@ def test_the_frame_is_that_of_a_slow_reading(store: Store) -> None:
         if draw.random() < 0.3:
             store.name(dataclasses.replace(trial, arm="twin", seed=seed + 100))
     pd.testing.assert_frame_equal(load_results(store.root).frame, read_slowly(store.root))
+
+
+def test_roots_are_the_ancestors_without_parents() -> None:
+    parents = {"a": [], "b": [], "c": ["a"], "d": ["c", "b"], "e": ["gone"], "f": ["f"]}
+    found = {"a": "a", "b": "b", "c": "a", "d": "a b", "e": "gone", "f": ""}
+    assert roots_of(parents) == found
+    chain = {str(place): [str(place + 1)] for place in range(1200)}  # deeper than Python's stack
+    assert roots_of(chain)["0"] == "1200"
 
 
 def test_kinds_that_differ_in_a_unit_or_a_direction_are_kept_apart(store: Store) -> None:
