@@ -72,8 +72,9 @@ def main() -> None:
 
 def commands(group: click.Group) -> list[list[str]]:
     """The words of every command below a group."""
-    found = []
-    for name, command in group.commands.items():
+    found, context = [], click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         found += [[name, *more] for more in ([], *(commands(command) if isinstance(command, click.Group) else []))]
     return found
 

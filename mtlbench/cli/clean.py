@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-from rich.text import Text
 
+from mtlbench.cli._shared import RESULTS, one_line_errors, say
 from mtlbench.cli.terminal import print_table
 from mtlbench.errors import UserError
 from mtlbench.report.table import Column, Table, simple_table
@@ -20,7 +20,7 @@ from mtlbench.store.states import State, states_in
 from mtlbench.store.store import Store
 from mtlbench.system.console import wide_console
 from mtlbench.system.scratch import dead_scratch, kill_marked
-from mtlbench.text import bytes_text, printable
+from mtlbench.text import bytes_text
 
 FINISHED_RESUME, RESUME = "resume files of finished trials", "resume files of unfinished trials"
 INTERRUPTED, ONLY_PLANNED = "interrupted attempts", "trials that were only planned"
@@ -38,26 +38,34 @@ class Item:
     size: int  # bytes
 
 
+@click.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@RESULTS
+@one_line_errors
+def command(yes: bool, results: Path) -> None:
+    """Remove resume files, interrupted and old trials and dead runs' scratch; lists them and asks first."""
+    clean(results, yes)
+
+
 def clean(results: Path, yes: bool) -> None:
     """List what may go and remove it once that is confirmed. Raises UserError."""
-    console = wide_console()
     store = Store(results)
     for group in groups(store.root):
         if run := run_of(group):
-            console.print(Text(printable(f"left alone: {group}, where a run is working ({run})")), soft_wrap=True)
+            say(f"left alone: {group}, where a run is working ({run})")
     items = removable(store.root) + scratch()
     if not items:
-        console.print(Text(f"nothing to clean in {store.root}"), soft_wrap=True)
+        say(f"nothing to clean in {store.root}")
         return
-    print_table(_listing(items), console)
+    print_table(_listing(items), wide_console())
     lost = sum(item.kind == RESUME for item in items)
     if lost:
-        console.print(f"this costs the progress of {lost} unfinished trial{'s' * (lost > 1)}", highlight=False)
+        say(f"this costs the progress of {lost} unfinished trial{'s' * (lost > 1)}")
     if not yes and not click.confirm("Remove all this?", default=False):
-        console.print("nothing was removed")
+        say("nothing was removed")
         return
     gone = remove(store.root, items)
-    console.print(f"removed {len(gone)} of {len(items)}, {bytes_text(sum(i.size for i in gone))}", highlight=False)
+    say(f"removed {len(gone)} of {len(items)}, {bytes_text(sum(i.size for i in gone))}")
 
 
 def removable(root: Path) -> list[Item]:

@@ -5,70 +5,108 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
+import click
 
-from mtlbench.cli.terminal import print_table
-from mtlbench.contracts import Dataset, Survey
-from mtlbench.plan.data import opened
-from mtlbench.plugins import blamed
-from mtlbench.report.table import Column, simple_table
-from mtlbench.spec import Options
-from mtlbench.system.console import wide_console
-from mtlbench.text import duration, printable
-from mtlbench.vision.proposals import recall
+from mtlbench.cli._shared import ASSIGNMENT, one_line_errors, say
+from mtlbench.text import duration
+
+if TYPE_CHECKING:
+    from mtlbench.contracts import Dataset, Survey
+    from mtlbench.spec import Options
+
+
+@click.group()
+def command() -> None:
+    """Make the files of a data set ready, or look for what is missing or broken in them."""
+
+
+def data_arguments(function: Any) -> Any:
+    """A data set, where it is, and its options."""
+    for option in (
+        click.option(
+            "--data-option",
+            "data_options",
+            multiple=True,
+            type=ASSIGNMENT,
+            metavar="NAME=VALUE",
+            help="Option of the data set (repeatable), for example broken=leave-out.",
+        ),
+        click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data."),
+        click.argument("dataset"),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("prepare")
+@data_arguments
+@one_line_errors
+def data_prepare(dataset: str, data_root: Path | None, data_options: tuple[tuple[str, object], ...]) -> None:
+    """Decode, derive normals and propose boxes once, in parallel; `run` does it too, where it has not been done."""
+    prepare(dataset, data_root, dict(data_options))
+
+
+@command.command("verify")
+@data_arguments
+@one_line_errors
+def data_verify(dataset: str, data_root: Path | None, data_options: tuple[tuple[str, object], ...]) -> int:
+    """Count what is there, compare it with what was published, and name every missing or broken file in a line each;
+    the exit status is 1 where something is missing or broken."""
+    return verify(dataset, data_root, dict(data_options))
 
 
 def prepare(name: str, data_root: Path | None, options: Options) -> None:
     """Make the caches of a data set and say what its subsets hold. Raises UserError where a file is broken."""
-    console = wide_console()
+    from mtlbench.plan.data import opened
+    from mtlbench.plugins import blamed
+    from mtlbench.vision.proposals import recall
+
     start = time.monotonic()
     dataset = opened(name, options, data_root)[0]
     with blamed(name):
-        dataset.prepare(lambda line: console.print(Text(printable(line)), soft_wrap=True))
+        dataset.prepare(say)
     test = dataset.subset("test")
     pairs = ((one.boxes, one.proposals) for one in map(test.__getitem__, range(len(test))))
     found = recall((boxes, proposals) for boxes, proposals in pairs if boxes is not None and proposals is not None)
     if found.objects:
-        console.print(
-            Text(
-                f"proposals hit {found.share:.1%} of the {found.objects} test objects at IoU .5, "
-                f"{found.boxes:.0f} boxes an image"
-            ),
-            soft_wrap=True,
+        say(
+            f"proposals hit {found.share:.1%} of the {found.objects} test objects at IoU .5, "
+            f"{found.boxes:.0f} boxes an image"
         )
     sizes = ", ".join(f"{subset} {len(dataset.subset(subset))}" for subset in ("train", "val", "test"))
-    console.print(
-        Text(
-            f"{name} is ready: {sizes} images; fingerprint {dataset.fingerprint()}; "
-            f"{duration(time.monotonic() - start)}"
-        ),
-        soft_wrap=True,
-    )
+    seconds = time.monotonic() - start
+    say(f"{name} is ready: {sizes} images; fingerprint {dataset.fingerprint()}; {duration(seconds)}")
 
 
 def verify(name: str, data_root: Path | None, options: Options) -> int:
     """Look at every file, print counts and problems, and return 0, or 1 where something is broken or missing."""
-    console = wide_console()
+    from mtlbench.plan.data import opened
+    from mtlbench.plugins import blamed
+
     dataset: Dataset = opened(name, options, data_root)[0]
     with blamed(name):
-        survey = dataset.verify(lambda line: console.print(Text(printable(line)), soft_wrap=True))
-    return report(name, survey, console)
+        survey = dataset.verify(say)
+    return report(name, survey)
 
 
-def report(name: str, survey: Survey, console: Console) -> int:
+def report(name: str, survey: Survey) -> int:
     """Print a survey; 0 where all is whole and as published."""
+    from mtlbench.cli.terminal import print_table
+    from mtlbench.report.table import Column, simple_table
+    from mtlbench.system.console import wide_console
+
     rows = []
     for what, found, published in survey.counts:
         differs = published is not None and found != published
         rows.append((what, found, "" if published is None else published, "differs" if differs else ""))
     heads = (Column("what", name, is_text=True), Column("found"), Column("published"), "")
-    print_table(simple_table(heads, rows), console)
+    print_table(simple_table(heads, rows), wide_console())
     for problem in survey.problems:
-        console.print(Text(printable(problem)), soft_wrap=True)
+        say(problem)
     partial = [count for count in survey.counts if count.published is not None and count.found != count.published]
-    console.print(Text(verdict(len(survey.problems), partial)), soft_wrap=True)
+    say(verdict(len(survey.problems), partial))
     return 1 if survey.problems or partial else 0
 
 

@@ -8,6 +8,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
+
+from mtlbench.cli._shared import one_line_errors
 from mtlbench.cli.terminal import print_table
 from mtlbench.plan import spaces
 from mtlbench.plugins import names, unknown
@@ -28,6 +31,15 @@ WITH = {  # fields that mean nothing with other values of a field
     "step_factor": ("decay", ("step",)),
     "poly_power": ("decay", ("poly",)),
 }
+
+
+@click.command()
+@click.argument("kind")
+@click.option("--pair", default="", help="Only of this search space (recipes, spaces, arms).")
+@one_line_errors
+def command(kind: str, pair: str) -> None:
+    """List recipes (with the source of each value), spaces, arms, datasets, tasks, backbones, schemes or figures."""
+    print_listing(kind, pair)
 
 
 def print_listing(kind: str, pair: str = "") -> None:

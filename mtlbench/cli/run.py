@@ -144,7 +144,7 @@ if TYPE_CHECKING:
 @click.option("--dry-run", is_flag=True, help="Only list the trials: size, FLOPs, cached or what they wait for.")
 @RESULTS
 @one_line_errors
-def run(dry_run: bool, **values: Any) -> int:
+def command(dry_run: bool, **values: Any) -> int:
     """Train what is missing of a study; finished trials are never trained again.
 
     \b

@@ -6,8 +6,9 @@ import shutil
 from collections import defaultdict
 from pathlib import Path
 
-from rich.text import Text
+import click
 
+from mtlbench.cli._shared import RESULTS, one_line_errors, say
 from mtlbench.cli.terminal import print_table
 from mtlbench.report.table import Column, Table, simple_table
 from mtlbench.store.board import run_of
@@ -16,31 +17,35 @@ from mtlbench.store.results import load_results
 from mtlbench.store.states import State, traceback_of
 from mtlbench.store.store import Store
 from mtlbench.system.console import wide_console
-from mtlbench.text import Say, bytes_text, duration, printable
+from mtlbench.text import bytes_text, duration
 
 COUNTED = ("done", "running", "waiting", "failed", "blocked", "interrupted", "outdated")
 
 
+@click.command()
+@click.option("--failed", is_flag=True, help="Only the failed trials, each with its traceback.")
+@RESULTS
+@one_line_errors
+def command(failed: bool, results: Path) -> None:
+    """Show by pair and arm what is done, running, waiting, failed or blocked, and the space on disk."""
+    show_status(results, failed)
+
+
 def show_status(results: Path, failed: bool) -> None:
     """Print the state of a results folder, or only why trials failed. Raises UserError."""
-    console = wide_console()
     store = Store(results)
     states = load_results(store.root).states
-
-    def say(line: str) -> None:
-        console.print(Text(printable(line)), soft_wrap=True)
-
     if not states:
         say(f"no trials in {store.root}; mtlbench run --pair det_attr makes some")
     elif failed:
-        _tracebacks([state for state in states if state.state == "failed"], say)
+        _tracebacks([state for state in states if state.state == "failed"])
     else:
-        print_table(_overview(states), console)
-        _lines(states, say)
+        print_table(_overview(states), wide_console())
+        _lines(states)
     if not failed:
-        _runs(store.root, say)
+        _runs(store.root)
     if states and not failed:
-        _space(store.root, states, say)
+        _space(store.root, states)
 
 
 def _overview(states: list[State]) -> Table:
@@ -60,7 +65,7 @@ def _overview(states: list[State]) -> Table:
     return simple_table(["pair", "data set", "recipe", "arm", *numbers], cells)
 
 
-def _lines(states: list[State], say: Say) -> None:
+def _lines(states: list[State]) -> None:
     """A line for each trial that there is something to say of."""
     for state in _in_order(states):
         if state.state == "running":
@@ -81,7 +86,7 @@ def _in_order(states: list[State]) -> list[State]:
     return sorted(states, key=lambda state: (COUNTED.index(state.state), state.label))
 
 
-def _runs(root: Path, say: Say) -> None:
+def _runs(root: Path) -> None:
     """A line for each run that is going on."""
     for group in groups(root):
         if run := run_of(group):
@@ -89,7 +94,7 @@ def _runs(root: Path, say: Say) -> None:
             say(f"a run is working on {group.parent.name}, {group.name}: {run}{left}")
 
 
-def _space(root: Path, states: list[State], say: Say) -> None:
+def _space(root: Path, states: list[State]) -> None:
     """Bytes in all, in weights and in resume files, and what the disk has left."""
     weights, resume = (sum(state.sizes.get(name, 0) for state in states) for name in ("weights.pt", "resume.pt"))
     free = shutil.disk_usage(root).free
@@ -99,7 +104,7 @@ def _space(root: Path, states: list[State], say: Say) -> None:
     )
 
 
-def _tracebacks(failed: list[State], say: Say) -> None:
+def _tracebacks(failed: list[State]) -> None:
     """Why each failed trial failed, in full."""
     for state in _in_order(failed):
         say(f"{state.label}  ({state.folder})")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from rich.console import Console
 
 from mtlbench.cli.data import report
 from mtlbench.cli.main import main
@@ -29,8 +29,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def printed(counts: tuple[Count, ...], problems: tuple[str, ...]) -> tuple[int, str]:
-    text = StringIO()
-    status = report("some", Survey(counts, problems), Console(file=text, width=200))
+    with redirect_stdout(StringIO()) as text:
+        status = report("some", Survey(counts, problems))
     return status, text.getvalue()
 
 

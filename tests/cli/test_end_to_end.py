@@ -18,7 +18,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mtlbench import load_results
-from mtlbench.cli.main import main
+from mtlbench.cli import run
+from mtlbench.cli.main import COMMANDS, main
 from mtlbench.spec import FORMAT
 from mtlbench.store.store import Store
 from tests.support.commands import LOCAL, SMOKE, numbers, start
@@ -438,9 +439,22 @@ def test_help_is_quick_and_loads_neither_torch_nor_ray() -> None:
     assert loaded.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_list_of_commands_says_what_each_of_them_says() -> None:
+    """It is written in main.py, so that `--help` imports no command."""
+    context = click.Context(main)
+    for name, summary in COMMANDS.items():
+        command = main.get_command(context, name)
+        assert command is not None and command.help
+        told = command.help.split()
+        assert summary.split()[0] == told[0] and set(re.findall(r"[a-z]{5,}", summary)) <= set(
+            re.findall(r"[a-z]{5,}", command.help)
+        ), name
+    assert main.get_command(context, "fly") is None
+
+
 def test_the_options_of_run_are_frozen() -> None:
-    assert sorted(name for parameter in main.commands["run"].params for name in parameter.opts) == OPTIONS
-    assert sorted(main.commands) == [
+    assert sorted(name for parameter in run.command.params for name in parameter.opts) == OPTIONS
+    assert sorted(COMMANDS) == [
         "check",
         "clean",
         "data",

@@ -165,7 +165,12 @@ UNIMPORTED = {"pickle", "marshal", "shelve", "yaml", "dill", "cloudpickle", "job
 ONLY_IN = {  # what runs code or programs: the files that do, and whose
     "runpy.run_path": {"plan/spaces.py"},  # the user's, named by --pair
     "exec_module": {"plugins.py"},  # the user's, named by --scheme and the like, or by --plugin
-    "import_module": {"plugins.py", "authoring/_child.py", "use/export.py"},  # the package's, and safetensors
+    "import_module": {
+        "plugins.py",
+        "authoring/_child.py",
+        "use/export.py",
+        "cli/main.py",
+    },  # the package's, and safetensors
     "subprocess.Popen": {
         "system/scratch.py",
         "datasets/rooms.py",

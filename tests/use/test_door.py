@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import mtlbench
 from mtlbench import authoring
-from mtlbench.cli.run import run as command
+from mtlbench.cli.run import command
 from mtlbench.errors import UserError
 from mtlbench.execution import study
 from mtlbench.execution.interrupts import SIGNALS, Interrupts
