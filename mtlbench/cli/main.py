@@ -35,7 +35,8 @@ class Commands(click.Group):
         """`command` of the file of that name, imported now; None where there is none."""
         if cmd_name not in COMMANDS:
             return None
-        return importlib.import_module(f"mtlbench.cli.{cmd_name.replace('-', '_')}").command
+        command: click.Command = importlib.import_module(f"mtlbench.cli.{cmd_name.replace('-', '_')}").command
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Their list, without importing one."""

@@ -13,6 +13,7 @@ import time
 from io import StringIO
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
