@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import rich.table
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
-from mtlbench.report.table import Table
 from mtlbench.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mtlbench.report.table import Table
 
 
 def print_table(table: Table, console: Console) -> None:
     """Print a table with one line of heads and no marks; long texts are folded, but of the first column."""
+    import rich.table  # when a command prints, not when its help is shown
+    from rich.text import Text
+
     shown = rich.table.Table(
         title=Text(table.title, style="bold") if table.title else None,
         title_justify="left",

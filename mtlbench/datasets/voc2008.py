@@ -13,17 +13,11 @@ import numpy as np
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
 from mtlbench.datasets._problems import Problem, lines_of
-from mtlbench.datasets._voc_files import (
-    ATTRIBUTES,
-    CLASSES,
-    Annotations,
-    Folders,
-    Picture,
-    digest_of,
-    read_annotations,
-    read_picture,
-    wrong_in,
-)
+from mtlbench.datasets._voc_files import Annotations, read_annotations
+from mtlbench.datasets._voc_folders import ATTRIBUTES, Folders
+from mtlbench.datasets._voc_objects import digest_of
+from mtlbench.datasets._voc_pictures import Picture, read_picture, wrong_in
+from mtlbench.datasets._voc_words import CLASSES
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
 from mtlbench.system.given import named_alike, pointer_at

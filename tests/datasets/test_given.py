@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mtlbench.datasets._problems import Problem, lines_of
-from mtlbench.datasets._voc_files import CLASSES, meant_class
+from mtlbench.datasets._voc_words import CLASSES, meant_class
 from mtlbench.errors import UserError
 from mtlbench.system.given import find_picture, pointer_in, read_text
 from mtlbench.system.images import open_image

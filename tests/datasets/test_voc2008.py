@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtlbench.datasets._voc_files import CLASSES
+from mtlbench.datasets._voc_words import CLASSES
 from mtlbench.datasets.voc2008 import Voc2008
 from mtlbench.errors import UserError
 from mtlbench.system import parallel

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mtlbench.contracts import Sample
-from mtlbench.datasets._voc_files import Folders, read_annotations
+from mtlbench.datasets._voc_files import read_annotations
+from mtlbench.datasets._voc_folders import Folders
 from mtlbench.datasets.voc2008 import Voc2008
 from mtlbench.errors import UserError
 from tests.support.voc import REAL, TEST, TRAIN, add_xml, image_file, line, ready, survey, write

@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 
 import mtlbench
-from mtlbench.datasets import _nyu_files, _voc_files
-from mtlbench.datasets._voc_files import Folders, read_annotations
+from mtlbench.datasets import _nyu_files, _voc_pictures
+from mtlbench.datasets._voc_files import read_annotations
+from mtlbench.datasets._voc_folders import Folders
 from mtlbench.errors import UserError
 from mtlbench.nets import pretrained
 from mtlbench.use.export import export
@@ -85,7 +86,7 @@ def test_no_program_is_started_for_an_image(tmp_path: Path, monkeypatch: pytest.
     image.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 80 60\n%%EndComments\nshowpage\n")
     with pytest.raises(UserError, match="no image, or a damaged one"):
         read_image(image)
-    assert "not a readable image" in str(_voc_files.read_picture(Folders(tmp_path), TRAIN[0]).wrong)
+    assert "not a readable image" in str(_voc_pictures.read_picture(Folders(tmp_path), TRAIN[0]).wrong)
     assert not (tmp_path / "run").exists()
 
 
@@ -97,7 +98,7 @@ def test_usual_images_are_read_and_huge_ones_are_not(tmp_path: Path, monkeypatch
     with pytest.raises(UserError, match="cannot be read"):
         read_image(tmp_path / "a.png")
     image = image_file(write(tmp_path), TRAIN[0])
-    assert "not a readable image" in str(_voc_files.read_picture(Folders(tmp_path), image.stem).wrong)
+    assert "not a readable image" in str(_voc_pictures.read_picture(Folders(tmp_path), image.stem).wrong)
 
 
 # ---------------------------------------------------------------------------------------------------- data

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mtlbench.contracts import Survey
-from mtlbench.datasets._voc_files import ATTRIBUTES
+from mtlbench.datasets._voc_folders import ATTRIBUTES
 from mtlbench.datasets.voc2008 import Voc2008
 from tests.support.places import REAL_DATA
 

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from mtlbench.datasets._voc_files import Folders, read_annotations
+from mtlbench.datasets._voc_files import read_annotations
+from mtlbench.datasets._voc_folders import Folders
 from mtlbench.vision import proposals as selective_search
 from tests.support.places import ROOT
 from tests.support.voc import REAL, picture
