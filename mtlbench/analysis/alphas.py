@@ -14,6 +14,7 @@ from mtlbench.analysis.frame import rows_of_trials
 from mtlbench.analysis.inference import mean_interval
 from mtlbench.analysis.selection import newest, one_name_each
 from mtlbench.arm_names import arm_order
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 
@@ -44,7 +45,7 @@ class AlphaNumbers:
 
 
 def alpha_numbers(
-    results: Any,
+    results: Results,
     pair: str | None = None,
     dataset: str | None = None,
     recipe: str | None = None,

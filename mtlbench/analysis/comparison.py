@@ -21,6 +21,7 @@ from mtlbench.analysis.frame import IDENTITY, records, relative_change
 from mtlbench.analysis.inference import beats, half_width
 from mtlbench.analysis.selection import failures_of, newest, one_name_each
 from mtlbench.arm_names import BASELINE, HIDDEN_ARMS
+from mtlbench.contracts import Results
 
 PAIR = ""  # the scope that is the mean over the pair's tasks, named as in `choice.best_split`
 CROSS_STITCH = ("cross-stitch", "cross-stitch-from-one-task", "cross-stitch-alpha-0.9-0.1")  # one network, three names
@@ -150,7 +151,7 @@ class Case:
 
 
 def case_of(
-    results: Any,
+    results: Results,
     pair: str | None = None,
     dataset: str | None = None,
     recipe: str | None = None,

@@ -16,6 +16,7 @@ from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order, family, is_ablation
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import are_splits, listed, shown_arms
@@ -75,7 +76,7 @@ class Cost:
 
     def data(
         self,
-        results: Any,
+        results: Results,
         paper: bool = False,
         pair: str | None = None,
         dataset: str | None = None,

@@ -18,6 +18,7 @@ from mtlbench.analysis.inference import intervals, noise_band
 from mtlbench.analysis.paper import comparable
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order, family, is_split, short
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import listed, shown_arms
@@ -98,7 +99,7 @@ class Figure2:
 
     def data(
         self,
-        results: Any,
+        results: Results,
         paper: bool = False,
         pair: str | None = None,
         dataset: str | None = None,
@@ -294,7 +295,7 @@ def _flagged(means: pd.DataFrame) -> str:
     return listed(arms)
 
 
-def _overlay(frame: pd.DataFrame, results: Any, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _overlay(frame: pd.DataFrame, results: Results, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The published changes of the arms shown and a remark; an empty frame where they do not compare."""
     theirs, why_not = comparable(frame, results)
     theirs = theirs[theirs["source"].isin(PAPER_TABLES)]

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from mtlbench.analysis.alphas import alpha_numbers
 from mtlbench.analysis.categories import ATTRIBUTES, CLASSES, category_gains
@@ -16,6 +15,7 @@ from mtlbench.analysis.frame import records, relative_change
 from mtlbench.analysis.paper import published
 from mtlbench.analysis.selection import newest
 from mtlbench.arm_names import BASELINE
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 
 BEST_SPLIT = "the best Split"  # stands for the arm that val chooses
@@ -189,7 +189,7 @@ CLAIMS = (
 )
 
 
-def claims(case: Case, results: Any) -> ClaimResults:
+def claims(case: Case, results: Results) -> ClaimResults:
     """The paper's claims whose arms are there, and those that were not tested.
 
     A claim holds where the plain 95 % interval lies on its side of 0, does not where it lies on the other side; else it
@@ -250,7 +250,7 @@ def _tested(case: Case, claim: Claim) -> ClaimResult | None:
     return ClaimResult(kind, claim.text, claim.source, tuple(findings)) if findings else None
 
 
-def _splits_differ(case: Case, results: Any) -> Iterable[ClaimResult]:
+def _splits_differ(case: Case, results: Results) -> Iterable[ClaimResult]:
     """Whether tasks, and pairs on the same data, want different Splits: what the other's choice would cost on test."""
     choice = {scope: str(row["arm"]) for scope, row in case.choice.items()}
     tasks = [scope for scope in choice if scope != PAIR]
@@ -321,7 +321,7 @@ def _too_fast(case: Case) -> ClaimResult | None:
     return ClaimResult(Kind.DIVERGES, TOO_FAST, "Section 5.2", tuple(findings)) if findings else None
 
 
-def _starved(case: Case, results: Any) -> Iterable[ClaimResult]:
+def _starved(case: Case, results: Results) -> Iterable[ClaimResult]:
     """Figures 5 and 6: least-labelled categories against most-labelled ones."""
     for question in (ATTRIBUTES, CLASSES):
         if question.task not in case.scopes:
@@ -337,7 +337,7 @@ def _starved(case: Case, results: Any) -> Iterable[ClaimResult]:
             yield ClaimResult(Kind.STARVED, STARVED, question.section, (finding,))
 
 
-def _task_specific(case: Case, results: Any) -> Iterable[ClaimResult]:
+def _task_specific(case: Case, results: Results) -> Iterable[ClaimResult]:
     """Section 5.4, from the alphas' own contrasts."""
     try:
         found = alpha_numbers(results, **case.pick)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from mtlbench.analysis.choice import optimism
@@ -12,6 +10,7 @@ from mtlbench.analysis.deltas import DELTAS, deltas, published_deltas
 from mtlbench.analysis.frame import records
 from mtlbench.analysis.paper import comparable
 from mtlbench.arm_names import arm_order, named
+from mtlbench.contracts import Results
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change_with_unit, decimals, large
 from mtlbench.report.words import in_words
 from mtlbench.text import DAGGER, count
@@ -27,7 +26,7 @@ COSTS = {  # column of `Case.costs` -> what stands over it
 ARM = Column("arm", is_text=True)
 
 
-def delta_table(case: Case, results: Any) -> Table:
+def delta_table(case: Case, results: Results) -> Table:
     """Arms against the deltas of the field, the published ones where they compare."""
     found = deltas(case.unique)
     cells: dict[str, dict[str, Cell]] = {}

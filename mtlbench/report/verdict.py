@@ -9,13 +9,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from mtlbench.analysis.comparison import CROSS_STITCH, RIVALS, Case, Difference, case_of
 from mtlbench.analysis.frame import FEWEST_SEEDS, records
 from mtlbench.analysis.inference import detectable, familywise, intervals, seeds_for
 from mtlbench.analysis.selection import reason_of
 from mtlbench.arm_names import HIDDEN_ARMS, is_split
+from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
 from mtlbench.report.claims import ClaimResults, claims
 
@@ -121,7 +121,7 @@ class Verdict:
 
 
 def verdict(
-    results: Any,
+    results: Results,
     pair: str | None = None,
     dataset: str | None = None,
     recipe: str | None = None,
@@ -131,7 +131,7 @@ def verdict(
     return verdict_on(case_of(results, pair, dataset, recipe, backbone), results)
 
 
-def verdict_on(case: Case, results: Any) -> Verdict:
+def verdict_on(case: Case, results: Results) -> Verdict:
     """The verdict on a case; `results` (`store.Results`) gives alphas, label counts and the other pairs."""
     return Verdict(case, answer(case), resolution(case), claims(case, results), gaps(case))
 
