@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from mtlbench.errors import UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
     from torch import Tensor, nn
+
+    from mtlbench.spec import Trial
 
 
 @dataclass(frozen=True, eq=False)  # arrays have no single answer; each is itself
@@ -290,6 +295,45 @@ class Scheme(Protocol):
         """
 
 
+class TrialState(Protocol):
+    """Where a trial of a results folder stands; its `trial` is None where trial.json cannot be read."""
+
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def trial(self) -> Trial | None: ...
+
+
+class Results(Protocol):
+    """What a results folder holds, for who reads numbers: analysis, figures, report. `load_results` makes one.
+
+    `store/columns.py` documents the columns of `frame`; `failures` tells of each trial that failed or waits for one:
+    pair, dataset, recipe, backbone, setting, arm, seed, key, task, status, kind, reason, failed.
+    """
+
+    @property
+    def frame(self) -> pd.DataFrame: ...
+    @property
+    def curves(self) -> pd.DataFrame: ...
+    @property
+    def alphas(self) -> pd.DataFrame: ...
+    @property
+    def failures(self) -> Sequence[dict[str, Any]]: ...
+    @property
+    def states(self) -> Sequence[TrialState]: ...
+    @property
+    def problems(self) -> Sequence[str]: ...
+
+    def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
+        """{task: {category: how often it is labelled in train}} of the trials in `frame`."""
+
+    def provenance_of(self, frame: pd.DataFrame) -> list[dict[str, Any]]:
+        """How each trial in `frame` was made, once."""
+
+    def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
+        """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
+
+
 class FigureData(Protocol):
     """What a figure shows: a frozen dataclass of frames, whose columns its docstring names, and the caption."""
 
@@ -300,7 +344,7 @@ class FigureData(Protocol):
 class Figure(Protocol):
     """A picture made from results alone."""
 
-    def data(self, results: Any, **options: Any) -> FigureData:
+    def data(self, results: Results, **options: Any) -> FigureData:
         """The numbers, of the pair, dataset, recipe and backbone that the options name, else of the newest.
 
         `paper` asks for published values where they compare; a figure with an option `arms` takes globs. Raises

@@ -14,6 +14,7 @@ from mtlbench.analysis.frame import rows_of_trials
 from mtlbench.analysis.inference import CONFIDENCE, mean_interval, paired_contrast
 from mtlbench.analysis.selection import newest, one_name_each
 from mtlbench.arm_names import arm_order
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 from mtlbench.spec import Family
@@ -46,7 +47,7 @@ class AlphaNumbers:
 
 
 def alpha_numbers(
-    results: Any,
+    results: Results,
     pair: str | None = None,
     dataset: str | None = None,
     recipe: str | None = None,

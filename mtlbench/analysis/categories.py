@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ from mtlbench.analysis.inference import mean_interval
 from mtlbench.analysis.paper import comparable, published
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.text import MINUS
 
@@ -76,7 +76,7 @@ class CategoryGains:
 
 def category_gains(
     question: Question,
-    results: Any,
+    results: Results,
     pair: str | None = None,
     dataset: str | None = None,
     recipe: str | None = None,
@@ -179,7 +179,7 @@ def _correlation(gains: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
     return pd.DataFrame([(mean, *np.clip([low, high], -1, 1), n)], columns=INTERVAL)
 
 
-def published_gains(question: Question, frame: pd.DataFrame, results: Any) -> tuple[pd.DataFrame, str]:
+def published_gains(question: Question, frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str]:
     """The paper's mean gains and a remark; an empty frame where there are none or they do not compare."""
     nothing = pd.DataFrame(columns=["group", "value"])
     printed = published()

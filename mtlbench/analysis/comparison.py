@@ -24,6 +24,7 @@ from mtlbench.analysis.frame import IDENTITY, mean_over_tasks, records, relative
 from mtlbench.analysis.inference import CONFIDENCE, Contrast, Runs
 from mtlbench.analysis.selection import failures_of, newest, one_name_each
 from mtlbench.arm_names import BASELINE
+from mtlbench.contracts import Results
 
 PAIR = ""  # the scope that is the mean over the pair's tasks, named as in `choice.best_split`
 CROSS_STITCH = ("cross-stitch", "cross-stitch-from-one-task", "cross-stitch-alpha-0.9-0.1")  # one network, three names
@@ -172,7 +173,7 @@ def difference_of(found: Contrast, comparisons: int, share: float) -> Difference
 
 
 def case_of(
-    results: Any,
+    results: Results,
     pair: str | None = None,
     dataset: str | None = None,
     recipe: str | None = None,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from mtlbench.analysis.frame import IDENTITY, records
 from mtlbench.arm_names import BASELINE
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 
 
@@ -28,7 +28,7 @@ SIDES = {"semseg_sn": (0, 0), "det_attr": (600, 1000)}  # shortest and longest i
 ONE_RUN = {"Table 2": "cross-stitch-rate-1000", "Table 3": "cross-stitch-from-one-task", "Table 5": "cross-stitch"}
 
 
-def comparable(frame: pd.DataFrame, results: Any) -> tuple[pd.DataFrame, str]:
+def comparable(frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str]:
     """The paper's numbers for the frame's pair, or none and a sentence that says why they do not compare.
 
     They do on the same data set, backbone and recipe, and with the same categories, image sides, precision and start
@@ -57,7 +57,7 @@ def comparable(frame: pd.DataFrame, results: Any) -> tuple[pd.DataFrame, str]:
     return theirs, ""
 
 
-def _from_scratch(keys: set[str], results: Any) -> bool:
+def _from_scratch(keys: set[str], results: Results) -> bool:
     """Whether one of the trials had no pretrained weights; labels of backbones do not say it (`spec.Plugin`)."""
     trials = [state.trial for state in results.states if state.folder.name in keys and state.trial]
     return any("weights" not in trial.backbone.options for trial in trials)

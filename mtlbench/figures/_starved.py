@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mtlbench.analysis.categories import ARM, CategoryGains, Question, category_gains, published_gains
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
 from mtlbench.arm_names import BASELINE
+from mtlbench.contracts import Results
 from mtlbench.figures import _style as style
 from mtlbench.figures._gains import amount, draw_category_gains, draw_group_gains, mark_least_labelled
 from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_title, seeds_text, wrapped
@@ -58,7 +59,7 @@ class StarvedData:
 
 def starved_data(
     question: Question,
-    results: Any,
+    results: Results,
     paper: bool,
     pair: str | None,
     dataset: str | None,

@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 from mtlbench.analysis.alphas import alpha_numbers
 from mtlbench.analysis.frame import records
 from mtlbench.analysis.selection import failed_text
+from mtlbench.contracts import Results
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
 from mtlbench.figures._alpha_panels import (
@@ -95,7 +96,7 @@ class Alphas:
 
     def data(
         self,
-        results: Any,
+        results: Results,
         paper: bool = False,
         pair: str | None = None,
         dataset: str | None = None,

@@ -17,6 +17,7 @@ from mtlbench.analysis.frame import FEWEST_SEEDS, mean_over_tasks, records, rela
 from mtlbench.analysis.inference import describe_intervals, intervals
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import marker_of, shown_arms
@@ -80,7 +81,7 @@ class Cost:
 
     def data(
         self,
-        results: Any,
+        results: Results,
         paper: bool = False,
         pair: str | None = None,
         dataset: str | None = None,

@@ -16,6 +16,7 @@ from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import records, rows_of_trials, whole_task
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import arm_order
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
@@ -94,7 +95,7 @@ class Curves:
 
     def data(
         self,
-        results: Any,
+        results: Results,
         paper: bool = False,
         pair: str | None = None,
         dataset: str | None = None,
@@ -114,7 +115,8 @@ class Curves:
             known = frame["pair"].iloc[0]
             raise UserError(f"curves needs trials with a curve.csv; type: mtlbench run --pair {known} --force '*'")
         provenance = results.provenance_of(frame)
-        begins, unknown = begins_of(provenance, results.curves.groupby("key")["iteration"].max().to_dict())
+        last = results.curves.groupby("key")["iteration"].max()
+        begins, unknown = begins_of(provenance, {str(key): int(iteration) for key, iteration in last.items()})
         points = rows[["arm", "task", "seed", "iteration", *QUANTITIES]].assign(begin=rows["key"].map(begins).fillna(0))
         points["x"] = points["begin"] + points["iteration"]
         means = [panels.over_seeds(points, ["arm", "task", "x"], name).assign(quantity=name) for name in QUANTITIES]

@@ -20,6 +20,7 @@ from mtlbench.analysis.inference import describe_intervals, intervals, noise_ban
 from mtlbench.analysis.paper import comparable
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._arms import marker_of, shown_arms
@@ -101,7 +102,7 @@ class Figure2:
 
     def data(
         self,
-        results: Any,
+        results: Results,
         paper: bool = False,
         pair: str | None = None,
         dataset: str | None = None,
@@ -312,7 +313,7 @@ def caption(points: pd.DataFrame, means: pd.DataFrame, note: str, family: int, r
     return " ".join(part for part in (*parts, *remarks) if part)
 
 
-def _overlay(frame: pd.DataFrame, results: Any, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+def _overlay(frame: pd.DataFrame, results: Results, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The published changes of the arms shown and a remark; an empty frame where they do not compare."""
     theirs, why_not = comparable(frame, results)
     theirs = theirs[theirs["source"].isin(PAPER_TABLES)]

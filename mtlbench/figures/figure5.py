@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mtlbench.analysis.categories import ATTRIBUTES
+from mtlbench.contracts import Results
 from mtlbench.figures._starved import StarvedData, draw_starved, starved_data
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ class Figure5:
 
     def data(
         self,
-        results: Any,
+        results: Results,
         paper: bool = False,
         pair: str | None = None,
         dataset: str | None = None,

@@ -28,6 +28,7 @@ from mtlbench.analysis.inference import paired_contrast
 from mtlbench.analysis.paper import published
 from mtlbench.analysis.selection import newest
 from mtlbench.arm_names import BASELINE
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 
 BEST_SPLIT = "the best Split"  # stands for the arm that val chooses
@@ -222,7 +223,7 @@ CLAIMS = (
 )
 
 
-def claims(case: Case, results: Any) -> ClaimResults:
+def claims(case: Case, results: Results) -> ClaimResults:
     """The paper's claims whose arms are there, and those that were not tested.
 
     A claim holds where the interval that allows for the contrasts of its family (`comparison`) lies on its side of 0,
@@ -294,7 +295,7 @@ def _tested(case: Case, claim: Claim) -> Draft | None:
     return Draft(0 if answered else len(found), judge)
 
 
-def _splits_differ(case: Case, results: Any) -> Iterable[Draft]:
+def _splits_differ(case: Case, results: Results) -> Iterable[Draft]:
     """Whether tasks, and pairs on the same data, want different Splits: what the other's choice would cost on test.
 
     Both choices have to be better than the other's, so that the number of pairs of Splits needs no allowing for."""
@@ -385,7 +386,7 @@ def _too_fast(case: Case) -> Draft | None:
     return Draft(0, lambda family: ClaimResult(Kind.DIVERGES, TOO_FAST, "Section 5.2", tuple(findings)))
 
 
-def _starved(case: Case, results: Any) -> Iterable[Draft]:
+def _starved(case: Case, results: Results) -> Iterable[Draft]:
     """Figures 5 and 6: least-labelled categories against most-labelled ones."""
     for question in (ATTRIBUTES, CLASSES):
         if question.task not in case.scopes:
@@ -404,7 +405,7 @@ def _starved_by(question: Question, row: Mapping[str, Any], family: int) -> Clai
     return ClaimResult(Kind.STARVED, STARVED, question.section, (finding,))
 
 
-def _task_specific(case: Case, results: Any) -> Iterable[Draft]:
+def _task_specific(case: Case, results: Results) -> Iterable[Draft]:
     """Section 5.4, from the alphas' own contrasts, a family of their own (`alphas.claims_of`)."""
     try:
         found = alpha_numbers(results, **case.pick)

@@ -15,6 +15,7 @@ from mtlbench.analysis.inference import half_width
 from mtlbench.analysis.paper import comparable, contradiction
 from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, reason_of
 from mtlbench.arm_names import SPLIT_POINTS, arm_order
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 from mtlbench.report.paper_layouts import TABLES, Layout, LayoutRow, Score
@@ -27,7 +28,7 @@ HALF_WIDTH, SEEDS, IS_BEST = "half width", "n", "best on val"  # of a score, in 
 FAILURES = Group((Column("failures", shown=False),))
 
 
-def paper_table(number: str, results: Any, selection: Selection = NEWEST, paper: bool = False) -> Table:
+def paper_table(number: str, results: Results, selection: Selection = NEWEST, paper: bool = False) -> Table:
     """Table 1, 2, 3, 5 or 6 of the paper from the results.
 
     Cells are means on test over seeds with a 95 % t interval of the row's own mean (from 3 seeds on); marked is the
@@ -64,7 +65,7 @@ def paper_table(number: str, results: Any, selection: Selection = NEWEST, paper:
     return Table(title, _labels(layout), groups, tuple(shown), tuple(notes))
 
 
-def _layout(number: str, results: Any, selection: Selection) -> Layout:
+def _layout(number: str, results: Results, selection: Selection) -> Layout:
     """The layout of a table that the results allow. Raises UserError."""
     if number == "4":
         raise UserError("table 4 of the paper is a figure; type: mtlbench plot alphas")

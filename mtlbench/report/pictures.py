@@ -6,13 +6,13 @@ import io
 import sys
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib
 from markupsafe import Markup
 from matplotlib.figure import Figure as Canvas
 
 from mtlbench.analysis.comparison import Case
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.plugins import create, names
 
@@ -31,14 +31,14 @@ class Picture:
     reason: str = ""
 
 
-def draw_pictures(case: Case, results: Any) -> list[Picture]:
+def draw_pictures(case: Case, results: Results) -> list[Picture]:
     """Every figure plug-in, in the order of FIRST. `results` is `store.Results`."""
     found = names("figure")
     order = [name for name in FIRST if name in found] + [name for name in found if name not in FIRST]
     return [_draw(name, case, results) for name in order]
 
 
-def _draw(name: str, case: Case, results: Any) -> Picture:
+def _draw(name: str, case: Case, results: Results) -> Picture:
     drawer = create("figure", name)
     title = " ".join((sys.modules[type(drawer).__module__].__doc__ or name).split("\n\n")[0].split())
     try:

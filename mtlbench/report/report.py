@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -12,6 +11,7 @@ from mtlbench._version import __version__
 from mtlbench.analysis.comparison import Case, case_of
 from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.selection import NEWEST, Selection
+from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.report.paper_layouts import TABLES
 from mtlbench.report.paper_tables import paper_table
@@ -26,7 +26,7 @@ from mtlbench.report.words import answer_sentences, claim_sentences, gap_sentenc
 from mtlbench.text import printable
 
 
-def report(results: Any, out: Path, selection: Selection = NEWEST) -> Path:
+def report(results: Results, out: Path, selection: Selection = NEWEST) -> Path:
     """Write the report on the newest results, or on those selected, to the file `out` and return it.
 
     `results` is `store.Results`. Published numbers stand beside where they compare. Raises UserError where there are no
@@ -42,7 +42,7 @@ def report(results: Any, out: Path, selection: Selection = NEWEST) -> Path:
     return out
 
 
-def page(case: Case, results: Any) -> str:
+def page(case: Case, results: Results) -> str:
     """The report as HTML. Everything that comes from results is escaped by the template."""
     trials = results.provenance_of(case.frame)
     selection = Selection(**case.pick)
@@ -78,7 +78,7 @@ def page(case: Case, results: Any) -> str:
     )
 
 
-def _paper_tables(results: Any, selection: Selection) -> tuple[list[Table], list[str]]:
+def _paper_tables(results: Results, selection: Selection) -> tuple[list[Table], list[str]]:
     """The paper's tables of this pair that have numbers, and why the others are not there."""
     tables, missing = [], []
     for number, layout in TABLES.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from mtlbench.analysis.choice import optimism
 from mtlbench.analysis.comparison import Case
 from mtlbench.analysis.deltas import DELTAS, deltas, published_deltas
@@ -11,6 +9,7 @@ from mtlbench.analysis.frame import records
 from mtlbench.analysis.inference import describe_intervals
 from mtlbench.analysis.paper import comparable
 from mtlbench.arm_names import arm_order, named
+from mtlbench.contracts import Results
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change_with_unit, decimals, large
 from mtlbench.report.words import in_words
 from mtlbench.text import DAGGER, count
@@ -26,7 +25,7 @@ COSTS = {  # column of `Case.costs` -> what stands over it
 ARM = Column("arm", is_text=True)
 
 
-def delta_table(case: Case, results: Any) -> Table:
+def delta_table(case: Case, results: Results) -> Table:
     """Arms against the deltas of the field, the published ones where they compare."""
     found = deltas(case.unique)
     cells: dict[str, dict[str, Cell]] = {}

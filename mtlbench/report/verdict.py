@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
-from typing import Any
 
 from mtlbench.analysis.comparison import (
     BEATS,
@@ -25,6 +24,7 @@ from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, detectable, seeds_for
 from mtlbench.analysis.selection import reason_of
 from mtlbench.arm_names import BASELINE
+from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
 from mtlbench.report.claims import ClaimResults, claims
 from mtlbench.spec import Family
@@ -142,7 +142,7 @@ class Verdict:
 
 
 def verdict(
-    results: Any,
+    results: Results,
     pair: str | None = None,
     dataset: str | None = None,
     recipe: str | None = None,
@@ -152,7 +152,7 @@ def verdict(
     return verdict_on(case_of(results, pair, dataset, recipe, backbone), results)
 
 
-def verdict_on(case: Case, results: Any) -> Verdict:
+def verdict_on(case: Case, results: Results) -> Verdict:
     """The verdict on a case; `results` (`store.Results`) gives alphas, label counts and the other pairs."""
     return Verdict(case, answer(case), resolution(case), claims(case, results), gaps(case))
 
