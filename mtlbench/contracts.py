@@ -136,6 +136,11 @@ class Task(Protocol):
     """A kind of label: head, loss, prediction, metrics.
 
     Built from its categories, what `fit` found in train, and its options by keyword (the recipe's `task_options`).
+
+    `keep` and `draw` may be left out (together); `mtlbench show` and `predict` then make no picture of the task. A task
+    that finds objects may also have `boxes(prediction, batch)`: of a batch of one image `n 6` float32, the best first:
+    class index, score, x1 y1 x2 y2 in pixels of the batch's sample. `mtlbench predict` then asks all tasks about them.
+    A task whose classes stand for unit vectors may have `decode(probability)`, `N K` -> `N 3`.
     """
 
     version: int

@@ -242,8 +242,23 @@ def learnable(case: Case) -> None:
         )
 
 
+def check_boxes(case: Case) -> None:
+    """Raises UserError where a task has `boxes` and they are not `n 6`, the best first, of its classes."""
+    if not hasattr(case.cls, "boxes"):
+        return
+    batch = case.batch(0)
+    found = case.task.boxes(case.predicted(batch, case.output(batch)), batch)
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.shape[1] != 6:
+        raise UserError(
+            f"{case.at('boxes')}boxes must return an array `n 6`: class index, score, x1 y1 x2 y2 of each box"
+        )
+    if len(found) and (np.diff(found[:, 1]) > 0).any():
+        raise UserError(f"{case.at('boxes')}boxes must stand in the order of their scores, the best first")
+
+
 def drawn(case: Case) -> None:
-    """What is kept of a prediction is small, and can be drawn, as the truth can."""
+    """What is kept of a prediction is small, and can be drawn, as the truth can; boxes that are found have scores."""
+    check_boxes(case)
     has = [hasattr(case.cls, method) for method in ("keep", "draw")]
     if not any(has):
         return

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
 from mtlbench.vision import drawing, metrics, regions
-from mtlbench.vision.drawing import SHOWN, WEAK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,7 +107,7 @@ class Detection:
         """An empty meter."""
         return DetectionMeter(self.categories)
 
-    def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
+    def boxes(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
         """The 20 best detections `n 6` float32 of one image, after suppression: class index, score, x1 y1 x2 y2.
 
         Boxes are in pixels of the batch's sample.
@@ -123,6 +122,10 @@ class Detection:
         best = np.argsort(-kept.score, kind="stable")[:KEPT]
         return np.column_stack([kept.category, kept.score, kept.box])[best].astype(np.float32)
 
+    def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
+        """The boxes that are found."""
+        return self.boxes(prediction, batch)
+
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
         """The image with its best detections and their scores, or with the annotated boxes (difficult ones dashed).
 
@@ -131,7 +134,7 @@ class Detection:
         drawing.show_image(axes, sample.image)
         things: list[tuple[int, str, np.ndarray, str]] = []  # class, its name, box, style
         if kept is not None:
-            for category, score, *box in kept[:SHOWN][kept[:SHOWN, 1] >= WEAK * kept[:1, 1]]:
+            for category, score, *box in kept[: drawing.count_shown(kept[:, 1])]:
                 name = f"{self.categories[int(category)]} {score:.2f}"
                 things.append((int(category), name, np.array(box), "-"))
         elif "detection" in sample.labels and sample.boxes is not None:

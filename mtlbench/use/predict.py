@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.samples import scale
 from mtlbench.use.trained import Trained, opened
 from mtlbench.vision import proposals as selective_search
-from mtlbench.vision.drawing import PALETTE, SHOWN, WEAK, Drawer, picture, save
+from mtlbench.vision.drawing import PALETTE, Drawer, count_shown, picture, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 # Of selective search, where the data set's options do not say (voc2008's defaults).
 PROPOSALS, PROPOSAL_SIZE = 256, 200
+BOXES = "boxes"  # the optional method of a task that finds objects
 SHOWN_SIDE = 1000  # pixels, at most, of the image in a picture
 
 
@@ -73,7 +74,7 @@ def predict(
             placed(net, device)
         for name, task in one.tasks.items():
             if not (hasattr(task, "keep") and hasattr(task, "draw")):
-                warn(f"{name} is in no picture: the task has no keep and draw; see Task in plugins.py")
+                warn(f"{name} is in no picture: the task has no keep and draw; see Task in contracts.py")
     status = 0
     for image, stem in zip(images, stems(images), strict=True):
         try:
@@ -117,8 +118,9 @@ def read_image(path: Path) -> tuple[np.ndarray, int]:
 class Predicted:
     """One image in the networks' scale, and what was predicted on it.
 
-    Form `roi`: the sample's boxes are those that were detected, the best first, with `categories` and `scores` (none
-    where no network detects: its only box is then the whole image); predictions have rows for proposals, then boxes.
+    Form `roi`: the sample's boxes are those that a task with `boxes` found, the best first, with `categories` and
+    `scores` (none where no task finds any: the only box is then the whole image); predictions have rows for proposals,
+    then boxes.
     """
 
     sample: Sample
@@ -142,17 +144,22 @@ def predicted(trained: Sequence[Trained], image: np.ndarray, number: int) -> Pre
     categories, scores = list[str](), np.zeros(0, np.float32)
     if first.trial.form == "roi":
         found = np.array([[0, 1, 0, 0, *sample.image.shape[1::-1]]], np.float32)
-        for one in trained:
-            if "detection" in one.tasks:
-                task, batch = one.tasks["detection"], evaluation_batch([sample], one.view)
-                found = task.keep(one.predict(batch)["detection"], batch)
-                found = found[(found[:, 4:] > found[:, 2:4]).all(axis=1)]  # a box may be decoded beyond the image
-                categories, scores = [one.categories("detection")[int(c)] for c in found[:, 0]], found[:, 1]
+        for one, name in finders(trained)[:1]:
+            batch = evaluation_batch([sample], one.view)
+            find: Callable[..., np.ndarray] = getattr(one.tasks[name], BOXES)
+            found = find(one.predict(batch)[name], batch)
+            found = found[(found[:, 4:] > found[:, 2:4]).all(axis=1)]  # a box may be decoded beyond the image
+            categories, scores = [one.categories(name)[int(c)] for c in found[:, 0]], found[:, 1]
         sample = replace(sample, boxes=found[:, 2:])
     predictions: dict[str, dict[str, Tensor]] = {}
     for one in trained:
         predictions |= one.predict(evaluation_batch([sample], one.view))
     return Predicted(sample, predictions, categories, scores)
+
+
+def finders(trained: Sequence[Trained]) -> list[tuple[Trained, str]]:
+    """The tasks that find objects, each with its network."""
+    return [(one, name) for one in trained for name, task in one.tasks.items() if hasattr(task, BOXES)]
 
 
 def proposals(trained: Trained, image: np.ndarray, number: int) -> np.ndarray:
@@ -263,7 +270,7 @@ def boxes(trained: Sequence[Trained], result: Predicted, size: tuple[int, int]) 
             row = {"category": result.categories[number], "score": round(float(result.scores[number]), 5), **row}
         for one in trained:
             for name in one.tasks:
-                if name != "detection":
+                if not hasattr(one.tasks[name], BOXES):
                     row[name] = _of_box(one, name, result, result.proposals + number)
         rows.append(row)
     return rows
@@ -287,12 +294,10 @@ def class_map(classes: np.ndarray) -> Image.Image:
 
 
 def draw(title: str, image: np.ndarray, trained: Sequence[Trained], result: Predicted, path: Path) -> None:
-    """The image `H W 3` and, beside it, what each task predicts, drawn by the task; of detected boxes those that
-    `Detection.draw` shows."""
+    """The image `H W 3` and, beside it, what each task predicts, drawn by the task; the best of the boxes found."""
     sample, rows = result.sample, None
     if sample.boxes is not None:
-        strong = result.scores >= WEAK * result.scores[:1] if result.categories else np.ones(len(sample.boxes), bool)
-        shown = min(SHOWN, int(strong.sum()))
+        shown = count_shown(result.scores) if result.categories else len(sample.boxes)
         sample, rows = replace(sample, boxes=sample.boxes[:shown]), result.proposals + shown
     step = -(-max(image.shape) // SHOWN_SIDE)
     columns: list[tuple[str, Drawer]] = [("image", partial(_image, image[::step, ::step]))]

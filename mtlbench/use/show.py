@@ -52,7 +52,7 @@ def show(
         context = Context(dataclasses.replace(trial, data_root=root))
         for name, task in context.tasks.items():
             if not (hasattr(task, "keep") and hasattr(task, "draw")):
-                say(f"{name} is left out: the task has no keep and draw; see Task in plugins.py")
+                say(f"{name} is left out: the task has no keep and draw; see Task in contracts.py")
             elif not kept.get(name):
                 say(
                     f"{name} is left out: the trial kept no predictions of it; type mtlbench run ... --force "

@@ -128,6 +128,11 @@ SHOWN = 6  # of them, at most (ours: more cannot be told apart)
 WEAK = 0.2  # of the best score: what is weaker is not shown (ours)
 
 
+def count_shown(scores: np.ndarray) -> int:
+    """How many of the best boxes are shown, from their scores `n`, best first: those that are not weak, at most 6."""
+    return min(SHOWN, int((scores >= WEAK * scores[:1]).sum()))
+
+
 # Ours: each the furthest in CIELAB from black and all before it, of chroma up to 72 and lightness 30 to 94
 PALETTE = (
     "aabbdd bbaa00 cc1144 00ffbb 772299 005500 ffaa88 0088ff ff88cc 664400 99bb88 773355 006666 bbff77 "

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from mtlbench.cli.main import main
-from mtlbench.contracts import Sample
+from mtlbench.contracts import Batch, Sample
 from mtlbench.errors import UserError
 from mtlbench.spec import Options
 from mtlbench.store import predictions
@@ -190,10 +190,34 @@ def test_no_box_without_an_area_is_told(study: Store, rooms: Path, monkeypatch: 
     (one,) = find_trials(study.root, "cross-stitch", "det_attr")
     trained = opened(one, print)
     given = np.array([[0, 0.9, 1, 1, 1, 9], [1, 0.8, 2, 3, 9, 9], [1, 0.7, 2, 5, 9, 5]], np.float32)
-    monkeypatch.setattr(trained.tasks["detection"], "keep", lambda prediction, batch: given)
+    monkeypatch.setattr(trained.tasks["detection"], "boxes", lambda prediction, batch: given)
     found = module.predicted([trained], *read_image(rooms / "room0.png"))
     assert found.sample.boxes is not None and np.array_equal(found.sample.boxes, given[1:2, 2:])
     assert list(found.scores) == [np.float32(0.8)]
+
+
+def test_a_task_of_any_name_that_finds_boxes_is_asked_for_them(
+    study: Store, rooms: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's task: found by its method, not by the name `detection`."""
+    (one,) = find_trials(study.root, "cross-stitch", "det_attr")
+    trained = opened(one, print)
+    usual = module.predicted([trained], *read_image(rooms / "room0.png"))
+
+    class Renamed(Trained):
+        def predict(self, batch: Batch) -> dict[str, dict[str, torch.Tensor]]:
+            return {{"detection": "lamps"}.get(name, name): one for name, one in trained.predict(batch).items()}
+
+        def categories(self, task: str) -> tuple[str, ...]:
+            return trained.categories({"lamps": "detection"}.get(task, task))
+
+    tasks = {{"detection": "lamps"}.get(name, name): task for name, task in trained.tasks.items()}
+    renamed = Renamed(trained.trial, trained.model, tasks, trained.nets)
+    found = module.predicted([renamed], *read_image(rooms / "room0.png"))
+    assert found.categories == usual.categories and np.array_equal(found.scores, usual.scores) and len(found.scores)
+    row = module.boxes([renamed], found, (64, 64))[0]
+    assert set(row) == {"category", "score", "box", "attributes"}
+    assert row == module.boxes([trained], usual, (64, 64))[0]
 
 
 # ---------------------------------------------------------------------------------------------------- proposals
@@ -367,7 +391,9 @@ def test_a_task_without_drawing_and_of_another_kind_is_kept_as_arrays(
     Image.fromarray(pixels_of(rooms / "room0.png")).resize((100, 90)).save(large)
     result = cli("cross-stitch", "--pair", "semseg_sn", large, "--out", tmp_path, "--results", study.root)
     assert result.exit_code == 0, result.output
-    assert result.stderr == "mtlbench: semseg is in no picture: the task has no keep and draw; see Task in plugins.py\n"
+    assert (
+        result.stderr == "mtlbench: semseg is in no picture: the task has no keep and draw; see Task in contracts.py\n"
+    )
     with np.load(tmp_path / "room0-semseg.npz", allow_pickle=False) as arrays:
         assert {name: array.shape for name, array in arrays.items()} == {
             "height": (90, 100),

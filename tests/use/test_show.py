@@ -268,7 +268,7 @@ def test_a_task_that_cannot_be_drawn_is_left_out_with_a_line(toy: Toy, tmp_path:
     write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
     write_made(folder, both.key, result(scores=[]))
     toy.show("both")
-    assert toy.lines == ["preparing", "mute is left out: the task has no keep and draw; see Task in plugins.py"]
+    assert toy.lines == ["preparing", "mute is left out: the task has no keep and draw; see Task in contracts.py"]
     write(folder / "predictions.npz", {"other": [np.zeros(3)]})
     write_made(folder, both.key, result(scores=[]))
     with pytest.raises(UserError, match=f"nothing to draw of both seed 3  {both.key}"):
