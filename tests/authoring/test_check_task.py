@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mtlbench import plugins
@@ -33,6 +34,20 @@ def test_options_are_used_and_wrong_ones_named() -> None:
     assert wrong(normals, decoding="nearest", labels="soft") == []
     assert "decoding of normals called 'best'" in wrong(normals, decoding="best")[0]
     assert wrong(normals, decodin="nearest") == ["there is no option decodin; there are: decoding, labels"]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        (np.zeros((3, 5), np.float32), "boxes must return an array `n 6`"),
+        ([[0, 0.5, 1, 2, 3, 4]], "boxes must return an array `n 6`"),
+        (np.array([[0, 0.5, 1, 2, 3, 4], [0, 0.6, 1, 2, 3, 4]]), "boxes must stand in the order of their scores"),
+    ],
+)
+def test_boxes_that_predict_cannot_use_are_named(boxes: Any, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    detection = find("task", "detection")
+    monkeypatch.setattr(detection, "boxes", lambda task, prediction, batch: boxes)
+    assert [text for text in wrong(detection) if message in text]
 
 
 template = partial(changed_template, "task", "depth")
