@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import plugin
 from mtlbench.spec import SearchSpace, Trial
 from mtlbench.store.sealing import write_result
@@ -66,9 +66,7 @@ def trials_of(space: SearchSpace, count: int) -> list[Trial]:
             space.pair,
             space.arms,
             [seed],
-            plugin("dataset", "rooms", {}),
-            "",
-            "f1f2",
+            DataSource(plugin("dataset", "rooms", {}), "", "f1f2"),
             plugin("backbone", recipe.backbone, {}),
             recipe,
         )

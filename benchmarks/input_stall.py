@@ -16,7 +16,7 @@ import torch
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import select
 from mtlbench.plan.data import open_dataset
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import plugin
 from mtlbench.spec import Trial
 from mtlbench.training.batches import training_batch
@@ -37,7 +37,7 @@ def main(pair: str, dataset: str, root: str, recipe_name: str = "paper", steps: 
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     arms = select(space.arms, ["cross-stitch", "one-task"])
     scratch = dataclasses.replace(recipe, init="scratch")
-    trials = expand(space.pair, arms, (0,), data, root, opened.fingerprint(), backbone, scratch)
+    trials = expand(space.pair, arms, (0,), DataSource(data, root, opened.fingerprint()), backbone, scratch)
     found = {"pair": pair, "data": dataset, "recipe": recipe_name, "images": recipe.images, "cores": os.cpu_count()}
     torch.set_num_threads(1)
     for trial in (trials[0], trials[-1]):  # the lightest step, and one with all columns

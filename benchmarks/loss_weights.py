@@ -21,7 +21,7 @@ import torch
 from mtlbench.execution.preflight import pretrained_of
 from mtlbench.plan.chosen import choose_arms, starting_from
 from mtlbench.plan.data import prepare_dataset
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plan.options import parse_seeds
 from mtlbench.plan.spaces import load, recipe_of
 from mtlbench.plugins import plugin
@@ -39,7 +39,9 @@ def trials_of(space: SearchSpace, recipe: Recipe, arms: Sequence[str], seeds: Se
     weights = pretrained_of(starts, columns, space.pair.form, "rooms", None)
     data = prepare_dataset("rooms", space.pair.tasks, recipe, None, print)
     chosen = choose_arms(space, False, False, arms, ())
-    return expand(space.pair, chosen, seeds, data.plugin, data.root, data.fingerprint, columns, recipe, weights)
+    return expand(
+        space.pair, chosen, seeds, DataSource(data.plugin, data.root, data.fingerprint), columns, recipe, weights
+    )
 
 
 def scores_of(trial: Trial, known: dict[str, Scores]) -> Scores:

@@ -24,7 +24,7 @@ from _made_up import fill
 from mtlbench.cli.main import main as program
 from mtlbench.plan import spaces
 from mtlbench.plan.data import prepare_dataset
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import plugin
 
 HELP_SECONDS = 0.3
@@ -85,7 +85,12 @@ def finish(root: Path) -> None:
     recipe = spaces.recipe_of(space, "smoke")
     data = prepare_dataset("rooms", space.pair.tasks, recipe, None, lambda line: None)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    fill(root, expand(space.pair, space.arms, range(3), data.plugin, data.root, data.fingerprint, backbone, recipe))
+    fill(
+        root,
+        expand(
+            space.pair, space.arms, range(3), DataSource(data.plugin, data.root, data.fingerprint), backbone, recipe
+        ),
+    )
 
 
 def helped(words: list[str]) -> dict[str, Any]:

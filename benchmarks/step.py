@@ -29,7 +29,7 @@ from mtlbench.contracts import Batch, Sample
 from mtlbench.nets.layers import RegionPool
 from mtlbench.nets.network import placed, upsample
 from mtlbench.plan import spaces
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import find, plugin
 from mtlbench.spec import Trial
 from mtlbench.system.machine import keep_memory
@@ -207,7 +207,7 @@ def arms_of(size: str, pair: str, device: torch.device) -> dict[str, Arm]:
     torch.set_num_threads(recipe.threads)
     wanted = [arm for arm in space.arms if size == "quick" or arm.name in AT_PAPERS_SIZES]
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    trials = expand(space.pair, wanted, (0,), plugin("dataset", "rooms", {}), "", "", backbone, recipe)
+    trials = expand(space.pair, wanted, (0,), DataSource(plugin("dataset", "rooms", {}), "", ""), backbone, recipe)
     networks: dict[str, Trial] = {}
     for trial in trials:
         if not trial.average:

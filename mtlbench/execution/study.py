@@ -16,7 +16,7 @@ from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.plan.arms import at_rates, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
-from mtlbench.plan.expand import Pretrained, expand, started, starts_with_weights
+from mtlbench.plan.expand import DataSource, Pretrained, expand, started, starts_with_weights
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import load
 from mtlbench.plugins import plugin
@@ -97,18 +97,8 @@ class _Expansion:
 
     def trials(self, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Trial]:
         """Those of the arms and seeds."""
-        data = self.data
-        return expand(
-            self.space.pair,
-            arms,
-            seeds,
-            data.plugin,
-            data.root,
-            data.fingerprint,
-            self.backbone,
-            self.recipe,
-            self.pretrained,
-        )
+        data = DataSource(self.data.plugin, self.data.root, self.data.fingerprint)
+        return expand(self.space.pair, arms, seeds, data, self.backbone, self.recipe, self.pretrained)
 
 
 def plan(options: RunOptions, say: Say, create: bool = True) -> Study:

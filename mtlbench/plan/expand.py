@@ -29,13 +29,20 @@ from mtlbench.spec import (
 NO_WEIGHTS: Mapping[str, Pretrained] = {}
 
 
+class DataSource(NamedTuple):
+    """The data set of trials: its plug-in, its folder as absolute text ("" = it needs none), and the fingerprint of its
+    files."""
+
+    plugin: Plugin
+    root: str
+    fingerprint: str
+
+
 def expand(
     pair: Pair,
     arms: Sequence[Arm],
     seeds: Sequence[int],
-    dataset: Plugin,
-    data_root: str,
-    fingerprint: str,
+    data: DataSource,
     backbone: Plugin,
     recipe: Recipe,
     pretrained: Mapping[str, Pretrained] = NO_WEIGHTS,
@@ -44,14 +51,8 @@ def expand(
 
     `pretrained`: the weights of networks that start from "imagenet" or "pretrained", for `starts_with_weights`.
     """
-    starts = {"scratch": (backbone, "")}
-    for start, weights in pretrained.items():
-        options = backbone.options | weights.options | {"weights": weights.digest}
-        starts[start] = dataclasses.replace(backbone, options=options), weights.file
-    usual = starts[recipe.init][0]
-    setting = short_hash(
-        [dataset.label, dataset.version, fingerprint, usual.name, usual.options, usual.version, as_data(recipe)]
-    )
+    starts = _starts(backbone, pretrained)
+    setting = _setting(data, starts[recipe.init][0], recipe)
     trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
     for seed in seeds:
         for arm in arms:
@@ -74,9 +75,9 @@ def expand(
                     form=pair.form,
                     task_versions={task: find("task", pair.files.get(task, task)).version for task in tasks},
                     task_files={task: file for task, file in pair.files.items() if task in tasks},
-                    dataset=dataset,
-                    data_root=data_root,
-                    fingerprint=fingerprint,
+                    dataset=data.plugin,
+                    data_root=data.root,
+                    fingerprint=data.fingerprint,
                     backbone=own,
                     scheme=scheme,
                     recipe=identity_of(recipe, tasks, goes_on, arm.rate),
@@ -92,6 +93,23 @@ def expand(
                     rate=arm.rate,
                 )
     return list(trials.values())
+
+
+def _starts(backbone: Plugin, pretrained: Mapping[str, Pretrained]) -> dict[str, tuple[Plugin, str]]:
+    """{start: the backbone with the options of that start, and its file of weights}; "" without one."""
+    starts = {"scratch": (backbone, "")}
+    for start, weights in pretrained.items():
+        options = backbone.options | weights.options | {"weights": weights.digest}
+        starts[start] = dataclasses.replace(backbone, options=options), weights.file
+    return starts
+
+
+def _setting(data: DataSource, usual: Plugin, recipe: Recipe) -> str:
+    """Hash of the data, the backbone that networks usually start from, and the whole recipe."""
+    plugin = data.plugin
+    return short_hash(
+        [plugin.label, plugin.version, data.fingerprint, usual.name, usual.options, usual.version, as_data(recipe)]
+    )
 
 
 def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, goes_on: bool) -> int:

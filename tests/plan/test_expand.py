@@ -13,7 +13,7 @@ from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import check_arms, custom, select
 from mtlbench.plan.chosen import choose_recipe, starting_from
-from mtlbench.plan.expand import Pretrained, expand, started, starts_with_weights
+from mtlbench.plan.expand import DataSource, Pretrained, expand, started, starts_with_weights
 from mtlbench.plan.options import RunOptions, parse_seeds, parse_start
 from mtlbench.plugins import plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, Trial, derive_seed
@@ -24,7 +24,7 @@ SPACE = spaces.load("det_attr")
 def trials_of(recipe: str = "quick", seeds: tuple[int, ...] = (0,), **changes: Any) -> list[Trial]:
     chosen = dataclasses.replace(starting_from(spaces.recipe_of(SPACE, recipe), "scratch"), **changes)
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
-    return expand(SPACE.pair, SPACE.arms, seeds, Plugin("rooms"), "", "abc", backbone, chosen)
+    return expand(SPACE.pair, SPACE.arms, seeds, DataSource(Plugin("rooms"), "", "abc"), backbone, chosen)
 
 
 def test_every_arm_of_the_paper_and_the_controls() -> None:
@@ -156,7 +156,7 @@ def from_starts(*starts: str, recipe: str = "quick", file: Pretrained = WEIGHTS)
     arms, chosen = started(SPACE.arms, spaces.recipe_of(SPACE, recipe), list(map(parse_start, starts)))
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
     weights = dict.fromkeys(starts_with_weights(arms, chosen), file)
-    found = expand(SPACE.pair, arms, (0,), Plugin("rooms"), "", "abc", backbone, chosen, weights)
+    found = expand(SPACE.pair, arms, (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, chosen, weights)
     return {trial.label: trial for trial in found}
 
 
@@ -190,7 +190,7 @@ def test_quick_from_scratch_is_what_it_was_before_trunks_came_with_rooms(
         arms, recipe = started(space.arms, spaces.recipe_of(space, "quick"), list(map(parse_start, starts)))
         backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
         weights = dict.fromkeys(starts_with_weights(arms, recipe), WEIGHTS)
-        return expand(space.pair, arms, (0,), Plugin("rooms"), "", "abc", backbone, recipe, weights)
+        return expand(space.pair, arms, (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, recipe, weights)
 
     scratch, usual = trials("scratch"), trials()
     assert (scratch[0].key, scratch[0].setting) == (first, setting)
@@ -269,5 +269,5 @@ def test_a_users_class_is_never_taken_for_one_of_our_arms(tmp_path: Path, cls: s
     assert (made.name, made.family, made.variant_of) == (arm, Family.OWN, "")
     recipe = spaces.recipe_of(SPACE, "smoke")
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    (trial,) = expand(SPACE.pair, [made], (0,), Plugin("rooms"), "", "abc", backbone, recipe)
+    (trial,) = expand(SPACE.pair, [made], (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, recipe)
     assert (trial.scheme.name, trial.family, trial.variant_of) == (cls, Family.OWN, "")

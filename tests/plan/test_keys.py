@@ -8,7 +8,7 @@ import pytest
 
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import plugin
 from mtlbench.spec import Trial, with_arm_facts
 
@@ -79,7 +79,7 @@ def first_trials(pair: str, recipe_name: str) -> dict[str, Trial]:
     arms += [arm for arm in spaces.load(ABLATIONS[pair]).arms if arm.name != "one-task"]
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     dataset = plugin("dataset", "rooms", {})
-    trials = expand(space.pair, at_rates(arms, [3.0]), (0,), dataset, "", "abc", backbone, recipe)
+    trials = expand(space.pair, at_rates(arms, [3.0]), (0,), DataSource(dataset, "", "abc"), backbone, recipe)
     return {trial.arm: trial for trial in reversed(trials)}
 
 

@@ -16,7 +16,7 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates, check_arms, custom, every_split, one_task
 from mtlbench.plan.chosen import choose_arms, starting_from, with_loss_weights
 from mtlbench.plan.data import opened
-from mtlbench.plan.expand import expand, started
+from mtlbench.plan.expand import DataSource, expand, started
 from mtlbench.plan.options import LossWeights, Start, merge_loss_weights, parse_factors, parse_loss_weights
 from mtlbench.plugins import Broken, plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial, as_data, identity_of
@@ -30,7 +30,7 @@ SCHEME = "class Gated:\n    version = {version}\n    def __init__(self, rank=4):
 
 def planned(arms: Any, recipe: Any = QUICK, seeds: tuple[int, ...] = (0,)) -> list[Trial]:
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    return expand(SPACE.pair, arms, seeds, Plugin("rooms"), "", "abc", backbone, recipe)
+    return expand(SPACE.pair, arms, seeds, DataSource(Plugin("rooms"), "", "abc"), backbone, recipe)
 
 
 # ------------------------------------------------------------------------------------------------ schemes

@@ -16,7 +16,7 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, plan
 from mtlbench.plan import spaces
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import plugin
 from mtlbench.schemes.branching import Branching
 from mtlbench.schemes.branching_search import BranchingSearch, Choice
@@ -238,7 +238,7 @@ def trials(pair: str) -> tuple[Trial, Trial]:
     recipe_ = spaces.recipe_of(space, "smoke")
     arms = [arm for arm in space.more if arm.name.startswith("branching")]
     backbone = plugin("backbone", recipe_.backbone, recipe_.backbone_options)
-    search, tree = expand(space.pair, arms, (0,), like.dataset, "", like.fingerprint, backbone, recipe_)
+    search, tree = expand(space.pair, arms, (0,), DataSource(like.dataset, "", like.fingerprint), backbone, recipe_)
     return search, tree
 
 

@@ -13,7 +13,7 @@ from mtlbench.contracts import Sample
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import select
 from mtlbench.plan.data import open_dataset
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import from_file, plugin
 from mtlbench.spec import Trial
 from mtlbench.tasks.attributes import Attributes
@@ -70,7 +70,9 @@ def smoke(pair: str, arms: tuple[str, ...], **changes: Any) -> list[Trial]:
     dataset = open_dataset(data, "")
     dataset.prepare(lambda line: None)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    return expand(space.pair, select(space.arms, arms), (0,), data, "", dataset.fingerprint(), backbone, recipe)
+    return expand(
+        space.pair, select(space.arms, arms), (0,), DataSource(data, "", dataset.fingerprint()), backbone, recipe
+    )
 
 
 def changed_template(kind: str, name: str, folder: Path, *changes: tuple[str, str]) -> Any:

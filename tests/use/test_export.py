@@ -22,7 +22,7 @@ import mtlbench
 from mtlbench.cli.main import main
 from mtlbench.errors import UserError
 from mtlbench.plan.arms import custom
-from mtlbench.plan.expand import expand
+from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plan.spaces import load as load_space
 from mtlbench.plan.spaces import recipe_of
 from mtlbench.plugins import plugin
@@ -61,7 +61,9 @@ def with_scheme(file: Path) -> list[Trial]:
     space = load_space("semseg_sn")
     arms = [next(arm for arm in space.arms if arm.name == "one-task"), custom(f"{file}:Mine")]
     backbone = plugin("backbone", first.backbone.name, first.backbone.options)
-    made = expand(space.pair, arms, (0,), first.dataset, "", first.fingerprint, backbone, recipe_of(space, "smoke"))
+    made = expand(
+        space.pair, arms, (0,), DataSource(first.dataset, "", first.fingerprint), backbone, recipe_of(space, "smoke")
+    )
     assert made[:2] == trials
     return kept(made)
 
