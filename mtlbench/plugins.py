@@ -32,7 +32,11 @@ def scheme_class(name: str) -> Any:
 
 
 def called(spec: str) -> tuple[str, dict[str, Any]]:
-    """`x.py:C(rank=4)` -> ("x.py:C", {"rank": 4}); only literals, nothing is evaluated. Raises UserError."""
+    """The name and the options in a text of the command line; only literals, nothing is evaluated. Raises UserError.
+
+    >>> called("mine.py:Own(rank=4)")
+    ('mine.py:Own', {'rank': 4})
+    """
     place, bracket, inside = spec.partition("(")
     if not bracket:
         return spec, {}
@@ -72,7 +76,10 @@ def names(kind: str) -> list[str]:
 
 
 def class_name(name: str) -> str:
-    """`cross_stitch` -> `CrossStitch`."""
+    """
+    >>> class_name("cross_stitch")
+    'CrossStitch'
+    """
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 

@@ -290,7 +290,8 @@ class Trial:
 
     def to_json(self) -> Options:
         """Plain data; `from_json` gives the trial back."""
-        return json.loads(canonical(dataclasses.asdict(self)))
+        plain: Options = json.loads(canonical(dataclasses.asdict(self)))
+        return plain
 
     @staticmethod
     def from_json(data: Options) -> Trial:
@@ -343,12 +344,20 @@ class SearchSpace:
 
 
 def canonical(data: Any) -> str:
-    """JSON with sorted keys and no spaces; refuses NaN."""
+    """JSON with sorted keys and no spaces; refuses NaN.
+
+    >>> canonical({"b": [1, 0.5], "a": None})
+    '{"a":null,"b":[1,0.5]}'
+    """
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def short_hash(data: Any) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of the canonical JSON."""
+    """Twelve hexadecimal digits of the SHA-256 of the canonical JSON: how keys of trials are made.
+
+    >>> short_hash({"b": 1, "a": 2}) == short_hash({"a": 2, "b": 1})
+    True
+    """
     return hashlib.sha256(canonical(data).encode()).hexdigest()[:12]
 
 

@@ -8,7 +8,11 @@ from collections.abc import Callable, Sequence
 
 
 def probability(value: float) -> str:
-    """`P = 0.68`, never a certainty; "" where there is none."""
+    """A probability as text, never as a certainty.
+
+    >>> probability(0.678), probability(1.0), probability(math.nan)
+    ('P = 0.68', 'P > 0.99', '')
+    """
     if math.isnan(value):
         return ""
     return "P > 0.99" if value > 0.99 else "P < 0.01" if value < 0.01 else f"P = {value:.2f}"
@@ -17,7 +21,13 @@ def probability(value: float) -> str:
 def percent(
     mean: float, low: float = math.nan, high: float = math.nan, signed: bool = True, unit: str = "%", digits: int = 1
 ) -> str:
-    """`+1.2 % [+0.3, +2.1]`, with as many decimals as a bound needs not to read 0."""
+    """A number with its interval, with as many decimals as a bound needs not to read 0.
+
+    >>> percent(1.24, 0.31, 2.1)
+    '+1.2 % [+0.3, +2.1]'
+    >>> percent(1.24, -0.004, 2.1)
+    '+1.240 % [-0.004, +2.100]'
+    """
     given = [value for value in (mean, low, high) if not math.isnan(value)]
     while digits < 4 and any(0 < abs(bound) < 0.5 * 10**-digits for bound in given[1:]):
         digits += 1
@@ -27,7 +37,10 @@ def percent(
 
 
 def listed(parts: Sequence[str]) -> str:
-    """`a, b and c`."""
+    """
+    >>> listed(["a"]), listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
 
 
@@ -57,7 +70,11 @@ DAGGER = "\N{DAGGER}"  # on a paired t interval beside others
 
 
 def bytes_text(size: float) -> str:
-    """`1.2 GB`, with SI letters as disks are sold."""
+    """A size with SI letters, as disks are sold.
+
+    >>> bytes_text(999), bytes_text(1_240_000_000)
+    ('999 B', '1.2 GB')
+    """
     for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if size >= limit:
             return f"{size / limit:.1f} {letter}B"
@@ -65,7 +82,11 @@ def bytes_text(size: float) -> str:
 
 
 def short(value: float) -> str:
-    """A large number with three digits and an SI letter: 1234567 -> `1.23 M`."""
+    """A large number with three digits and an SI letter.
+
+    >>> short(1_234_567), short(999_600), short(math.nan)
+    ('1.23 M', '1.00 M', '-')
+    """
     if math.isnan(value):
         return NOTHING
     for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):

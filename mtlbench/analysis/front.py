@@ -28,7 +28,7 @@ def measure_hypervolume(gains: np.ndarray, reference: np.ndarray | Sequence[floa
     3.0
     """
     above = np.asarray(gains, float) - np.asarray(reference, float)
-    return _volume(above[(above > 0).all(axis=1)])
+    return float(_volume(above[(above > 0).all(axis=1)]))
 
 
 def _volume(points: np.ndarray) -> float:
@@ -86,7 +86,8 @@ def advantages(val: pd.DataFrame, test: pd.DataFrame, arms: Sequence[str], rival
         """On test, a column a direction: what the choice on val reaches, by seed."""
         own = means[means.index.get_level_values("arm").isin(list(names))]
         places = [own.index[int(column.argmax())] for _, column in own.items()]
-        return pd.concat([shown_on.loc[place].iloc[:, way] for way, place in enumerate(places)], axis=1)
+        reached: pd.DataFrame = pd.concat([shown_on.loc[p].iloc[:, way] for way, p in enumerate(places)], axis=1)
+        return reached
 
     rows = []
     present = set(means.index.get_level_values("arm"))

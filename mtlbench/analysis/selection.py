@@ -86,7 +86,7 @@ def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> l
     def mended(failure: Mapping[str, Any]) -> bool:
         tasks = [failure["task"]] if failure["task"] else frame["task"].unique()
         times = [later.get((failure["arm"], failure["seed"], task), "") for task in tasks]
-        return max(times) > failure.get("failed", "")
+        return max(times) > str(failure.get("failed", ""))
 
     same = [one for one in failures if all(one.get(name, value) == value for name, value in own.items())]
     return [failure for failure in same if not mended(failure)]

@@ -27,7 +27,7 @@ class Fault(Exception):
 
 
 class Probe:
-    """A task that asks for given numbers, so that heads and losses stand in nobody's way."""
+    """A task that asks for given numbers, so that no head or loss hides what a backbone or a scheme does."""
 
     version, weight, headline = 1, 1.0, "error"
     metrics = {"error": Metric("", False)}

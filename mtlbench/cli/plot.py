@@ -34,7 +34,7 @@ ENDINGS = (".png", ".svg")
     "arms",
     multiple=True,
     metavar="GLOB",
-    help="Only these arms (repeatable), also variants of cross-stitch and MTL-shared, which are not shown else.",
+    help="Only these arms (repeatable), also variants of cross-stitch and MTL-shared (left out by default).",
 )
 @pick
 @RESULTS

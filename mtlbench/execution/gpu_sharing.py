@@ -132,7 +132,7 @@ def _kernel_seconds(steps: Iterator[float], device: torch.device) -> float:
         for event in profiler.key_averages()
         if event.device_type == DeviceType.CUDA and not event.is_user_annotation
     ]
-    return sum(event.self_device_time_total for event in on_gpu) / 1e6 / PROFILED_STEPS
+    return float(sum(event.self_device_time_total for event in on_gpu)) / 1e6 / PROFILED_STEPS
 
 
 def resident_to_come(context: Context, device: torch.device) -> int:

@@ -25,7 +25,8 @@ T = TypeVar("T")
 def attempt(trial: Trial, store: Store, errand: Errand, fresh: bool = False) -> Iterator[float]:
     """Run a trial in its folder of the store; a failure is kept there and raised again.
 
-    With `fresh` a resume file is not gone on from. Raises StoreBroken where the run cannot go on at all.
+    With `fresh` resume files are ignored: training starts at step 0. Raises StoreBroken where the run cannot
+    go on at all.
     """
     from mtlbench.training.failures import failure_of
     from mtlbench.training.trial import run_trial

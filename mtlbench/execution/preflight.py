@@ -93,7 +93,9 @@ def pretrained_of(
 
 def _trunk(dataset: str, backbone: str, form: str) -> tuple[Path, Options]:
     """The data set's own. Raises UserError where it has none."""
-    own = getattr(find("dataset", dataset), "pretrained", lambda backbone, form: None)(backbone, form)
+    own: tuple[Path, Options] | None = getattr(find("dataset", dataset), "pretrained", lambda backbone, form: None)(
+        backbone, form
+    )
     if own is None:
         raise UserError(f"{dataset} has no pretrained trunk for {backbone} in form {form}; type --init scratch")
     return own
@@ -151,4 +153,4 @@ class Costs:
     def work(self, trial: Trial) -> float:
         """Floating-point operations of training (forward and backward = 3 forward) and of about 400 evaluations."""
         visits = trial.iterations * trial.recipe["images"]
-        return self.of(trial)[1] * (3.0 * visits + 400.0)
+        return float(self.of(trial)[1] * (3.0 * visits + 400.0))

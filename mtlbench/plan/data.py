@@ -62,7 +62,8 @@ def prepared(data: Plugin, root: str) -> Prepared:
 def open_dataset(data: Plugin, data_root: str) -> Dataset:
     """A data set, not yet prepared. Raises UserError."""
     root = Path(data_root) if data_root else None
-    return create("dataset", data.source or data.name, root=root, **data.options)
+    dataset: Dataset = create("dataset", data.source or data.name, root=root, **data.options)
+    return dataset
 
 
 def forget() -> None:

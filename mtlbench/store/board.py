@@ -33,7 +33,7 @@ class Board:
     def note(self, running: Mapping[str, float], seconds_left: float | None) -> None:
         """Tell {key: finished fraction} of what is running; at once where a trial came or went, else once a second."""
         now = time.monotonic()
-        if now < self._next and running.keys() == self._keys:
+        if now < self._next and set(running) == self._keys:
             return
         self._next, self._keys = now + 1.0, set(running)
         news = replace(self.run, updated=time.time(), running=dict(running), seconds_left=seconds_left)

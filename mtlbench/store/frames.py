@@ -1,5 +1,5 @@
-"""The long frame of many results. Trials of a kind differ in their numbers alone: the words of their rows are looked
-at once, and every column is made at once, which is what takes time else."""
+"""The long frame of many results, made fast: trials of one kind differ only in their numbers, so the texts of their
+rows are looked up once per kind, and every column is built in one step."""
 
 from __future__ import annotations
 

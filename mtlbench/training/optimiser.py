@@ -17,14 +17,14 @@ def rate(recipe: Options, i: int, iterations: int) -> float:
     """The factor on every group's base rate at step i of a run: warm-up, then the recipe's decay."""
     recipe = {**ADDED, **recipe}
     if i < recipe["warmup"]:
-        return (i + 1) / (recipe["warmup"] + 1)
+        return float((i + 1) / (recipe["warmup"] + 1))
     match recipe["decay"]:
         case "cosine":
             return 0.5 * (1 + math.cos(math.pi * i / iterations))
         case "poly":
-            return (1 - i / iterations) ** recipe["poly_power"]
+            return float((1 - i / iterations) ** recipe["poly_power"])
         case "step":
-            return recipe["step_factor"] if i >= recipe["step_at"] * iterations else 1.0
+            return float(recipe["step_factor"]) if i >= recipe["step_at"] * iterations else 1.0
     return 1.0
 
 
@@ -71,7 +71,7 @@ def make_optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
     grouped = [{"params": p, "scale": scale, "weight_decay": decay} for (scale, decay), p in groups.items()]
     if recipe["optimiser"] == "sgd":
         return torch.optim.SGD(grouped, lr=recipe["lr"], momentum=recipe["momentum"], fused=True)
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe["optimiser"]]
+    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe["optimiser"]]
     return kind(grouped, lr=recipe["lr"], betas=(recipe["momentum"], recipe["beta2"]), fused=True)
 
 

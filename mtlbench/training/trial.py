@@ -49,9 +49,9 @@ class Errand:
 def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand) -> Iterator[float]:
     """Run to the end, yielding the finished fraction often; result.json is renamed into `folder` last.
 
-    `parents` maps keys to folders with weights.pt. A resume.pt in `folder` is gone on from, and removed at the end.
-    Raises StoreBroken where `folder` cannot be written, and whatever else goes wrong. The process lives on, and is to
-    later trials as it was.
+    `parents` maps keys to folders with weights.pt. Training continues from a resume.pt in `folder`, which is removed
+    at the end. Raises StoreBroken where `folder` cannot be written, and whatever else goes wrong. The process lives on,
+    and is to later trials as it was.
     """
     start = time.perf_counter()
     keep_memory()

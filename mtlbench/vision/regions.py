@@ -19,7 +19,11 @@ MAX_LOG_SCALE = float(np.log(1000 / 16))  # a decoded side grows at most 62.5 ti
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Intersection over union `N M` of the boxes `N 4` and `M 4`; 0 where both are empty."""
+    """Intersection over union `N M` of the boxes `N 4` and `M 4`; 0 where both are empty.
+
+    >>> iou(np.array([[0, 0, 2, 2]]), np.array([[0, 0, 2, 2], [1, 0, 3, 2], [5, 5, 6, 6]])).round(2).tolist()
+    [[1.0, 0.33, 0.0]]
+    """
     return paired_iou(a[:, None], b[None])
 
 
