@@ -184,6 +184,11 @@ def per_class_nms(found: Detections, images: int, per_image: int = 40, overlap: 
     Per class the `per_image` x `images` highest scores stay, then those that overlap a higher one of their class and
     image by more than `overlap` go (test protocol of the first released Fast R-CNN; no fixed score cut). Ours: equal
     scores go by the earlier row, and the number that stays is exact. Order is kept.
+
+    >>> boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]], np.float32)
+    >>> scores = np.array([0.8, 0.9, 0.1], np.float32)
+    >>> per_class_nms(Detections(np.zeros(3, int), np.zeros(3, int), scores, boxes), images=1).box[:, 3].tolist()
+    [9.0, 30.0]
     """
     from torchvision.ops import batched_nms  # takes a second or two
 
