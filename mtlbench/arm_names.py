@@ -22,7 +22,11 @@ def named(arm: str, family: str = "") -> str:
 
 
 def short(arm: str, family: str = "") -> str:
-    """For little room: `Split conv4`, `CS-rate-10`, `MTL-1-16`."""
+    """For little room.
+
+    >>> short("split-conv4"), short("cross-stitch-rate-10"), short("mtl-shared-1-16")
+    ('Split conv4', 'CS-rate-10', 'MTL-1-16')
+    """
     if family != Family.OWN:
         for begin, brief in (("cross-stitch-", "CS-"), ("mtl-shared-", "MTL-")):
             if arm.startswith(begin):
@@ -35,6 +39,9 @@ def arm_order(arms: Iterable[str]) -> list[str]:
 
     By name alone, for nothing follows from it. Variants (`cross-stitch-rate-10`) stand after the arm whose name they
     begin with; numbers in names count as numbers, and 1-16 as a sixteenth.
+
+    >>> arm_order(["mtan", "cross-stitch-rate-10", "cross-stitch-rate-2", "cross-stitch", "split-conv4", "one-task"])
+    ['one-task', 'split-conv4', 'cross-stitch', 'cross-stitch-rate-2', 'cross-stitch-rate-10', 'mtan']
     """
 
     def position(arm: str) -> tuple[int, int, list[str | float]]:

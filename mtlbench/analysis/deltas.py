@@ -55,7 +55,7 @@ def deltas_of_seeds(frame: pd.DataFrame, baseline: str = BASELINE, subset: str =
         BY_TASK: table.T.groupby(tasks).mean().T.mean(axis=1, skipna=False).where(table.notna().all(axis=1)),
         FLAT: table.mean(axis=1, skipna=False),
     }
-    found = pd.concat(means, names=["delta"]).dropna().rename("change").reset_index()
+    found: pd.DataFrame = pd.concat(means, names=["delta"]).dropna().rename("change").reset_index()
     return found[["delta", "arm", "seed", "change"]].merge(_roots(changes), how="left") if "roots" in frame else found
 
 

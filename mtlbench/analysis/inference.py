@@ -43,7 +43,8 @@ Number = TypeVar("Number", float, pd.Series)
 
 def half_width(error: Number, freedom: Number, confidence: float = CONFIDENCE) -> Number:
     """Half the width of a t interval: the quantile for `freedom` times the standard error."""
-    return stdtrit(freedom, (1 + confidence) / 2) * error
+    half: Number = stdtrit(freedom, (1 + confidence) / 2) * error
+    return half
 
 
 def standard_error(a: np.ndarray, b: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
