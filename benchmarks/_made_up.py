@@ -78,7 +78,7 @@ def trials_of(space: SearchSpace, count: int) -> list[Trial]:
 def result_of(trial: Trial, place: int, rng: np.random.Generator) -> Result:
     """A result.json as a trial leaves it: values around one-task's, 17 categories."""
     scores, metrics = [], {}
-    for task in trial.tasks:
+    for task in trial.task_names:
         about = METRICS[task]
         metrics[task] = {
             name: {"unit": unit, "higher_is_better": higher, "headline": place == 0}
@@ -88,7 +88,7 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> Result:
             categories = [f"c{place}" for place in range(17)] if name == CATEGORIES.get(task) else [""]
             if subset != "chance" or trial.arm == "one-task":
                 scores += [[task, subset, name, one, mean * rng.normal(1, 0.03)] for one in categories]
-    groups = [[task] for task in trial.tasks]
+    groups = [[task] for task in trial.task_names]
     stitched = trial.scheme.name == "cross_stitch"
     made = {
         "backbone": trial.backbone.label,
@@ -101,7 +101,7 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> Result:
         ],
         "counts": {
             task: {f"c{place}": 10 * 2**place for place in range(17)} if task in CATEGORIES else {}
-            for task in trial.tasks
+            for task in trial.task_names
         },
         "finished": f"2026-01-02T03:04:05.{place % 1000:03}+00:00",
     }
@@ -110,14 +110,14 @@ def result_of(trial: Trial, place: int, rng: np.random.Generator) -> Result:
 
 def curve_of(trial: Trial) -> list[str]:
     """The lines of curve.csv."""
-    points = [f"{i},{task},{2 - i / 1200},{10 + i / 100}" for i in range(150, 1201, 150) for task in trial.tasks]
+    points = [f"{i},{task},{2 - i / 1200},{10 + i / 100}" for i in range(150, 1201, 150) for task in trial.task_names]
     return ["iteration,task,train_loss,val_headline", *points]
 
 
 def alphas_of(trial: Trial, rng: np.random.Generator) -> list[str]:
     """The lines of alphas.csv."""
     lines = ["iteration,stage,receiver,giver,channel,alpha"]
-    for stage, receiver, giver in itertools.product(STITCHED, trial.tasks, trial.tasks):
+    for stage, receiver, giver in itertools.product(STITCHED, trial.task_names, trial.task_names):
         own = 0.9 if receiver == giver else 0.1
         lines += [f"{i},{stage},{receiver},{giver},-1,{own + 1e-5 * i}" for i in range(0, 401, 20)]
         lines += [

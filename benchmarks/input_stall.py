@@ -51,7 +51,7 @@ def measured(trial: Trial, steps: int) -> dict[str, float]:
     seconds = []
     for i in range(steps + 1):  # the first is cold
         start = time.perf_counter()
-        training_batch(context.subsets["train"], context.tasks, context.view, 1000, i, trial.recipe["images"])
+        training_batch(context.subsets["train"], context.tasks, context.view, 1000, i, trial.recipe.images)
         seconds.append(time.perf_counter() - start)
     training = Training(context.network(), context.tasks, trial.recipe, steps)
     for _ in training.run(lambda i: context.batches(i, steps, device, 1), 0, lambda: dict.fromkeys(context.tasks, 0.0)):

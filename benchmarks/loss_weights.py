@@ -57,7 +57,7 @@ def scores_of(trial: Trial, known: dict[str, Scores]) -> Scores:
             if metric == HEADLINES[task][0] and not category and subset != "chance"
         }
         found = ", ".join(f"{task} {subset} {value:.2f}" for (task, subset), value in known[trial.key].items())
-        print(f"{trial.label} {trial.recipe['loss_weight']}: {found}", flush=True)
+        print(f"{trial.label} {trial.recipe.loss_weight}: {found}", flush=True)
     return known[trial.key]
 
 

@@ -90,7 +90,7 @@ def measured(trial: Trial) -> dict[str, Any]:
     before, peak, parameters = here.recv()
     process.join()
     state = 12 * parameters / 1e6
-    task = f" {trial.tasks[0]}" if len(trial.tasks) == 1 else ""
+    task = f" {trial.task_names[0]}" if len(trial.task_names) == 1 else ""
     return {
         "trial": f"{trial.pair} {trial.arm}{task}",
         "parameters": parameters,

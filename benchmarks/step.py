@@ -107,13 +107,13 @@ class Arm:
                 "categories": tuple(map(str, range(CLASSES[name]))),
                 "facts": find("task", name).fit(tuple(map(str, range(CLASSES[name]))), subset),
             }
-            for name in trial.tasks
+            for name in trial.task_names
         }
         self.tasks = tasks_of(trial, known)
         self.net = placed(network_of(trial, self.tasks, ()), device)
         view, recipe = view_of(trial), trial.recipe
-        scaled = Scaled(subset, recipe["short_side"], recipe["long_side"])
-        batch = training_batch(scaled, self.tasks, view, trial.net_seed, 0, recipe["images"])
+        scaled = Scaled(subset, recipe.short_side, recipe.long_side)
+        batch = training_batch(scaled, self.tasks, view, trial.net_seed, 0, recipe.images)
         self.batch: Batch = to_device(batch, device)
         self.steps = self._steps()
         next(self.steps)
@@ -166,7 +166,7 @@ class Arm:
             output = head(leaf)
             if self.net.form == "fcn":
                 output = upsample(output, self.batch.images.shape[-2:], self.net.geometry)
-            total_loss(self.tasks, {task: output}, self.batch, self.trial.recipe["loss_weight"])[task].backward()
+            total_loss(self.tasks, {task: output}, self.batch, self.trial.recipe.loss_weight)[task].backward()
             update()
 
         return run
@@ -176,11 +176,11 @@ class Arm:
         if not parameters:
             return lambda: None
         recipe = self.trial.recipe
-        sgd = torch.optim.SGD(parameters, lr=1e-9, momentum=recipe["momentum"], fused=True)
+        sgd = torch.optim.SGD(parameters, lr=1e-9, momentum=recipe.momentum, fused=True)
 
         def run() -> None:
-            if recipe["clip"]:
-                nn.utils.clip_grad_norm_(parameters, recipe["clip"])
+            if recipe.clip:
+                nn.utils.clip_grad_norm_(parameters, recipe.clip)
             sgd.step()
             sgd.zero_grad(set_to_none=True)
 
@@ -211,7 +211,7 @@ def arms_of(size: str, pair: str, device: torch.device) -> dict[str, Arm]:
     networks: dict[str, Trial] = {}
     for trial in trials:
         if not trial.average:
-            networks.setdefault(repr((trial.scheme, trial.backbone, trial.tasks)), trial)
+            networks.setdefault(repr((trial.scheme, trial.backbone, trial.task_names)), trial)
     subset = Noise(space.pair.form, (64, 64) if size == "quick" else SIZES[space.pair.form])
     return {trial.label.removesuffix(" seed 0"): Arm(trial, subset, device) for trial in networks.values()}
 
@@ -219,12 +219,12 @@ def arms_of(size: str, pair: str, device: torch.device) -> dict[str, Arm]:
 def measure(arms: dict[str, Arm], rounds: int, device: torch.device) -> tuple[dict[str, list[float]], ...]:
     """Seconds of each round: of every arm's step, of its floor, and of the Splits' parts added up."""
     steps, floors, sums = ({label: [] for label in arms} for _ in range(3))
-    alone = {arm.trial.tasks[0]: arm.parts() for arm in arms.values() if len(arm.trial.tasks) == 1}
+    alone = {arm.trial.task_names[0]: arm.parts() for arm in arms.values() if len(arm.trial.task_names) == 1}
     for number in range(rounds + 1):
         parts = {task: {name: seconds(work, device) for name, work in its.items()} for task, its in alone.items()}
         for label, arm in arms.items():
             times = [seconds(arm.step, device), seconds(arm.products.replay, device)]
-            whole = sum(parts[task][""] for task in arm.trial.tasks)
+            whole = sum(parts[task][""] for task in arm.trial.task_names)
             whole += sum(parts[group[0]][stage] for stage, groups in arm.net.groups.items() for group in groups)
             if number:  # the first round is cold
                 for store, value in zip((steps, floors, sums), (*times, whole), strict=True):
@@ -241,7 +241,7 @@ def study(size: str, pair: str, rounds: int, device: torch.device) -> tuple[list
     """A row an arm, and the figures."""
     arms = arms_of(size, pair, device)
     steps, floors, sums = measure(arms, rounds, device)
-    alone = [label for label, arm in arms.items() if len(arm.trial.tasks) == 1]
+    alone = [label for label, arm in arms.items() if len(arm.trial.task_names) == 1]
     both = [sum(times) for times in zip(*(steps[label] for label in alone), strict=True)]
     rows: list[dict[str, object]] = [
         {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -229,47 +229,65 @@ class Trial:
     arm: str
     seed: int
     recipe_name: str
-    tasks: tuple[str, ...]
-    task_versions: dict[str, int]
+    tasks: tuple[Plugin, ...]
     form: str
     dataset: Plugin
     data_root: str
     fingerprint: str
     backbone: Plugin
     scheme: Plugin
-    recipe: Options  # the fields of Recipe that are identity
+    recipe: Recipe  # `recipe_of_trial`: blank where the trial itself tells
     iterations: int
     first: int  # index of the first batch
     net_seed: int
     average: bool
     parents: tuple[str, ...]  # keys
     weights_file: str = ""  # that the network starts from: the one whose digest is the backbone's option `weights`
-    task_files: dict[str, str] = field(default_factory=dict)  # of users' own tasks: {name: "FILE.py:Class"}
     keep_weights: bool = False  # whether it leaves weights.pt though no other trial starts from it
     setting: str = ""  # hash of data, backbone and the whole recipe: what is compared must share it
-    family: str = ""  # one of Family; "" = written before trials told it, see `with_arm_facts`
+    family: str = ""  # one of Family
     variant_of: str = ""  # the arm that this one ablates or varies
     rate: float = 1.0  # times the recipe's learning rate, where an arm is trained at several
 
     @property
-    def plugins(self) -> tuple[Plugin, Plugin, Plugin]:
-        """Those of KINDS."""
-        return self.dataset, self.backbone, self.scheme
+    def plugins(self) -> dict[str, Plugin]:
+        """All of them, by what messages call them: `dataset`, `backbone`, `scheme`, `task semseg`, ..."""
+        return {
+            **{kind: getattr(self, kind) for kind in KINDS},
+            **{f"task {task.name}": task for task in self.tasks},
+        }
+
+    def map_plugins(self, change: Callable[[str, Plugin], Plugin]) -> Trial:
+        """The trial with what `change` makes of each plug-in; it is told the kind, `task` for every task."""
+        return dataclasses.replace(
+            self,
+            dataset=change("dataset", self.dataset),
+            backbone=change("backbone", self.backbone),
+            scheme=change("scheme", self.scheme),
+            tasks=tuple(change("task", task) for task in self.tasks),
+        )
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """What its tasks are called."""
+        return tuple(task.name for task in self.tasks)
 
     def identity(self) -> Options:
         """All that can change this trial's numbers; names, paths and devices are absent."""
         plugin = {
-            k: {"name": p.name, "options": p.options, "version": p.version}
-            for k, p in zip(KINDS, self.plugins, strict=True)
+            kind: {"name": one.name, "options": one.options, "version": one.version}
+            for kind, one in self.plugins.items()
+            if kind in KINDS
         }
+        options = {task.name: task.options for task in self.tasks if task.options}
         return {
             "format": FORMAT,
-            "tasks": list(self.tasks),
-            "task_versions": self.task_versions,
+            "tasks": list(self.task_names),
+            "task_versions": {task.name: task.version for task in self.tasks},
             "form": self.form,
             **plugin,
             "fingerprint": self.fingerprint,
-            "recipe": self.recipe,
+            "recipe": {**identity_of(self.recipe), "task_options": options},
             "iterations": self.iterations,
             "first": self.first,
             "seed": self.net_seed,
@@ -285,7 +303,7 @@ class Trial:
     @property
     def label(self) -> str:
         """`split-conv4 seed 0` or `one-task normals seed 0`, for people."""
-        task = f" {self.tasks[0]}" if len(self.tasks) == 1 else ""
+        task = f" {self.tasks[0].name}" if len(self.tasks) == 1 else ""
         return f"{self.arm}{task} seed {self.seed}"
 
     def to_json(self) -> Options:
@@ -296,39 +314,16 @@ class Trial:
     @staticmethod
     def from_json(data: Options) -> Trial:
         """The trial that `to_json` described."""
-        data = dict(data)
-        for kind in KINDS:
-            data[kind] = Plugin(**data[kind])
-        for name in ("tasks", "parents"):
-            data[name] = tuple(data[name])
-        return Trial(**data)
-
-
-def with_arm_facts(trial: Trial) -> Trial:
-    """The trial; one of a store that is older than them with the family and the variant that its scheme tells."""
-    if trial.family:
-        return trial
-    arm = Arm(
-        name=trial.arm,
-        scheme=trial.scheme.source or trial.scheme.name,
-        joint=len(trial.tasks) > 1,
-        parents=trial.parents,
-        average=trial.average,
-        member="" if trial.net_seed == trial.seed else trial.arm,
-        wide="widen" in trial.backbone.options,
-    )
-    variant_of, rate = variant_in_older(trial.scheme, arm.family, trial.arm)
-    return dataclasses.replace(trial, family=arm.family.value, variant_of=variant_of, rate=rate)
-
-
-def variant_in_older(scheme: Plugin, family: str, arm: str) -> tuple[str, float]:
-    """`variant_of` and `rate` of an arm of a store that is older than them: the rate stood in its name, `ARM@RATE`,
-    alone."""
-    if at_rate := re.fullmatch(r"(.+)@(\d+(?:\.\d+)?(?:e[+-]\d+)?)", arm):
-        return at_rate[1], float(at_rate[2])
-    plain = plain_arm(scheme.name, scheme.options)
-    varied = family in (Family.SPLIT, Family.SHARED, Family.CROSS_STITCH, Family.OTHER) and arm != plain
-    return (plain if varied else ""), 1.0
+        recipe = {**data["recipe"], "frozen": tuple(data["recipe"]["frozen"])}
+        return Trial(
+            **{
+                **data,
+                **{kind: Plugin(**data[kind]) for kind in KINDS},
+                "tasks": tuple(Plugin(**task) for task in data["tasks"]),
+                "recipe": Recipe(**recipe),
+                "parents": tuple(data["parents"]),
+            }
+        )
 
 
 @dataclass(frozen=True)
@@ -372,12 +367,28 @@ def as_data(recipe: Recipe) -> Options:
     return {name: value for name, value in fields.items() if name not in ADDED or value != ADDED[name]}
 
 
-def identity_of(recipe: Recipe, tasks: tuple[str, ...], goes_on: bool = False, rate: float = 1.0) -> Options:
-    """The recipe's fields that go into the key of a trial over these tasks, from the start or going on from parents, at
-    `rate` times its learning rate."""
-    fields = {name: value for name, value in as_data(recipe).items() if name not in NOT_IDENTITY}
-    if len(tasks) == 1:
-        fields.pop("weighting", None)  # a task alone has nothing to be weighed against
-    for by_task in ("loss_weight", "task_options"):
-        fields[by_task] = {task: value for task, value in fields[by_task].items() if task in tasks}
-    return {**fields, "lr": rate * (recipe.extra_lr or recipe.lr if goes_on else recipe.lr)}
+def identity_of(recipe: Recipe) -> Options:
+    """The fields that go into the key of a trial, as plain data."""
+    return {name: value for name, value in as_data(recipe).items() if name not in NOT_IDENTITY}
+
+
+def recipe_of_trial(recipe: Recipe, tasks: tuple[str, ...], goes_on: bool = False, rate: float = 1.0) -> Recipe:
+    """The recipe of a trial over these tasks, from the start or going on from parents, at `rate` times its learning
+    rate: blank in what the trial's other fields tell, without what is of other tasks."""
+    return dataclasses.replace(
+        recipe,
+        name="",
+        iterations={},
+        extra_iterations=0,
+        lr=rate * (recipe.extra_lr or recipe.lr if goes_on else recipe.lr),
+        extra_lr=0.0,
+        init="scratch",
+        loss_weight={task: weight for task, weight in recipe.loss_weight.items() if task in tasks},
+        weighting=recipe.weighting if len(tasks) > 1 else "fixed",  # a task alone has nothing to be weighed against
+        task_options={},
+        backbone="",
+        backbone_options={},
+        dataset_options={},
+        gpu_hours=0.0,
+        sources={},
+    )

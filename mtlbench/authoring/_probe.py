@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from mtlbench.authoring.check import Finding, place, reason
 from mtlbench.contracts import Batch, Metric, Stage
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.spec import Recipe, as_data
+from mtlbench.spec import Recipe
 from mtlbench.training.loop import gradients
 from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.process import lasting
 
-RECIPE = as_data(Recipe("check", {}, 0, images=2, lr=1e-4))
+RECIPE = Recipe("check", {}, 0, images=2, lr=1e-4)
 Case = TypeVar("Case")
 
 

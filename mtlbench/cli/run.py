@@ -207,6 +207,6 @@ def listing(study: Study) -> Table:
         parameters, flops = study.costs.of(trial)
         waits = [names[p].label for p in trial.parents if p not in study.done]
         state = "cached" if trial.key in study.done else f"waits for {' and '.join(waits)}" if waits else "ready"
-        task = trial.tasks[0] if len(trial.tasks) == 1 else "all"
+        task = trial.task_names[0] if len(trial.task_names) == 1 else "all"
         rows.append((trial.arm, task, trial.seed, trial.key, trial.iterations, parameters, flops, state))
     return simple_table(("arm", "task", "seed", "key", Column("iterations"), *costs, "state"), rows)

@@ -159,8 +159,7 @@ def _send(remote: Remote, trial: Options, folder: Path, names: list[str]) -> Non
 
 def user_sources(trials: Iterable[Trial]) -> dict[str, str]:
     """{absolute path: text} of the users' plug-in files that the trials name."""
-    named = [place for t in trials for place in (*t.task_files.values(), *(p.source for p in t.plugins))]
-    files = {file_of(place) for place in named if is_file(place)}
+    files = {file_of(p.source) for trial in trials for p in trial.plugins.values() if is_file(p.source)}
     return {str(path): path.read_text() for path in files}
 
 
@@ -192,6 +191,4 @@ def with_sources(trial: Trial, base: Path, text_of: Callable[[str], str]) -> Tri
             path.write_text(text)
         return f"{path}:{class_of(source)}"
 
-    dataset, backbone, scheme = (dataclasses.replace(p, source=local(p.source)) for p in trial.plugins)
-    tasks = {name: local(place) for name, place in trial.task_files.items()}
-    return dataclasses.replace(trial, dataset=dataset, backbone=backbone, scheme=scheme, task_files=tasks)
+    return trial.map_plugins(lambda kind, plugin: dataclasses.replace(plugin, source=local(plugin.source)))

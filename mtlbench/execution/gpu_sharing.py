@@ -78,7 +78,7 @@ def measure(trial: Trial, device: torch.device) -> Measured:
     On the CPU `memory` is the peak of this process, `capacity` the machine's, `busy` 1.
     """
     keep_memory()
-    torch.set_num_threads(trial.recipe["threads"])
+    torch.set_num_threads(trial.recipe.threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     context = Context(trial)
     try:

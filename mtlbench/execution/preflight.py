@@ -126,7 +126,7 @@ class Costs:
     def of(self, trial: Trial) -> tuple[int, int]:
         """Parameters, and FLOPs of one image forward."""
         same = (
-            trial.tasks,
+            trial.task_names,
             trial.scheme.label,
             trial.scheme.source,
             trial.backbone.label,
@@ -152,5 +152,5 @@ class Costs:
 
     def work(self, trial: Trial) -> float:
         """Floating-point operations of training (forward and backward = 3 forward) and of about 400 evaluations."""
-        visits = trial.iterations * trial.recipe["images"]
+        visits = trial.iterations * trial.recipe.images
         return float(self.of(trial)[1] * (3.0 * visits + 400.0))

@@ -466,7 +466,7 @@ def _courier(name: str, queue: Queue, store: Store) -> Any:
 
 def _request(queue: Queue, watcher: Watcher, resources: Resources) -> dict[str, float]:
     """CPUs and GPUs of a trial."""
-    threads = max(int(trial.recipe.get("threads", 1)) for trial in queue.trials.values())
+    threads = max(trial.recipe.threads for trial in queue.trials.values())
     machines = _machines()
     with_gpu = [(cpus / gpus) for cpus, gpus in machines if gpus]
     gpus = resources.gpus

@@ -22,7 +22,7 @@ from mtlbench.spec import (
     Trial,
     as_data,
     derive_seed,
-    identity_of,
+    recipe_of_trial,
     short_hash,
 )
 
@@ -71,16 +71,14 @@ def expand(
                     arm=arm.name,
                     seed=seed,
                     recipe_name=recipe.name,
-                    tasks=tasks,
+                    tasks=tuple(_task(task, pair, recipe) for task in tasks),
                     form=pair.form,
-                    task_versions={task: find("task", pair.files.get(task, task)).version for task in tasks},
-                    task_files={task: file for task, file in pair.files.items() if task in tasks},
                     dataset=data.plugin,
                     data_root=data.root,
                     fingerprint=data.fingerprint,
                     backbone=own,
                     scheme=scheme,
-                    recipe=identity_of(recipe, tasks, goes_on, arm.rate),
+                    recipe=recipe_of_trial(recipe, tasks, goes_on, arm.rate),
                     iterations=_iterations(arm, tasks, recipe, goes_on),
                     weights_file="" if goes_on else weights_file,
                     first=max(p.first + p.iterations for p in parents) if goes_on and not arm.average else 0,
@@ -93,6 +91,12 @@ def expand(
                     rate=arm.rate,
                 )
     return list(trials.values())
+
+
+def _task(name: str, pair: Pair, recipe: Recipe) -> Plugin:
+    """A task of the pair under the recipe's options."""
+    file = pair.files.get(name, "")
+    return Plugin(name, recipe.task_options.get(name, {}), find("task", file or name).version, file)
 
 
 def _starts(backbone: Plugin, pretrained: Mapping[str, Pretrained]) -> dict[str, tuple[Plugin, str]]:

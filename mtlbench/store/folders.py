@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtlbench.spec import Family, Trial, variant_in_older, with_arm_facts
+from mtlbench.spec import Family, Trial
 from mtlbench.store.sealing import (
     FAILURE,
     KEY,
@@ -53,7 +53,7 @@ def read_trial(folder: Path) -> Trial:
     """The trial that a folder belongs to. Raises Damaged, also for the trial of another folder; Outdated; UserError for
     a newer format."""
     path, mend = os.path.join(folder, "trial.json"), "run the same command again"
-    trial = with_arm_facts(read_own(path, Trial, mend))
+    trial = read_own(path, Trial, mend)
     try:
         check_trial(trial)
     except ValueError as error:
@@ -66,14 +66,14 @@ def read_trial(folder: Path) -> Trial:
 def check_trial(trial: Trial) -> None:
     """Raises ValueError for a trial that cannot have been planned: others may have written it. What its plug-ins and
     tasks are called is never a file, what its parents are called never a path, and its texts can be written."""
-    words = (trial.backbone.label, trial.data_root, *trial.task_files.values(), *(one.source for one in trial.plugins))
-    "".join(words).encode()
+    plugins = trial.plugins.values()
+    "".join((trial.backbone.label, trial.data_root, *(one.source for one in plugins))).encode()
     check_names(trial.pair, trial.arm, trial.recipe_name, trial.setting, trial.variant_of)
     if trial.family not in ("", *Family):
         raise ValueError("no such family")
-    if not trial.tasks or not trial.task_files.keys() <= trial.task_versions.keys():
-        raise ValueError("tasks without a version")
-    if not all(name.isidentifier() for name in (*trial.tasks, *(one.name for one in trial.plugins))):
+    if not trial.tasks or len({*trial.task_names}) < len(trial.tasks):
+        raise ValueError("no tasks, or one twice")
+    if not all(one.name.isidentifier() for one in plugins):
         raise ValueError("a plug-in's name is no identifier")
     if not all(KEY.fullmatch(key) for key in trial.parents):
         raise ValueError("a parent is no key")
@@ -93,19 +93,6 @@ def own_name(trial: Trial) -> NameOfTrial:
     return NameOfTrial(trial.arm, trial.seed, trial.recipe_name, trial.setting, trial.variant_of, trial.rate)
 
 
-def is_same_name(one: NameOfTrial, other: NameOfTrial) -> bool:
-    """Whether a trial is called the same, whatever an older store tells of the arm."""
-    return (one.arm, one.seed, one.recipe, one.setting) == (other.arm, other.seed, other.recipe, other.setting)
-
-
-def _with_variant(name: NameOfTrial, trial: Trial) -> NameOfTrial:
-    """The name, with what an older store does not tell."""
-    if name.variant_of is not None:
-        return name
-    variant = variant_in_older(trial.scheme, trial.family, name.arm)
-    return NameOfTrial(name.arm, name.seed, name.recipe, name.setting, *variant)
-
-
 def names_of(folder: Path) -> list[NameOfTrial]:
     """The names that a trial goes by: its own first; those that can be read. Raises Damaged."""
     trial = read_trial(folder)
@@ -122,7 +109,7 @@ def names_in(folder: Path, trial: Trial) -> list[NameOfTrial]:
     if not os.path.lexists(path):
         return [own]
     found = read_own(path, Names, f"run the same commands again to name {trial.label} anew")
-    return [own, *(_with_variant(name, trial) for name in found.names if not is_same_name(name, own))]
+    return [own, *(name for name in found.names if name != own)]
 
 
 def write_names(folder: Path, trial: Trial, names: list[NameOfTrial]) -> None:

@@ -118,7 +118,7 @@ class LongFrame:
             ]
         )
         values = [*(row.value for row in result.scores), *cost.values()]
-        kind = (words, about, tuple(cost), trial.tasks[0] if len(trial.tasks) == 1 else "")
+        kind = (words, about, tuple(cost), trial.task_names[0] if len(trial.task_names) == 1 else "")
         if kind not in self._kinds:
             rows = _rows(*kind)
             self._kinds[kind] = range(len(self._words), len(self._words) + len(rows))

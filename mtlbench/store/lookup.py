@@ -31,7 +31,7 @@ class Finished:
     @property
     def label(self) -> str:
         """`one-task normals seed 0  3f2a9c0d1e2f`."""
-        task = f" {self.trial.tasks[0]}" if len(self.trial.tasks) == 1 else ""
+        task = f" {self.trial.task_names[0]}" if len(self.trial.task_names) == 1 else ""
         return f"{self.name.arm}{task} seed {self.name.seed}  {self.folder.name}"
 
     @property
@@ -110,7 +110,7 @@ def _newest(named: Sequence[Finished]) -> list[Finished]:
     by_tasks: dict[tuple[str, ...], Finished] = {}
     for one in study:  # trained anew after a change of version: the newest counts
         if one.name.seed == seed:
-            by_tasks.setdefault(one.trial.tasks, one)
+            by_tasks.setdefault(one.trial.task_names, one)
     return [by_tasks[tasks] for tasks in sorted(by_tasks)]
 
 

@@ -66,7 +66,7 @@ class Results:
                 f"{outdated} trial{'s' * (outdated > 1)} of an older format; this mtlbench trains them anew; "
                 "mtlbench clean removes them"
             )
-        return sorted(found, key=lambda one: -len(one.trial.tasks))  # joint trials know the order of the tasks
+        return sorted(found, key=lambda one: -len(one.trial.task_names))  # joint trials know the order of the tasks
 
     def _names(self, folder: Path, trial: Trial) -> list[NameOfTrial]:
         try:
@@ -136,10 +136,10 @@ class Results:
                 "key": folder.name,
                 "arm": trial.arm,
                 "seed": trial.seed,
-                "tasks": list(trial.tasks),
+                "tasks": list(trial.task_names),
                 "fingerprint": trial.fingerprint,
                 "data_root": trial.data_root,
-                "recipe": trial.recipe,
+                "recipe": trial.identity()["recipe"],
                 "dataset": trial.dataset.label,
                 "backbone": trial.backbone.label,
                 "scheme": trial.scheme.label,
@@ -176,7 +176,7 @@ class Results:
             if (trial := state.trial) is None:
                 self.problems.append(state.problem)
                 continue
-            task = trial.tasks[0] if len(trial.tasks) == 1 else ""
+            task = trial.task_names[0] if len(trial.task_names) == 1 else ""
             blocked = state.state == "blocked"
             file = "trial.json" if blocked else FAILURE
             kind = state.failure.kind if state.failure else FailureKind.ERROR

@@ -142,14 +142,14 @@ class Failure(Struct, frozen=True):
 
 
 class NameOfTrial(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a trial is called, and the variant that it is under that name (None: of a store that is older)."""
+    """What a trial is called, and the variant that it is under that name."""
 
     arm: Name
     seed: Seed
     recipe: Name
     setting: Name
-    variant_of: Name | None = None
-    rate: float = 1.0  # times the recipe's learning rate
+    variant_of: Name
+    rate: float  # times the recipe's learning rate
 
 
 class Names(Struct, frozen=True):

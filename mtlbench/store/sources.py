@@ -97,12 +97,7 @@ def with_files(
             raise unknown(f"{kind} in {places[name]}", class_of(source), ())
         return place
 
-    dataset, backbone, scheme = (
-        dataclasses.replace(plugin, source=at_hand(kind, plugin.source))
-        for kind, plugin in zip(KINDS, trial.plugins, strict=True)
-    )
-    tasks = {name: at_hand("task", place) for name, place in trial.task_files.items()}
-    return dataclasses.replace(trial, dataset=dataset, backbone=backbone, scheme=scheme, task_files=tasks)
+    return trial.map_plugins(lambda kind, plugin: dataclasses.replace(plugin, source=at_hand(kind, plugin.source)))
 
 
 def command_for(trial: Trial) -> Callable[[str], str]:
@@ -115,9 +110,7 @@ def command_for(trial: Trial) -> Callable[[str], str]:
 
 def _files(trial: Trial) -> dict[str, tuple[str, int]]:
     """{"scheme" and the like: (FILE.py:Class, version)} of a trial's user files."""
-    plugins = {kind: (plugin.source, plugin.version) for kind, plugin in zip(KINDS, trial.plugins, strict=True)}
-    tasks = {f"task {task}": (place, trial.task_versions[task]) for task, place in trial.task_files.items()}
-    return {name: found for name, found in (plugins | tasks).items() if is_file(found[0])}
+    return {name: (plugin.source, plugin.version) for name, plugin in trial.plugins.items() if is_file(plugin.source)}
 
 
 def _text(place: str) -> str | None:

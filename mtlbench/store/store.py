@@ -18,7 +18,7 @@ from pathlib import Path
 from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Trial
 from mtlbench.store.board import Board, locked
-from mtlbench.store.folders import check_trial, is_same_name, names_in, own_name, read_trial, write_names, write_trial
+from mtlbench.store.folders import check_trial, names_in, own_name, read_trial, write_names, write_trial
 from mtlbench.store.sealing import Damaged, lost_files, read_result, write_failure
 from mtlbench.store.shapes import Failure, Result, Stamp
 from mtlbench.store.sources import keep_sources
@@ -143,7 +143,7 @@ class Store:
             except Damaged:
                 known = []
             asked = own_name(trial)
-            if not any(is_same_name(name, asked) for name in known):
+            if asked not in known:
                 write_names(folder, trial, [*known, asked])
 
     def fail(self, trial: Trial, failure: Failure, traceback: str = "") -> None:

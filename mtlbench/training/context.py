@@ -62,14 +62,14 @@ def resident_bytes(device: torch.device) -> int:
 def tasks_of(trial: Trial, known: Mapping[str, TaskFacts]) -> dict[str, Task]:
     """The trial's tasks, from what each knows of the data."""
     return {
-        name: create(
+        task.name: create(
             "task",
-            trial.task_files.get(name, name),
-            categories=known[name].categories,
-            facts=known[name].facts,
-            **trial.recipe["task_options"].get(name, {}),
+            task.source or task.name,
+            categories=known[task.name].categories,
+            facts=known[task.name].facts,
+            **task.options,
         )
-        for name in trial.tasks
+        for task in trial.tasks
     }
 
 
@@ -94,8 +94,8 @@ def network_of(trial: Trial, tasks: dict[str, Task], outcomes: Sequence[Options]
         scheme_of(trial, outcomes),
         trial.form,
         trial.net_seed,
-        trial.recipe["precision"],
-        trial.recipe.get("weighting", "fixed"),
+        trial.recipe.precision,
+        trial.recipe.weighting,
     )
 
 
@@ -104,14 +104,14 @@ def view_of(trial: Trial) -> View:
     recipe, backbone = trial.recipe, backbone_of(trial)
     return View(
         trial.form,
-        trial.tasks,
-        recipe["short_side"],
-        recipe["long_side"],
-        recipe["mirror"],
-        recipe["colour"],
-        recipe["regions"],
-        recipe["fill_background"],
-        recipe["chunk"],
+        trial.task_names,
+        recipe.short_side,
+        recipe.long_side,
+        recipe.mirror,
+        recipe.colour,
+        recipe.regions,
+        recipe.fill_background,
+        recipe.chunk,
         backbone.mean,
         backbone.std,
         backbone.bgr,
@@ -135,16 +135,16 @@ class Context:
                 f"those that the trial was planned with: {data.fingerprint}, not {trial.fingerprint}; copy them there, "
                 "or give their folder with --data-root"
             )
-        self._seen = (data, recipe["short_side"], recipe["long_side"])
+        self._seen = (data, recipe.short_side, recipe.long_side)
         self.subsets = _subsets(*self._seen)
         for subset in self.subsets.values():
-            subset.need(trial.tasks)
+            subset.need(trial.task_names)
         self.known = {
-            name: TaskFacts(
-                tuple(self.dataset.categories(name)),
-                _facts(name, trial.task_files.get(name, name), data),
+            task.name: TaskFacts(
+                tuple(self.dataset.categories(task.name)),
+                _facts(task.name, task.source or task.name, data),
             )
-            for name in trial.tasks
+            for task in trial.tasks
         }
         self.tasks = tasks_of(trial, self.known)
         self.view = view_of(trial)
@@ -188,7 +188,7 @@ class Context:
                 self.view,
                 self.trial.net_seed,
                 i,
-                self.trial.recipe["images"],
+                self.trial.recipe.images,
                 resident,
             ),
             start,
@@ -209,7 +209,7 @@ class Context:
             scheme_of(self.trial, self.outcomes),
             self.trial.form,
             size,
-            self.trial.recipe["regions"],
+            self.trial.recipe.regions,
         )
         members = len(self.trial.parents) if self.trial.average else 1
         return parameters * members, flops * members

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.spec import Options
+from mtlbench.spec import Options, Recipe
 from mtlbench.training.batches import parts
 from mtlbench.training.evaluation import Diverged
 from mtlbench.training.optimiser import by_owner, make_optimiser, rate
@@ -34,7 +34,7 @@ def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch,
 
 
 def gradients(
-    net: MultiTaskNet, tasks: dict[str, Task], batch: Batch, recipe: Options, iteration: int, progress: float = 0.0
+    net: MultiTaskNet, tasks: dict[str, Task], batch: Batch, recipe: Recipe, iteration: int, progress: float = 0.0
 ) -> dict[str, Tensor]:
     """Add the gradient of the weighted losses to the parameters', `chunk` images at a time; returns the losses.
 
@@ -44,7 +44,7 @@ def gradients(
     A task's loss is a mean, so that the pieces' losses count by what they are means over (gradient accumulation: the
     mini-batch of the recipe on any device).
     """
-    pieces = parts(batch, recipe["chunk"])
+    pieces = parts(batch, recipe.chunk)
     counts = {
         name: torch.stack([task.count(piece) for piece in pieces])
         for name, task in tasks.items()
@@ -53,7 +53,7 @@ def gradients(
     losses = dict.fromkeys(tasks, torch.zeros((), device=batch.images.device))
     for number, piece in enumerate(pieces):
         net.begin(iteration, number, progress)
-        found = total_loss(tasks, net(piece.images, piece.regions), piece, recipe["loss_weight"])
+        found = total_loss(tasks, net(piece.images, piece.regions), piece, recipe.loss_weight)
         for name, count in counts.items():
             found[name] = found[name] * (count[number] / count.sum().clamp(min=1))
         weighted = [
@@ -80,7 +80,7 @@ class Training:
         self,
         net: MultiTaskNet,
         tasks: dict[str, Task],
-        recipe: Options,
+        recipe: Recipe,
         iterations: int,
         resume: ResumeFile | None = None,
     ) -> None:
@@ -94,7 +94,7 @@ class Training:
         self._trained = [parameter for parameters in self._owners for parameter in parameters]
         self._device = next(net.parameters()).device
         self._watch = LossWatch(tuple(tasks), LOSSES_AT_ONCE if self._device.type == "cuda" else 1)
-        points = recipe["curve_points"]
+        points = recipe.curve_points
         self._curve_at = {round(iterations * (k + 1) / points) - 1 for k in range(points)}
         self._alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
         self._begin_sums()
@@ -135,7 +135,7 @@ class Training:
         """One update of the weights. Raises Diverged, and UserError where a parameter is of no use."""
         factor = rate(self.recipe, i, self.iterations)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe["lr"] * group["scale"] * factor
+            group["lr"] = self.recipe.lr * group["scale"] * factor
         for parameter in self._trained:  # what zero_grad does, without its bookkeeping
             parameter.grad = None
         losses = gradients(self.net, self.tasks, batch, self.recipe, data_index, i / self.iterations)
@@ -143,9 +143,9 @@ class Training:
             check_use(self.net)
         self._steps_here += 1
         self._watch.look(i, losses, self.net, now=i in self._curve_at)
-        if self.recipe["clip"]:
+        if self.recipe.clip:
             for parameters in self._owners:
-                nn.utils.clip_grad_norm_(parameters, self.recipe["clip"])
+                nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimiser.step()
         for name, loss in losses.items():
             self._loss_sums[name] = self._loss_sums[name] + loss

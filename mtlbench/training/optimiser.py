@@ -10,25 +10,24 @@ from torch import nn
 
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.spec import ADDED, Options
+from mtlbench.spec import Recipe
 
 
-def rate(recipe: Options, i: int, iterations: int) -> float:
+def rate(recipe: Recipe, i: int, iterations: int) -> float:
     """The factor on every group's base rate at step i of a run: warm-up, then the recipe's decay."""
-    recipe = {**ADDED, **recipe}
-    if i < recipe["warmup"]:
-        return float((i + 1) / (recipe["warmup"] + 1))
-    match recipe["decay"]:
+    if i < recipe.warmup:
+        return (i + 1) / (recipe.warmup + 1)
+    match recipe.decay:
         case "cosine":
             return 0.5 * (1 + math.cos(math.pi * i / iterations))
         case "poly":
-            return float((1 - i / iterations) ** recipe["poly_power"])
+            return float((1 - i / iterations) ** recipe.poly_power)
         case "step":
-            return float(recipe["step_factor"]) if i >= recipe["step_at"] * iterations else 1.0
+            return recipe.step_factor if i >= recipe.step_at * iterations else 1.0
     return 1.0
 
 
-def make_optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
+def make_optimiser(net: MultiTaskNet, recipe: Recipe) -> torch.optim.Optimizer:
     """The recipe's optimiser with Caffe's groups: weights; biases at `bias_lr` times the rate, without weight decay;
     units at their own multiplier, without weight decay (Ours); under "adamw", scales of normalisation layers without
     weight decay, too. Each group keeps its factor in `scale`, and the schedule multiplies it, so that the ratio of
@@ -38,24 +37,23 @@ def make_optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
     multiplier of 1 is a good start there (Ours).
 
     Raises UserError where one of the scheme's rates names no parameter."""
-    recipe = {**ADDED, **recipe}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     rates: dict[str, float] = getattr(net.scheme, "rates", {})
     unused = set(rates)
-    for stage in recipe["frozen"]:
+    for stage in recipe.frozen:
         net.trunk[stage].requires_grad_(False)
     for name, parameter in net.named_parameters():
         if not parameter.requires_grad:
             continue
-        scale, decay = 1.0, recipe["weight_decay"]
+        scale, decay = 1.0, recipe.weight_decay
         if name.startswith("log_variances."):
             decay = 0.0
         elif name.startswith("units."):
             multiplier = getattr(net.units[name.split(".")[1]], "lr_multiplier", None)
             scale, decay = (multiplier, 0.0) if multiplier is not None else (scale, decay)
         elif name.endswith("bias"):
-            scale, decay = recipe["bias_lr"], 0.0
-        if recipe["optimiser"] == "adamw" and parameter.ndim == 1:
+            scale, decay = recipe.bias_lr, 0.0
+        if recipe.optimiser == "adamw" and parameter.ndim == 1:
             decay = 0.0
         for glob, factor in rates.items():
             if fnmatchcase(name, glob):
@@ -69,10 +67,10 @@ def make_optimiser(net: MultiTaskNet, recipe: Options) -> torch.optim.Optimizer:
             f"they are called like {known[0]} and {known[-1]}"
         )
     grouped = [{"params": p, "scale": scale, "weight_decay": decay} for (scale, decay), p in groups.items()]
-    if recipe["optimiser"] == "sgd":
-        return torch.optim.SGD(grouped, lr=recipe["lr"], momentum=recipe["momentum"], fused=True)
-    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe["optimiser"]]
-    return kind(grouped, lr=recipe["lr"], betas=(recipe["momentum"], recipe["beta2"]), fused=True)
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(grouped, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+    kind: type[torch.optim.Adam] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimiser]
+    return kind(grouped, lr=recipe.lr, betas=(recipe.momentum, recipe.beta2), fused=True)
 
 
 def by_owner(net: MultiTaskNet) -> list[list[nn.Parameter]]:

@@ -55,7 +55,7 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
     """
     start = time.perf_counter()
     keep_memory()
-    torch.set_num_threads(trial.recipe["threads"])
+    torch.set_num_threads(trial.recipe.threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     with unharmed():
         yield from _run(trial, folder, parents, errand, start)
@@ -72,7 +72,7 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
     if not trial.average:
         resume = ResumeFile(folder / "resume.pt", errand.resume_every, trial.key)
         training = Training(nets[0], context.tasks, trial.recipe, trial.iterations, resume)
-        workers = loader_workers(errand.cores, trial.recipe["threads"])
+        workers = loader_workers(errand.cores, trial.recipe.threads)
         for fraction in training.run(
             lambda i: context.batches(i, trial.first + trial.iterations, errand.device, workers),
             trial.first,
@@ -80,7 +80,7 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
         ):
             yield TRAINING_SHARE * fraction
         record = training.record
-        if trial.keep_weights or (len(trial.tasks) == 1 and not trial.parents):  # asked for, or a possible parent
+        if trial.keep_weights or (len(trial.task_names) == 1 and not trial.parents):  # asked for, or a possible parent
             with writing(folder), replacing(folder / "weights.pt") as path, open(path, "wb") as file:
                 torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
     scores = yield from _scores(context, nets, record)
@@ -123,7 +123,7 @@ def _scores(context: Context, nets: list[MultiTaskNet], record: Record) -> Gener
     """Every score on val and test, and on test what a prediction that knows nothing gets, of a one-task network;
     yields the finished fraction after every batch."""
     trial = context.trial
-    is_baseline = len(trial.tasks) == 1 and not trial.parents
+    is_baseline = len(trial.task_names) == 1 and not trial.parents
     rows: list[ScoreRow] = []
     for subset in ("val", "test"):
         samples = context.subsets[subset]
@@ -180,14 +180,14 @@ def _result(
         },
         counts={
             name: dict(zip(context.dataset.categories(name), map(int, context.dataset.counts(name)), strict=True))
-            for name in trial.tasks
+            for name in trial.task_names
         },
         cost={
             "parameters": parameters,
             "flops": flops,
             "seconds": seconds[0],
             "seconds_with_parents": seconds[1],
-            "image_visits": trial.iterations * trial.recipe["images"],
+            "image_visits": trial.iterations * trial.recipe.images,
             "iterations": trial.iterations,
             "step_seconds": record.step_seconds,
             "evaluation_seconds": record.evaluation_seconds,
@@ -210,7 +210,7 @@ def _result(
 def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:
     """Each task's headline on the first images of val, for the curve."""
     samples = context.subsets["val"]
-    count = min(len(samples), context.trial.recipe["curve_images"])
+    count = min(len(samples), context.trial.recipe.curve_images)
     if not count:
         return dict.fromkeys(context.tasks, float("nan"))
     meters = finished(evaluate(nets, context.tasks, samples, context.view, count))

@@ -75,16 +75,12 @@ def merged(parts: Sequence[Trained], text: str) -> Trained:
     ):
         keys = ", ".join(part.trial.key for part in parts)
         raise UserError(f"{text} is {len(parts)} networks that cannot be one; export each by its key: {keys}")
-    recipe = dict(first.recipe)
-    for by_task in ("loss_weight", "task_options"):
-        recipe[by_task] = {name: value for part in parts for name, value in part.trial.recipe[by_task].items()}
+    weights = {name: value for part in parts for name, value in part.trial.recipe.loss_weight.items()}
     trial = dataclasses.replace(
         first,
-        recipe=recipe,
+        recipe=dataclasses.replace(first.recipe, loss_weight=weights),
         parents=(),
-        tasks=tuple(name for part in parts for name in part.trial.tasks),
-        task_versions={name: value for part in parts for name, value in part.trial.task_versions.items()},
-        task_files={name: value for part in parts for name, value in part.trial.task_files.items()},
+        tasks=tuple(task for part in parts for task in part.trial.tasks),
     )
     tasks = {name: value for part in parts for name, value in part.model.tasks.items()}
     state = {name: value for part in parts for name, value in part.nets[0].state_dict().items()}
@@ -95,10 +91,8 @@ def description(trained: Trained, keys: Sequence[str]) -> Options:
     """All that the exported file of the trials `keys` says besides the tensors, as JSON data; no folder of this machine
     is in it."""
     trial, view = trained.trial, trained.view
-    dataset, backbone, scheme = (dataclasses.replace(plugin, source=_name(plugin.source)) for plugin in trial.plugins)
-    files = {name: _name(place) for name, place in trial.task_files.items()}
-    trial = dataclasses.replace(
-        trial, data_root="", weights_file="", task_files=files, dataset=dataset, backbone=backbone, scheme=scheme
+    trial = dataclasses.replace(trial, data_root="", weights_file="").map_plugins(
+        lambda kind, plugin: dataclasses.replace(plugin, source=_name(plugin.source))
     )
     seen = Input(
         "BGR" if view.bgr else "RGB", (0, 255), tuple(view.mean), tuple(view.std), view.short_side, view.long_side

@@ -114,12 +114,7 @@ def model_of(folder: Path, warn: Say, files: Sequence[str | Path] = ()) -> Model
 
 def check_versions(trial: Trial) -> None:
     """Raises UserError where a plug-in of the network is not of the version that the trial was trained with."""
-    plugins = [("backbone", trial.backbone), ("scheme", trial.scheme)]
-    tasks = [
-        ("task", Plugin(name, version=trial.task_versions[name], source=trial.task_files.get(name, "")))
-        for name in trial.tasks
-    ]
-    for kind, plugin in [*plugins, *tasks]:
+    for kind, plugin in _of_network(trial):
         version = find(kind, plugin.source or plugin.name).version
         if version != plugin.version:
             raise UserError(
@@ -128,10 +123,14 @@ def check_versions(trial: Trial) -> None:
             )
 
 
+def _of_network(trial: Trial) -> list[tuple[str, Plugin]]:
+    """The plug-ins that a network is made of, each with its kind."""
+    return [("backbone", trial.backbone), ("scheme", trial.scheme), *(("task", task) for task in trial.tasks)]
+
+
 def changed_files(trial: Trial, folder: Path) -> list[Path]:
     """Users' files that the network is made with and whose text is not the one beside the result."""
-    places = {"backbone": trial.backbone.source, "scheme": trial.scheme.source}
-    places |= {f"task {name}": place for name, place in trial.task_files.items()}
+    places = {name: plugin.source for name, plugin in trial.plugins.items() if name != "dataset"}
     try:
         texts = sources.kept_texts(folder)
     except UserError:

@@ -295,7 +295,7 @@ def test_children_of_a_failed_trial_are_blocked_and_named(tmp_path: Path, monkey
     from mtlbench.training import trial as module
 
     def half(trial, *rest, **more):  # type: ignore[no-untyped-def]
-        if trial.tasks == ("detection",) and not trial.parents:
+        if trial.task_names == ("detection",) and not trial.parents:
             raise FloatingPointError("the loss is nan")
         yield from run(trial, *rest, **more)
 

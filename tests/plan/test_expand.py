@@ -223,7 +223,7 @@ def test_cross_stitch_without_parents_trains_as_long_as_with_them() -> None:
     assert alone.iterations == usual.first + usual.iterations
     assert alone.backbone.label == usual.backbone.label  # they stand in one table
     assert alone.setting == usual.setting and both["one-task detection seed 0"].key == usual.parents[0]
-    assert alone.recipe["lr"] == both["one-task detection seed 0"].recipe["lr"]
+    assert alone.recipe.lr == both["one-task detection seed 0"].recipe.lr
 
 
 def test_starts_that_an_arm_does_not_allow_are_refused() -> None:

@@ -192,9 +192,9 @@ def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
         "cross-stitch@0.5",
         "cross-stitch@2",
     }
-    assert trials["one-task@2", "detection"].recipe["lr"] == 2 * QUICK.lr
+    assert trials["one-task@2", "detection"].recipe.lr == 2 * QUICK.lr
     stitched = [trials[name, "detection"] for name in ("cross-stitch@0.5", "cross-stitch")]
-    assert stitched[0].recipe["lr"] == 0.5 * QUICK.extra_lr == 0.5 * stitched[1].recipe["lr"]
+    assert stitched[0].recipe.lr == 0.5 * QUICK.extra_lr == 0.5 * stitched[1].recipe.lr
     assert stitched[0].parents == stitched[1].parents and len({t.setting for t in trials.values()}) == 1
     assert len({t.key for t in trials.values()}) == len(trials)
     with pytest.raises(UserError, match="^'a' is not a number above 0"):
@@ -206,7 +206,7 @@ class Counted:
 
     def of(self, trial: Trial) -> tuple[int, int]:
         width = trial.backbone.options.get("widen", 1.0)
-        return round(len(trial.tasks) * 300_000 * width**2 + 60_000 * width), 0
+        return round(len(trial.task_names) * 300_000 * width**2 + 60_000 * width), 0
 
 
 def test_wide_arms_have_the_parameters_of_all_one_task_networks() -> None:

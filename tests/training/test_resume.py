@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 def trials(pair: str, **changes: Any) -> dict[str, Trial]:
     backbone = {"small": True, "width": 0.1, "fc": 32, "dropout": 0.5}
     found = smoke(pair, ("one-task", "cross-stitch"), backbone_options=backbone, extra_iterations=6, **changes)
-    return {f"{trial.arm} {trial.tasks[0]}": trial for trial in found}
+    return {f"{trial.arm} {trial.task_names[0]}": trial for trial in found}
 
 
 def finish(trial: Trial, folder: Path, root: Path, errand: Errand = NEVER) -> Path:

@@ -58,7 +58,7 @@ def test_a_finished_trial_leaves_its_files_and_nothing_else(study: Study) -> Non
 def test_the_curve_has_eight_points_a_task_or_as_many_as_there_are_iterations(study: Study) -> None:
     for trial in study.of("one-task") + study.of("split-fc6") + study.of("cross-stitch"):
         rows = study.rows(trial, "curve.csv")
-        for task in trial.tasks:
+        for task in trial.task_names:
             iterations = [int(row["iteration"]) for row in rows if row["task"] == task]
             assert len(iterations) == min(8, trial.iterations)
             assert iterations == sorted(set(iterations)) and iterations[-1] == trial.iterations
@@ -102,7 +102,7 @@ def test_twenty_alpha_points_where_there_are_twenty_iterations(tmp_path: Path) -
 def test_predictions_are_of_the_first_eight_test_images(study: Study) -> None:
     for trial in study.trials:
         kept = predictions.read(study.folder(trial) / predictions.FILE)
-        assert {task: len(arrays) for task, arrays in kept.items()} == dict.fromkeys(trial.tasks, 8)
+        assert {task: len(arrays) for task, arrays in kept.items()} == dict.fromkeys(trial.task_names, 8)
 
 
 def test_the_result_is_written_last(study: Study, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_the_same_trial_gives_the_same_numbers_twice(study: Study, tmp_path: Pat
 
 def test_an_ensemble_averages_what_its_members_predict(study: Study) -> None:
     for trial in study.of("ensemble"):
-        (task,) = trial.tasks
+        (task,) = trial.task_names
         context = Context(trial)
         sample = context.subsets["test"][0]
         batch = evaluation_batch([sample], context.view)
@@ -183,9 +183,9 @@ def test_costs_are_those_of_the_networks(study: Study) -> None:
     for trial in alone:
         weights = torch.load(study.folder(trial) / "weights.pt", weights_only=True)
         assert cost[trial.key]["parameters"] == sum(value.numel() for value in weights.values())
-        assert cost[trial.key]["image_visits"] == 8 * trial.recipe["images"]
+        assert cost[trial.key]["image_visits"] == 8 * trial.recipe.images
     for trial in study.of("ensemble"):
-        member = next(t for t in alone if t.tasks == trial.tasks)
+        member = next(t for t in alone if t.tasks == trial.task_names)
         assert cost[trial.key]["parameters"] == 2 * cost[member.key]["parameters"]
         assert cost[trial.key]["flops"] == 2 * cost[member.key]["flops"]
         assert cost[trial.key]["image_visits"] == 0

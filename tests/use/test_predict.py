@@ -49,7 +49,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 
 def context_of(pair: str) -> Context:
-    return Context(next(trial for trial in smoke(pair, ("cross-stitch",)) if len(trial.tasks) == 2))
+    return Context(next(trial for trial in smoke(pair, ("cross-stitch",)) if len(trial.task_names) == 2))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_attributes_are_predicted_for_each_detected_box(study: Store, rooms: Pat
     context = context_of("det_attr")
     boxes = torch.tensor([[0.0, *row["box"]] for row in rows])
     batch = evaluation_batch([context.subsets["test"][1]], context.view)
-    (one,) = [one for one in find_trials(study.root, arm, "det_attr") if "attributes" in one.trial.tasks]
+    (one,) = [one for one in find_trials(study.root, arm, "det_attr") if "attributes" in one.trial.task_names]
     with torch.inference_mode():  # straight through the networks, without proposals
         outputs = [net(batch.images, boxes)["attributes"].sigmoid() for net in opened(one, print).nets]
     names = context.dataset.categories("attributes")
@@ -179,7 +179,9 @@ def test_boxes_come_in_pixels_of_the_image(study: Store, rooms: Path, tmp_path: 
 
 def test_attributes_alone_are_predicted_for_the_whole_image(study: Store, rooms: Path, tmp_path: Path) -> None:
     (key,) = [
-        one.folder.name for one in find_trials(study.root, "one-task", "det_attr") if one.trial.tasks == ("attributes",)
+        one.folder.name
+        for one in find_trials(study.root, "one-task", "det_attr")
+        if one.trial.task_names == ("attributes",)
     ]
     (path,) = works(study, key[:6], rooms / "room0.png", "--out", tmp_path)
     (row,) = about(path)["boxes"]

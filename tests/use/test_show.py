@@ -307,7 +307,7 @@ def test_the_tasks_of_both_pairs_draw_what_they_keep(pair: str, store: Store) ->
     for trial in trials:
         context = Context(trial)
         net = context.network().eval()
-        kept: dict[str, list[np.ndarray]] = {name: [] for name in trial.tasks}
+        kept: dict[str, list[np.ndarray]] = {name: [] for name in trial.task_names}
         test = context.subsets["test"]
         for number in range(SHOWN):
             batch = evaluation_batch([test[number]], context.view)
