@@ -95,9 +95,10 @@ def test_keys_are_golden() -> None:
         {"net_seed": 1},
         {"parents": ("k",)},
         {"first": 1},
-        {"task_versions": {"detection": 99}},
-        {"recipe": {**trial.recipe, "lr": 1.0}},
-        {"recipe": {**trial.recipe, "threads": 2}},
+        {"tasks": tuple(dataclasses.replace(task, version=99) for task in trial.tasks)},
+        {"tasks": tuple(dataclasses.replace(task, options={"gain": 3}) for task in trial.tasks)},
+        {"recipe": dataclasses.replace(trial.recipe, lr=1.0)},
+        {"recipe": dataclasses.replace(trial.recipe, threads=2)},
         {"scheme": dataclasses.replace(trial.scheme, version=99)},
         {"backbone": dataclasses.replace(trial.backbone, options={})},
     ):

@@ -10,7 +10,7 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import plugin
-from mtlbench.spec import Trial, with_arm_facts
+from mtlbench.spec import Trial
 
 # Of seed 0 (per-task arms: of the first task) on rooms, from scratch, with fingerprint "abc":
 # of main before arms told their family.
@@ -87,13 +87,3 @@ def first_trials(pair: str, recipe_name: str) -> dict[str, Trial]:
 def test_keys_of_every_kind_of_arm(pair: str, recipe: str) -> None:
     trials = first_trials(pair, recipe)
     assert {arm: trials[arm].key for arm in KEYS[pair, recipe]} == KEYS[pair, recipe]
-
-
-@pytest.mark.parametrize("pair", ABLATIONS)
-def test_a_store_that_is_older_tells_the_same_of_an_arm(pair: str) -> None:
-    """What trials tell of their arms is told from the scheme where trial.json lacks it."""
-    for trial in first_trials(pair, "smoke").values():
-        told = trial.to_json()
-        older = Trial.from_json({name: told[name] for name in told if name not in ("family", "variant_of", "rate")})
-        assert older.key == trial.key and older.family == ""
-        assert with_arm_facts(older).to_json() == told and with_arm_facts(trial) is trial

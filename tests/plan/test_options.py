@@ -19,7 +19,7 @@ from mtlbench.plan.data import opened
 from mtlbench.plan.expand import DataSource, expand, started
 from mtlbench.plan.options import LossWeights, Start, merge_loss_weights, parse_factors, parse_loss_weights
 from mtlbench.plugins import Broken, plugin
-from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial, as_data, identity_of
+from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial, as_data, recipe_of_trial
 from mtlbench.store.folders import PLANNED, write_trial
 from mtlbench.store.sources import FILE, changes, keep_sources, kept_texts
 
@@ -164,9 +164,9 @@ def test_weights_of_losses() -> None:
 
 def test_a_task_alone_is_the_same_network_under_learned_weights() -> None:
     learned = dataclasses.replace(QUICK, weighting="uncertainty")
-    assert identity_of(QUICK, ("detection",)) == identity_of(learned, ("detection",))
+    assert recipe_of_trial(QUICK, ("detection",)) == recipe_of_trial(learned, ("detection",))
     both = ("detection", "attributes")
-    assert identity_of(QUICK, both) != identity_of(learned, both)
+    assert recipe_of_trial(QUICK, both) != recipe_of_trial(learned, both)
 
 
 def test_younger_fields_leave_older_keys_as_they_were() -> None:

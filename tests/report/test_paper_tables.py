@@ -29,7 +29,7 @@ from mtlbench.plan.options import parse_start
 from mtlbench.report.paper_layouts import DENSE, TABLES
 from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.render import render
-from mtlbench.spec import Plugin, Trial
+from mtlbench.spec import Plugin, Recipe, Trial
 from mtlbench.store.store import Store
 from tests.support.stores import write_made
 from tests.support.synthetic_results import METRICS, FakeResults, results_frame
@@ -392,15 +392,14 @@ def fill(root: Path, count: int) -> None:
             arm=arm,
             seed=seed,
             recipe_name="quick",
-            tasks=tasks,
+            tasks=tuple(map(Plugin, tasks)),
             form="fcn",
-            task_versions=dict.fromkeys(tasks, 1),
             dataset=Plugin("rooms"),
             data_root="",
             fingerprint="f",
             backbone=Plugin("caffenet"),
             scheme=Plugin(re.sub(r"\W", "_", arm)),
-            recipe={},
+            recipe=Recipe("", {}, 0, images=4, lr=0.1),
             iterations=8,
             first=0,
             net_seed=seed,

@@ -42,7 +42,12 @@ def with_trial(net: Path, **changes: Any) -> Path:
     """The file with its trial changed."""
     content = torch.load(net, weights_only=True)
     for name, change in changes.items():
-        content["trial"][name] = {**content["trial"][name], **change} if isinstance(change, dict) else change
+        kept = content["trial"][name]
+        content["trial"][name] = (
+            [{**one, **other} for one, other in zip(kept, change, strict=False)]
+            if isinstance(change, list)
+            else {**kept, **change}
+        )
     torch.save(content, net)
     return net
 
@@ -54,8 +59,7 @@ def test_an_exported_file_names_no_code_that_is_run(field: str, net: Path, tmp_p
     for changes in (
         {"scheme": {field: f"{file}:Evil"}},
         {"backbone": {field: f"{file}:Evil"}},
-        {"tasks": [f"{file}:Evil"]},
-        {"task_files": {"semseg": f"{file}:Evil"}},
+        {"tasks": [{field: f"{file}:Evil"}]},
     ):
         for given in ((), ("other.py",)):
             with pytest.raises(UserError, match="needs evil.py|not written by mtlbench"):

@@ -58,7 +58,7 @@ def plant(folder: Path, change: Callable[[Any, str], Any]) -> tuple[Path, Path]:
 SOURCES = {
     "scheme": lambda trial, file: trial["scheme"].update(source=f"{file}:Evil"),
     "backbone": lambda trial, file: trial["backbone"].update(source=f"{file}:Evil"),
-    "task": lambda trial, file: trial["task_files"].update(semseg=f"{file}:Semseg"),
+    "task": lambda trial, file: trial["tasks"][0].update(source=f"{file}:Semseg"),
     "dataset": lambda trial, file: trial["dataset"].update(source=f"{file}:Rooms"),
 }
 USES = (("show",), ("predict", "x.png"), ("export-weights", "out.pt"))
@@ -86,7 +86,7 @@ NAMES = {
     "scheme": lambda trial, file: trial["scheme"].update(name=f"{file}:Evil"),
     "backbone": lambda trial, file: trial["backbone"].update(name=f"{file}:Evil"),
     "dataset": lambda trial, file: trial["dataset"].update(name=f"{file}:Rooms"),
-    "task": lambda trial, file: trial.update(tasks=[f"{file}:Semseg"], task_versions={f"{file}:Semseg": 1}),
+    "task": lambda trial, file: trial["tasks"][0].update(name=f"{file}:Semseg"),
 }
 
 

@@ -29,7 +29,7 @@ def test_what_a_shell_or_a_spreadsheet_reads_is_no_name(word: str, field: str, s
     with pytest.raises(UserError, match="names of pairs, arms and recipes"):
         store.plan([dataclasses.replace(TRIAL, **{field: word})])
     finish(store)
-    write_names(folder, TRIAL, [NameOfTrial(word, 3, word, word)])
+    write_names(folder, TRIAL, [NameOfTrial(word, 3, word, word, word, 1.0)])
     assert load_results(store.root).frame["arm"].unique().tolist() == ["one-task"]
 
 

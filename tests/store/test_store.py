@@ -345,24 +345,6 @@ def test_the_frame_says_what_an_arm_is_under_each_of_its_names(store: Store) -> 
     ]
 
 
-def test_an_older_store_tells_it_from_the_scheme(store: Store) -> None:
-    """trial.json and names.json of before they told it."""
-    trial = dataclasses.replace(JOINT, arm="split-fc6", scheme=Plugin("split", {"at": "fc6"}))
-    folder = finish(store, trial)
-    told = {name: value for name, value in trial.to_json().items() if name not in ("family", "variant_of", "rate")}
-    write_own(folder / "trial.json", trial.key, told)
-    names = [{"arm": arm, "seed": 3, "recipe": "smoke", "setting": "abc"} for arm in ("split-fc6", "mine", "x@3")]
-    write_own(folder / "names.json", trial.key, {"names": names})
-    loaded = load_results(store.root)
-    found = loaded.frame[["arm", "family", "variant_of", "rate"]].drop_duplicates()
-    assert found.to_numpy().tolist() == [
-        ["split-fc6", "split", "", 1.0],
-        ["mine", "split", "split-fc6", 1.0],
-        ["x@3", "split", "x", 3.0],
-    ]
-    assert not loaded.problems and not loaded.frame.duplicated(["arm", "subset", "metric", "category"]).any()
-
-
 @pytest.mark.parametrize("text", ["{", "[]", "{}", "3", '[{"arm": "x"}]', "[1]"])
 def test_a_damaged_names_json_leaves_the_trial_its_own_name(store: Store, text: str) -> None:
     (finish(store) / "names.json").write_text(text)
@@ -485,5 +467,9 @@ def test_counts_and_provenance_of_the_trials_shown(store: Store) -> None:
     results = load_results(store.root)
     assert results.counts_of(results.frame) == {"detection": {"chair": 7}}
     (one,) = results.provenance_of(results.frame)
-    assert one["arm"] == TRIAL.arm and one["fingerprint"] == TRIAL.fingerprint and one["recipe"] == TRIAL.recipe
+    assert (
+        one["arm"] == TRIAL.arm
+        and one["fingerprint"] == TRIAL.fingerprint
+        and one["recipe"] == TRIAL.identity()["recipe"]
+    )
     assert results.provenance_of(results.frame.iloc[:0]) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Scheme
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan import spaces
-from mtlbench.spec import identity_of
+from mtlbench.spec import Recipe
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
 from mtlbench.tasks.semseg import Semseg
@@ -56,16 +57,16 @@ def inputs(form: str) -> tuple[Tensor, Tensor | None]:
 FORMS = pytest.mark.parametrize("form", ["fcn", "roi"])
 
 
-def recipe(**changes: Any) -> dict[str, Any]:
+def recipe(**changes: Any) -> Recipe:
     smoke = spaces.recipe_of(spaces.load("semseg_sn"), "smoke")
-    return {**identity_of(smoke, ("semseg", "normals")), "curve_points": 2, **changes}
+    return dataclasses.replace(smoke, **{"curve_points": 2, **changes})
 
 
 def small_net(tasks: dict[str, Any], scheme: Scheme, form: str = "fcn") -> MultiTaskNet:
     return MultiTaskNet(tasks, Caffenet(form, small=True, width=0.1, fc=16, dropout=0.0), scheme, form, 0)
 
 
-def run(net: MultiTaskNet, tasks: dict[str, Any], settings: dict[str, Any], iterations: int = 6) -> Record:
+def run(net: MultiTaskNet, tasks: dict[str, Any], settings: Recipe, iterations: int = 6) -> Record:
     subset = Scaled([dense_sample(s) for s in range(5)], 0, 0)
     v = view("fcn", tasks)
 
@@ -95,7 +96,7 @@ def stepped(net: MultiTaskNet, form: str) -> tuple[dict[str, Tensor], dict[str, 
     return outputs, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
 
-def gradients_of(net: MultiTaskNet, settings: dict[str, Any], progress: float = 0.0) -> dict[str, Tensor]:
+def gradients_of(net: MultiTaskNet, settings: Recipe, progress: float = 0.0) -> dict[str, Tensor]:
     tasks = dense_tasks()
     subset = Scaled([dense_sample(s) for s in range(4)], 0, 0)
     gradients(net, tasks, training_batch(subset, tasks, view("fcn", tasks), 0, 0, 4), settings, 0, progress)

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from mtlbench.spec import Options, Plugin, Trial
+from mtlbench.spec import Options, Plugin, Recipe, Trial
 from mtlbench.store.sealing import seals_of, write_own
 from mtlbench.store.shapes import Failure, FailureKind
 from mtlbench.store.store import Store
@@ -16,15 +16,14 @@ TRIAL = Trial(
     arm="one-task",
     seed=3,
     recipe_name="smoke",
-    tasks=("colour",),
-    task_versions={"colour": 1},
+    tasks=(Plugin("colour"),),
     form="fcn",
     dataset=Plugin("d"),
     data_root="",
     fingerprint="f",
     backbone=Plugin("b", {"width": 0.5}),
     scheme=Plugin("s"),
-    recipe={},
+    recipe=Recipe("", {}, 0, images=4, lr=0.1),
     iterations=8,
     first=0,
     net_seed=3,
@@ -35,7 +34,9 @@ TRIAL = Trial(
 )
 
 
-JOINT = dataclasses.replace(TRIAL, arm="split", tasks=("colour", "size"), scheme=Plugin("split"), family="split")
+JOINT = dataclasses.replace(
+    TRIAL, arm="split", tasks=(Plugin("colour"), Plugin("size")), scheme=Plugin("split"), family="split"
+)
 
 
 ARCHITECTURE = [{"stage": "conv1", "groups": [["colour"]], "unit": False}]

@@ -86,7 +86,7 @@ def test_numbers_of_numpy_are_written_as_numbers_and_what_json_has_no_word_for_i
 
 @pytest.mark.parametrize("arm", ["a/b", "=1", "a\nb", "a;b", "a\x1bb", "a\n"])
 def test_names_are_part_of_the_shape(arm: str) -> None:
-    name = {"arm": arm, "seed": 0, "recipe": "smoke", "setting": ""}
+    name = {"arm": arm, "seed": 0, "recipe": "smoke", "setting": "", "variant_of": "", "rate": 1.0}
     assert convert({**name, "arm": "split-conv4"}, NameOfTrial).arm == "split-conv4"
     for wrong in (name, {**name, "arm": "a", "more": 1}, {**name, "arm": "a", "seed": 2**63}):
         with pytest.raises(Misshapen):

@@ -201,7 +201,7 @@ def test_a_diverged_trial_is_a_failure_with_its_iteration_and_alphas(
 ) -> None:
     found, root = straight
     stitched = list(found.values())[-1]
-    trial = dataclasses.replace(stitched, recipe={**stitched.recipe, "lr": 1e30, "clip": 0.0})
+    trial = dataclasses.replace(stitched, recipe=dataclasses.replace(stitched.recipe, lr=1e30, clip=0.0))
     store = Store(tmp_path, create=True)
     for parent in trial.parents:
         folder = store.folder(trial).parent / parent

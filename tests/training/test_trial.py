@@ -66,7 +66,7 @@ def test_the_curve_has_eight_points_a_task_or_as_many_as_there_are_iterations(st
 
 
 def test_the_last_point_of_the_curve_is_the_headline_on_val_where_the_curve_sees_all_of_val(tmp_path: Path) -> None:
-    trial = next(t for t in trials_of("semseg_sn", curve_images=1000) if t.tasks == ("semseg",))
+    trial = next(t for t in trials_of("semseg_sn", curve_images=1000) if t.task_names == ("semseg",))
     run = finished([trial], Store(tmp_path, create=True))
     assert (
         float(run.rows(trial, "curve.csv")[-1]["val_headline"])
@@ -169,7 +169,7 @@ def test_an_ensemble_of_one_network_with_itself_is_that_network(study: Study, tm
 def test_cross_stitch_that_keeps_to_itself_and_does_not_learn_equals_its_parents(study: Study, tmp_path: Path) -> None:
     (trial,) = study.of("cross-stitch")
     alone = Plugin("cross_stitch", {**trial.scheme.options, "own": 1.0})
-    scores = study.again(trial, tmp_path, scheme=alone, recipe={**trial.recipe, "lr": 0.0})
+    scores = study.again(trial, tmp_path, scheme=alone, recipe=dataclasses.replace(trial.recipe, lr=0.0))
     parents = {}
     for parent in study.of("one-task"):
         parents |= of_one_task(study.scores(parent))
@@ -185,7 +185,7 @@ def test_costs_are_those_of_the_networks(study: Study) -> None:
         assert cost[trial.key]["parameters"] == sum(value.numel() for value in weights.values())
         assert cost[trial.key]["image_visits"] == 8 * trial.recipe.images
     for trial in study.of("ensemble"):
-        member = next(t for t in alone if t.tasks == trial.task_names)
+        member = next(t for t in alone if t.tasks == trial.tasks)
         assert cost[trial.key]["parameters"] == 2 * cost[member.key]["parameters"]
         assert cost[trial.key]["flops"] == 2 * cost[member.key]["flops"]
         assert cost[trial.key]["image_visits"] == 0

@@ -183,7 +183,7 @@ def test_the_snippet_of_the_documentation_gives_the_classes_that_the_trial_kept(
     Image.fromarray(Context(trials[0]).subsets["test"][2].image).save("photo.png")
     names: dict[str, Any] = {}
     exec(snippet, names)
-    (semseg,) = [t for t in trials if t.tasks == ("semseg",)]
+    (semseg,) = [t for t in trials if t.task_names == ("semseg",)]
     expected = predictions.read(study.store.folder(semseg) / predictions.FILE)["semseg"][2]
     assert np.array_equal(names["classes"].numpy(), expected)
     assert capsys.readouterr().out == f"{names['names'][expected[0, 0]]} in the upper left corner\n"

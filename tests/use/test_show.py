@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from mtlbench import plugins
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
-from mtlbench.spec import Plugin, Trial, identity_of
+from mtlbench.spec import Plugin, Trial, recipe_of_trial
 from mtlbench.store.lookup import find_trials
 from mtlbench.store.predictions import SHOWN, write
 from mtlbench.store.store import Store
@@ -117,20 +117,28 @@ def test_several_keys_with_one_beginning_are_listed_at_most_five(store: Store) -
 
 
 def test_an_arm_means_its_newest_study_and_first_seed_and_one_trial_a_task(store: Store) -> None:
-    size = dataclasses.replace(TRIAL, tasks=("size",))
+    size = dataclasses.replace(TRIAL, tasks=(Plugin("size"),))
     old = {"finished": "2026-01-01T00:00:00"}
     new = {"finished": "2026-02-01T00:00:00"}
     newest = {"finished": "2026-03-01T00:00:00"}
-    finish(store, named(TRIAL, 0, setting="old", recipe_name="quick", recipe={"lr": 1}), **old)
+    finish(
+        store,
+        named(TRIAL, 0, setting="old", recipe_name="quick", recipe=dataclasses.replace(TRIAL.recipe, lr=1.0)),
+        **old,
+    )
     for seed in (2, 1):
         finish(store, named(size, seed), **new)
         finish(store, named(TRIAL, seed), **(newest if seed == 2 else new))
-    finish(store, named(TRIAL, 1, task_versions={"colour": 0}), **old)  # of the same study, of an older version
+    finish(
+        store, named(TRIAL, 1, tasks=(Plugin("colour", version=0),)), **old
+    )  # of the same study, of an older version
     finish(store, named(JOINT, 5), **newest)
     ones = [named(TRIAL, 1).key, named(size, 1).key]
     assert keys(store.root, "one-task") == keys(store.root, "one-task:1") == ones
     assert keys(store.root, "one-task:2") == [named(TRIAL, 2).key, named(size, 2).key]
-    assert keys(store.root, "one-task:0") == [named(TRIAL, 0, setting="old", recipe_name="quick", recipe={"lr": 1}).key]
+    assert keys(store.root, "one-task:0") == [
+        named(TRIAL, 0, setting="old", recipe_name="quick", recipe=dataclasses.replace(TRIAL.recipe, lr=1.0)).key
+    ]
     assert keys(store.root, "split") == [named(JOINT, 5).key]
 
 
@@ -200,14 +208,12 @@ def toy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     task = "shade"
     trial = dataclasses.replace(
         TRIAL,
-        tasks=(task,),
-        task_versions={task: 1},
-        task_files={task: f"{files[1]}:Shade"},
+        tasks=(Plugin(task, {"gain": 3}, source=f"{files[1]}:Shade"),),
         form="fcn",
         dataset=Plugin("Toy", {"height": 20}, source=f"{files[0]}:Toy"),
         fingerprint="toy 20 ",
         backbone=Plugin("caffenet", {"small": True}),
-        recipe={**identity_of(SMOKE, (task,)), "task_options": {task: {"gain": 3}}},
+        recipe=recipe_of_trial(SMOKE, (task,)),
     )
     scores = [[task, "test", "acc", "", 61.25], [task, "val", "acc", "", 1.0], [task, "test", "acc", "red", 2.0]]
     metrics = {task: {"acc": {"unit": "%", "higher_is_better": True, "headline": True}}}
@@ -218,7 +224,7 @@ def toy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
 
 
 def drawn(toy: Toy) -> list[Any]:
-    return plugins.find("task", toy.trial.task_files[toy.task]).drawn
+    return plugins.find("task", toy.trial.tasks[0].source).drawn
 
 
 def test_truth_and_prediction_of_every_image_are_drawn_by_the_task(toy: Toy) -> None:
@@ -260,10 +266,8 @@ def test_other_data_than_the_trials_are_refused(toy: Toy, tmp_path: Path) -> Non
 
 
 def test_a_task_that_cannot_be_drawn_is_left_out_with_a_line(toy: Toy, tmp_path: Path) -> None:
-    files = {**toy.trial.task_files, "mute": f"{toy.files[1]}:Mute"}
-    both = dataclasses.replace(
-        toy.trial, arm="both", tasks=("mute", toy.task), task_files=files, task_versions={"mute": 1, toy.task: 1}
-    )
+    mute = Plugin("mute", source=f"{toy.files[1]}:Mute")
+    both = dataclasses.replace(toy.trial, arm="both", tasks=(mute, *toy.trial.tasks))
     folder = toy.store.begin(both)
     write(folder / "predictions.npz", {toy.task: [np.zeros((20, 40))]})
     write_made(folder, both.key, result(scores=[]))
