@@ -181,7 +181,7 @@ def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
     arms = at_rates(
         choose_arms(SPACE, False, False, ("one-task", "ensemble", "cross-stitch"), ()), parse_factors("0.5,1,2")
     )
-    trials = {(t.arm, t.tasks[0]): t for t in planned(arms) if t.seed == 0}
+    trials = {(t.arm, t.task_names[0]): t for t in planned(arms) if t.seed == 0}
     assert {name for name, _ in trials} == {
         "one-task",
         "ensemble-member",

@@ -59,7 +59,7 @@ def read_slowly(root: Path) -> pd.DataFrame:
                     }
                 )
             for metric, value in made["cost"].items():
-                own = trial["tasks"][0] if len(trial["tasks"]) == 1 else ""
+                own = trial["tasks"][0]["name"] if len(trial["tasks"]) == 1 else ""
                 rows.append(
                     shared
                     | {
