@@ -8,12 +8,13 @@ figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
 	$(BIN)/mtlbench plot figure2
 
+# A file of tests goes to one worker: what its tests share is made once.
 test: .venv/installed lint
-	$(BIN)/python -m pytest -n logical --dist loadgroup
+	$(BIN)/python -m pytest -n logical --dist loadfile
 
 # What needs neither Ray nor other processes, for between two edits.
 quick: .venv/installed
-	$(BIN)/python -m pytest -n logical --dist loadgroup -m 'not slow'
+	$(BIN)/python -m pytest -n logical --dist loadfile -m 'not slow'
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -10,7 +10,9 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
+from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.datasets import rooms
 from mtlbench.datasets._rooms import solids
 from mtlbench.datasets._rooms.objects import ATTRIBUTES, BOX, CAN, CLASSES, ELLIPSOID, PALETTE, Material, Part
@@ -132,7 +134,7 @@ def test_boxes_and_parts_are_of_the_things_that_they_name() -> None:
         assert (own == rendered.semseg)[valid].mean() > 0.98  # one ray of four, the label has three of them
 
 
-@pytest.mark.parametrize("pair", ["det_attr"])
+@pytest.mark.parametrize("pair", ["det_attr", "semseg_sn"])
 def test_the_trunk_fits_the_networks_of_quick_and_is_what_its_page_says(pair: str) -> None:
     space = load(pair)
     recipe = recipe_of(space, "quick")
@@ -153,3 +155,18 @@ def test_a_trunk_that_is_not_there_is_said_in_a_line() -> None:
     with pytest.raises(UserError, match="does not fit .*; type --init scratch") as error:
         pretrained_of({"pretrained"}, plugin("backbone", "caffenet", {"small": True}), "roi", "rooms", None)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["roi", "fcn"])
+def test_a_trunk_is_made_again_to_the_last_bit(script: ModuleType, form: str) -> None:
+    """On one machine; all of it is float16, finite, and what the backbone takes."""
+    short = script.SETTINGS[form]._replace(steps=2, scenes=24, val=4, images=2)
+    lines: list[str] = []
+    first, second = (script.trunk(form, short, lines.append) for _ in range(2))
+    assert first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+    assert all(array.dtype == np.float16 and np.isfinite(array).all() for array in first.values())
+    backbone = Caffenet(form, small=True, width=short.width, fc=256, dropout=0.0)
+    stages = backbone.adapted({name: torch.from_numpy(array).float() for name, array in first.items()})
+    assert [stage for stage, state in stages.items() if state] == [s.name for s in backbone.stages if s.has_parameters]
+    assert lines[0] == f"{form}: 28 scenes rendered" and "2 of 2 steps" in lines[-1]

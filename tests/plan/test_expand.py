@@ -179,7 +179,11 @@ def test_weights_are_identity_their_path_is_not_and_children_share_their_parents
 
 
 @pytest.mark.parametrize(
-    ("pair", "first", "setting", "last"), [("det_attr", "018887b13119", "dec623947255", "049740c8ba87")]
+    ("pair", "first", "setting", "last"),
+    [
+        ("det_attr", "018887b13119", "dec623947255", "049740c8ba87"),
+        ("semseg_sn", "0b98803bef6b", "ef953e21a673", "1c9ed30b4b55"),
+    ],
 )
 def test_quick_from_scratch_is_what_it_was_before_trunks_came_with_rooms(
     pair: str, first: str, setting: str, last: str
