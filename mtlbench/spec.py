@@ -383,6 +383,7 @@ def recipe_of_trial(recipe: Recipe, tasks: tuple[str, ...], goes_on: bool = Fals
         lr=rate * (recipe.extra_lr or recipe.lr if goes_on else recipe.lr),
         extra_lr=0.0,
         init="scratch",
+        from_scratch={},
         loss_weight={task: weight for task, weight in recipe.loss_weight.items() if task in tasks},
         weighting=recipe.weighting if len(tasks) > 1 else "fixed",  # a task alone has nothing to be weighed against
         task_options={},
