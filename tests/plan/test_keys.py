@@ -34,11 +34,11 @@ KEYS = {
         "cross-stitch@3": "e0d698673b73",
     },
     ("det_attr", "quick"): {
-        "one-task": "550b27f25620",
-        "ensemble": "46cd781f27b5",
-        "mtl-shared": "5ca1c1d95f27",
-        "split-conv4": "f5b45a771619",
-        "cross-stitch": "59a88a025a46",
+        "one-task": "018887b13119",
+        "ensemble": "8275ec7e8202",
+        "mtl-shared": "4094900b6e81",
+        "split-conv4": "445b67528078",
+        "cross-stitch": "049740c8ba87",
     },
     ("semseg_sn", "smoke"): {
         "one-task": "70f41d6d509a",
