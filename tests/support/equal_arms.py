@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tests.support.arms import with_facts
 from tests.support.synthetic_results import ARMS, METRICS, TASKS
 from tests.support.worlds import World
 
@@ -66,7 +67,7 @@ class EqualWorld(World):
 
     @property
     def alphas(self) -> pd.DataFrame:
-        return pd.DataFrame(columns=["arm", "seed", "key"])
+        return pd.DataFrame(columns=["arm", "family", "seed", "key"])
 
 
 def equal_studies(rng: np.random.Generator, noise: Noise, studies: int, pair: str = "det_attr") -> Iterable[EqualWorld]:
@@ -96,4 +97,4 @@ def _template(noise: Noise, pair: str) -> pd.DataFrame:
                 for arm in ARMS
                 for seed in range(noise.seeds)
             ]
-    return pd.DataFrame(rows)
+    return with_facts(pd.DataFrame(rows))
