@@ -81,7 +81,10 @@ def worthless(common: float) -> pd.DataFrame:
     frame = index.to_frame(index=False).assign(metric="m", unit="%", headline=True, higher_is_better=True, category="")
     own, shared = rng.normal(size=len(frame)), np.tile(rng.normal(size=len(frame) // 2), 2)
     noise = 2 * (np.sqrt(1 - common) * own + np.sqrt(common) * shared)
-    return frame.assign(value=100 + noise, key=frame["arm"] + frame["seed"].astype(str))
+    split = frame["arm"] != "one-task"
+    kinds = {"scheme": np.where(split, "split", "separate"), "family": np.where(split, "split", "baseline")}
+    key = frame["arm"] + frame["seed"].astype(str)
+    return frame.assign(value=100 + noise, key=key, variant_of="", roots=key, **kinds)
 
 
 def test_choosing_on_test_flatters_and_choosing_on_val_does_not_where_their_noise_is_apart() -> None:

@@ -113,7 +113,7 @@ def folders(results: Path) -> dict[str, Path]:
     found = {}
     for path in results.glob("*/*/*/trial.json"):
         trial = json.loads(path.read_text())
-        found[" ".join([trial["arm"], *trial["tasks"]])] = path.parent
+        found[" ".join([trial["arm"], *(task["name"] for task in trial["tasks"])])] = path.parent
     return found
 
 

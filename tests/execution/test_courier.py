@@ -193,7 +193,7 @@ def test_pretrained_weights_travel_once_and_only_those_of_the_run(
 def test_a_network_starts_from_the_planned_weights_and_no_others(tmp_path: Path, store: Store) -> None:
     file = tmp_path / "weights.pt"
     trial = from_weights(file)
-    frozen = dataclasses.replace(trial, recipe=trial.recipe | {"lr": 0.0})
+    frozen = dataclasses.replace(trial, recipe=dataclasses.replace(trial.recipe, lr=0.0))
     folder = store.begin(frozen)
     for _ in run_trial(frozen, folder, {}, ERRAND):
         pass

@@ -100,7 +100,9 @@ def finished(results: Path) -> dict[str, int]:
 def folders(results: Path) -> dict[str, Path]:
     """{`arm task`: folder} of all trials."""
     trials = {path.parent: json.loads(path.read_text()) for path in results.glob("*/*/*/trial.json")}
-    return {" ".join([trial["arm"], *trial["tasks"]]): folder for folder, trial in trials.items()}
+    return {
+        " ".join([trial["arm"], *(task["name"] for task in trial["tasks"])]): folder for folder, trial in trials.items()
+    }
 
 
 @pytest.fixture(scope="module")

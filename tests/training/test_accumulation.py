@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
@@ -13,7 +12,7 @@ from mtlbench.contracts import Batch
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan import spaces
 from mtlbench.schemes.cross_stitch import CrossStitch
-from mtlbench.spec import identity_of
+from mtlbench.spec import Recipe, identity_of
 from mtlbench.training.batches import parts, training_batch
 from mtlbench.training.evaluation import evaluate, finished
 from mtlbench.training.loop import gradients
@@ -49,7 +48,7 @@ def net_of(form: str, dropout: float = 0.0, precision: str = "fp32") -> MultiTas
 
 
 def found(net: MultiTaskNet, form: str, batch: Batch, chunk: int) -> tuple[dict[str, float], torch.Tensor]:
-    recipe: dict[str, Any] = {"chunk": chunk, "loss_weight": {}}
+    recipe = Recipe("parts", {}, 0, images=4, lr=0.1, chunk=chunk)
     net.zero_grad()
     losses = gradients(net, TASKS[form], batch, recipe, 0)
     own = [p.grad.flatten() for p in net.parameters() if p.grad is not None]
