@@ -25,7 +25,7 @@ from mtlbench.datasets._rooms.solids import FORMS, PLACES, QUALITIES, objects, p
 from mtlbench.nets import pretrained
 from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import create, find
-from mtlbench.spec import Options
+from mtlbench.spec import Recipe
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import training_batch
 from mtlbench.training.evaluation import evaluate, finished
@@ -50,7 +50,7 @@ class Setting(NamedTuple):
     images: int = 8
     lr: float = 0.06
     regions: int = 32
-    weight: Options = {}  # of losses
+    weight: dict[str, float] = {}  # of losses
     colour: float = 0.2
 
 
@@ -155,21 +155,19 @@ def trunk(form: str, setting: Setting, say: Callable[[str], None]) -> dict[str, 
     return saved(net)
 
 
-def recipe_of(setting: Setting) -> Options:
-    """The fields of a recipe that training reads."""
-    return {
-        "lr": setting.lr,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "bias_lr": 2.0,
-        "warmup": 20,
-        "decay": "cosine",
-        "clip": 5.0,
-        "chunk": 0,
-        "frozen": (),
-        "loss_weight": setting.weight,
-        "curve_points": 10,
-    }
+def recipe_of(setting: Setting) -> Recipe:
+    """How the trunk is trained; with SGD, decayed along a cosine."""
+    return Recipe(
+        "pretraining",
+        {},
+        0,
+        images=setting.images,
+        lr=setting.lr,
+        warmup=20,
+        clip=5.0,
+        loss_weight=setting.weight,
+        curve_points=10,
+    )
 
 
 def saved(net: MultiTaskNet) -> dict[str, np.ndarray]:

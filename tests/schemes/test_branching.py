@@ -268,6 +268,6 @@ def test_from_the_search_to_its_tree(pair: str, tmp_path: Path) -> None:
     architecture = json.loads((tmp_path / "tree" / "result.json").read_text())["architecture"]
     scheme = Branching()
     scheme.adopt([outcome])
-    groups = plan(scheme, Caffenet(tree.form, **tree.backbone.options).stages, tree.tasks)
+    groups = plan(scheme, Caffenet(tree.form, **tree.backbone.options).stages, tree.task_names)
     assert {s["stage"]: [tuple(g) for g in s["groups"]] for s in architecture} == groups
     assert not any(s["unit"] for s in architecture)
