@@ -19,21 +19,14 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Batch
 from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.schemes.separate import Separate
+from mtlbench.spec import Recipe
 from mtlbench.system.machine import keep_memory
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.semseg import Semseg
 from mtlbench.training.loop import gradients
 from mtlbench.training.optimiser import make_optimiser
 
-RECIPE: dict[str, Any] = {
-    "chunk": 0,
-    "loss_weight": {},
-    "lr": 1e-3,
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-    "bias_lr": 2.0,
-    "frozen": (),
-}
+RECIPE = Recipe("precision", {}, 0, images=4, lr=1e-3)
 WAYS = {
     "fp32": ("fp32", False),
     "bf16": ("bf16", False),

@@ -37,7 +37,7 @@ def ours(count: int) -> float:
     from mtlbench.execution.queue import Queue, Resources
     from mtlbench.execution.ray_executor import TrialActor, ray, run_ray
     from mtlbench.execution.ray_executor import start as start_ray
-    from mtlbench.spec import Plugin, Trial
+    from mtlbench.spec import Plugin, Recipe, Trial
     from mtlbench.store.store import Store
     from mtlbench.system.scratch import scratch_folder
 
@@ -55,15 +55,14 @@ def ours(count: int) -> float:
             "arm",
             seed,
             "recipe",
-            ("task",),
-            {"task": 1},
+            (Plugin("task"),),
             "fcn",
             nothing,
             "",
             "",
             nothing,
             nothing,
-            {},
+            Recipe("", {}, 0, images=4, lr=0.1),
             1,
             0,
             seed,

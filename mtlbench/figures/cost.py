@@ -20,9 +20,9 @@ from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import marker_of, shown_arms
 from mtlbench.figures._costs import DOWN, FRONT_DASHES, draw_costs, label_costs, limit_costs
 from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, far_off, seeds_text, wrapped
+from mtlbench.figures._shown_arms import marker_of, shown_arms
 from mtlbench.text import MINUS
 
 if TYPE_CHECKING:

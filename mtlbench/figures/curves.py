@@ -20,8 +20,8 @@ from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import listed, shown_arms
 from mtlbench.figures._curves import LABEL_STEP_INCHES, LEADER_INCHES, draw_curves, label_curves
+from mtlbench.figures._shown_arms import listed, shown_arms
 from mtlbench.spec import Family
 
 if TYPE_CHECKING:

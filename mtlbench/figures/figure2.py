@@ -23,7 +23,6 @@ from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import marker_of, shown_arms
 from mtlbench.figures._changes import draw_changes
 from mtlbench.figures._panels import (
     LINE,
@@ -43,6 +42,7 @@ from mtlbench.figures._schematic import (
     row_tops,
     seeds_differ,
 )
+from mtlbench.figures._shown_arms import marker_of, shown_arms
 from mtlbench.spec import Family
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from mtlbench.analysis.comparison import Case
 from mtlbench.arm_names import arm_order
 from mtlbench.plan import spaces
 from mtlbench.report.claims import IMAGENET
-from mtlbench.report.words import ABLATIONS
+from mtlbench.report.sentences import ABLATIONS
 from mtlbench.spec import Family
 from mtlbench.text import listed
 

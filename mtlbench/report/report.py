@@ -19,10 +19,10 @@ from mtlbench.report.pictures import draw_pictures
 from mtlbench.report.provenance import commands_of, facts_of, fields_of, seeds_of
 from mtlbench.report.render_html import render_html
 from mtlbench.report.results_table import results_table
+from mtlbench.report.sentences import answer_sentences, claim_sentences, gap_sentences, resolution_sentences
 from mtlbench.report.summaries import cost_table, delta_table, optimism_table
 from mtlbench.report.table import Table
 from mtlbench.report.verdict import verdict_on
-from mtlbench.report.words import answer_sentences, claim_sentences, gap_sentences, resolution_sentences
 from mtlbench.text import printable
 
 

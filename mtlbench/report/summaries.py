@@ -10,8 +10,8 @@ from mtlbench.analysis.inference import describe_intervals
 from mtlbench.analysis.paper import comparable
 from mtlbench.arm_names import arm_order, named
 from mtlbench.contracts import Results
+from mtlbench.report.sentences import in_words
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change_with_unit, decimals, large
-from mtlbench.report.words import in_words
 from mtlbench.text import DAGGER, count
 
 COSTS = {  # column of `Case.costs` -> what stands over it

@@ -10,8 +10,8 @@ from mtlbench.analysis.arms import Arms
 from mtlbench.arm_names import named, short
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
-from mtlbench.figures._arms import other_names, shown_arms
 from mtlbench.figures._panels import far_off
+from mtlbench.figures._shown_arms import other_names, shown_arms
 from mtlbench.spec import Family
 from tests.support.arms import with_facts
 

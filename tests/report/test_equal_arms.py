@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from mtlbench.report.sentences import sentences
 from mtlbench.report.verdict import verdict
-from mtlbench.report.words import sentences
 from tests.stress.simulate import says_difference, would_say_difference
 from tests.support.equal_arms import Noise, equal_studies
 

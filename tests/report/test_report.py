@@ -17,10 +17,10 @@ from mtlbench.errors import UserError
 from mtlbench.report.pictures import embed
 from mtlbench.report.provenance import commands_of, facts_of
 from mtlbench.report.report import report
+from mtlbench.report.sentences import sentences
 from mtlbench.report.summaries import cost_table, delta_table
 from mtlbench.report.table import Mark
 from mtlbench.report.verdict import verdict
-from mtlbench.report.words import sentences
 from tests.support.synthetic_results import ARMS
 from tests.support.worlds import ABLATIONS, World, world
 

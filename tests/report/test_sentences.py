@@ -8,6 +8,14 @@ import pytest
 
 from mtlbench.analysis.comparison import Difference, case_of
 from mtlbench.report.claims import ABLATED, IMAGENET, ClaimResult, ClaimResults, Finding, Kind, Outcome, Untested
+from mtlbench.report.sentences import (
+    answer_sentences,
+    claim_sentences,
+    compared,
+    gap_sentences,
+    resolution_sentences,
+    sentences,
+)
 from mtlbench.report.verdict import (
     Answer,
     ChosenSplit,
@@ -18,14 +26,6 @@ from mtlbench.report.verdict import (
     NoChoice,
     Resolution,
     verdict,
-)
-from mtlbench.report.words import (
-    answer_sentences,
-    claim_sentences,
-    compared,
-    gap_sentences,
-    resolution_sentences,
-    sentences,
 )
 from tests.support.worlds import world
 
