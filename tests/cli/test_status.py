@@ -117,7 +117,8 @@ def test_older_formats_are_told_apart_with_and_without_a_result(store: Store) ->
     finish(store, format=1)
     folder = store.begin(other(1))
     store.fail(other(1), RED)
-    (folder / "trial.json").write_text(json.dumps(other(1).to_json()))  # as up to format 3
+    up_to_3 = {**other(1).to_json(), "tasks": ["colour"], "task_versions": {"colour": 1}}
+    (folder / "trial.json").write_text(json.dumps(up_to_3))
     folder.rename(folder.with_name("0123456789ab"))  # another format makes another key of the same trial
     assert {state for state, _ in states(store).values()} == {"outdated"}
     loaded = load_results(store.root)
