@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mtlbench.errors import UserError
-from mtlbench.spec import Plugin
+from mtlbench.spec import Plugin, is_file
 
 
 class Broken:
@@ -98,11 +98,6 @@ def find(kind: str, name: str) -> Any:
     if name not in names(kind):
         raise unknown(kind, name, names(kind))
     return getattr(importlib.import_module(f"mtlbench.{kind}s.{name}"), class_name(name))
-
-
-def is_file(spec: str) -> bool:
-    """Whether a plug-in is named as `FILE.py` or `FILE.py:Class`."""
-    return spec.endswith(".py") or ".py:" in spec
 
 
 def file_of(spec: str) -> Path:

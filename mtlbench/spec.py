@@ -204,7 +204,7 @@ class Arm:
     @property
     def family(self) -> Family:
         """What kind of competitor this is."""
-        if self.scheme.endswith(".py") or ".py:" in self.scheme:
+        if is_file(self.scheme):
             return Family.OWN
         if self.average or self.member:
             return Family.ENSEMBLE if self.average else Family.PARENT
@@ -213,6 +213,11 @@ class Arm:
         if self.scheme == "separate" and not self.joint:
             return Family.LONGER if self.parents else Family.BASELINE
         return OF_SCHEME.get(self.scheme, Family.OTHER)
+
+
+def is_file(spec: str) -> bool:
+    """Whether a plug-in is named as `FILE.py` or `FILE.py:Class`."""
+    return spec.endswith(".py") or ".py:" in spec
 
 
 def plain_arm(scheme: str, options: Options) -> str:
@@ -274,11 +279,8 @@ class Trial:
 
     def identity(self) -> Options:
         """All that can change this trial's numbers; names, paths and devices are absent."""
-        plugin = {
-            kind: {"name": one.name, "options": one.options, "version": one.version}
-            for kind, one in self.plugins.items()
-            if kind in KINDS
-        }
+        own = {kind: getattr(self, kind) for kind in KINDS}
+        plugin = {k: {"name": p.name, "options": p.options, "version": p.version} for k, p in own.items()}
         options = {task.name: task.options for task in self.tasks if task.options}
         return {
             "format": FORMAT,

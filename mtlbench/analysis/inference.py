@@ -59,17 +59,21 @@ def standard_error(a: np.ndarray, b: np.ndarray, others: np.ndarray) -> tuple[np
     seeds = a.shape[-1]
     if others.shape[-2] < FEWEST_REFERENCES:
         return np.std(a - b, axis=-1, ddof=1) / math.sqrt(seeds), np.full(a.shape[:-1], seeds - 1.0)
-    centre = others.mean(axis=-2)
-    residual = (
-        others - others.mean(axis=-1, keepdims=True) - (centre - centre.mean(axis=-1, keepdims=True))[..., None, :]
-    )
-    number = others.shape[-2]
-    of_centre = (residual**2).sum(axis=(-2, -1)) / ((number - 1) * (seeds - 1)) / number
+    centre, number = others.mean(axis=-2), others.shape[-2]
+    of_centre = _residual_variance(others) / number
     measured = [np.var(arm - centre, axis=-1, ddof=1) for arm in (a, b)]
     first, second = (np.maximum(variance - of_centre, variance / 2) for variance in measured)
     spread = np.maximum(first**2 + second**2, np.finfo(float).tiny)
     freedom = (seeds - 1) * np.maximum((first + second) ** 2 / spread, 1.0)
     return np.sqrt((first + second) / seeds), freedom
+
+
+def _residual_variance(arms: np.ndarray) -> np.ndarray:
+    """Of one run, from what arm + seed leave of `... arms seeds`, with (arms - 1)(seeds - 1) degrees of freedom."""
+    number, seeds = arms.shape[-2:]
+    centre = arms.mean(axis=-2)
+    left = arms - arms.mean(axis=-1, keepdims=True) - (centre - centre.mean(axis=-1, keepdims=True))[..., None, :]
+    return np.asarray((left**2).sum(axis=(-2, -1)) / ((number - 1) * (seeds - 1)))
 
 
 def pooled_error(
@@ -82,10 +86,8 @@ def pooled_error(
     freedom; put together as Satterthwaite (1946) does. Ours.
     """
     number, seeds = pool.shape[-2:]
-    centre = pool.mean(axis=-2)
-    left = pool - pool.mean(axis=-1, keepdims=True) - (centre - centre.mean(axis=-1, keepdims=True))[..., None, :]
+    centre, noise = pool.mean(axis=-2), _residual_variance(pool)
     freedom = (number - 1) * (seeds - 1)
-    noise = (left**2).sum(axis=(-2, -1)) / freedom
     if a_inside and b_inside:
         return np.sqrt(2 * noise / seeds), np.full(noise.shape, float(freedom))
     outside = np.var((b if a_inside else a) - centre, axis=-1, ddof=1)

@@ -18,7 +18,8 @@ import torch
 
 from mtlbench.authoring.check import CALLED, Finding, _reason, arguments, built_in_kind, kind_of
 from mtlbench.errors import UserError
-from mtlbench.plugins import BrokenFile, file_of, find, is_file
+from mtlbench.plugins import BrokenFile, file_of, find
+from mtlbench.spec import is_file
 from mtlbench.training.process import SHARED, lasting, state
 
 

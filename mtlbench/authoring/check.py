@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 from rich.text import Text
 
 from mtlbench.errors import UserError
-from mtlbench.plugins import called, class_of, file_of, is_file, names, unknown
-from mtlbench.spec import Options, canonical
+from mtlbench.plugins import called, class_of, file_of, names, unknown
+from mtlbench.spec import Options, canonical, is_file
 from mtlbench.system.console import wide_console
 from mtlbench.text import printable
 

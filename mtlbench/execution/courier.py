@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from mtlbench.plugins import class_of, file_of, is_file
-from mtlbench.spec import Options, Trial, short_hash
+from mtlbench.plugins import class_of, file_of
+from mtlbench.spec import Options, Trial, is_file, short_hash
 from mtlbench.store.folders import MADE
 from mtlbench.store.sealing import FAILURE, TRACEBACK, write_failure
 from mtlbench.store.store import Store

@@ -13,8 +13,8 @@ from pathlib import Path
 from mtlbench.errors import UserError
 from mtlbench.plan.arms import one_task
 from mtlbench.plan.expand import Pretrained
-from mtlbench.plugins import create, find, is_file
-from mtlbench.spec import Arm, Options, Plugin, Recipe, Trial
+from mtlbench.plugins import create, find
+from mtlbench.spec import Arm, Options, Plugin, Recipe, Trial, is_file
 from mtlbench.store.store import Store
 from mtlbench.system.machine import cores
 from mtlbench.text import bytes_text

@@ -16,7 +16,7 @@ from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.plan.arms import at_rates, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
-from mtlbench.plan.expand import DataSource, Pretrained, expand, started, starts_with_weights
+from mtlbench.plan.expand import DataSource, expand, started, starts_with_weights
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import load
 from mtlbench.plugins import plugin
@@ -85,22 +85,6 @@ class Outcome:
         return not self.failed and self.done == self.trials
 
 
-@dataclass
-class _Expansion:
-    """All of `expand` but the arms and the seeds."""
-
-    space: SearchSpace
-    recipe: Recipe
-    data: Prepared
-    backbone: Plugin
-    pretrained: dict[str, Pretrained]
-
-    def trials(self, arms: Sequence[Arm], seeds: Sequence[int]) -> list[Trial]:
-        """Those of the arms and seeds."""
-        data = DataSource(self.data.plugin, self.data.root, self.data.fingerprint)
-        return expand(self.space.pair, arms, seeds, data, self.backbone, self.recipe, self.pretrained)
-
-
 def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     """The trials of a run, and which of them are done; no trial is written.
 
@@ -121,9 +105,13 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     if options.weights and "imagenet" not in needed:
         raise UserError("--weights: no network starts from ImageNet weights; add --init imagenet")
     data = prepare_dataset(dataset, space.pair.tasks, recipe, options.data_root, say)
-    expansion, costs = _Expansion(space, recipe, data, backbone, pretrained), Costs()
-    arms = widened(arms, lambda some: expansion.trials(some, options.seeds[:1]), costs)
-    trials = tuple(mark_to_keep(expansion.trials(arms, options.seeds), options.keep_weights))
+    source, costs = DataSource(data.plugin, data.root, data.fingerprint), Costs()
+
+    def expanded(some: Sequence[Arm], seeds: Sequence[int]) -> list[Trial]:
+        return expand(space.pair, some, seeds, source, backbone, recipe, pretrained)
+
+    arms = widened(arms, lambda some: expanded(some, options.seeds[:1]), costs)
+    trials = tuple(mark_to_keep(expanded(arms, options.seeds), options.keep_weights))
     forced = matching([arm.name for arm in arms], options.force) if options.force else []
     fresh = frozenset(trial.key for trial in trials if trial.arm in forced)
     done = frozenset(trial.key for trial in trials if store.done(trial)) - fresh

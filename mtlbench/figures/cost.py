@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
@@ -14,6 +13,7 @@ from matplotlib.markers import MarkerStyle
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.costs import pair_costs
 from mtlbench.analysis.frame import FEWEST_SEEDS, mean_over_tasks, records, relative_change
+from mtlbench.analysis.front import find_front
 from mtlbench.analysis.inference import describe_intervals, intervals
 from mtlbench.analysis.selection import failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order
@@ -177,7 +177,8 @@ def _marked(points: pd.DataFrame, arms: Arms) -> pd.DataFrame:
     """The points in table order, with front, named, plain, marker, split, label and far."""
     points = points.assign(front=False)
     for _, panel in points.groupby(["panel", "cost"]):
-        points.loc[panel.index, "front"] = on_front(panel["x"].to_numpy(float), panel["mean"].to_numpy(float))
+        gains = panel.assign(cheapness=-panel["x"])[["cheapness", "mean"]]
+        points.loc[panel.index, "front"] = find_front(gains.to_numpy(float))
     points["named"] = points["front"] | ~points["arm"].map(arms.is_variant).astype(bool)
     points["plain"] = points["arm"].map(arms.plain)
     points["marker"] = [marker_of(arms, arm) for arm in points["arm"]]
@@ -186,13 +187,6 @@ def _marked(points: pd.DataFrame, arms: Arms) -> pd.DataFrame:
     points["far"] = pd.concat([far_off(rows) for _, rows in points.groupby(["panel", "cost"])])
     order = {arm: place for place, arm in enumerate(arm_order(points["arm"]))}
     return points.sort_values("arm", key=lambda arms: arms.map(order), kind="stable", ignore_index=True)
-
-
-def on_front(cost: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """Which points no other point beats: none is as cheap and as good, and better in one of the two."""
-    as_good = (cost[None, :] <= cost[:, None]) & (gain[None, :] >= gain[:, None])
-    better = (cost[None, :] < cost[:, None]) | (gain[None, :] > gain[:, None])
-    return np.asarray(~(as_good & better).any(axis=1))
 
 
 def caption(

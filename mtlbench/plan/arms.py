@@ -11,8 +11,8 @@ from typing import Any
 
 from mtlbench.arm_names import BASELINE, SPLIT_POINTS
 from mtlbench.errors import UserError
-from mtlbench.plugins import Broken, called, class_of, file_of, is_file, scheme_class, unknown
-from mtlbench.spec import Arm, Family, plain_arm
+from mtlbench.plugins import Broken, called, class_of, file_of, scheme_class, unknown
+from mtlbench.spec import Arm, Family, is_file, plain_arm
 
 MEMBER = "ensemble-member"
 SEARCH = "branching-search"

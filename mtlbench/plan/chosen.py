@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from mtlbench.plan.arms import check_arms, custom, matching, select
 from mtlbench.plan.options import LossWeights, RunOptions
 from mtlbench.plan.spaces import recipe_of
-from mtlbench.plugins import class_of, find, is_file, unknown
-from mtlbench.spec import Arm, Recipe, SearchSpace, Trial
+from mtlbench.plugins import class_of, find, unknown
+from mtlbench.spec import Arm, Recipe, SearchSpace, Trial, is_file
 
 
 def choose_dataset(space: SearchSpace, dataset: str) -> str:

@@ -17,9 +17,8 @@ import numpy as np
 from scipy.stats import qmc
 
 RATES = (1 / 8, 8.0)  # times the recipe's rate (Ours)
-RATIOS = (1 / 8, 8.0)  # of a task's weight to the geometric mean of the tasks' (Ours)
+RATIOS = (1 / 8, 8.0)  # of each task's weight, before their mean is made 1 (Ours)
 FIRST_ROUND = 1 / 3  # of the iterations; and of the settings, what goes on to the second (Ours)
-TUNING_SEED = 1_000_003  # of data order and initial weights; no seed that a study would name (Ours)
 
 
 @dataclass(frozen=True)

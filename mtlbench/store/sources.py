@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.plugins import class_of, file_of, find, is_file, unknown
-from mtlbench.spec import KINDS, Trial
+from mtlbench.plugins import class_of, file_of, find, unknown
+from mtlbench.spec import KINDS, Trial, is_file
 from mtlbench.store.folders import read_trial
 from mtlbench.store.sealing import read_own, write_own
 from mtlbench.store.shapes import Sources

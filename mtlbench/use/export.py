@@ -16,8 +16,8 @@ from torch import Tensor
 import mtlbench
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.plugins import class_of, file_of, is_file
-from mtlbench.spec import Options
+from mtlbench.plugins import class_of, file_of
+from mtlbench.spec import Options, is_file
 from mtlbench.store import sources
 from mtlbench.store.folders import check_trial
 from mtlbench.store.lookup import find_trials

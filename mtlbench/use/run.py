@@ -62,8 +62,8 @@ def run(
     val_fraction: share 0 to 0.9 of the official train list that is kept for val; default: the data set's.
     recipe: smoke, quick, short, long, paper (`mtlbench list recipes`); default: the one that the space names.
     backbone: caffenet, alexnet or `FILE.py`; default: the recipe's.
-    init: where networks without parents start, "scratch" or "imagenet"; or {glob of arms: start}, where "" stands for
-        all networks without parents; default: the recipe's.
+    init: where networks without parents start, "scratch", "pretrained" (the data set's own trunk) or "imagenet"; or
+        {glob of arms: start}, where "" stands for all networks without parents; default: the recipe's.
     weights: file of ImageNet weights; default: torchvision's, where it has some.
     precision: of products and convolutions; default: the recipe's.
     task_options: {task: {name: value}}; default: the recipe's.

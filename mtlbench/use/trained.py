@@ -13,8 +13,8 @@ from torch import Tensor
 from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, placed
-from mtlbench.plugins import file_of, find, is_file
-from mtlbench.spec import Plugin, Trial
+from mtlbench.plugins import file_of, find
+from mtlbench.spec import Plugin, Trial, is_file
 from mtlbench.store import sources
 from mtlbench.store.folders import checked, read_trial
 from mtlbench.store.lookup import Finished

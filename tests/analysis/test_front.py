@@ -16,6 +16,28 @@ def test_a_front_by_hand() -> None:
     assert find_front(points).tolist() == [True, True, True, False, True, False]  # equal points do not beat each other
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_front_is_what_nothing_beats(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cost, gain = rng.integers(1, 8, 15).astype(float), rng.integers(-3, 4, 15).astype(float)  # with ties
+    slow = []
+    for x, y in zip(cost, gain, strict=True):
+        beaten = False
+        for other_x, other_y in zip(cost, gain, strict=True):
+            if other_x <= x and other_y >= y and (other_x < x or other_y > y):
+                beaten = True
+        slow.append(not beaten)
+    assert find_front(np.column_stack([-cost, gain])).tolist() == slow
+    assert any(slow)
+
+
+def test_equal_twins_stay_and_the_same_gain_for_more_is_beaten() -> None:
+    """Equal twins stay both; the same gain for more, or less gain for the same, is beaten."""
+    cost = np.array([1.0, 2.0, 2.0, 2.0, 3.0, 4.0])
+    gain = np.array([-2.0, 0.0, 0.0, -1.0, 0.0, 5.0])
+    assert find_front(np.column_stack([-cost, gain])).tolist() == [True, True, True, False, False, True]
+
+
 def test_a_hypervolume_by_hand_in_two_and_three_dimensions() -> None:
     assert measure_hypervolume(np.array([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]]), (0, 0)) == 6
     assert (

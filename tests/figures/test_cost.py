@@ -14,7 +14,7 @@ from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.errors import UserError
 from mtlbench.figures._labels import place_labels
-from mtlbench.figures.cost import COSTS, MEAN, Cost, on_front
+from mtlbench.figures.cost import COSTS, MEAN, Cost
 from tests.support.synthetic_results import ARMS, EFFECTS, SPLITS, FakeResults, fake_results
 
 pytestmark = pytest.mark.slow
@@ -62,28 +62,6 @@ def drawn(data: Any) -> Figure:
     Cost().draw(data, canvas)
     agg.draw()
     return canvas
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_the_front_is_what_nothing_beats(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    cost, gain = rng.integers(1, 8, 15).astype(float), rng.integers(-3, 4, 15).astype(float)  # with ties
-    slow = []
-    for x, y in zip(cost, gain, strict=True):
-        beaten = False
-        for other_x, other_y in zip(cost, gain, strict=True):
-            if other_x <= x and other_y >= y and (other_x < x or other_y > y):
-                beaten = True
-        slow.append(not beaten)
-    assert on_front(cost, gain).tolist() == slow
-    assert any(slow)
-
-
-def test_the_front_by_hand() -> None:
-    """Equal twins stay both; the same gain for more, or less gain for the same, is beaten."""
-    cost = np.array([1.0, 2.0, 2.0, 2.0, 3.0, 4.0])
-    gain = np.array([-2.0, 0.0, 0.0, -1.0, 0.0, 5.0])
-    assert on_front(cost, gain).tolist() == [True, True, True, False, False, True]
 
 
 def test_points_are_mean_changes_with_the_interval_against_costs_per_pair() -> None:
