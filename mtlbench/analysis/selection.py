@@ -98,11 +98,6 @@ def failed_text(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> s
     return f"Failed or blocked: {', '.join(names)}." if names else ""
 
 
-def reason_of(failure: Mapping[str, Any]) -> str:
-    """Why a trial failed, in a line."""
-    return str(failure["reason"])
-
-
 def _sentence(identity: Mapping[str, Any]) -> str:
     return f"{identity['pair']} on {identity['dataset']}, backbone {identity['backbone']}, recipe {identity['recipe']}"
 

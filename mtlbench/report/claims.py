@@ -1,4 +1,4 @@
-"""The paper's claims, each tested on the results at hand: outcomes and numbers; `words` makes sentences of them."""
+"""The paper's claims, each tested on the results at hand: outcomes and numbers; `sentences` makes words of them."""
 
 from __future__ import annotations
 

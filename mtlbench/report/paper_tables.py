@@ -13,7 +13,7 @@ from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
 from mtlbench.analysis.inference import half_width
 from mtlbench.analysis.paper import comparable, contradiction
-from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, reason_of
+from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest
 from mtlbench.arm_names import SPLIT_POINTS, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -177,7 +177,7 @@ def _failures(
         arm, seed, task = failure["arm"], failure["seed"], failure["task"]
         trained = any((arm, seed, name) in done for name in ([task] if task else frame["task"].unique()))
         if arm in {row.arm for row in rows} and not trained:
-            said = reason_of(failure)
+            said = str(failure["reason"])
             diverged = failure["kind"] == "diverged"
             reason = f"diverged: {said.partition(': ')[2]}" if diverged else f"failed: {said}"
             reason = reason if failure["status"] == "failed" else failure["status"]

@@ -12,7 +12,7 @@ from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.costs import COSTS, pair_costs
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change, whole_task
 from mtlbench.analysis.inference import INTERVAL_COLUMNS, describe_intervals, intervals
-from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each, reason_of
+from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change, counted, decimals, large
 from mtlbench.spec import Family
@@ -189,7 +189,7 @@ def _notes(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence
         notes.append(f"Know-nothing scores besides: {', '.join(others)}.")
     for failure in failures:
         task = f", {failure['task']}" if failure["task"] else ""
-        reason = f": {reason_of(failure)}" if failure["reason"] else ""
+        reason = f": {failure['reason']}" if failure["reason"] else ""
         notes.append(f"{failure['status']}: {failure['arm']}, seed {failure['seed']}{task}{reason}")
     return notes
 

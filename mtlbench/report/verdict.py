@@ -1,6 +1,6 @@
 """The verdict on one setting's results, as data: what val chooses, who beats whom, what the seeds can show, what lacks.
 
-`words` makes sentences of it.
+`sentences` makes words of it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from mtlbench.analysis.comparison import (
 )
 from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, detectable, seeds_for
-from mtlbench.analysis.selection import reason_of
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
@@ -234,7 +233,7 @@ def gaps(case: Case) -> Gaps:
     missing = tuple(arm for arm in expected if not case.arm(arm) and arm not in failed)
     seeds_of: dict[tuple[str, str, str, str], list[str]] = {}
     for failure in case.failures:
-        what = str(failure["arm"]), str(failure["task"]), str(failure["status"]), reason_of(failure)
+        what = str(failure["arm"]), str(failure["task"]), str(failure["status"]), str(failure["reason"])
         seeds_of.setdefault(what, []).append(str(failure["seed"]))
     counts = case.changes.groupby("arm", sort=False)["seed"].nunique(dropna=False)
     return Gaps(
