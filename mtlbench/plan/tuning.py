@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.stats import qmc
 
 RATES = (1 / 8, 8.0)  # times the recipe's rate (Ours)
 RATIOS = (1 / 8, 8.0)  # of each task's weight, before their mean is made 1 (Ours)
@@ -36,6 +35,8 @@ def draw_settings(tasks: Sequence[str], number: int, seed: int = 0) -> tuple[Set
     which acts like a rate, stays. Points of a scrambled Halton sequence (Owen 2017): the first n are the same whatever
     `number` is, so a larger budget later adds settings and keeps the old ones.
     """
+    from scipy.stats import qmc  # slow to import, and figures and reports need only `weight_lattice`
+
     joint = len(tasks) > 1
     points = qmc.Halton(1 + (len(tasks) if joint else 0), rng=np.random.default_rng(seed)).random(max(0, number - 1))
     settings = [Setting()]
