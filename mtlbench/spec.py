@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -85,6 +85,7 @@ class Recipe:
     backbone: str = "caffenet"
     backbone_options: Options = field(default_factory=dict)
     dataset_options: dict[str, Options] = field(default_factory=dict)  # by data set
+    tune: int = 0  # settings of rate and loss weights that are tried for every arm on val; 0 = as the recipe has them
     gpu_hours: float = 0.0  # of all arms of one seed, rough; above 0 the recipe is refused without a GPU unless named
     sources: dict[str, str] = field(default_factory=dict)  # of fields: "text: ...", "cited: ..." or "ours: ..."
 
@@ -108,6 +109,7 @@ STARTS = ("scratch", "imagenet", "pretrained")
 UNSHOWN = ("weights", "scaled", "widen")  # options of backbones that are no part of a label
 KINDS = ("dataset", "backbone", "scheme")  # of a trial's plug-ins, besides its tasks
 WEIGHTINGS = ("fixed", "uncertainty")
+NO_WEIGHTS: Mapping[str, float] = {}
 # Fields that are younger than the format: at their defaults they are no part of a key, and older results stay valid.
 ADDED: Options = {
     "weighting": "fixed",
@@ -116,6 +118,7 @@ ADDED: Options = {
     "step_factor": 0.1,
     "poly_power": 0.9,
     "from_scratch": {},
+    "tune": 0,
 }
 # The last ones stand in the trial itself.
 NOT_IDENTITY = (
@@ -127,6 +130,7 @@ NOT_IDENTITY = (
     "extra_lr",
     "init",
     "from_scratch",
+    "tune",
     "backbone",
     "backbone_options",
     "dataset_options",
@@ -173,6 +177,15 @@ OF_SCHEME = {
 }
 
 
+class Purpose(StrEnum):
+    """Why an arm is trained once more than the comparison needs; nothing of it in a table or figure of arms."""
+
+    COMPARED = ""
+    RATES = "rates"  # at another learning rate: the best on val stands for the arm
+    WEIGHTINGS = "weightings"  # at another weighting of the losses, for the trade-off front
+    TUNING = "tuning"  # a setting that is tried out on val
+
+
 @dataclass(frozen=True)
 class Arm:
     """A named competitor.
@@ -181,9 +194,9 @@ class Arm:
     (those of the same task, or of every task for a joint arm). `average`: no training, the parents' predictions are
     averaged. `member`: another network of the same kind, with seeds of its own (second member of the ensemble).
     `start`: one of STARTS whatever the recipe says; `matched`: its iterations are those of the parents that
-    it could have, and the extra ones (Table 3). `rate`: times the recipe's learning rate. `wide`: its networks are so
-    wide that each has as many parameters as the one-task networks of all tasks together; `backbone`: options of the
-    backbone of this arm alone.
+    it could have, and the extra ones (Table 3). `rate`: times the recipe's learning rate; `loss_weight`: {task: times
+    its loss's weight}; `purpose`: what an arm at such is for. `wide`: its networks are so wide that each has as many
+    parameters as the one-task networks of all tasks together; `backbone`: options of the backbone of this arm alone.
     `variant_of`: the arm that this one ablates or varies; figures leave it out where that one was run.
     """
 
@@ -197,6 +210,8 @@ class Arm:
     start: str = ""
     matched: bool = False
     rate: float = 1.0
+    loss_weight: dict[str, float] = field(default_factory=dict)
+    purpose: Purpose = Purpose.COMPARED
     wide: bool = False
     backbone: Options = field(default_factory=dict)
     variant_of: str = ""
@@ -252,7 +267,10 @@ class Trial:
     setting: str = ""  # hash of data, backbone and the whole recipe: what is compared must share it
     family: str = ""  # one of Family
     variant_of: str = ""  # the arm that this one ablates or varies
-    rate: float = 1.0  # times the recipe's learning rate, where an arm is trained at several
+    rate: float = 1.0  # times the recipe's learning rate, where an arm is tuned or trained at several
+    weighting: dict[str, float] = field(default_factory=dict)  # {task: times its loss's weight}, likewise
+    tuned: int = 0  # of how many settings (rate, weighting) this one was best on val
+    purpose: str = ""  # one of Purpose
 
     @property
     def plugins(self) -> dict[str, Plugin]:
@@ -306,7 +324,7 @@ class Trial:
     def label(self) -> str:
         """`split-conv4 seed 0` or `one-task normals seed 0`, for people."""
         task = f" {self.tasks[0].name}" if len(self.tasks) == 1 else ""
-        return f"{self.arm}{task} seed {self.seed}"
+        return f"{self.arm}{task} {'(tuning)' if self.purpose == Purpose.TUNING else f'seed {self.seed}'}"
 
     def to_json(self) -> Options:
         """Plain data; `from_json` gives the trial back."""
@@ -374,9 +392,16 @@ def identity_of(recipe: Recipe) -> Options:
     return {name: value for name, value in as_data(recipe).items() if name not in NOT_IDENTITY}
 
 
-def recipe_of_trial(recipe: Recipe, tasks: tuple[str, ...], goes_on: bool = False, rate: float = 1.0) -> Recipe:
+def recipe_of_trial(
+    recipe: Recipe,
+    tasks: tuple[str, ...],
+    goes_on: bool = False,
+    rate: float = 1.0,
+    loss_weight: Mapping[str, float] = NO_WEIGHTS,
+) -> Recipe:
     """The recipe of a trial over these tasks, from the start or going on from parents, at `rate` times its learning
-    rate: blank in what the trial's other fields tell, without what is of other tasks."""
+    rate and with these weights of losses beside its own: blank in what the trial's other fields tell, without what is
+    of other tasks."""
     return dataclasses.replace(
         recipe,
         name="",
@@ -386,9 +411,10 @@ def recipe_of_trial(recipe: Recipe, tasks: tuple[str, ...], goes_on: bool = Fals
         extra_lr=0.0,
         init="scratch",
         from_scratch={},
-        loss_weight={task: weight for task, weight in recipe.loss_weight.items() if task in tasks},
+        loss_weight={task: weight for task, weight in {**recipe.loss_weight, **loss_weight}.items() if task in tasks},
         weighting=recipe.weighting if len(tasks) > 1 else "fixed",  # a task alone has nothing to be weighed against
         task_options={},
+        tune=0,
         backbone="",
         backbone_options={},
         dataset_options={},

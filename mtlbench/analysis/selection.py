@@ -12,6 +12,7 @@ from mtlbench.analysis.frame import IDENTITY, records, relative_change
 from mtlbench.arm_names import arm_order
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
+from mtlbench.spec import Purpose
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def newest(
     backbone and recipe). Where an arm, seed and task were trained more than once in it (under an older version of the
     scheme, say), only the trial that finished last stays. Raises UserError if nothing is left.
     """
+    frame = frame[frame["purpose"].isin((Purpose.COMPARED, Purpose.RATES))]
     if frame.empty:
         raise UserError("there are no results yet; type: mtlbench run --pair det_attr")
     asked = {"pair": pair, "dataset": dataset, "backbone": backbone, "recipe": recipe}
@@ -115,14 +117,15 @@ def _last_trials(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def at_best_rates(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Arms that were trained at several learning rates (column `rate`; at another than the recipe's a variant of the
-    arm) at the one that is best on val, under the arm's own name; and a clause that says which.
+    """Arms that were trained at several learning rates (column `rate`; at another than the recipe's for the purpose
+    `rates`, as a variant of the arm) at the one that is best on val, under the arm's own name; and a clause that says
+    which.
 
     Best is the highest mean change of the headline against one-task at the recipe's rate, over the seeds that all rates
     have: over the tasks of a joint network, of each task where it has a network of its own. Without numbers of val the
     recipe's rate stays. Ours: one fixed rate favours some arms.
     """
-    at_other_rates = frame["rate"] != 1
+    at_other_rates = frame["purpose"] == Purpose.RATES
     if not at_other_rates.any():
         return frame, ""
     joint = frame[frame["subset"] != "cost"].groupby("key")["task"].nunique().gt(1)

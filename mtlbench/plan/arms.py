@@ -12,7 +12,7 @@ from typing import Any
 from mtlbench.arm_names import BASELINE, SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plugins import Broken, called, class_of, file_of, scheme_class, unknown
-from mtlbench.spec import Arm, Family, is_file, plain_arm
+from mtlbench.spec import Arm, Family, Purpose, is_file, plain_arm
 
 MEMBER = "ensemble-member"
 SEARCH = "branching-search"
@@ -103,7 +103,7 @@ def at_rates(arms: Sequence[Arm], factors: Sequence[float]) -> tuple[Arm, ...]:
     """The arms, and each trained one again at these times the recipe's learning rate, called `ARM@FACTOR`; all start
     from the parents at factor 1 (Ours)."""
     more = [
-        dataclasses.replace(arm, name=f"{arm.name}@{factor:g}", rate=factor, variant_of=arm.name)
+        dataclasses.replace(arm, name=f"{arm.name}@{factor:g}", rate=factor, variant_of=arm.name, purpose=Purpose.RATES)
         for factor in factors
         if factor != 1
         for arm in arms

@@ -11,6 +11,7 @@ from mtlbench.errors import UserError
 from mtlbench.plan.arms import matching
 from mtlbench.plan.chosen import starting_from
 from mtlbench.plan.options import Start
+from mtlbench.plan.tuning import Setting
 from mtlbench.plugins import defaults_of, find, plugin, scheme_class
 from mtlbench.spec import (
     STARTS,
@@ -26,7 +27,9 @@ from mtlbench.spec import (
     short_hash,
 )
 
-NO_WEIGHTS: Mapping[str, Pretrained] = {}
+NO_FILES: Mapping[str, Pretrained] = {}
+Settings = Mapping[tuple[str, str], Setting]  # of (arm, task); of a joint network, which has all tasks, of (arm, "")
+NO_SETTINGS: Settings = {}
 
 
 class DataSource(NamedTuple):
@@ -45,11 +48,13 @@ def expand(
     data: DataSource,
     backbone: Plugin,
     recipe: Recipe,
-    pretrained: Mapping[str, Pretrained] = NO_WEIGHTS,
+    pretrained: Mapping[str, Pretrained] = NO_FILES,
+    settings: Settings = NO_SETTINGS,
 ) -> list[Trial]:
     """All trials of the arms and seeds, parents first, everything resolved.
 
     `pretrained`: the weights of networks that start from "imagenet" or "pretrained", for `starts_with_weights`.
+    `settings`: of arms that are not trained at the recipe's rate and weights of losses. Raises UserError.
     """
     starts = _starts(backbone, pretrained)
     setting = _setting(data, starts[recipe.init][0], recipe)
@@ -66,6 +71,9 @@ def expand(
                 ]
                 own, weights_file = starts[arm.start or recipe.init]
                 own = dataclasses.replace(own, options=own.options | arm.backbone)
+                setting_of_arm = settings.get((arm.name, "" if arm.joint else tasks[0]), Setting())
+                rate = arm.rate * setting_of_arm.rate
+                factors = {**arm.loss_weight, **setting_of_arm.loss_weight}
                 trials[arm.name, seed, "" if arm.joint else tasks[0]] = Trial(
                     pair=pair.name,
                     arm=arm.name,
@@ -78,7 +86,7 @@ def expand(
                     fingerprint=data.fingerprint,
                     backbone=own,
                     scheme=scheme,
-                    recipe=recipe_of_trial(recipe, tasks, goes_on, arm.rate),
+                    recipe=recipe_of_trial(recipe, tasks, goes_on, rate, _loss_weights(pair, recipe, factors)),
                     iterations=_iterations(arm, tasks, recipe, goes_on),
                     weights_file="" if goes_on else weights_file,
                     first=max(p.first + p.iterations for p in parents) if goes_on and not arm.average else 0,
@@ -88,7 +96,10 @@ def expand(
                     setting=setting,
                     family=arm.family.value,
                     variant_of=arm.variant_of,
-                    rate=arm.rate,
+                    rate=rate,
+                    weighting=factors,
+                    tuned=setting_of_arm.best_of,
+                    purpose=arm.purpose.value,
                 )
     return list(trials.values())
 
@@ -97,6 +108,18 @@ def _task(name: str, pair: Pair, recipe: Recipe) -> Plugin:
     """A task of the pair under the recipe's options."""
     file = pair.files.get(name, "")
     return Plugin(name, recipe.task_options.get(name, {}), find("task", file or name).version, file)
+
+
+def _loss_weights(pair: Pair, recipe: Recipe, factors: Mapping[str, float]) -> dict[str, float]:
+    """{task: the weight of its loss} of tasks whose own is multiplied by something else than 1. Raises UserError."""
+    weights = {}
+    for name, factor in factors.items():
+        if factor != 1:
+            usual = recipe.loss_weight.get(name, getattr(find("task", pair.files.get(name, name)), "weight", None))
+            if usual is None:
+                raise UserError(f"task {name}: its class has no weight for its loss to be multiplied")
+            weights[name] = float(f"{usual * factor:.6g}")
+    return weights
 
 
 def _starts(backbone: Plugin, pretrained: Mapping[str, Pretrained]) -> dict[str, tuple[Plugin, str]]:

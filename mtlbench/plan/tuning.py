@@ -22,10 +22,12 @@ FIRST_ROUND = 1 / 3  # of the iterations; and of the settings, what goes on to t
 
 @dataclass(frozen=True)
 class Setting:
-    """Factors on the recipe's learning rate and on the tasks' loss weights; absent tasks keep theirs."""
+    """Factors on the recipe's learning rate and on the tasks' loss weights; absent tasks keep theirs. `best_of`: how
+    many settings it was chosen from."""
 
     rate: float = 1.0
     loss_weight: Mapping[str, float] = field(default_factory=dict)
+    best_of: int = 0
 
 
 def draw_settings(tasks: Sequence[str], number: int, seed: int = 0) -> tuple[Setting, ...]:

@@ -31,7 +31,16 @@ FRAME = (
         " (trained for others to start from, never shown)",
     ),
     Column("variant_of", "str", "", 'the arm that this one ablates or varies; "" for none'),
-    Column("rate", "float64", "", "times the recipe's learning rate, where arms are trained at several"),
+    Column("rate", "float64", "", "times the recipe's learning rate, where arms are tuned or trained at several"),
+    Column("weighting", "str", "", 'times the weights of losses, likewise: "detection 0.4, attributes 1.6"'),
+    Column("tuned", "int64", "", "of how many settings (rate, weighting) this one was best on val; 0 for none"),
+    Column(
+        "purpose",
+        "str",
+        "",
+        '"" for what is compared; "rates" or "weightings" for an arm at another rate or weighting, "tuning" for'
+        " a setting that was tried out",
+    ),
     Column("seed", "int64", "", "seed of initialisation and of the order of batches; changes are paired by it"),
     Column("key", "str", "", "of the trial: twelve hexadecimal digits, a hash of all that can change its numbers"),
     Column("task", "str", "", 'the task that the value is of; "" for costs of a network of several tasks'),

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from mtlbench.spec import Family, Trial
+from mtlbench.spec import Family, Purpose, Trial
 from mtlbench.store.sealing import (
     FAILURE,
     KEY,
@@ -69,8 +69,8 @@ def check_trial(trial: Trial) -> None:
     plugins = trial.plugins.values()
     "".join((trial.backbone.label, trial.data_root, *(one.source for one in plugins))).encode()
     check_names(trial.pair, trial.arm, trial.recipe_name, trial.setting, trial.variant_of)
-    if trial.family not in ("", *Family):
-        raise ValueError("no such family")
+    if trial.family not in ("", *Family) or trial.purpose not in [*Purpose]:
+        raise ValueError("no such family or purpose")
     if not trial.tasks or len({*trial.task_names}) < len(trial.tasks):
         raise ValueError("no tasks, or one twice")
     if not all(one.name.isidentifier() for one in plugins):
@@ -90,7 +90,17 @@ def check_names(*names: str) -> None:
 
 def own_name(trial: Trial) -> NameOfTrial:
     """What a trial is called, and what it is under that name."""
-    return NameOfTrial(trial.arm, trial.seed, trial.recipe_name, trial.setting, trial.variant_of, trial.rate)
+    return NameOfTrial(
+        trial.arm,
+        trial.seed,
+        trial.recipe_name,
+        trial.setting,
+        trial.variant_of,
+        trial.rate,
+        trial.weighting,
+        trial.tuned,
+        Purpose(trial.purpose),
+    )
 
 
 def names_of(folder: Path) -> list[NameOfTrial]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mtlbench.errors import UserError
-from mtlbench.spec import Options, Trial
+from mtlbench.spec import Options, Purpose, Trial
 from mtlbench.store.folders import all_folders, names_in, own_name, read_trial, without_collector
 from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, named, read_tables, roots_of, taken
 from mtlbench.store.sealing import FAILURE, Damaged, Outdated, read_result, sealed_text
@@ -175,6 +175,8 @@ class Results:
                 continue
             if (trial := state.trial) is None:
                 self.problems.append(state.problem)
+                continue
+            if trial.purpose == Purpose.TUNING:  # a setting that cannot be trained is not chosen, the arm has others
                 continue
             task = trial.task_names[0] if len(trial.task_names) == 1 else ""
             blocked = state.state == "blocked"

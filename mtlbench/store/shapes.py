@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
-from mtlbench.spec import Options, Trial
+from mtlbench.spec import Options, Purpose, Trial
 from mtlbench.system.files import Seal
 from mtlbench.text import STEERING
 
@@ -150,6 +150,9 @@ class NameOfTrial(Struct, frozen=True, forbid_unknown_fields=True):
     setting: Name
     variant_of: Name
     rate: float  # times the recipe's learning rate
+    weighting: dict[Name, float] = {}  # {task: times its loss's weight}
+    tuned: int = 0  # of how many settings this one was best on val
+    purpose: Purpose = Purpose.COMPARED
 
 
 class Names(Struct, frozen=True):

@@ -20,7 +20,7 @@ from mtlbench.plan import spaces
 from mtlbench.spec import Recipe
 
 # Not of the experiment: names, how the curve is drawn, how much of a machine it takes.
-NEEDS_NO_SOURCE = {"name", "sources", "curve_points", "curve_images", "gpu_hours", "threads"}
+NEEDS_NO_SOURCE = {"name", "sources", "tune", "curve_points", "curve_images", "gpu_hours", "threads"}
 
 SPACE = '''"""A pair of one's own. More words."""
 from mtlbench.authoring import Arm, Pair, Recipe, SearchSpace, cross_stitch, ensemble, one_task

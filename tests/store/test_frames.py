@@ -27,11 +27,14 @@ def read_slowly(root: Path) -> pd.DataFrame:
     folders = sorted(root.glob("*/*/*"))
     for folder in sorted(folders, key=lambda one: -len(json.loads((one / "trial.json").read_text())["tasks"])):
         trial, made = (json.loads((folder / f"{file}.json").read_text()) for file in ("trial", "result"))
-        own = {name: trial[name] for name in ("arm", "seed", "setting", "variant_of", "rate")}
+        kept = ("arm", "seed", "setting", "variant_of", "rate", "weighting", "tuned", "purpose")
+        own = {name: trial[name] for name in kept}
         names = [own | {"recipe": trial["recipe_name"]}]
         if (folder / "names.json").exists():
             names += [name for name in json.loads((folder / "names.json").read_text())["names"] if name != names[0]]
         for name in names:
+            factors = name["weighting"].items()
+            name["weighting"] = ", ".join(f"{task} {factor:g}" for task, factor in factors)
             shared = {
                 "pair": trial["pair"],
                 "dataset": trial["dataset"]["name"],

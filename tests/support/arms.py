@@ -11,8 +11,9 @@ from mtlbench.analysis.arms import Arms
 from mtlbench.plan import spaces
 from mtlbench.spec import Arm, Family
 
-FACTS = ("scheme", "family", "variant_of", "rate")
-Facts = tuple[str, str, str, float]
+FACTS = ("scheme", "family", "variant_of", "rate", "weighting", "tuned", "purpose")
+Facts = tuple[str, str, str, float, str, int, str]
+PLAIN = (1.0, "", 0, "")
 
 
 @cache
@@ -26,18 +27,22 @@ def built_in() -> dict[str, Arm]:
 
 @cache
 def facts_of(arm: str) -> Facts:
-    """Scheme, family, variant_of and rate of an arm of a built-in space, or of one that follows their names."""
+    """FACTS of an arm of a built-in space, or of one that follows their names."""
     base, at, rate = arm.rpartition("@")
     if at:
-        scheme, family, _, _ = facts_of(base)
-        return scheme, family, base, float(rate)
+        scheme, family, *_ = facts_of(base)
+        return scheme, family, base, float(rate), "", 0, "rates"
+    base, tilde, weighting = arm.rpartition("~")
+    if tilde:
+        scheme, family, *_ = facts_of(base)
+        return scheme, family, base, 1.0, weighting, 0, "weightings"
     if arm in built_in():
         known = built_in()[arm]
-        return known.scheme, known.family, known.variant_of, 1.0
+        return known.scheme, known.family, known.variant_of, *PLAIN
     for scheme, name in (("cross_stitch", "cross-stitch"), ("mtl_shared", "mtl-shared")):
         if arm.startswith(f"{name}-"):
-            return scheme, built_in()[name].family, name, 1.0
-    return ("split", Family.SPLIT, "", 1.0) if arm.startswith("split-") else ("Mine", Family.OWN, "", 1.0)
+            return scheme, built_in()[name].family, name, *PLAIN
+    return ("split", Family.SPLIT, "", *PLAIN) if arm.startswith("split-") else ("Mine", Family.OWN, "", *PLAIN)
 
 
 def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -54,5 +59,5 @@ def arms_of(names: list[str] | tuple[str, ...]) -> Arms:
 
 def failed(arm: str, **more: Any) -> dict[str, Any]:
     """A failure of the arm as `Results.failures` tells it."""
-    scheme, family, variant_of, _ = facts_of(arm)
+    scheme, family, variant_of, *_ = facts_of(arm)
     return {"arm": arm, "scheme": scheme, "family": family, "variant_of": variant_of, **more}
