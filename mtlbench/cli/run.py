@@ -82,6 +82,14 @@ if TYPE_CHECKING:
     help="Train every arm at these times the recipe's rate, too; each is shown at the one that is best on val.",
 )
 @click.option(
+    "--loss-weight-grid",
+    type=click.IntRange(2),
+    callback=lambda context, option, value: value or 0,
+    metavar="K",
+    help="Train every joint arm at K weightings of the losses, too, for plot front and table front"
+    " (of T tasks: a lattice with K levels).",
+)
+@click.option(
     "--all-splits",
     is_flag=True,
     help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"

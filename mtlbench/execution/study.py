@@ -13,7 +13,7 @@ from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.local import run_local
 from mtlbench.execution.preflight import Costs, check_disk, check_gpu, pretrained_of, widened
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
-from mtlbench.plan.arms import at_rates, matching
+from mtlbench.plan.arms import at_rates, at_weightings, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
 from mtlbench.plan.expand import DataSource, expand, started, starts_with_weights
@@ -97,6 +97,8 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     arms = choose_arms(space, options.all_splits, options.all_schemes, options.arms, options.schemes)
     arms, recipe = started(arms, recipe, options.init)
     arms = at_rates(arms, options.lr_grid)
+    if options.loss_weight_grid:
+        arms = at_weightings(arms, space.pair.tasks, options.loss_weight_grid)
     notes = check_gpu(recipe, options.recipe, options.address)
     store = Store(options.results, create)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)

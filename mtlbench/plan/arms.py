@@ -11,6 +11,7 @@ from typing import Any
 
 from mtlbench.arm_names import BASELINE, SPLIT_POINTS
 from mtlbench.errors import UserError
+from mtlbench.plan.tuning import weight_lattice
 from mtlbench.plugins import Broken, called, class_of, file_of, scheme_class, unknown
 from mtlbench.spec import Arm, Family, Purpose, is_file, plain_arm
 
@@ -108,6 +109,25 @@ def at_rates(arms: Sequence[Arm], factors: Sequence[float]) -> tuple[Arm, ...]:
         if factor != 1
         for arm in arms
         if arm.family not in (Family.ENSEMBLE, Family.PARENT)
+    ]
+    return (*arms, *more)
+
+
+def at_weightings(arms: Sequence[Arm], tasks: Sequence[str], levels: int) -> tuple[Arm, ...]:
+    """The arms, and each joint one that is compared again at the weightings of `tuning.weight_lattice` but (1, 1 ..),
+    called `ARM~0.2:1.8` (the tasks' factors in their order); all start from the parents at the recipe's own (Ours)."""
+    points = [point for point in weight_lattice(tasks, levels) if set(point.values()) != {1.0}]
+    more = [
+        dataclasses.replace(
+            arm,
+            name=f"{arm.name}~{':'.join(f'{factor:.3g}' for factor in point.values())}",
+            loss_weight={**point},
+            variant_of=arm.name,
+            purpose=Purpose.WEIGHTINGS,
+        )
+        for point in points
+        for arm in arms
+        if arm.joint and arm.purpose == Purpose.COMPARED and arm.family not in (Family.ENSEMBLE, Family.PARENT)
     ]
     return (*arms, *more)
 

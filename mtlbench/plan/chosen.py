@@ -6,6 +6,7 @@ import dataclasses
 import fnmatch
 from collections.abc import Iterable, Sequence
 
+from mtlbench.errors import UserError
 from mtlbench.plan.arms import check_arms, custom, matching, select
 from mtlbench.plan.options import LossWeights, RunOptions
 from mtlbench.plan.spaces import recipe_of
@@ -41,7 +42,10 @@ def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Reci
         task_options=recipe.task_options | tasks,
         dataset_options=recipe.dataset_options | ({name: data} if data else {}),
     )
-    return with_loss_weights(recipe, space, options.loss_weights)
+    recipe = with_loss_weights(recipe, space, options.loss_weights)
+    if options.loss_weight_grid and recipe.weighting != "fixed":
+        raise UserError("a grid of loss weights says nothing where networks learn theirs; leave one of them out")
+    return recipe
 
 
 def starting_from(recipe: Recipe, start: str) -> Recipe:

@@ -61,6 +61,7 @@ class RunOptions:
     task_options: Mapping[str, Options] = field(default_factory=dict)  # by task
     loss_weights: LossWeights = field(default_factory=LossWeights)
     lr_grid: tuple[float, ...] = ()  # times the recipe's rate
+    loss_weight_grid: int = 0  # weightings an axis of the lattice that joint arms are trained at, too; 0 = none
     all_splits: bool = False
     all_schemes: bool = False
     arms: tuple[str, ...] = ()  # globs
@@ -93,6 +94,10 @@ class RunOptions:
                 raise UserError(f"{what} is {number}, must be from 0 to {most}")
         for factor in self.lr_grid:
             check_positive(factor, "lr_grid")
+        if self.loss_weight_grid < 0 or self.loss_weight_grid == 1:
+            raise UserError(f"loss_weight_grid is {self.loss_weight_grid}, must be 2 or more (0 = no grid)")
+        if self.loss_weight_grid and self.lr_grid:
+            raise UserError("a grid of loss weights and one of rates are not trained at once; leave one of them out")
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

@@ -36,6 +36,7 @@ def run(
     task_options: Mapping[str, Options] | None = None,
     loss_weights: str | Mapping[str, float] = "",
     lr_grid: Sequence[float] = (),
+    loss_weight_grid: int = 0,
     all_splits: bool = False,
     all_schemes: bool = False,
     arms: str | Sequence[str] = (),
@@ -69,6 +70,8 @@ def run(
     task_options: {task: {name: value}}; default: the recipe's.
     loss_weights: {task: weight above 0}, or "equal" (all 1), or "uncertainty" (learned); default: the recipe's.
     lr_grid: every arm is trained at these times the recipe's learning rate, too; default: at 1 alone.
+    loss_weight_grid: every joint arm is trained at so many weightings of the losses, too, 2 or more, for the figure
+        "front" (of several tasks: a lattice with so many levels); default: at the recipe's own alone.
     all_splits: every Split, ensemble, MTL-shared, cross-stitch and the controls; default: the space's short list.
     all_schemes: the same, and the alternatives of other papers.
     arms: globs: only these arms, with their parents; default: all of the list.
@@ -101,6 +104,7 @@ def run(
         task_options={task: dict(values) for task, values in (task_options or {}).items()},
         loss_weights=loss_weights_of(loss_weights),
         lr_grid=tuple(lr_grid),
+        loss_weight_grid=loss_weight_grid,
         all_splits=all_splits,
         all_schemes=all_schemes,
         arms=words_of(arms),

@@ -13,11 +13,18 @@ from mtlbench.arm_names import SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.execution.preflight import widened
 from mtlbench.plan import spaces
-from mtlbench.plan.arms import at_rates, check_arms, custom, every_split, one_task
-from mtlbench.plan.chosen import choose_arms, starting_from, with_loss_weights
+from mtlbench.plan.arms import at_rates, at_weightings, check_arms, custom, every_split, one_task
+from mtlbench.plan.chosen import choose_arms, choose_recipe, starting_from, with_loss_weights
 from mtlbench.plan.data import opened
 from mtlbench.plan.expand import DataSource, expand, started
-from mtlbench.plan.options import LossWeights, Start, merge_loss_weights, parse_factors, parse_loss_weights
+from mtlbench.plan.options import (
+    LossWeights,
+    RunOptions,
+    Start,
+    merge_loss_weights,
+    parse_factors,
+    parse_loss_weights,
+)
 from mtlbench.plugins import Broken, plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial, as_data, recipe_of_trial
 from mtlbench.store.folders import PLANNED, write_trial
@@ -199,6 +206,30 @@ def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
     assert len({t.key for t in trials.values()}) == len(trials)
     with pytest.raises(UserError, match="^'a' is not a number above 0"):
         parse_factors("1,a")
+
+
+def test_a_grid_of_weightings_trains_each_joint_arm_that_is_compared_at_each_from_the_usual_parents() -> None:
+    globs = ("one-task", "ensemble", "cross-stitch", "split-fc8", "branching")
+    arms = at_weightings(choose_arms(SPACE, False, False, globs, ()), ("detection", "attributes"), 3)
+    trials = {(t.arm, t.task_names[0]): t for t in planned(arms)}
+    usual = {"one-task", "ensemble-member", "ensemble", "branching-search"}
+    varied = {"cross-stitch", "split-fc8", "branching"}
+    points = ("0.333:1.67", "1.67:0.333")
+    assert {name for name, _ in trials} == usual | varied | {f"{arm}~{point}" for arm in varied for point in points}
+    first, plain = (trials[name, "detection"] for name in ("cross-stitch~0.333:1.67", "cross-stitch"))
+    assert first.parents == plain.parents and first.key != plain.key and first.setting == plain.setting
+    assert (first.purpose, first.variant_of, plain.purpose) == ("weightings", "cross-stitch", "")
+    weights = {task: QUICK.loss_weight.get(task, 1.0) for task in first.task_names}
+    assert first.weighting == {"detection": pytest.approx(1 / 3), "attributes": pytest.approx(5 / 3)}
+    assert first.recipe.loss_weight["detection"] == pytest.approx(weights["detection"] / 3, rel=1e-5)
+    assert trials["branching~0.333:1.67", "detection"].parents == (trials["branching-search", "detection"].key,)
+    assert len({t.key for t in trials.values()}) == len(trials)
+
+
+def test_a_grid_says_nothing_where_networks_learn_their_weights() -> None:
+    options = RunOptions("det_attr", loss_weight_grid=3, loss_weights=parse_loss_weights("uncertainty"))
+    with pytest.raises(UserError, match="leave one of them out"):
+        choose_recipe(SPACE, "rooms", options)
 
 
 class Counted:
