@@ -1,4 +1,4 @@
-"""The embedded data set: rendered rooms with labels for all four tasks, made on first use ("Ours")."""
+"""The embedded data set: rendered rooms with labels for all built-in tasks, made on first use ("Ours")."""
 
 from __future__ import annotations
 
@@ -64,16 +64,12 @@ class RoomsSubset:
                 "normals": self._frames["normals"][index].astype(np.float32),
                 "detection": self._objects["classes"][own],
                 "attributes": self._objects["attributes"][own],
+                "depth": self._frames["depth"][index].astype(np.float32),
             },
             boxes=self._objects["boxes"][own],
             difficult=self._objects["difficult"][own],
             proposals=self._windows,
         )
-
-    def depth(self, index: int) -> np.ndarray:
-        """Metres along the view axis, `H W` float32, 0 where invalid (just where `semseg` is 255)."""
-        depth: np.ndarray = self._frames["depth"][index].astype(np.float32)
-        return depth
 
     def counts(self, task: str) -> tuple[int, ...]:
         """How often each category is labelled: pixels, objects or positive attributes."""
@@ -89,7 +85,8 @@ class RoomsSubset:
 
 
 class Rooms:
-    """Rendered indoor scenes: labels, unit normals (x left, y up, z towards the camera), boxes, classes, attributes.
+    """Rendered indoor scenes: labels, unit normals (x left, y up, z towards the camera), boxes, classes, attributes,
+    and depth (metres along the view axis, 0 where invalid: just where `semseg` is 255).
 
     `root` is not used; `size` is the side of an image in pixels; `train`, `val` and `test` are numbers of scenes;
     `proposals` is the number of windows an image: the same for all images, chosen once on the boxes of train. Scene k
@@ -97,7 +94,7 @@ class Rooms:
     """
 
     version = VERSION
-    tasks = ("semseg", "normals", "detection", "attributes")
+    tasks = ("semseg", "normals", "detection", "attributes", "depth")
 
     def __init__(
         self,
@@ -161,8 +158,8 @@ class Rooms:
         return RoomsSubset(self.folder, name)
 
     def categories(self, task: str) -> tuple[str, ...]:
-        """Plain words, in label order; none for normals. Raises UserError for a task without labels here."""
-        names = {"semseg": LABELS, "normals": (), "detection": CLASSES, "attributes": ATTRIBUTES}
+        """Plain words, in label order; none for normals and depth. Raises UserError for a task without labels here."""
+        names = {"semseg": LABELS, "normals": (), "detection": CLASSES, "attributes": ATTRIBUTES, "depth": ()}
         if task not in names:
             raise unknown("task of rooms", task, names)
         return names[task]

@@ -30,9 +30,9 @@ FEW = {"size": 32, "train": 6, "val": 2, "test": 2, "proposals": 16}
 
 
 def own_folders(root: Path, count: int = 10, height: int = 32, width: int = 40) -> Path:
-    """`images`, `semseg`, `normals` and `depth` with as many files, the last image without a depth."""
+    """`images` and a folder of each label with as many files, the first image without depth and height."""
     rng = np.random.default_rng(0)
-    for folder in ("images", "semseg", "normals", "depth"):
+    for folder in ("images", "semseg", "normals", "depth", "height"):
         (root / folder).mkdir(parents=True)
     for number in range(count):
         name = f"room_{number}"
@@ -46,7 +46,8 @@ def own_folders(root: Path, count: int = 10, height: int = 32, width: int = 40) 
         np.save(root / "normals" / f"{name}.npy", normals)
         if number:
             depth = rng.integers(500, 4000, (height, width)).astype(np.uint16)
-            Image.fromarray(depth).save(root / "depth" / f"{name}.png")
+            for folder in ("depth", "height"):
+                Image.fromarray(depth).save(root / folder / f"{name}.png")
     return root
 
 
@@ -69,7 +70,7 @@ def test_the_template_reads_plain_folders(tmp_path: Path) -> None:
     cls = template(tmp_path)
     assert wrong(cls, root=root) == []
     data = cls(root)
-    assert data.tasks == ("semseg", "normals", "depth", "border")
+    assert data.tasks == ("semseg", "normals", "depth", "height", "border")
     assert [len(data.subset(name)) for name in ("train", "val", "test")] == [6, 2, 2]
     assert data.categories("semseg") == ("class 0", "class 1", "class 2")
     sample = data.sample("room_3")
@@ -77,7 +78,8 @@ def test_the_template_reads_plain_folders(tmp_path: Path) -> None:
     assert np.abs(np.linalg.norm(sample.labels["normals"][:, 3:], axis=2) - 1).max() < 1e-5
     assert not sample.labels["normals"][:, :3].any()
     stored = np.array(Image.open(root / "depth" / "room_3.png"))
-    assert (sample.labels["depth"] == stored).all() and "depth" not in data.sample("room_0").labels
+    assert (sample.labels["height"] == stored).all() and "height" not in data.sample("room_0").labels
+    np.testing.assert_allclose(sample.labels["depth"], stored / 1000, rtol=1e-6)  # metres of millimetres
     # classes change between rows 15 and 16 (from column 3 on): row 16 is the border, row 20 is 4 pixels from it
     assert sample.labels["border"][[16, 20], 20].tolist() == [1, 5] and not sample.labels["border"][0].any()
 

@@ -50,7 +50,7 @@ def test_boxes_that_predict_cannot_use_are_named(boxes: Any, message: str, monke
     assert [text for text in wrong(detection) if message in text]
 
 
-template = partial(changed_template, "task", "depth")
+template = partial(changed_template, "task", "height")
 
 
 def test_the_template_works(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_template_scores_by_hand(tmp_path: Path) -> None:
     meter = template(tmp_path)((), {"mean": 0, "std": 1}).meter()
     labels = torch.tensor([[[2.0, 4.0], [0.0, 8.0]]])  # one is not labelled
     guess = torch.tensor([[[2.0, 6.0], [9.0, 7.0]]])
-    batch = Batch(torch.zeros(1, 3, 2, 2), {"depth": labels}, {"depth": torch.tensor([True])})
+    batch = Batch(torch.zeros(1, 3, 2, 2), {"height": labels}, {"height": torch.tensor([True])})
     meter.add({"number": guess}, batch)
     assert {s.metric: s.value for s in meter.scores()} == {"error": 1.0, "within_25": pytest.approx(200 / 3)}
     # always 4: errors 2, 0, 4; no constant is within a quarter of two of them
@@ -77,7 +77,7 @@ BROKEN = {
     "no loss": (("def loss", "def lose"), "the class has no method loss"),
     "no headline": (('headline = "error"', 'headline = "mae"'), "headline is 'mae', which is not in metrics"),
     "form": (('form = "fcn"', 'form = "dense"'), "form is 'dense'; it must be"),
-    "fit needs a task": (("@staticmethod\n    def fit(", "def fit(self, "), r"depth.py:\d+: fit must be a @static"),
+    "fit needs a task": (("@staticmethod\n    def fit(", "def fit(self, "), r"height.py:\d+: fit must be a @static"),
     "fit of arrays": (("float(values.mean())", "values.mean(keepdims=True)"), "fit is no plain JSON data"),
     "fit by chance": (("float(values.mean())", "float(np.random.rand())"), "fit gives something else"),
     "flat mirror": (("label[:, ::-1])", "label[:, ::-1]).ravel()"), r"mirror turns a label \(24, 32\) float32 into"),
@@ -117,10 +117,10 @@ BROKEN = {
             "return nn.Conv2d(channels, 1, 1)",
             "head = nn.Conv2d(channels, 1, 1)\n        head.unused = nn.Parameter(torch.zeros(2))\n        return head",
         ),
-        "parameter depth.1.unused of the head gets no gradient",
+        "parameter height.1.unused of the head gets no gradient",
     ),
-    "another name": (('NAME = "depth"', 'NAME = "distance"'), "here the task is called 'depth'"),
-    "own mistake": (("goal = (batch", "goal = (bach"), r"depth.py:\d+ \(in loss\): NameError: name 'bach' is not"),
+    "another name": (('NAME = "height"', 'NAME = "distance"'), "here the task is called 'height'"),
+    "own mistake": (("goal = (batch", "goal = (bach"), r"height.py:\d+ \(in loss\): NameError: name 'bach' is not"),
 }
 
 

@@ -340,7 +340,7 @@ def test_samples_keep_the_contract(cache: Path) -> None:
         assert sample.labels["attributes"].shape == (count, len(ATTRIBUTES))
         assert sample.difficult is not None and sample.difficult.shape == (count,)
         assert sample.proposals is not None and sample.proposals.shape == (16, 4)
-        assert np.abs(test.depth(index) - rendered.depth).max() < 0.01
+        assert np.abs(test[index].labels["depth"] - rendered.depth).max() < 0.01
     with pytest.raises(IndexError):
         test[6]
     with pytest.raises(ValueError, match="read-only"):

@@ -50,6 +50,11 @@ def numbers(path: Path) -> np.ndarray:
     return np.nan_to_num(found, posinf=0, neginf=0).astype(np.float32)
 
 
+def metres(path: Path) -> np.ndarray:
+    """`H W` float32: depth in metres, 0 = not measured; from an .npy in metres or a PNG in millimetres."""
+    return numbers(path) if path.suffix == ".npy" else numbers(path) / np.float32(1000)
+
+
 def distances(path: Path) -> np.ndarray:
     """`H W` float32: pixels to the nearest border between classes, 1 to 30: a second label, made of the first."""
     found = classes(path)
@@ -64,7 +69,8 @@ def distances(path: Path) -> np.ndarray:
 LABELS = {
     "semseg": ("semseg", classes),
     "normals": ("normals", directions),
-    "depth": ("depth", numbers),
+    "depth": ("depth", metres),
+    "height": ("height", numbers),
     "border": ("semseg", distances),
 }
 
