@@ -46,10 +46,10 @@ class Depth:
     form = "fcn"
     weight = 1.0
     metrics = {
-        "absolute": Metric("m", False),  # mean |d - t|
+        "absolute": Metric("cm", False),  # mean |d - t|; cm, so that a decimal says enough
         "relative": Metric("%", False),  # mean |d - t| / t
-        "rmse": Metric("m", False),
-        "log_rmse": Metric("ln", False),  # of natural logarithms
+        "rmse": Metric("cm", False),
+        "log_rmse": Metric("%", False),  # 100 times that of natural logarithms
         "delta_1": Metric("%", True),  # max(d / t, t / d) < 1.25
         "delta_2": Metric("%", True),  # < 1.25 ** 2
         "delta_3": Metric("%", True),  # < 1.25 ** 3
@@ -212,7 +212,7 @@ class DepthMeter:
                 self.sums_of_constants[metric] += error_sum(metric, constant, truth)
 
     def scores(self) -> list[Score]:
-        """All metrics, in metres, natural logarithms and percent of the valid pixels."""
+        """All metrics, over the valid pixels."""
         return self._scores(self.sums)
 
     def chance(self) -> list[Score]:
@@ -223,8 +223,7 @@ class DepthMeter:
         pixels = self.pixels or float("nan")
         means = {metric: total / pixels for metric, total in sums.items()}
         means |= {metric: math.sqrt(means[metric]) for metric in ("rmse", "log_rmse")}
-        percent = [name for name, metric in Depth.metrics.items() if metric.unit == "%"]
-        return [Score(name, "", 100 * value if name in percent else value) for name, value in means.items()]
+        return [Score(name, "", 100 * value) for name, value in means.items()]  # centimetres and percent
 
 
 def error_sum(metric: str, guess: Tensor, truth: Tensor) -> float:

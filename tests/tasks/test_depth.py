@@ -64,10 +64,10 @@ def test_metrics_are_those_of_scikit_learn_and_of_the_definitions_over_all_valid
     assert len(truth) == 3 * 42 - 14 - 3
     ratio = np.maximum(guess / truth, truth / guess)
     expected = {
-        "absolute": mean_absolute_error(truth, guess),
+        "absolute": 100 * mean_absolute_error(truth, guess),
         "relative": 100 * mean_absolute_percentage_error(truth, guess),
-        "rmse": root_mean_squared_error(truth, guess),
-        "log_rmse": root_mean_squared_error(np.log(truth), np.log(guess)),
+        "rmse": 100 * root_mean_squared_error(truth, guess),
+        "log_rmse": 100 * root_mean_squared_error(np.log(truth), np.log(guess)),
         "delta_1": 100 * (ratio < 1.25).mean(),
         "delta_2": 100 * (ratio < 1.5625).mean(),
         "delta_3": 100 * (ratio < 1.953125).mean(),
@@ -82,12 +82,12 @@ def test_metrics_by_hand() -> None:
     labels = torch.tensor([[[1.0, 2.0, 4.0, 0.0]]])
     meter.add({"depth": torch.tensor([[[1.0, 3.0, 2.0, 9.0]]])}, batch_of(labels))
     found = values(meter.scores())
-    assert found["absolute"] == pytest.approx(1.0) and found["relative"] == pytest.approx(100 / 3)
-    assert found["rmse"] == pytest.approx(math.sqrt(5 / 3))
-    assert found["log_rmse"] == pytest.approx(math.sqrt((math.log(1.5) ** 2 + math.log(2) ** 2) / 3))
+    assert found["absolute"] == pytest.approx(100) and found["relative"] == pytest.approx(100 / 3)
+    assert found["rmse"] == pytest.approx(100 * math.sqrt(5 / 3))
+    assert found["log_rmse"] == pytest.approx(100 * math.sqrt((math.log(1.5) ** 2 + math.log(2) ** 2) / 3))
     assert [found[f"delta_{k}"] for k in (1, 2, 3)] == pytest.approx([100 / 3, 200 / 3, 200 / 3])  # 1, 1.5 and 2
     chance = values(meter.chance())  # always 2 m
-    assert chance["absolute"] == pytest.approx(1.0) and chance["relative"] == pytest.approx(50)
+    assert chance["absolute"] == pytest.approx(100) and chance["relative"] == pytest.approx(50)
 
 
 def test_the_size_of_batches_does_not_change_a_bit() -> None:
@@ -163,7 +163,7 @@ def test_fit_finds_the_best_constant_of_each_metric() -> None:
     meter.add({"depth": labels}, batch_of(labels))
     for metric, value in values(meter.chance()).items():
         reached = abs(searched[metric].max())
-        reached = math.sqrt(reached) if "rmse" in metric else 100 * reached if metric != "absolute" else reached
+        reached = 100 * (math.sqrt(reached) if "rmse" in metric else reached)
         assert value == pytest.approx(reached, rel=2e-3), metric
         assert value >= reached if Depth.metrics[metric].higher_is_better else value <= reached, metric
 
