@@ -60,7 +60,7 @@ class Content:
     image: np.ndarray | None = None  # H W 3 uint8, RGB
     classes: np.ndarray | None = None  # H W uint8, 0..39, 255 ignored
     normal: np.ndarray | None = None  # H W 3 uint8, v = 127.5 + 127.5 n, axes as in the file
-    depth: np.ndarray | None = None  # H W float32, metres, 0 where not measured; only where there are no normals
+    depth: np.ndarray | None = None  # H W float32, metres, 0 where not measured; only where it is read
     largest_label: int = 0  # of a .mat, before the 894 labels become 40
     seen: Any = field(default_factory=hashlib.sha256)  # of all that was read
 
@@ -88,6 +88,12 @@ class Folders:
 
     root: Path
     derived: bool  # normals from depth
+    with_depth: bool = field(default=False, repr=False)  # it is read as labels; no part of the stamp without it
+
+    @property
+    def reads_depth(self) -> bool:
+        """Whether frames come with their depth."""
+        return self.derived or self.with_depth
 
     def lists(self) -> tuple[dict[str, list[int]], list[Problem]]:
         """Frames of each list as they are there, and what is wrong with the lines."""
@@ -120,7 +126,7 @@ class Folders:
 
     def paths(self, frames: Iterable[Frame]) -> list[Path]:
         """All files that the samples come from, whether they are there or not."""
-        folders = ["image", "seg40", "depth" if self.derived else "normal"]
+        folders = ["image", "seg40", *(["depth"] * self.reads_depth), *(["normal"] * (not self.derived))]
         own = [self.root / name for name in ("train.txt", "test.txt", SPLITS, MAPPING, INTRINSICS)]
         return own + [self._file(folder, frame) for frame in frames for folder in folders]
 
@@ -137,13 +143,13 @@ class Folders:
                 found.add(self._file("seg40", frame), f": {what}", f"label maps are {what}")
             else:
                 found.classes = labels.astype(np.uint8) - np.uint8(1)  # 0 wraps round to 255
-        if self.derived:
+        if self.reads_depth:
             stored, what = self._pixels(found, "depth", None), f"not one channel of millimetres in 16 bits; {REPLACE}"
             if stored is not None and (stored.ndim != 2 or stored.dtype.itemsize == 1):
                 found.add(self._file("depth", frame), f": {what}", f"depth maps are {what}")
             elif stored is not None:
                 found.depth = measured(stored.astype(np.float32) / np.float32(1000))
-        else:
+        if not self.derived:
             found.normal = self._pixels(found, "normal", "RGB")
         found.check(str(self._file("depth" if self.derived else "normal", frame)))
         return found
@@ -170,6 +176,12 @@ class Official:
 
     root: Path
     derived: bool
+    with_depth: bool = field(default=False, repr=False)
+
+    @property
+    def reads_depth(self) -> bool:
+        """Whether frames come with their depth."""
+        return self.derived or self.with_depth
 
     def lists(self) -> tuple[dict[str, list[int]], list[Problem]]:
         """Frames of the official lists, and those that the file has not got."""
@@ -203,7 +215,7 @@ class Official:
     def content(self, frame: Frame) -> Content:
         """Read a frame."""
         found, where = Content(frame), f"{self.root / LABELLED}: frame {frame.number:05d}"
-        names = ["images", "labels"] + (["depths"] if self.derived else [])
+        names = ["images", "labels"] + (["depths"] if self.reads_depth else [])
         try:
             arrays = {name: self._array(name, frame) for name in names}
         except (OSError, RuntimeError, KeyError, ValueError):
@@ -223,9 +235,9 @@ class Official:
         if not self.derived:
             missing = f"missing; copy {{}} there, or take {self.root / 'normal'} away for normals from depth"
             found.normal = _pixels(found, self._file(frame), "RGB", missing)
-        elif not np.isfinite(arrays["depths"]).all():
+        if self.reads_depth and not np.isfinite(arrays["depths"]).all():
             found.add(where, f": depth is NaN or infinite; {REPLACE}", f"frames have NaN or infinite depth; {REPLACE}")
-        else:
+        elif self.reads_depth:
             found.depth = measured(arrays["depths"].astype(np.float32))
         found.check(where)
         return found
@@ -252,7 +264,7 @@ class Official:
                 shapes = {name: tuple(file[name].shape) for name in names if name in file}
         except (OSError, RuntimeError, AttributeError) as error:
             raise UserError(f"{path} is not a readable HDF5 file; {REPLACE}") from error
-        for name in names if self.derived else names[:2]:
+        for name in names if self.reads_depth else names[:2]:
             if name not in shapes:
                 raise UserError(f"{path} has no variable {name}; {REPLACE}")
         count, colours, width, height = (*shapes["images"], 0, 0, 0, 0)[:4]

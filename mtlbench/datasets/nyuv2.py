@@ -1,4 +1,4 @@
-"""NYU Depth v2 with 40 classes and surface normals, from the official files or from folders of images."""
+"""NYU Depth v2 with 40 classes, surface normals and depth, from the official files or from folders of images."""
 
 from __future__ import annotations
 
@@ -75,28 +75,36 @@ STORED = "left-up-towards"  # axes of samples, of normals from depth and of what
 CHECKED_FRAMES = 12  # the first frames tell of the axes
 SURVEYED_FRAMES = 60  # about so many, evenly spaced, tell of labels and depth
 NORMALS_OF = 3  # frames: normals take a second or two each
+FURTHEST = 65.0  # metres that fit into 16 bits of millimetres
 AT_ONCE = 4  # frames in memory per processor core
 
 
 class Nyuv2:
-    """NYU-v2 for the tasks `semseg` and `normals` (form `fcn`).
+    """NYU-v2 for the tasks `semseg`, `normals` and, with the option `depth`, `depth` (form `fcn`).
 
     From nyu_depth_v2_labeled.mat, splits.mat and classMapping40.mat as they are published, or from folders
     `{image,seg40}/{train,test}/NNNNN.*` with `normal/` or `depth/` (uint16 millimetres) and train.txt and test.txt that
     list the frames; normals come from the depth where there are no files of them. `val` is carved out of train, about
     `val_fraction` of its frames (ours; 0 trains on all): whole runs of consecutive official train frames, lowest hashes
     first, since neighbours show one room. `axes` says what red, green and blue of the normal files mean, three of
-    left/right, up/down and towards/in (the camera, the scene); samples have x left, y up, z towards the camera. Known
-    sources: `left-up-towards` (most), `right-in-up` (multi-task-refinenet). `broken` says what becomes of frames with
-    missing or broken files: `refuse` stops, `leave-out` goes on without them. Raises UserError for missing or wrong
-    files and options.
+    left/right, up/down and towards/in (the camera, the scene); samples have x left, y up, z towards the camera.
+    Known sources: `left-up-towards` (most), `right-in-up` (multi-task-refinenet). `broken` says what becomes of
+    frames with missing or broken files: `refuse` stops, `leave-out` goes on without them. `depth` reads depth as
+    labels, too: metres in whole millimetres, 0 outside the depth camera's picture, where the in-painting made it
+    up. It is an option so that the data of studies without that task stay as they are. Raises UserError for missing
+    or wrong files and options.
     """
 
     version = 2
-    tasks = ("semseg", "normals")
+    tasks: tuple[str, ...] = ("semseg", "normals")
 
     def __init__(
-        self, root: str | Path | None = None, val_fraction: float = 0.1, axes: str = STORED, broken: str = "refuse"
+        self,
+        root: str | Path | None = None,
+        val_fraction: float = 0.1,
+        axes: str = STORED,
+        broken: str = "refuse",
+        depth: bool = False,
     ) -> None:
         if not 0 <= val_fraction < 1:
             raise UserError(f"nyuv2: val_fraction is {val_fraction}; give a number from 0 to below 1")
@@ -110,7 +118,8 @@ class Nyuv2:
         if root is None:
             raise UserError(f"nyuv2 needs its files: --data-root DIR, with {LABELLED} or image, seg40, normal in DIR")
         self._root, self.val_fraction, self.broken = Path(root).expanduser().resolve(), val_fraction, broken
-        self._files = layout(self._root)
+        self._files = layout(self._root, depth)
+        self.tasks = (*self.tasks, "depth") if depth else self.tasks
         self.axes = STORED if self._files.derived else axes
         self._prepared: Prepared | None = None
 
@@ -145,7 +154,8 @@ class Nyuv2:
         counts += [Count("val frames, carved from train", len(val & set(train)))]
         counts += [Count("classes", int((look.pixels > 0).sum()), len(CLASSES))]
         counts += [Count("labelled pixels (%)", look.share("labelled"))]
-        counts += [Count("measured depth (%)" if self._files.derived else "valid normals (%)", look.share("valid"))]
+        counts += [] if self._files.derived else [Count("valid normals (%)", look.share("valid"))]
+        counts += [Count("measured depth (%)", look.share("measured"))] if self._files.reads_depth else []
         if look.views:
             valid = [
                 surfaces.valid(surfaces.coded(surfaces.normals_from_depth(d, *view))).mean() for d, view in look.views
@@ -157,7 +167,8 @@ class Nyuv2:
     def fingerprint(self) -> str:
         """Hash of options, subsets and what the frames' files hold."""
         about = self._ready.about
-        seen = hashlib.sha256(repr((self.version, self.axes, about["normals"], self.categories("semseg"))).encode())
+        what = (self.version, self.axes, about["normals"], self.categories("semseg"), *self.tasks[2:])
+        seen = hashlib.sha256(repr(what).encode())
         for name, rows in self._rows.items():
             seen.update(
                 repr((name, [(*_frame(about["frames"][i]), about["frames"][i]["seen"]) for i in rows])).encode()
@@ -166,14 +177,14 @@ class Nyuv2:
 
     def subset(self, name: str) -> Nyuv2Subset:
         """`train`, `val` or `test`."""
-        return Nyuv2Subset(self._ready, self._rows[name])
+        return Nyuv2Subset(self._ready, self._rows[name], self._files.with_depth)
 
     def categories(self, task: str) -> tuple[str, ...]:
-        """The 40 classes (from classMapping40.mat where it is present); none for `normals`."""
+        """The 40 classes (from classMapping40.mat where it is present); none for `normals` and `depth`."""
         return self._class_names if task == "semseg" else ()
 
     def counts(self, task: str) -> tuple[int, ...]:
-        """Labelled pixels of each class in `train`; none for `normals`."""
+        """Labelled pixels of each class in `train`; none for `normals` and `depth`."""
         if task != "semseg":
             return ()
         total = np.zeros(len(CLASSES), np.int64)
@@ -190,6 +201,9 @@ class Nyuv2:
             writer.add("image", found.image)
             writer.add("semseg", found.classes)
             writer.add("pixels", look.last_pixels)
+            if self._files.with_depth:
+                assert found.depth is not None
+                writer.add("depth", np.rint(1000 * found.depth.clip(0, FURTHEST)).astype(np.uint16))
             if found.normal is not None:
                 writer.add("normal", surfaces.turned_codes(found.normal, self.axes))
             elif found.depth is not None:
@@ -233,7 +247,7 @@ class Nyuv2:
 
     @property
     def _folder(self) -> Path:
-        return cache_root() / "nyuv2" / _digest(str(self._root), self.axes)[:16]
+        return cache_root() / "nyuv2" / _digest(str(self._root), self.axes, *self.tasks[2:])[:16]
 
     @property
     def _ready(self) -> Prepared:
@@ -261,8 +275,8 @@ class Nyuv2:
 class Nyuv2Subset:
     """The samples of one subset, from the memory map; images and classes are read-only."""
 
-    def __init__(self, ready: Prepared, rows: list[int]) -> None:
-        self._ready, self._rows = ready, rows
+    def __init__(self, ready: Prepared, rows: list[int], with_depth: bool) -> None:
+        self._ready, self._rows, self._with_depth = ready, rows, with_depth
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -270,7 +284,10 @@ class Nyuv2Subset:
     def __getitem__(self, index: int) -> Sample:
         row = self._rows[index]
         image, classes, codes = (self._ready.array(name, row) for name in ("image", "semseg", "normal"))
-        return Sample(image=image, labels={"semseg": classes, "normals": surfaces.decoded(codes)})
+        labels = {"semseg": classes, "normals": surfaces.decoded(codes)}
+        if self._with_depth:
+            labels["depth"] = self._ready.array("depth", row).astype(np.float32) / np.float32(1000)
+        return Sample(image=image, labels=labels)
 
 
 class Look:
@@ -308,7 +325,7 @@ class Look:
                     self._frames.append(Frame(name, number))
         self.pixels = np.zeros(len(CLASSES), np.int64)
         self.last_pixels = self.pixels  # of the frame that came last
-        self._sums = {"labelled": 0, "valid": 0, "all": 0}
+        self._sums = {"labelled": 0, "valid": 0, "measured": 0, "all": 0}
         self._labels, self._depths = LabelSurvey(), DepthSurvey()
         self._sampled = max(1, len(self._frames) // SURVEYED_FRAMES)  # every so many frames is surveyed
         self.views: list[tuple[np.ndarray, files.Camera]] = []  # depths whose normals tell how many will be valid
@@ -328,11 +345,11 @@ class Look:
                 valid = surfaces.valid(found.normal)
                 if len(evidence) < CHECKED_FRAMES:
                     evidence.append(surfaces.evidence_of_axes(found.normal, found.classes == FLOOR))
-            else:
-                assert found.depth is not None
-                valid = found.depth > 0
-            for name, count in (("labelled", self.last_pixels.sum()), ("valid", valid.sum()), ("all", valid.size)):
-                self._sums[name] += int(count)
+                self._sums["valid"] += int(valid.sum())
+            if found.depth is not None:
+                self._sums["measured"] += int((found.depth > 0).sum())
+            self._sums["labelled"] += int(self.last_pixels.sum())
+            self._sums["all"] += found.classes.size
             yield found
         wrong = [*self._wrong_conventions()]
         if evidence and not wrong:  # floors tell of the axes, where they are floors
@@ -345,7 +362,7 @@ class Look:
         self._labels.add(found.classes, found.largest_label)
         if found.depth is not None:
             self._depths.add(found.depth)
-            if len(self.views) < NORMALS_OF:
+            if found.normal is None and len(self.views) < NORMALS_OF:
                 self.views.append((found.depth, files.camera(self._data._root, *found.depth.shape)))
 
     def _wrong_conventions(self) -> Iterator[str]:
@@ -360,7 +377,7 @@ class Look:
                 yield f"{self._data._root / files.INTRINSICS} {wrong}"
 
     def share(self, what: str) -> int:
-        """Percent of all pixels that are `labelled` or `valid`."""
+        """Percent of all pixels that are `labelled`, have a `valid` normal or a `measured` depth."""
         return round(100 * self._sums[what] / max(self._sums["all"], 1))
 
     def _read(self) -> Iterator[Content]:
@@ -374,7 +391,7 @@ class Look:
 
     def _content(self, frame: Frame) -> Content:
         found = self._files.content(frame)
-        if found.depth is not None and not found.problems:
+        if self._files.derived and found.depth is not None and not found.problems:
             view = files.camera(self._data._root, *found.depth.shape)
             if not surfaces.has_normals(found.depth, *view):
                 where = f"{self._data._root}: {frame.official} frame {frame.number:05d}"
@@ -383,11 +400,11 @@ class Look:
         return found
 
 
-def layout(root: Path) -> Folders | Official:
-    """Which files there are. Raises UserError where it is neither layout."""
+def layout(root: Path, with_depth: bool = False) -> Folders | Official:
+    """Which files there are. Raises UserError where it is neither layout, and for depth labels without depth."""
     given = (root / "normal").is_dir()
     if (root / LABELLED).is_file():
-        return Official(root, derived=not given)
+        return Official(root, not given, with_depth)
     for name in ("train.txt", "test.txt", "image", "seg40"):
         if not (root / name).exists():
             raise UserError(f"nyuv2: no {root / name} and no {LABELLED}; give --data-root the folder that holds either")
@@ -396,7 +413,11 @@ def layout(root: Path) -> Folders | Official:
             f"nyuv2: no normals, looked for {root / 'normal'}/{{train,test}}/NNNNN.png and for depth/ to derive "
             "them from; give --data-root a folder that has either"
         )
-    return Folders(root, derived=not given)
+    if with_depth and not (root / "depth").is_dir():
+        raise UserError(
+            f"nyuv2: no {root / 'depth'}, and depth=True asks for it; copy it there or take depth=True away"
+        )
+    return Folders(root, not given, with_depth)
 
 
 def _write_normals(job: tuple[Folders | Official, Frame, files.Camera], path: Path) -> None:

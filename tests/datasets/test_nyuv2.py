@@ -480,6 +480,58 @@ def test_the_camera_is_the_files_or_the_toolboxs_scaled(tmp_path: Path) -> None:
     assert _nyu_files.camera(tmp_path, 480, 640) == ((500, 501), (10, 11))
 
 
+# ---------------------------------------------------------------------------------------------------- depth as labels
+@pytest.mark.parametrize("given", [False, True])
+def test_depth_labels_are_the_measured_metres_of_both_layouts(tmp_path: Path, given: bool) -> None:
+    """With normals from files and with normals from the depth."""
+    arrays = mat(tmp_path / "mat")
+    as_folders(tmp_path / "folders", arrays)
+    for frame, name in ((1, "train"), (2, "train"), (4, "train"), (3, "test")) if given else ():
+        for place in ("mat", "folders"):
+            folder = tmp_path / place / "normal" / name
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(stored(room()[0], STANDARD)).save(folder / f"{frame:05d}.png")
+    official, folders = Nyuv2(tmp_path / "mat", depth=True), Nyuv2(tmp_path / "folders", depth=True)
+    assert same(official, folders) and official.tasks == ("semseg", "normals", "depth")
+    assert not official.categories("depth") and not official.counts("depth")
+    for data in (official, folders):
+        for index, frame in enumerate((1, 2, 4)):
+            expected = _nyu_files.measured(arrays["depths"][frame - 1])
+            label = data.subset("train")[index].labels["depth"]
+            assert label.dtype == np.float32 and np.abs(label - expected).max() < 0.00051
+            assert not label[0].any() and (label > 0).any()  # the first rows lie outside the camera's picture
+        counts = {count.what: count.found for count in data.verify(silent).counts}
+        assert counts["measured depth (%)"] == round(100 * float((expected > 0).mean()))
+
+
+def test_without_the_option_nothing_of_the_data_changes(tmp_path: Path) -> None:
+    """Fingerprint, samples and what is prepared are those of a folder that has no depth at all."""
+    with_depth, without = write(tmp_path / "a"), write(tmp_path / "b")
+    for name, frames in (("train", TRAIN), ("test", TEST)):
+        (with_depth / "depth" / name).mkdir(parents=True)
+        for frame in frames:
+            depth = np.full((HEIGHT, WIDTH), 2000 + frame, np.uint16)
+            Image.fromarray(depth).save(with_depth / "depth" / name / f"{frame:05d}.png")
+    plain, other, labelled = Nyuv2(with_depth), Nyuv2(without), Nyuv2(with_depth, depth=True)
+    assert plain.fingerprint() == other.fingerprint() != labelled.fingerprint() and same(plain, other)
+    assert "depth" not in plain.subset("train")[0].labels and plain.tasks == ("semseg", "normals")
+    assert float(labelled.subset("test")[1].labels["depth"].max()) == pytest.approx(2.076)
+    before = labelled.fingerprint()
+    Image.fromarray(np.full((HEIGHT, WIDTH), 1999, np.uint16)).save(with_depth / "depth" / "test" / "00076.png")
+    assert (
+        Nyuv2(with_depth, depth=True).fingerprint() != before and Nyuv2(with_depth).fingerprint() == other.fingerprint()
+    )
+    with pytest.raises(UserError, match="depth=True asks for it"):
+        Nyuv2(without, depth=True)
+
+
+def test_a_listed_frame_without_depth_is_a_line(tmp_path: Path) -> None:
+    as_folders(tmp_path, mat(tmp_path / "mat"))
+    (tmp_path / "depth" / "train" / "00002.png").unlink()
+    (problem,) = Nyuv2(tmp_path, depth=True).verify(silent).problems
+    assert "missing from depth" in problem
+
+
 # ---------------------------------------------------------------------------------------------------- real files
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real images here")
 def test_real_files_are_read(tmp_path: Path) -> None:
@@ -489,6 +541,8 @@ def test_real_files_are_read(tmp_path: Path) -> None:
     assert data.categories("semseg") == CLASSES
     sample = data.subset("test")[0]
     assert sample.image.shape == (480, 640, 3) and sample.labels["normals"].shape == (480, 640, 3)
+    depth = Nyuv2(REAL, depth=True).subset("test")[0].labels["depth"]
+    assert depth.shape == (480, 640) and 0.7 <= depth[depth > 0].min() < depth.max() <= 10
     for name in ("image", "seg40", "normal"):
         (tmp_path / name).symlink_to((REAL / name).resolve())
     for name, count in (("train", 12), ("test", 1)):
