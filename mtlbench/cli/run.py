@@ -90,6 +90,14 @@ if TYPE_CHECKING:
     " (of T tasks: a lattice with K levels).",
 )
 @click.option(
+    "--tune",
+    type=click.IntRange(0, 64),
+    default=0,
+    metavar="N",
+    help="Try N settings of learning rate and loss weights for every arm on val, with seeds of their own, and train it"
+    " at the best one.",
+)
+@click.option(
     "--all-splits",
     is_flag=True,
     help="Every Split, ensemble, MTL-shared, cross-stitch and the controls;"

@@ -11,6 +11,7 @@ import click
 from mtlbench.cli._shared import RESULTS, one_line_errors, say
 from mtlbench.cli.terminal import print_table
 from mtlbench.report.table import Column, Table, simple_table
+from mtlbench.spec import Purpose, Trial
 from mtlbench.store.board import run_of
 from mtlbench.store.folders import groups
 from mtlbench.store.results import load_results
@@ -54,7 +55,7 @@ def _overview(states: list[State]) -> Table:
     for state in states:
         trial = state.trial
         study = (state.folder.parent.parent.name, state.folder.parent.name, trial.recipe_name if trial else "?")
-        rows[*study, trial.arm if trial else "?"].append(state)
+        rows[*study, _arm(trial) if trial else "?"].append(state)
     columns = [name for name in COUNTED if any(state.state == name for state in states)]
     numbers = [Column(name) for name in ("trials", *columns, "space")]
     cells = []
@@ -63,6 +64,11 @@ def _overview(states: list[State]) -> Table:
         size = bytes_text(sum(state.size for state in own))
         cells.append((*names, len(own), *(count or "" for count in counts), size))
     return simple_table(["pair", "data set", "recipe", "arm", *numbers], cells)
+
+
+def _arm(trial: Trial) -> str:
+    """Under which a trial is counted: those that choose an arm's setting together."""
+    return f"{trial.variant_of or trial.arm} (tuning)" if trial.purpose == Purpose.TUNING else trial.arm
 
 
 def _lines(states: list[State]) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from mtlbench.execution.queue import Queue
 from mtlbench.execution.study import Outcome, Study, execute
-from mtlbench.spec import Trial
+from mtlbench.spec import Purpose, Trial
 from mtlbench.store.board import Board
 from mtlbench.text import duration, printable
 
@@ -67,7 +67,9 @@ class Display:
     def ended(self, trial: Trial, error: str) -> None:
         """A trial finished or failed."""
         self.worked += self.cost(trial)
-        if error:
+        if error and trial.purpose == Purpose.TUNING:
+            self.say(f"not chosen: {trial.label} ({trial.key}): {error}", "yellow")
+        elif error:
             self.say(f"failed: {trial.label} ({trial.key}): {error}", "red")
         self._off(trial)
 
@@ -133,10 +135,12 @@ def execute_shown(study: Study, console: Console) -> Outcome:
 
 def headline(study: Study) -> str:
     """What is about to be run, and how much of it is done."""
+    work = f"{len(study.distinct)} trials, {len(study.done)} of them done"
+    if study.is_tuning:
+        work = f"each first tuned on val over {study.recipe.tune} settings"
     return (
         f"{study.space.pair.name} on {study.data.plugin.name}, recipe {study.recipe.name}, {study.backbone.label}: "
-        f"{len(study.compared)} arms, {len(study.options.seeds)} seeds, {len(study.distinct)} trials, "
-        f"{len(study.done)} of them done; results in {study.store.root}"
+        f"{len(study.compared)} arms, {len(study.options.seeds)} seeds, {work}; results in {study.store.root}"
     )
 
 

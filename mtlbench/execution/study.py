@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from mtlbench.errors import UserError
 from mtlbench.execution.interrupts import interrupts
@@ -16,12 +17,22 @@ from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.plan.arms import at_rates, at_weightings, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
-from mtlbench.plan.expand import DataSource, expand, started, starts_with_weights
+from mtlbench.plan.expand import (
+    NO_SETTINGS,
+    DataSource,
+    Pretrained,
+    Settings,
+    expand,
+    started,
+    starts_with_weights,
+)
 from mtlbench.plan.options import RunOptions
+from mtlbench.plan.rounds import next_round
 from mtlbench.plan.spaces import load
 from mtlbench.plugins import plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial
 from mtlbench.store.board import Board
+from mtlbench.store.shapes import FailureKind
 from mtlbench.store.sources import Change, changes
 from mtlbench.store.store import Store
 from mtlbench.text import Say
@@ -33,8 +44,9 @@ Show = Callable[[Queue, Board], AbstractContextManager[Watcher]]  # who is told 
 class Study:
     """What a run is about to do.
 
-    `trials`: all that belong to it, parents first, a network once under each of its names. `done`: keys of those that
-    the store has and that are not trained again; `fresh`: keys of those that are, though the store may have them.
+    `trials`: all that belong to it, parents first, a network once under each of its names; while arms are tuned those
+    that have to be scored next, and the study's own only when every arm has its setting. `done`: keys of those that the
+    store has and that are not trained again; `fresh`: keys of those that are, though the store may have them.
     `notes`: lines that a user should read before it starts.
     """
 
@@ -44,12 +56,19 @@ class Study:
     data: Prepared
     backbone: Plugin
     arms: tuple[Arm, ...]
-    trials: tuple[Trial, ...]
-    done: frozenset[str]
-    fresh: frozenset[str]
+    pretrained: Mapping[str, Pretrained]
     notes: tuple[str, ...]
     store: Store
     costs: Costs
+    trials: tuple[Trial, ...] = ()
+    done: frozenset[str] = frozenset()
+    fresh: frozenset[str] = frozenset()
+    is_tuning: bool = False
+
+    def expand(self, arms: Sequence[Arm], seeds: Sequence[int], settings: Settings = NO_SETTINGS) -> list[Trial]:
+        """Trials of arms on this study's data and recipe. Raises UserError."""
+        source = DataSource(self.data.plugin, self.data.root, self.data.fingerprint)
+        return expand(self.space.pair, arms, seeds, source, self.backbone, self.recipe, self.pretrained, settings)
 
     @cached_property
     def distinct(self) -> list[Trial]:
@@ -107,25 +126,54 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     if options.weights and "imagenet" not in needed:
         raise UserError("--weights: no network starts from ImageNet weights; add --init imagenet")
     data = prepare_dataset(dataset, space.pair.tasks, recipe, options.data_root, say)
-    source, costs = DataSource(data.plugin, data.root, data.fingerprint), Costs()
-
-    def expanded(some: Sequence[Arm], seeds: Sequence[int]) -> list[Trial]:
-        return expand(space.pair, some, seeds, source, backbone, recipe, pretrained)
-
-    arms = widened(arms, lambda some: expanded(some, options.seeds[:1]), costs)
-    trials = tuple(mark_to_keep(expanded(arms, options.seeds), options.keep_weights))
-    forced = matching([arm.name for arm in arms], options.force) if options.force else []
-    fresh = frozenset(trial.key for trial in trials if trial.arm in forced)
-    done = frozenset(trial.key for trial in trials if store.done(trial)) - fresh
-    if lacking := {trial.key for trial in trials if trial.key not in fresh and lacks_weights(trial, store)}:
-        notes.append(
-            f"finished without keeping weights: {len(lacking)}; trained again for --keep-weights (on a processor of "
-            "the same kind to the same numbers)"
-        )
-    study = Study(options, space, recipe, data, backbone, arms, trials, done, fresh, tuple(notes), store, costs)
+    if recipe.tune and not len(data.dataset.subset("val")):
+        raise UserError(f"--tune chooses on val, and {dataset} keeps none; give a --val-fraction above 0")
+    study = Study(options, space, recipe, data, backbone, arms, pretrained, tuple(notes), store, Costs())
+    arms = widened(arms, lambda some: study.expand(some, options.seeds[:1]), study.costs)
+    if options.force:
+        matching([arm.name for arm in arms], options.force)
+    study = advance(dataclasses.replace(study, arms=arms))
     for trial in study.missing:
-        costs.of(trial)  # options that make no network are refused before anything is begun
+        study.costs.of(trial)  # options that make no network are refused before anything is begun
     return study
+
+
+def advance(study: Study, failed: Collection[str] = ()) -> Study:
+    """The study with the trials that are next: of a tuning round, or its own; `failed`: keys of trials that this run
+    has given up. Raises UserError."""
+    options, store, settings = study.options, study.store, NO_SETTINGS
+    if study.recipe.tune:
+        tasks = study.space.pair.tasks
+        score = partial(score_on_val, store=store, failed=failed)
+        following = next_round(study.arms, tasks, study.recipe, study.expand, score)
+        trials, settings = following.trials, following.settings
+        if trials:
+            done = frozenset(trial.key for trial in trials if store.done(trial))
+            return dataclasses.replace(study, trials=trials, done=done, is_tuning=True)
+    own = tuple(mark_to_keep(study.expand(study.arms, options.seeds, settings), options.keep_weights))
+    forced = matching([arm.name for arm in study.arms], options.force) if options.force else []
+    fresh = frozenset(trial.key for trial in own if trial.arm in forced)
+    done = frozenset(trial.key for trial in own if store.done(trial)) - fresh
+    notes = study.notes
+    if lacking := {trial.key for trial in own if trial.key not in fresh and lacks_weights(trial, store)}:
+        notes += (
+            f"finished without keeping weights: {len(lacking)}; trained again for --keep-weights (on a processor of "
+            "the same kind to the same numbers)",
+        )
+    return dataclasses.replace(study, trials=own, done=done, fresh=fresh, notes=notes, is_tuning=False)
+
+
+def score_on_val(trial: Trial, store: Store, failed: Collection[str] = ()) -> dict[str, float] | None:
+    """{task: the headline on val, with a sign so that more is better} of a finished trial; {} for one that diverged or
+    whose key is in `failed`; None for one that is to be trained."""
+    if store.done(trial) and (result := store.result(trial)):
+        return {
+            row.task: row.value if about.higher_is_better else -row.value
+            for row in result.scores
+            if row.subset == "val" and not row.category and (about := result.metrics[row.task][row.metric]).headline
+        }
+    failure = store.failure(trial)
+    return {} if trial.key in failed or (failure and failure.kind is FailureKind.DIVERGED) else None
 
 
 def execute(study: Study, show: Show) -> Outcome:
@@ -133,7 +181,21 @@ def execute(study: Study, show: Show) -> Outcome:
 
     Raises UserError, StoreBroken, and KeyboardInterrupt where the run is asked to end.
     """
-    store, costs, begin = study.store, study.costs, time.monotonic()
+    begin, given_up = time.monotonic(), set[str]()
+    while study.is_tuning:
+        outcome = _execute_next(study, show)
+        given_up |= {trial.key for trial, _ in outcome.failed} | {one.trial.key for one in outcome.blocked}
+        if outcome.done + len(given_up & {trial.key for trial in study.trials}) < outcome.trials or outcome.held:
+            break
+        study = advance(study, given_up)
+    else:
+        outcome = _execute_next(study, show)
+    return dataclasses.replace(outcome, seconds=time.monotonic() - begin)
+
+
+def _execute_next(study: Study, show: Show) -> Outcome:
+    """Train what is missing of the study's trials. Raises what `execute` raises."""
+    store, costs = study.store, study.costs
     note_names(study.trials, store, study.done)
     if not study.missing:
         return Outcome(len(study.distinct), len(study.distinct), 0.0)
@@ -150,14 +212,21 @@ def execute(study: Study, show: Show) -> Outcome:
         with show(queue, board) as watcher:
             for change in held:
                 watcher.say(change.line)
+            if study.is_tuning:
+                watcher.say(round_line(missing))
             _train(queue, store, watcher, study.options, study.fresh)
     if queue.running or interrupts.asked:  # Tune returns quietly after an interrupt
         raise KeyboardInterrupt
     note_names(study.trials, store, queue.done)
     failed = tuple((queue.trials[key], reason) for key, reason in queue.failed.items())
     done = len(queue.done & set(queue.trials))
-    seconds = time.monotonic() - begin
-    return Outcome(len(queue.trials), done, seconds, failed, tuple(queue.blocked()), tuple(held))
+    return Outcome(len(queue.trials), done, 0.0, failed, tuple(queue.blocked()), tuple(held))
+
+
+def round_line(trials: Sequence[Trial]) -> str:
+    """What the next round of tuning is."""
+    arms = {trial.variant_of or trial.arm for trial in trials}
+    return f"tuning: {len(trials)} trials of {len(arms)} arms, which only choose settings on val"
 
 
 def _train(queue: Queue, store: Store, watcher: Watcher, options: RunOptions, fresh: Collection[str]) -> None:

@@ -13,6 +13,8 @@ from mtlbench.plan.spaces import recipe_of
 from mtlbench.plugins import class_of, find, unknown
 from mtlbench.spec import Arm, Recipe, SearchSpace, Trial, is_file
 
+TUNED = "-tune"  # in the name of a recipe, before the number of settings
+
 
 def choose_dataset(space: SearchSpace, dataset: str) -> str:
     """The data set of that name, the space's first where none is named. Raises UserError."""
@@ -24,7 +26,13 @@ def choose_dataset(space: SearchSpace, dataset: str) -> str:
 
 def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Recipe:
     """The recipe that the options name, or the data set's, under all options that change it. Raises UserError."""
-    recipe = recipe_of(space, options.recipe or space.datasets.get(dataset) or default_recipe(space))
+    name, tuned, number = options.recipe.partition(TUNED)  # as tables and commands to copy call it
+    budget = options.tune or (int(number) if tuned and number.isdecimal() else 0)
+    recipe = recipe_of(
+        space, (name if budget else options.recipe) or space.datasets.get(dataset) or default_recipe(space)
+    )
+    if budget:
+        recipe = dataclasses.replace(recipe, name=f"{recipe.name}{TUNED}{budget}", tune=budget)
     other = options.backbone and options.backbone != recipe.backbone
     if recipe.init == "pretrained" and (other or not hasattr(find("dataset", dataset), "pretrained")):
         recipe = starting_from(recipe, "scratch")  # there is no trunk

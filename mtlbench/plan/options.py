@@ -62,6 +62,7 @@ class RunOptions:
     loss_weights: LossWeights = field(default_factory=LossWeights)
     lr_grid: tuple[float, ...] = ()  # times the recipe's rate
     loss_weight_grid: int = 0  # weightings an axis of the lattice that joint arms are trained at, too; 0 = none
+    tune: int = 0  # settings that are tried for every arm on val, 2 or more; 0 = none
     all_splits: bool = False
     all_schemes: bool = False
     arms: tuple[str, ...] = ()  # globs
@@ -92,6 +93,11 @@ class RunOptions:
         ):
             if number is not None and not 0 <= number <= most:
                 raise UserError(f"{what} is {number}, must be from 0 to {most}")
+        if self.tune < 0 or self.tune == 1:
+            raise UserError(f"tune is {self.tune}, must be 2 or more (0 = as the recipe has it)")
+        if self.tune and (self.lr_grid or self.loss_weight_grid):
+            grid = "lr_grid" if self.lr_grid else "loss_weight_grid"
+            raise UserError(f"tune chooses learning rates and loss weights itself; leave out {grid}")
         for factor in self.lr_grid:
             check_positive(factor, "lr_grid")
         if self.loss_weight_grid < 0 or self.loss_weight_grid == 1:

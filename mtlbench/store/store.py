@@ -19,7 +19,7 @@ from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Trial
 from mtlbench.store.board import Board, locked
 from mtlbench.store.folders import check_trial, names_in, own_name, read_trial, write_names, write_trial
-from mtlbench.store.sealing import Damaged, lost_files, read_result, write_failure
+from mtlbench.store.sealing import Damaged, lost_files, read_failure, read_result, write_failure
 from mtlbench.store.shapes import Failure, Result, Stamp
 from mtlbench.store.sources import keep_sources
 from mtlbench.system.files import is_regular, own, write, writing
@@ -83,6 +83,13 @@ class Store:
         try:
             return read_result(self.folder(trial) / "result.json")
         except Damaged:
+            return None
+
+    def failure(self, trial: Trial) -> Failure | None:
+        """Why its last attempt failed, or None where it did not or that cannot be read."""
+        try:
+            return read_failure(self.folder(trial))
+        except UserError:
             return None
 
     def done(self, trial: Trial) -> bool:

@@ -37,6 +37,7 @@ def run(
     loss_weights: str | Mapping[str, float] = "",
     lr_grid: Sequence[float] = (),
     loss_weight_grid: int = 0,
+    tune: int = 0,
     all_splits: bool = False,
     all_schemes: bool = False,
     arms: str | Sequence[str] = (),
@@ -72,6 +73,8 @@ def run(
     lr_grid: every arm is trained at these times the recipe's learning rate, too; default: at 1 alone.
     loss_weight_grid: every joint arm is trained at so many weightings of the losses, too, 2 or more, for the figure
         "front" (of several tasks: a lattice with so many levels); default: at the recipe's own alone.
+    tune: number of settings of learning rate and loss weights, 2 or more, that are tried for every arm on val, with
+        seeds of their own; it is trained at the best one; default: the recipe's, untuned.
     all_splits: every Split, ensemble, MTL-shared, cross-stitch and the controls; default: the space's short list.
     all_schemes: the same, and the alternatives of other papers.
     arms: globs: only these arms, with their parents; default: all of the list.
@@ -105,6 +108,7 @@ def run(
         loss_weights=loss_weights_of(loss_weights),
         lr_grid=tuple(lr_grid),
         loss_weight_grid=loss_weight_grid,
+        tune=tune,
         all_splits=all_splits,
         all_schemes=all_schemes,
         arms=words_of(arms),

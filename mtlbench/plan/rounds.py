@@ -1,0 +1,123 @@
+"""Tuning, round after round: which trials have to be scored next, and which setting of an arm is best.
+
+All of it follows from the scores that there are, so that a tuning that was interrupted goes on, and a larger budget
+adds to a smaller one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from mtlbench.arm_names import BASELINE
+from mtlbench.plan.expand import Settings
+from mtlbench.plan.tuning import (
+    Setting,
+    choose_best,
+    count_survivors,
+    draw_settings,
+    first_round_iterations,
+    mean_gains,
+)
+from mtlbench.spec import Arm, Purpose, Recipe, Trial, derive_seed
+
+SEED = derive_seed(0, "tuning")  # of all trials that only choose a setting: none of the study's
+Expand = Callable[[Sequence[Arm], Sequence[int], Settings], list[Trial]]
+Score = Callable[[Trial], Mapping[str, float] | None]
+
+
+@dataclass(frozen=True)
+class Round:
+    """`trials`: what has to be scored next, behind the trials that they start from; none where all arms are tuned.
+    `settings`: the best ones of the arms that are."""
+
+    trials: tuple[Trial, ...]
+    settings: Settings
+
+
+def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand: Expand, score: Score) -> Round:
+    """The next trials of a study whose arms have `recipe.tune` settings each, and what is known so far.
+
+    `arms` stand behind their parents. `expand` makes trials of arms, seeds and settings; `score` tells a trial's
+    headlines on val, {task: more is better}, without those that are no numbers: {} for one that failed, None for one
+    that is still to be trained. An arm is tuned from its parents' best settings, once they are known. Averages have
+    nothing to tune; another member of an ensemble takes the settings of one-task.
+    """
+    settings: dict[tuple[str, str], Setting] = {}
+    needed: dict[str, Trial] = {}
+    by_name = {arm.name: arm for arm in arms}
+    for arm in arms:
+        places = _places(arm, tasks)
+        if arm.member:
+            settings |= {(arm.name, at): settings[BASELINE, at] for at in places if (BASELINE, at) in settings}
+        if arm.member or arm.average:
+            continue
+        if any((parent, at) not in settings for parent in arm.parents for at in _places(by_name[parent], tasks)):
+            continue
+        candidates = draw_settings(tasks if arm.joint and recipe.weighting == "fixed" else tasks[:1], recipe.tune)
+        variants = [_variant(arm, number) for number in range(len(candidates))]
+        of_variants = {
+            (one.name, at): setting for one, setting in zip(variants, candidates, strict=True) for at in places
+        }
+        tried = expand([*_ancestors(arm, by_name), *variants], [SEED], settings | of_variants)
+        by_key = {trial.key: trial for trial in tried}
+        for at in places:
+            own = [_find(tried, one.name, at) for one in variants]
+            best, wanted = _tune(own, score)
+            for trial in wanted:
+                needed |= {one.key: one for one in _lineage(trial, by_key)}
+            if not wanted:
+                chosen = Setting() if best is None else candidates[best]
+                settings[arm.name, at] = dataclasses.replace(chosen, best_of=len(candidates))
+    return Round(tuple(needed.values()), settings)
+
+
+def _tune(tried: Sequence[Trial], score: Score) -> tuple[int | None, list[Trial]]:
+    """The place of the best of an arm's settings (None where all failed), or the trials that have to be scored first.
+
+    Every setting trains for FIRST_ROUND of the iterations, the best of them for all.
+    """
+    short = [dataclasses.replace(trial, iterations=first_round_iterations(trial.iterations)) for trial in tried]
+    first = [score(trial) for trial in short]
+    if None in first:
+        return None, [trial for trial, found in zip(short, first, strict=True) if found is None]
+    usable = [place for place, found in enumerate(first) if found]
+    ranked = choose_best(mean_gains([found or {} for found in first]), count_survivors(len(tried)))
+    through = [place for place in ranked if place in usable]
+    last = [score(tried[place]) for place in through]
+    if None in last:
+        return None, [tried[place] for place, found in zip(through, last, strict=True) if found is None]
+    if not any(last):
+        return None, []
+    return through[choose_best(mean_gains([found or {} for found in last]), 1)[0]], []
+
+
+def _places(arm: Arm, tasks: Sequence[str]) -> list[str]:
+    """Where an arm has settings of its own: "" for a joint network, else each task."""
+    return [""] if arm.joint else list(tasks)
+
+
+def _variant(arm: Arm, number: int) -> Arm:
+    """The arm at one of its settings."""
+    return dataclasses.replace(arm, name=f"{arm.name}#{number}", variant_of=arm.name, purpose=Purpose.TUNING)
+
+
+def _ancestors(arm: Arm, by_name: Mapping[str, Arm]) -> list[Arm]:
+    """What an arm starts from, and that from, parents first."""
+    found: dict[str, Arm] = {}
+    for parent in arm.parents:
+        for one in (*_ancestors(by_name[parent], by_name), by_name[parent]):
+            found[one.name] = dataclasses.replace(one, purpose=Purpose.TUNING)
+    return list(found.values())
+
+
+def _find(trials: Sequence[Trial], arm: str, task: str) -> Trial:
+    return next(trial for trial in trials if trial.arm == arm and task in ("", *trial.task_names))
+
+
+def _lineage(trial: Trial, by_key: Mapping[str, Trial]) -> Iterator[Trial]:
+    """The trials that one starts from, then itself."""
+    for key in trial.parents:
+        yield from _lineage(by_key[key], by_key)
+    yield trial
