@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from mtlbench.analysis.arms import without_parents
+from mtlbench.analysis.frame import IDENTITY
 from mtlbench.arm_names import BASELINE, arm_order
+from mtlbench.spec import Purpose
 
 
 def compute_matched(frame: pd.DataFrame, parents: Mapping[str, Sequence[str]]) -> pd.DataFrame:
@@ -50,6 +52,18 @@ def _with_ancestors(keys: Sequence[str], lineage: Mapping[str, Sequence[str]]) -
         waiting = [parent for key in waiting for parent in lineage.get(key, ()) if parent not in found]
         found.update(waiting)
     return sorted(found)
+
+
+def tuning_seconds(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
+    """What it took to choose each arm's settings, in seconds by arm: every trial that only was tried out, once.
+
+    frame: all results; rows: those of one setting that are compared (`selection.newest`). Empty for an untuned study.
+    """
+    if rows.empty or not rows["tuned"].any():
+        return pd.Series(dtype=float)
+    same = (frame[[*IDENTITY, "setting"]] == rows.iloc[0][[*IDENTITY, "setting"]]).all(axis=1)
+    seconds = frame[same & (frame["purpose"] == Purpose.TUNING) & (frame["metric"] == "seconds")]
+    return seconds.drop_duplicates("key").groupby("variant_of")["value"].sum()
 
 
 COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an arm's trials, mean over seeds

@@ -73,7 +73,7 @@ def newest(
     if stale:
         note += f"; left out: {stale} older trial{'s' if stale > 1 else ''} of other versions or options"
     current, rates = at_best_rates(current)
-    return current.reset_index(drop=True), note + rates + "."
+    return current.reset_index(drop=True), f"{note}; {rates or tuning_text(current)}."
 
 
 def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -116,6 +116,14 @@ def _last_trials(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(outdated.index.union(dead_costs.index))
 
 
+def tuning_text(frame: pd.DataFrame) -> str:
+    """At which learning rates and weights of losses the arms were trained, as a clause."""
+    budget = int(frame["tuned"].max())
+    if budget:
+        return f"every arm at the best on val of {budget} settings of learning rate and loss weights"
+    return "untuned: one learning rate and one set of loss weights for all arms"
+
+
 def at_best_rates(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """Arms that were trained at several learning rates (column `rate`; at another than the recipe's for the purpose
     `rates`, as a variant of the arm) at the one that is best on val, under the arm's own name; and a clause that says
@@ -148,4 +156,4 @@ def at_best_rates(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     varied = frame.loc[~at_other_rates].drop_duplicates("arm").set_index("arm")["variant_of"]
     names = own_names[keep]
     kept = frame[keep].assign(arm=names, variant_of=names.map(varied).fillna(""))
-    return kept, f"; learning rates chosen on val: {said}"
+    return kept, f"learning rates chosen on val: {said}"

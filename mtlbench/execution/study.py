@@ -46,8 +46,8 @@ class Study:
 
     `trials`: all that belong to it, parents first, a network once under each of its names; while arms are tuned those
     that have to be scored next, and the study's own only when every arm has its setting. `done`: keys of those that the
-    store has and that are not trained again; `fresh`: keys of those that are, though the store may have them.
-    `notes`: lines that a user should read before it starts.
+    store has and that are not trained again; `fresh`: keys of those that are, though the store may have them; `tried`:
+    those from which settings were chosen. `notes`: lines that a user should read before it starts.
     """
 
     options: RunOptions
@@ -64,6 +64,7 @@ class Study:
     done: frozenset[str] = frozenset()
     fresh: frozenset[str] = frozenset()
     is_tuning: bool = False
+    tried: tuple[Trial, ...] = ()
 
     def expand(self, arms: Sequence[Arm], seeds: Sequence[int], settings: Settings = NO_SETTINGS) -> list[Trial]:
         """Trials of arms on this study's data and recipe. Raises UserError."""
@@ -146,6 +147,7 @@ def advance(study: Study, failed: Collection[str] = ()) -> Study:
         tasks = study.space.pair.tasks
         score = partial(score_on_val, store=store, failed=failed)
         following = next_round(study.arms, tasks, study.recipe, study.expand, score)
+        study = dataclasses.replace(study, tried=following.scored)
         trials, settings = following.trials, following.settings
         if trials:
             done = frozenset(trial.key for trial in trials if store.done(trial))
@@ -197,6 +199,7 @@ def _execute_next(study: Study, show: Show) -> Outcome:
     """Train what is missing of the study's trials. Raises what `execute` raises."""
     store, costs = study.store, study.costs
     note_names(study.trials, store, study.done)
+    note_names(study.tried, store, {trial.key for trial in study.tried if store.done(trial)})
     if not study.missing:
         return Outcome(len(study.distinct), len(study.distinct), 0.0)
     with store.open(study.space.pair.name, study.data.plugin.name) as board:

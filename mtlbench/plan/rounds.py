@@ -30,10 +30,11 @@ Score = Callable[[Trial], Mapping[str, float] | None]
 @dataclass(frozen=True)
 class Round:
     """`trials`: what has to be scored next, behind the trials that they start from; none where all arms are tuned.
-    `settings`: the best ones of the arms that are."""
+    `settings`: the best ones of the arms that are. `scored`: all trials that this rests on."""
 
     trials: tuple[Trial, ...]
     settings: Settings
+    scored: tuple[Trial, ...]
 
 
 def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand: Expand, score: Score) -> Round:
@@ -46,6 +47,7 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
     """
     settings: dict[tuple[str, str], Setting] = {}
     needed: dict[str, Trial] = {}
+    scored: list[Trial] = []
     by_name = {arm.name: arm for arm in arms}
     for arm in arms:
         places = _places(arm, tasks)
@@ -64,33 +66,39 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
         by_key = {trial.key: trial for trial in tried}
         for at in places:
             own = [_find(tried, one.name, at) for one in variants]
-            best, wanted = _tune(own, score)
+            best, wanted, known = _tune(own, score)
+            scored += known
             for trial in wanted:
                 needed |= {one.key: one for one in _lineage(trial, by_key)}
             if not wanted:
                 chosen = Setting() if best is None else candidates[best]
                 settings[arm.name, at] = dataclasses.replace(chosen, best_of=len(candidates))
-    return Round(tuple(needed.values()), settings)
+    return Round(tuple(needed.values()), settings, tuple(scored))
 
 
-def _tune(tried: Sequence[Trial], score: Score) -> tuple[int | None, list[Trial]]:
-    """The place of the best of an arm's settings (None where all failed), or the trials that have to be scored first.
+def _tune(tried: Sequence[Trial], score: Score) -> tuple[int | None, list[Trial], list[Trial]]:
+    """The place of the best of an arm's settings (None where all failed), the trials that have to be scored first, and
+    those that are.
 
     Every setting trains for FIRST_ROUND of the iterations, the best of them for all.
     """
     short = [dataclasses.replace(trial, iterations=first_round_iterations(trial.iterations)) for trial in tried]
-    first = [score(trial) for trial in short]
-    if None in first:
-        return None, [trial for trial, found in zip(short, first, strict=True) if found is None]
-    usable = [place for place, found in enumerate(first) if found]
-    ranked = choose_best(mean_gains([found or {} for found in first]), count_survivors(len(tried)))
-    through = [place for place in ranked if place in usable]
-    last = [score(tried[place]) for place in through]
-    if None in last:
-        return None, [tried[place] for place, found in zip(through, last, strict=True) if found is None]
-    if not any(last):
-        return None, []
-    return through[choose_best(mean_gains([found or {} for found in last]), 1)[0]], []
+    first, wanted = _scores(short, score)
+    if wanted:
+        return None, wanted, []
+    ranked = choose_best(mean_gains(first), count_survivors(len(tried)))
+    through = [place for place in ranked if first[place]]
+    whole = [tried[place] for place in through]
+    last, wanted = _scores(whole, score)
+    if wanted or not any(last):
+        return None, wanted, short
+    return through[choose_best(mean_gains(last), 1)[0]], [], [*short, *whole]
+
+
+def _scores(trials: Sequence[Trial], score: Score) -> tuple[list[Mapping[str, float]], list[Trial]]:
+    """Of each trial its score, {} where it has none; and those that are still to be trained."""
+    found = [score(trial) for trial in trials]
+    return [one or {} for one in found], [trial for trial, one in zip(trials, found, strict=True) if one is None]
 
 
 def _places(arm: Arm, tasks: Sequence[str]) -> list[str]:
@@ -108,7 +116,7 @@ def _ancestors(arm: Arm, by_name: Mapping[str, Arm]) -> list[Arm]:
     found: dict[str, Arm] = {}
     for parent in arm.parents:
         for one in (*_ancestors(by_name[parent], by_name), by_name[parent]):
-            found[one.name] = dataclasses.replace(one, purpose=Purpose.TUNING)
+            found[one.name] = dataclasses.replace(one, purpose=Purpose.TUNING, variant_of=one.name)
     return list(found.values())
 
 

@@ -9,16 +9,17 @@ from typing import Any
 import pandas as pd
 
 from mtlbench.analysis.choice import best_split
-from mtlbench.analysis.costs import COSTS, pair_costs
+from mtlbench.analysis.costs import COSTS, pair_costs, tuning_seconds
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change, whole_task
 from mtlbench.analysis.inference import INTERVAL_COLUMNS, describe_intervals, intervals
 from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change, counted, decimals, large
 from mtlbench.spec import Family
-from mtlbench.text import DAGGER
+from mtlbench.text import DAGGER, duration
 
 CHANGE = "change %"
+NO_TUNING: Mapping[Any, float] = {}
 MORE_OF_CHANGE = {  # column of the CSV, after the headline's name -> of `inference.intervals`
     "change low %": "low",
     "change high %": "high",
@@ -26,6 +27,7 @@ MORE_OF_CHANGE = {  # column of the CSV, after the headline's name -> of `infere
 }
 CHOICE = Group((Column("pair chosen on val", shown=False),))
 COST_GROUP = Group(tuple(Column(name, heading, large) for name, heading in COSTS.items()))
+SETTING, TUNING_SECONDS = "setting", "tuning seconds"
 FAILURES = Group((Column("failures", shown=False),))
 
 
@@ -43,6 +45,8 @@ class Evidence:
     chance: dict[tuple[str, str], float]  # (task, metric) -> value
     chosen: list[dict[str, Any]]  # rows of `choice.best_split`
     names: dict[str, str]  # arm -> the name that its network counts by
+    settings: dict[str, str]  # of a tuned study: arm -> in words
+    tuning: dict[str, float]  # of a tuned study: arm -> what its settings took, s
 
     def metrics(self, task: str) -> list[str]:
         """The metrics of a task, the headline first."""
@@ -67,22 +71,28 @@ def results_table(
     rows, note = newest(frame, selection.pair, selection.dataset, selection.recipe, selection.backbone)
     failures = failures_of(rows, failures)
     failed = [str(failure["arm"]) for failure in failures if failure["family"] != Family.PARENT]
-    evidence = gather(rows, failed, confidence)
+    evidence = gather(rows, failed, confidence, dict(tuning_seconds(frame, rows)))
     groups = tuple(_task_group(evidence, task) for task in evidence.headlines)
+    tuning = (_tuning_group(rows),) if evidence.settings else ()
     labels = (Column("arm", is_text=True), Column("n", in_csv=False))
     table_rows = [_arm_row(evidence, arm, failures) for arm in evidence.arms]
     notes = _notes(evidence, failures, confidence)
     return Table(
         note,
         labels,
-        (*groups, CHOICE, COST_GROUP, FAILURES),
+        (*groups, CHOICE, *tuning, COST_GROUP, FAILURES),
         (*table_rows, _chance_row(evidence)),
         tuple(map(Note, notes)),
     )
 
 
-def gather(rows: pd.DataFrame, failed_arms: Sequence[str] = (), confidence: float = 0.95) -> Evidence:
-    """The numbers of a table from the rows of one pair, dataset, backbone and recipe."""
+def gather(
+    rows: pd.DataFrame,
+    failed_arms: Sequence[str] = (),
+    confidence: float = 0.95,
+    tuning: Mapping[Any, float] = NO_TUNING,  # by arm
+) -> Evidence:
+    """The numbers of a table from the rows of one pair, dataset, backbone and recipe; `tuning`: `tuning_seconds`."""
     test, chance = whole_task(rows, "test"), whole_task(rows, "chance")
     test = test[test["task"].isin(test.loc[test["headline"], "task"])]  # a diverged task may lack its headline
     cell = ["task", "metric"]
@@ -106,7 +116,32 @@ def gather(rows: pd.DataFrame, failed_arms: Sequence[str] = (), confidence: floa
         },
         chosen=records(best_split(rows)),
         names=one_name_each(rows),
+        settings=settings_in_words(rows) if rows["tuned"].any() else {},
+        tuning=dict(tuning),
     )
+
+
+def settings_in_words(rows: pd.DataFrame) -> dict[str, str]:
+    """{arm: what its learning rate and weights of losses are multiplied by, of each task where it has networks of its
+    own}: `rate 0.5, attributes 1.2, detection 0.8` or `detection: rate 2; attributes: rate 0.5`."""
+    found: dict[str, str] = {}
+    scores = whole_task(rows, "test")
+    for arm, own in scores[scores["headline"].astype(bool)].groupby("arm", sort=False):
+        if own["family"].iloc[0] == Family.ENSEMBLE:
+            continue
+        words = {
+            row["task"]: f"rate {row['rate']:g}" + (f", {row['weighting']}" if row["weighting"] else "")
+            for row in records(own.drop_duplicates("task"))
+        }
+        same = len(set(words.values())) == 1
+        found[str(arm)] = next(iter(words.values())) if same else "; ".join(f"{task}: {w}" for task, w in words.items())
+    return found
+
+
+def _tuning_group(rows: pd.DataFrame) -> Group:
+    """The columns of a tuned study: what was chosen for an arm, and what that took."""
+    heading = f"best on val of {int(rows['tuned'].max())} settings"
+    return Group((Column(SETTING, heading, is_text=True), Column(TUNING_SECONDS, "tuning, seconds", decimals(0))))
 
 
 def _task_group(evidence: Evidence, task: str) -> Group:
@@ -135,6 +170,8 @@ def _arm_row(evidence: Evidence, arm: str, failures: Sequence[Mapping[str, Any]]
         "failures": Cell("; ".join(_failure(failure) for failure in failures if failure["arm"] == arm)),
         **{name: Cell(costs[name]) for name in COSTS},
     }
+    if evidence.settings:
+        cells |= {SETTING: Cell(evidence.settings.get(arm)), TUNING_SECONDS: Cell(evidence.tuning.get(arm))}
     for task, headline in evidence.headlines.items():
         is_choice = arm == evidence.choice(task)
         cells[f"{task} n"] = Cell(seeds[task])
@@ -172,6 +209,11 @@ def _notes(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence
         " Costs are per pair: the sum over an arm's networks; seconds without and with parents."
     ]
     notes += _names_notes(evidence)
+    if evidence.settings:
+        notes.append(
+            "Settings are times the recipe's learning rate and weights of losses. Choosing them took"
+            f" {duration(sum(evidence.tuning.values()))} in all, which is in no other column."
+        )
     if not evidence.changes:
         notes.append(f"No changes: the results hold no {BASELINE} for these seeds.")
     if evidence.chosen:
