@@ -64,16 +64,17 @@ def newest(
             candidates = candidates[candidates[column] == name]
     last = records(candidates[candidates["finished"] == candidates["finished"].max()].head(1))[0]
     chosen = candidates[(candidates[IDENTITY] == [last[column] for column in IDENTITY]).all(axis=1)]
-    note = _sentence(last) + (" (the newest results)" if None in asked.values() else "")
+    current = _last_trials(chosen[chosen["setting"] == last["setting"]])
+    stale = chosen["key"].nunique() - current["key"].nunique()
+    current, rates = at_best_rates(current)
+    note = f"{_sentence(last)}, {rates or tuning_text(current)}"
+    note += " (the newest results)" if None in asked.values() else ""
     others = candidates.drop(chosen.index)[IDENTITY].drop_duplicates()
     if len(others):
         note += "; left out: " + " / ".join(_sentence(other) for other in records(others))
-    current = _last_trials(chosen[chosen["setting"] == last["setting"]])
-    stale = chosen["key"].nunique() - current["key"].nunique()
     if stale:
         note += f"; left out: {stale} older trial{'s' if stale > 1 else ''} of other versions or options"
-    current, rates = at_best_rates(current)
-    return current.reset_index(drop=True), f"{note}; {rates or tuning_text(current)}."
+    return current.reset_index(drop=True), f"{note}."
 
 
 def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -121,7 +122,7 @@ def tuning_text(frame: pd.DataFrame) -> str:
     budget = int(frame["tuned"].max())
     if budget:
         return f"every arm at the best on val of {budget} settings of learning rate and loss weights"
-    return "untuned: one learning rate and one set of loss weights for all arms"
+    return "untuned"
 
 
 def at_best_rates(frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:

@@ -35,7 +35,7 @@ def test_a_joint_arm_takes_the_rate_with_the_best_mean_over_tasks_on_val(frame: 
     split = frame[frame["arm"] == "split-conv4"]
     grid = pd.concat([frame, at_rate(split, "3", val=2.0, test=-1.0), at_rate(split, "0.3", val=-2.0, test=5.0)])
     best, said = at_best_rates(grid.reset_index(drop=True))
-    assert said == "; learning rates chosen on val: split-conv4 at 3 x the rate"
+    assert said == "learning rates chosen on val: split-conv4 at 3 x the rate"
     own = best[best["arm"] == "split-conv4"]
     assert set(own["key"]) == {f"{key}3" for key in split["key"]} and len(own) == len(split)
     pd.testing.assert_frame_equal(
@@ -50,7 +50,7 @@ def test_one_task_takes_a_rate_for_each_task_with_its_costs(frame: pd.DataFrame)
     better = (grid["arm"] == "one-task@3") & (grid["task"] == "detection") & (grid["subset"] == "val")
     grid.loc[better, "value"] -= 1.0
     best, said = at_best_rates(grid.reset_index(drop=True))
-    assert said == "; learning rates chosen on val: one-task (attributes) at 3 x the rate"
+    assert said == "learning rates chosen on val: one-task (attributes) at 3 x the rate"
     own = best[best["arm"] == "one-task"]
     for task, ending in (("detection", False), ("attributes", True)):
         keys = own.loc[own["task"] == task, "key"]
@@ -63,7 +63,7 @@ def test_without_val_the_recipes_rate_stays(frame: pd.DataFrame) -> None:
     split = frame[frame["arm"] == "split-conv4"]
     grid = pd.concat([frame, at_rate(split, "3", val=2.0, test=9.0)])
     best, said = at_best_rates(grid[grid["subset"] != "val"].reset_index(drop=True))
-    assert said == "; learning rates chosen on val: the recipe's own for every arm"
+    assert said == "learning rates chosen on val: the recipe's own for every arm"
     assert set(best.loc[best["arm"] == "split-conv4", "key"]) == set(split["key"])
 
 

@@ -34,7 +34,7 @@ FAILED = failed(
 )
 
 GOLDEN = """\
-det_attr on rooms, backbone caffenet, recipe quick (the newest results).
+det_attr on rooms, backbone caffenet, recipe quick, untuned (the newest results).
 
 arm            n  detection mAP       vs one-task, %  classes  attributes mAP       vs one-task, %  attributes
 --------------------------------------------------------------------------------------------------------------

@@ -79,7 +79,9 @@ def test_the_table_says_what_was_chosen_and_what_that_took(root: Path) -> None:
     frame = results.frame
     tried = frame[(frame["purpose"] == "tuning") & (frame["metric"] == "seconds") & (frame["recipe"] == "smoke-tune4")]
     tried = tried[tried["variant_of"] == "split-fc8"]
-    assert len(tried) == 4 + 2 and table.loc["split-fc8", "tuning seconds"] == pytest.approx(tried["value"].sum(), rel=1e-4)
+    assert len(tried) == 4 + 2 and table.loc["split-fc8", "tuning seconds"] == pytest.approx(
+        tried["value"].sum(), rel=1e-4
+    )
 
 
 def test_settings_that_diverge_are_not_chosen_not_failures_and_not_tried_again(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ def test_settings_that_diverge_are_not_chosen_not_failures_and_not_tried_again(t
     ("options", "message"),
     [
         ({"tune": 1}, "tune is 1, must be 2 or more"),
-        ({"lr_grid": [3.0]}, "tune chooses learning rates itself; leave out lr_grid"),
+        ({"lr_grid": [3.0]}, "tune chooses learning rates and loss weights itself; leave out lr_grid"),
         ({"val_fraction": 0.0}, "rooms keeps none|no option|val_fraction"),
     ],
 )
