@@ -82,8 +82,8 @@ def test_newest_never_mixes_and_says_what_it_left_out() -> None:
     chosen, note = selection.newest(frame)
     assert len(chosen[["pair", "dataset", "recipe"]].drop_duplicates()) == 1
     assert note == (
-        "det_attr on rooms, backbone caffenet, recipe quick, untuned (the newest results); left out: semseg_sn on rooms,"
-        " backbone caffenet, recipe quick / det_attr on voc2008, backbone caffenet, recipe short."
+        "det_attr on rooms, backbone caffenet, recipe quick, untuned (the newest results); left out:"
+        " semseg_sn on rooms, backbone caffenet, recipe quick / det_attr on voc2008, backbone caffenet, recipe short."
     )
     assert selection.newest(frame, recipe="short")[0]["dataset"].unique().tolist() == ["voc2008"]
     assert selection.newest(chosen, "det_attr", "rooms", "quick", "caffenet")[1] == (
