@@ -1,20 +1,17 @@
-"""What is checked and counted before anything is trained: space, GPU, pretrained weights, costs."""
+"""What is checked before anything is trained: space on disk, a GPU, the weights that networks start from."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import io
-import math
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.plan.arms import one_task
+from mtlbench.execution.costs import Costs
+from mtlbench.plan.chosen import parse_tuned
 from mtlbench.plan.expand import Pretrained
 from mtlbench.plugins import create, find
-from mtlbench.spec import Arm, Options, Plugin, Recipe, Trial, is_file
+from mtlbench.spec import Options, Plugin, Recipe, Trial
 from mtlbench.store.store import Store
 from mtlbench.system.machine import cores
 from mtlbench.text import bytes_text
@@ -40,30 +37,6 @@ def bytes_of(missing: Sequence[Trial], costs: Costs) -> int:
     kept = sum(weights[t.key] for t in missing if t.keep_weights or (len(t.tasks) == 1 and not t.parents))
     largest = sorted(weights.values())[-cores() :]
     return kept + SMALL_FILES * len(missing) + 2 * sum(largest)
-
-
-def widened(arms: Sequence[Arm], planned: Callable[[Sequence[Arm]], list[Trial]], costs: Costs) -> tuple[Arm, ...]:
-    """The arms with the width of wide ones found: each network has the parameters of all one-task networks together,
-    within 1 %, by a secant search over the backbone's option `widen` (Ours). Raises UserError where it has none."""
-    if not any(arm.wide for arm in arms):
-        return tuple(arms)
-    target = math.log(sum(costs.of(trial)[0] for trial in planned([one_task()])))
-
-    def excess(arm: Arm, log_width: float) -> float:
-        at_width = dataclasses.replace(arm, backbone=arm.backbone | {"widen": round(math.exp(log_width), 3)})
-        return math.log(max(costs.of(trial)[0] for trial in planned([at_width]))) - target
-
-    def fitting(arm: Arm) -> Arm:
-        before, now = 0.0, math.log(2) / 2  # parameters grow with the square of the width, nearly
-        error_before, error = excess(arm, before), excess(arm, now)
-        for _ in range(6):
-            if abs(error) < 0.01 or error == error_before:
-                break
-            before, now = now, now - error * (now - before) / (error - error_before)
-            error_before, error = error, excess(arm, now)
-        return dataclasses.replace(arm, backbone=arm.backbone | {"widen": round(math.exp(now), 3)})
-
-    return tuple(fitting(arm) if arm.wide else arm for arm in arms)
 
 
 def pretrained_of(
@@ -110,47 +83,8 @@ def check_gpu(recipe: Recipe, named: str, address: str) -> list[str]:
         return []
     present = torch.cuda.is_available()
     needs = f"recipe {recipe.name} takes about {recipe.gpu_hours:.0f} hours of a GPU for all arms of one seed"
-    if not present and named != recipe.name:
+    if not present and parse_tuned(named)[0] != parse_tuned(recipe.name)[0]:
         raise UserError(
             f"{needs}, and there is none here; type --recipe short for minutes, --recipe {recipe.name} to insist"
         )
     return [needs if present else f"{needs}; without one, some 50 times that"]
-
-
-class Costs:
-    """Parameters and FLOPs of trials, each network counted once; 0 where a network cannot be built."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], tuple[int, int]] = {}
-
-    def of(self, trial: Trial) -> tuple[int, int]:
-        """Parameters, and FLOPs of one image forward."""
-        same = (
-            trial.task_names,
-            trial.scheme.label,
-            trial.scheme.source,
-            trial.backbone.label,
-            trial.backbone.options.get("widen"),
-            len(trial.parents) if trial.average else 0,
-        )
-        if same not in self._known:
-            self._known[same] = self._count(trial)
-        return self._known[same]
-
-    @staticmethod
-    def _count(trial: Trial) -> tuple[int, int]:
-        from mtlbench.training.context import Context
-        from mtlbench.training.process import unharmed
-
-        try:
-            with unharmed(), contextlib.redirect_stdout(io.StringIO()):  # it may print
-                return Context(trial).cost()
-        except Exception:  # a user's scheme: its trials fail, with the reason each, and the others go on
-            if not is_file(trial.scheme.source):
-                raise
-            return 0, 0
-
-    def work(self, trial: Trial) -> float:
-        """Floating-point operations of training (forward and backward = 3 forward) and of about 400 evaluations."""
-        visits = trial.iterations * trial.recipe.images
-        return float(self.of(trial)[1] * (3.0 * visits + 400.0))

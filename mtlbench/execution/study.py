@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from mtlbench.errors import UserError
+from mtlbench.execution.costs import Costs
 from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.local import run_local
-from mtlbench.execution.preflight import Costs, check_disk, check_gpu, pretrained_of, widened
+from mtlbench.execution.preflight import check_disk, check_gpu, pretrained_of
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
+from mtlbench.execution.wide_arms import find_widths
 from mtlbench.plan.arms import at_rates, at_weightings, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
@@ -130,7 +132,7 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     if recipe.tune and not len(data.dataset.subset("val")):
         raise UserError(f"--tune chooses on val, and {dataset} keeps none; give a --val-fraction above 0")
     study = Study(options, space, recipe, data, backbone, arms, pretrained, tuple(notes), store, Costs())
-    arms = widened(arms, lambda some: study.expand(some, options.seeds[:1]), study.costs)
+    arms = find_widths(arms, lambda some: study.expand(some, options.seeds[:1]), study.costs)
     if options.force:
         matching([arm.name for arm in arms], options.force)
     study = advance(dataclasses.replace(study, arms=arms))

@@ -16,6 +16,16 @@ from mtlbench.spec import Arm, Recipe, SearchSpace, Trial, is_file
 TUNED = "-tune"  # in the name of a recipe, before the number of settings
 
 
+def parse_tuned(recipe: str) -> tuple[str, int]:
+    """The recipe's own name and its number of settings, from what tables and commands to copy call it.
+
+    >>> parse_tuned("quick-tune6"), parse_tuned("quick")
+    (('quick', 6), ('quick', 0))
+    """
+    name, _, number = recipe.rpartition(TUNED)
+    return (name, int(number)) if name and number.isdecimal() and int(number) > 1 else (recipe, 0)
+
+
 def choose_dataset(space: SearchSpace, dataset: str) -> str:
     """The data set of that name, the space's first where none is named. Raises UserError."""
     dataset = dataset or next(iter(space.datasets))
@@ -26,12 +36,9 @@ def choose_dataset(space: SearchSpace, dataset: str) -> str:
 
 def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Recipe:
     """The recipe that the options name, or the data set's, under all options that change it. Raises UserError."""
-    name, tuned, number = options.recipe.partition(TUNED)  # as tables and commands to copy call it
-    budget = options.tune or (int(number) if tuned and number.isdecimal() else 0)
-    recipe = recipe_of(
-        space, (name if budget else options.recipe) or space.datasets.get(dataset) or default_recipe(space)
-    )
-    if budget:
+    name, budget = parse_tuned(options.recipe)
+    recipe = recipe_of(space, name or space.datasets.get(dataset) or default_recipe(space))
+    if budget := options.tune or budget:
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}{TUNED}{budget}", tune=budget)
     other = options.backbone and options.backbone != recipe.backbone
     if recipe.init == "pretrained" and (other or not hasattr(find("dataset", dataset), "pretrained")):

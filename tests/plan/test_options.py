@@ -11,7 +11,7 @@ import pytest
 
 from mtlbench.arm_names import SPLIT_POINTS
 from mtlbench.errors import UserError
-from mtlbench.execution.preflight import widened
+from mtlbench.execution.wide_arms import find_widths
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates, at_weightings, check_arms, custom, every_split, one_task
 from mtlbench.plan.chosen import choose_arms, choose_recipe, starting_from, with_loss_weights
@@ -241,7 +241,7 @@ class Counted:
 
 
 def test_wide_arms_have_the_parameters_of_all_one_task_networks() -> None:
-    arms = widened(SPACE.more, planned, Counted())
+    arms = find_widths(SPACE.more, planned, Counted())
     wide = planned([arm for arm in arms if arm.wide])
     assert {trial.arm for trial in wide} == {"one-task-wide", "split-fc8-wide"}
     for trial in wide:
