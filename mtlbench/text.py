@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 
 def probability(value: float) -> str:
@@ -42,6 +42,25 @@ def listed(parts: Sequence[str]) -> str:
     ('a', 'a, b and c')
     """
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
+
+
+def weighting_text(factors: Mapping[str, float]) -> str:
+    """Factors on the weights of tasks' losses, as the column `weighting` of the frame has them; of none, "".
+
+    >>> weighting_text({"detection": 0.4, "attributes": 1.6})
+    'detection 0.4, attributes 1.6'
+    """
+    return ", ".join(f"{task} {factor:g}" for task, factor in factors.items())
+
+
+def factors_in(weighting: str) -> dict[str, float]:
+    """What `weighting_text` wrote.
+
+    >>> factors_in("detection 0.4, attributes 1.6"), factors_in("")
+    ({'detection': 0.4, 'attributes': 1.6}, {})
+    """
+    parts = [part.rpartition(" ") for part in weighting.split(", ") if part]
+    return {task: float(factor) for task, _, factor in parts}
 
 
 def count(number: int, noun: str) -> str:

@@ -26,6 +26,7 @@ class Selection:
 
 
 NEWEST = Selection()
+IN_TABLES = (Purpose.COMPARED, Purpose.RATES)
 
 
 def one_name_each(frame: pd.DataFrame) -> dict[str, str]:
@@ -44,14 +45,16 @@ def newest(
     dataset: str | None = None,
     recipe: str | None = None,
     backbone: str | None = None,
+    purposes: Sequence[Purpose] = IN_TABLES,
 ) -> tuple[pd.DataFrame, str]:
-    """The rows of one pair, dataset, backbone and recipe, and a sentence that says which and what was left out.
+    """The rows of one pair, dataset, backbone and recipe, and a sentence that says which and what was left out; of arms
+    that are trained for one of these purposes.
 
     What is not given is taken from the row that finished last; so is the setting (versions and options of data,
     backbone and recipe). Where an arm, seed and task were trained more than once in it (under an older version of the
     scheme, say), only the trial that finished last stays. Raises UserError if nothing is left.
     """
-    frame = frame[frame["purpose"].isin((Purpose.COMPARED, Purpose.RATES))]
+    frame = frame[frame["purpose"].isin(purposes)]
     if frame.empty:
         raise UserError("there are no results yet; type: mtlbench run --pair det_attr")
     asked = {"pair": pair, "dataset": dataset, "backbone": backbone, "recipe": recipe}
@@ -77,8 +80,11 @@ def newest(
     return current.reset_index(drop=True), f"{note}."
 
 
-def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The failures that belong to the frame's pair, dataset, backbone, recipe and setting, as far as they tell.
+def failures_of(
+    frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]], purposes: Sequence[Purpose] = IN_TABLES
+) -> list[Mapping[str, Any]]:
+    """The failures that belong to the frame's pair, dataset, backbone, recipe and setting, as far as they tell, of arms
+    that are trained for one of these purposes.
 
     Those after which the same arm and seed finished (of the same task, for one with one task) are no longer true.
     """
@@ -92,12 +98,14 @@ def failures_of(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> l
         return max(times) > str(failure.get("failed", ""))
 
     same = [one for one in failures if all(one.get(name, value) == value for name, value in own.items())]
-    return [failure for failure in same if not mended(failure)]
+    return [failure for failure in same if failure.get("purpose", "") in purposes and not mended(failure)]
 
 
-def failed_text(frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]]) -> str:
+def failed_text(
+    frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]], purposes: Sequence[Purpose] = IN_TABLES
+) -> str:
     """`Failed or blocked: a, b.` for the frame's failures, or nothing."""
-    names = dict.fromkeys(str(failure["arm"]) for failure in failures_of(frame, failures))
+    names = dict.fromkeys(str(failure["arm"]) for failure in failures_of(frame, failures, purposes))
     return f"Failed or blocked: {', '.join(names)}." if names else ""
 
 

@@ -49,8 +49,8 @@ def command(
     dataset: str | None,
     recipe: str | None,
 ) -> int:
-    """Draw a figure from the results store: figure2, alphas (the paper's Table 4), figure5, figure6, curves, cost; or
-    all that the results allow."""
+    """Draw a figure from the results store: figure2, alphas (the paper's Table 4), figure5, figure6, curves, cost,
+    front (what a --loss-weight-grid trades); or all that the results allow."""
     from mtlbench.analysis.selection import Selection
     from mtlbench.store.results import load_results
 

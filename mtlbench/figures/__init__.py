@@ -19,6 +19,7 @@ from mtlbench.figures._curves import draw_curves, label_curves
 from mtlbench.figures._gains import draw_category_gains, draw_group_gains, mark_least_labelled
 from mtlbench.figures._schematic import draw_architectures
 from mtlbench.figures._style import theme
+from mtlbench.figures._trade_offs import draw_trade_off, draw_volumes
 
 __all__ = [
     "draw_alpha_training",
@@ -30,6 +31,8 @@ __all__ = [
     "draw_group_gains",
     "draw_layer_alphas",
     "draw_sorted_alphas",
+    "draw_trade_off",
+    "draw_volumes",
     "label_costs",
     "label_curves",
     "limit_costs",

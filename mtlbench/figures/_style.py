@@ -83,6 +83,11 @@ def task_colour(place: int) -> str:
     return _palette()[TASK_PLACES[place % len(TASK_PLACES)]]
 
 
+def arm_colour(place: int) -> str:
+    """The colour of the arm at a place of those shown, in figures where tasks have none; ten, then again."""
+    return _palette()[place % len(_palette())]
+
+
 def marker(family: str, scheme: str = "") -> str:
     """The marker of the means of a family of arms (`spec.Family`), in the family of others by their scheme."""
     if family == Family.OTHER:

@@ -11,7 +11,7 @@ from mtlbench.spec import Trial
 from mtlbench.store.columns import FRAME
 from mtlbench.store.shapes import NameOfTrial, Result
 from mtlbench.system.files import UNSOUND, text_of
-from mtlbench.text import printable
+from mtlbench.text import printable, weighting_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def head_of(trial: Trial, key: str, name: NameOfTrial, result: Result) -> Head:
         trial.family,
         name.variant_of,
         name.rate,
-        ", ".join(f"{task} {factor:g}" for task, factor in name.weighting.items()),
+        weighting_text(name.weighting),
         name.tuned,
         name.purpose.value,
         name.seed,

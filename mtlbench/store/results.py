@@ -165,8 +165,8 @@ class Results:
     @cached_property
     def failures(self) -> list[Options]:
         """Trials that left a failure.json and no result, and those that wait for one of them: pair, dataset, recipe,
-        backbone, setting, arm, scheme, family, variant_of, seed, key, task ("" for joint ones), status, kind (of
-        FailureKind), reason, failed (when; blocked: planned)."""
+        backbone, setting, arm, scheme, family, variant_of, purpose, seed, key, task ("" for joint ones), status, kind
+        (of FailureKind), reason, failed (when; blocked: planned)."""
         if not any(os.path.lexists(os.path.join(folder, FAILURE)) for folder in all_folders(self.root)):
             return []  # most stores: nothing else has to be read
         found = []
@@ -194,6 +194,7 @@ class Results:
                     "scheme": trial.scheme.name,
                     "family": trial.family,
                     "variant_of": trial.variant_of,
+                    "purpose": trial.purpose,
                     "seed": trial.seed,
                     "key": state.folder.name,
                     "task": task,

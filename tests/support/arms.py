@@ -59,5 +59,6 @@ def arms_of(names: list[str] | tuple[str, ...]) -> Arms:
 
 def failed(arm: str, **more: Any) -> dict[str, Any]:
     """A failure of the arm as `Results.failures` tells it."""
-    scheme, family, variant_of, *_ = facts_of(arm)
-    return {"arm": arm, "scheme": scheme, "family": family, "variant_of": variant_of, **more}
+    scheme, family, variant_of, *_, purpose = facts_of(arm)
+    facts = {"arm": arm, "scheme": scheme, "family": family, "variant_of": variant_of, "purpose": purpose}
+    return {**facts, **more}
