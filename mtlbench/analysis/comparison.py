@@ -32,6 +32,7 @@ RIVALS = (BASELINE, "one-task-longer", "ensemble", "mtl-shared")  # of cross-sti
 # Of the 5 %. Not all of it is given away: with 3 seeds Satterthwaite's degrees of freedom are too many for the far
 # tails that 50 contrasts need. Simulated worst case: 3.9 % of reports on equal arms, 4.7 % with a share of 0.8.
 FAMILY_SHARE, CLAIMS_SHARE = 0.5, 0.1
+FRONT_SHARE = 0.4  # of reports with a grid of weightings; half of it is used, since only one side is ever said
 BEATS, NOISE, LOSES = "beats", "is within noise of", "loses to"
 RELATIONS = (BEATS, NOISE, LOSES)
 

@@ -31,8 +31,8 @@ def draw_trade_off(axes: Axes, means: Table, seeds: Table) -> None:
 
     means, in the order of the curves: arm (the baseline is there for the front alone), x, y (changes, %), and where
     known colour, marker (matplotlib's), dashes (of the curve), share (0 to 1, the weight on x: the more the darker),
-    own (at the recipe's own weights, thick edge), front (not beaten), joined (whether the curve goes through it). seeds: arm, seed, x, y. The axes are made for the
-    means; seeds farther from them than they span are beyond it.
+    own (at the recipe's own weights, thick edge), front (not beaten), joined (whether the curve goes through it).
+    seeds: arm, seed, x, y. The axes are made for the means; seeds farther from them than they span are beyond it.
     """
     means, seeds = _with_looks(pd.DataFrame(means)), pd.DataFrame(seeds)
     (left, right), (bottom, top) = limit_trade_off(means, seeds)

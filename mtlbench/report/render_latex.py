@@ -32,13 +32,13 @@ def render_latex(table: Table) -> str:
         heads.append(" & ".join([""] * len(labels) + spans).strip())
     heads.append(" & ".join(latex_text(column.heading) for column in (*labels, *columns)))
     body: list[str] = []
-    for row in table.rows:
+    for row, before in zip(table.rows, [None, *table.rows], strict=False):
         cells = [("\\quad " if row.beneath and not place else "") + _cell(c, row) for place, c in enumerate(labels)]
         if row.span:
             cells.append(f"\\multicolumn{{{len(columns)}}}{{l}}{{{latex_text(row.span)}}}")
         else:
             cells += [_cell(column, row) for column in columns]
-        body += [*(["\\midrule"] if row.apart else []), " & ".join(cells) + " \\\\"]
+        body += [*(["\\midrule"] if row.apart and not (before and before.apart) else []), " & ".join(cells) + " \\\\"]
     kinds = ["l" if column.is_text else "r" for column in (*labels, *columns)]
     lines = [
         "% needs \\usepackage{booktabs}",

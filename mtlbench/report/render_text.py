@@ -55,8 +55,9 @@ def _lines(table: Table, groups: Sequence[Group]) -> list[str]:
     lines = [GAP.join(cells) for cells in zip(*parts, strict=True)]
     rule = "-" * len(lines[0])
     found = [*lines[: head_lines + 1], rule]
-    for row, label, line in zip(rows, labels[head_lines + 1 :], lines[head_lines + 1 :], strict=True):
-        found += [rule] if row.apart else []
+    before = [False, *(row.apart for row in rows)]
+    for row, label, line, follows in zip(rows, labels[head_lines + 1 :], lines[head_lines + 1 :], before, strict=False):
+        found += [rule] if row.apart and not follows else []
         found.append(f"{label}{GAP} {row.span}" if row.span and groups[0] is table.shown_groups[0] else line)
     return [line.rstrip() for line in found]
 

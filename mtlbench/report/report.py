@@ -13,13 +13,21 @@ from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
+from mtlbench.report.beyond import find_trade_offs
+from mtlbench.report.front_table import table_of
 from mtlbench.report.paper_layouts import TABLES
 from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.pictures import draw_pictures
 from mtlbench.report.provenance import commands_of, facts_of, fields_of, seeds_of
 from mtlbench.report.render_html import render_html
 from mtlbench.report.results_table import results_table
-from mtlbench.report.sentences import answer_sentences, claim_sentences, gap_sentences, resolution_sentences
+from mtlbench.report.sentences import (
+    answer_sentences,
+    claim_sentences,
+    front_sentences,
+    gap_sentences,
+    resolution_sentences,
+)
 from mtlbench.report.summaries import cost_table, delta_table, optimism_table
 from mtlbench.report.table import Table
 from mtlbench.report.verdict import verdict_on
@@ -48,6 +56,7 @@ def page(case: Case, results: Results) -> str:
     selection = Selection(**case.pick)
     tables, missing = _paper_tables(results, selection)
     found = verdict_on(case, results)
+    trades = find_trade_offs(case, results)
     environment = Environment(
         loader=PackageLoader("mtlbench.report", "."),
         autoescape=True,
@@ -61,6 +70,8 @@ def page(case: Case, results: Results) -> str:
         seeds=seeds_of(case),
         answer=answer_sentences(found.answer),
         resolution=resolution_sentences(found.resolution, case),
+        front=front_sentences(found.beyond, case) if found.beyond else [],
+        front_table=table_of(trades, results.failures) if trades else None,
         claims=claim_sentences(found.claims, case),
         gaps=gap_sentences(found.gaps, case),
         facts=facts_of(case, trials),

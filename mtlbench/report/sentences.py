@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from mtlbench.analysis.comparison import NOISE, RELATIONS, Case, Difference
 from mtlbench.analysis.frame import FEWEST_SEEDS
+from mtlbench.analysis.trade_offs import LEVELS
 from mtlbench.arm_names import BASELINE, named
+from mtlbench.report.beyond import BeyondSplits
 from mtlbench.report.claims import (
     ALPHA,
     RATE,
@@ -39,6 +41,7 @@ def sentences(found: Verdict) -> list[str]:
     return [
         *answer_sentences(found.answer),
         *resolution_sentences(found.resolution, found.case),
+        *(front_sentences(found.beyond, found.case) if found.beyond else ()),
         *claim_sentences(found.claims, found.case),
         *gap_sentences(found.gaps, found.case),
     ]
@@ -132,6 +135,43 @@ def resolution_sentences(found: Resolution | None, case: Case) -> list[str]:
         f" to show in an arm's own interval ({100 * POWER:.0f} % power); {more} seeds would show half of that.",
         f"What is said here allows for {count(found.contrasts, 'contrast')} at once, and needs {listed(said)}.",
     ]
+
+
+# ---------------------------------------------------------------------------------------------------- the front
+def front_sentences(found: BeyondSplits, case: Case) -> list[str]:
+    """Whether any arm lies outside the front that the Splits with tuned weights reach."""
+    grid = f"--loss-weight-grid {LEVELS}"
+    if not found.splits:
+        more = command(case, f"{case.pair} --arm 'split-*' {grid}")
+        return [
+            f"No Split was trained at several weightings, so that no arm can be held against their front; type: {more}"
+        ]
+    front = f"the front that {_splits(found)} with tuned weights"
+    if not found.others:
+        more = command(case, f"{case.pair} --arm cross-stitch {grid}")
+        return [f"No other arm was trained at several weightings to be held against {front}; type: {more}"]
+    if not found.advantages:
+        return [f"Nothing is held against {front}: no arm has a weighting with numbers on val in the Splits' seeds."]
+    outside = [compared(found.advantages[arm], named(arm)) for arm in found.outside]
+    others = {named(arm): one for arm, one in found.advantages.items() if arm not in found.outside}
+    inside = listed([f"{arm} ({size(one)})" for arm, one in others.items() if one.has_interval])
+    alone = listed([f"{arm} ({percent(one.mean)})" for arm, one in others.items() if not one.has_interval])
+    said = []
+    if outside:
+        lie = "lies" if len(outside) == 1 else "lie"
+        said.append(f"Outside {front} {lie} {listed(outside)}{f'; not shown to: {inside}' if inside else ''}.")
+    elif inside:
+        said.append(f"No arm is shown to lie outside {front}: {inside}.")
+    if alone:
+        said.append(f"Against {front} without an interval (from {FEWEST_SEEDS} seeds on): {alone}.")
+    return said
+
+
+def _splits(found: BeyondSplits) -> str:
+    """`Split conv4 and Split fc8 reach`."""
+    number = len(found.splits)
+    names = listed(list(map(named, found.splits))) if number < 4 else count(number, "Split")
+    return f"{names} {'reaches' if number == 1 else 'reach'}"
 
 
 # ---------------------------------------------------------------------------------------------------- the claims

@@ -126,7 +126,7 @@ class Row:
     cells: Mapping[str, Cell]
     span: str = ""
     beneath: bool = False  # belongs to the row above
-    apart: bool = False  # set off by a rule
+    apart: bool = False  # set off by a rule, with those like it that follow
 
     def cell(self, column: Column) -> Cell:
         """The cell of a column, empty where the row has none."""

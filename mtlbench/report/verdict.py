@@ -25,6 +25,7 @@ from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, detectable, 
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
+from mtlbench.report.beyond import BeyondSplits, beyond_splits, find_trade_offs
 from mtlbench.report.claims import ClaimResults, claims
 from mtlbench.spec import Family
 
@@ -133,11 +134,13 @@ class Verdict:
     resolution: Resolution | None  # None where nothing can be compared
     claims: ClaimResults
     gaps: Gaps
+    beyond: BeyondSplits | None = None  # where arms were trained at several weightings
 
     @property
     def says_difference(self) -> bool:
         """Whether any sentence says that something differs."""
-        return self.answer.says_difference or any(one.says_difference for one in self.claims.tested)
+        outside = bool(self.beyond and self.beyond.outside)
+        return outside or self.answer.says_difference or any(one.says_difference for one in self.claims.tested)
 
 
 def verdict(
@@ -153,7 +156,9 @@ def verdict(
 
 def verdict_on(case: Case, results: Results) -> Verdict:
     """The verdict on a case; `results` (`store.Results`) gives alphas, label counts and the other pairs."""
-    return Verdict(case, answer(case), resolution(case), claims(case, results), gaps(case))
+    found = find_trade_offs(case, results)
+    beyond = beyond_splits(found) if found else None
+    return Verdict(case, answer(case), resolution(case), claims(case, results), gaps(case), beyond)
 
 
 def answer(case: Case) -> Answer:
