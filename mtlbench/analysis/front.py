@@ -71,9 +71,11 @@ def advantages(val: pd.DataFrame, test: pd.DataFrame, arms: Sequence[str], rival
     the rivals' best arm and weighting are chosen on val, by the mean over seeds of the weighted change; their
     difference on test, averaged over the directions, is the arm's advantage in that seed. Rivals choose among more
     networks, so that chance favours them: equal arms come out a little behind, not ahead (Ours). Columns arm, seed,
-    advantage.
+    advantage; no rows where val lacks a task.
     """
     tasks = sorted(test["task"].unique())
+    if not {*tasks} <= {*val["task"]}:
+        return pd.DataFrame(columns=["arm", "seed", "advantage"])
     weights = np.array([[point[task] for task in tasks] for point in weight_lattice(tasks, DIRECTIONS)]) / len(tasks)
     index = ["arm", "weighting", "seed"]
     chosen_on, shown_on = (

@@ -46,7 +46,7 @@ class Layout:
 
     width: float = 7.6
     left: float = 0.58
-    right: float = 0.1
+    right: float = 0.2
     between: float = 0.72
     header: float = 0.28
     panel: float = 2.9

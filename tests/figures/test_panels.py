@@ -79,6 +79,17 @@ DRAWN: dict[str, Callable[[Axes], Any]] = {
         axes, LOOK, CURVE, {"arm": ["one-task"] * 4, "seed": [0, 0, 1, 1], "x": [0, 20] * 2, "value": [1, 3, 1, 5]}
     ),
     "label_curves": lambda axes: figures.label_curves(axes, LOOK, CURVE, {"one-task": "4"}),
+    "draw_trade_off": lambda axes: figures.draw_trade_off(
+        axes,
+        {"arm": ["split-fc8"] * 2, "x": [-1.0, 2.0], "y": [1.0, -2.0], "front": [True, True]},
+        {"arm": ["split-fc8"] * 2, "seed": [0, 1], "x": [-1.5, 2.5], "y": [1.0, -2.0]},
+    ),
+    "draw_volumes": lambda axes: figures.draw_volumes(
+        axes,
+        {"arm": ["split-fc8"], "mean": [2.0], "low": [1.0], "high": [3.0]},
+        {"arm": ["split-fc8"] * 2, "seed": [0, 1], "volume": [1.5, 2.5]},
+        1.8,
+    ),
     "limit_costs": lambda axes: figures.limit_costs(axes, COSTS["x"], COSTS),
     "draw_costs": lambda axes: figures.draw_costs(axes, COSTS, "C0"),
     "label_costs": lambda axes: (figures.limit_costs(axes, COSTS["x"], COSTS), figures.label_costs(axes, COSTS)),
