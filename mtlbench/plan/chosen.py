@@ -58,6 +58,8 @@ def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Reci
         dataset_options=recipe.dataset_options | ({name: data} if data else {}),
     )
     recipe = with_loss_weights(recipe, space, options.loss_weights)
+    if options.loss_weight_grid and recipe.tune:
+        raise UserError("a grid of loss weights and tuned ones are not trained at once; leave one of them out")
     if options.loss_weight_grid and recipe.weighting != "fixed":
         raise UserError("a grid of loss weights says nothing where networks learn theirs; leave one of them out")
     return recipe

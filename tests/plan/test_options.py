@@ -226,10 +226,12 @@ def test_a_grid_of_weightings_trains_each_joint_arm_that_is_compared_at_each_fro
     assert len({t.key for t in trials.values()}) == len(trials)
 
 
-def test_a_grid_says_nothing_where_networks_learn_their_weights() -> None:
-    options = RunOptions("det_attr", loss_weight_grid=3, loss_weights=parse_loss_weights("uncertainty"))
-    with pytest.raises(UserError, match="leave one of them out"):
-        choose_recipe(SPACE, "rooms", options)
+def test_a_grid_says_nothing_where_weights_are_learned_or_tuned() -> None:
+    learned = RunOptions("det_attr", loss_weight_grid=3, loss_weights=parse_loss_weights("uncertainty"))
+    tuned = RunOptions("det_attr", loss_weight_grid=3, recipe="quick-tune6")
+    for options, why in ((learned, "where networks learn theirs"), (tuned, "and tuned ones")):
+        with pytest.raises(UserError, match=f"{why}.*; leave one of them out"):
+            choose_recipe(SPACE, "rooms", options)
 
 
 class Counted:

@@ -18,7 +18,7 @@ from tests.support.synthetic_results import FakeResults, results_frame
 from tests.support.worlds import World
 
 GOLDEN = """\
-det_attr on rooms, backbone caffenet, recipe quick (the newest results).
+det_attr on rooms, backbone caffenet, recipe quick, untuned (the newest results).
 
 arm        weights of detection : attributes  n   detection mAP, %  attributes mAP, %  on the front  hypervolume, %^2
 ---------------------------------------------------------------------------------------------------------------------
