@@ -313,7 +313,7 @@ class Results(Protocol):
     """What a results folder holds, for who reads numbers: analysis, figures, report. `load_results` makes one.
 
     `store/columns.py` documents the columns of `frame`; `failures` tells of each trial that failed or waits for one:
-    pair, dataset, recipe, backbone, setting, arm, seed, key, task, status, kind, reason, failed.
+    pair, dataset, recipe, backbone, setting, arm, purpose, seed, key, task, status, kind, reason, failed.
     """
 
     @property

@@ -10,13 +10,16 @@ from typing import Any
 from mtlbench._version import __version__
 from mtlbench.analysis.arms import without_parents
 from mtlbench.analysis.comparison import Case
+from mtlbench.analysis.trade_offs import TradeOffs, weights_text
 from mtlbench.arm_names import arm_order
 from mtlbench.plan import spaces
+from mtlbench.plan.tuning import weight_lattice
 from mtlbench.report.claims import IMAGENET
 from mtlbench.report.sentences import ABLATIONS
 from mtlbench.spec import Family
 from mtlbench.text import listed
 
+MOST_LEVELS = 15  # of a lattice of weightings that is looked for
 _ALONG = (Family.BASELINE, Family.PARENT)  # arms that come along with their children
 
 
@@ -72,10 +75,7 @@ def fields_of(trials: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """What trains these trials and makes this report; the rest of the options comes from the recipe."""
     arms = {str(arm) for arm in case.frame["arm"]} | {str(failure["arm"]) for failure in case.failures}
-    seeds = ",".join(seeds_of(case))
-    setting = f"--dataset {case.pick['dataset']} --recipe {case.pick['recipe']} --seeds {seeds}"
-    roots = dict.fromkeys(str(trial["data_root"]) for trial in trials if trial["data_root"])
-    setting += "".join(f" --data-root {shlex.quote(root)}" for root in roots)
+    setting = _setting(case, trials)
     written: list[str] = []
     left = set(arms)
     for name in [case.pair, *([ABLATIONS[case.pair]] if case.pair in ABLATIONS else [])]:
@@ -98,6 +98,27 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     picked = " ".join(f"--{name} {shlex.quote(case.pick[name])}" for name in ("pair", "dataset", "recipe"))
     return [*written, f"mtlbench report {picked}"]
+
+
+def grid_commands(case: Case, trials: Sequence[Mapping[str, Any]], found: TradeOffs) -> list[str]:
+    """What trains the arms at several weightings: a command a lattice whose points all have numbers."""
+    there = set(found.points["weights"])
+    lattices: dict[int, set[str]] = {}
+    for levels in range(MOST_LEVELS, 1, -1):
+        lattice = {weights_text(tuple(point.values())) for point in weight_lattice(found.tasks, levels)}
+        if lattice <= there and not any(lattice <= larger for larger in lattices.values()):
+            lattices[levels] = lattice
+    own = any(map(found.arms.is_own, found.varied))
+    arms = " ".join(f"--arm {arm}" for arm in found.varied) + (" --scheme FILE.py:Class" if own else "")
+    start = f"mtlbench run --pair {case.pair} {_setting(case, trials)} {_backbone(case, case.pair)}{arms}"
+    return [f"{start} --loss-weight-grid {levels}" for levels in sorted(lattices)]
+
+
+def _setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
+    """The options that say on which data, by which recipe and with which seeds."""
+    roots = dict.fromkeys(str(trial["data_root"]) for trial in trials if trial["data_root"])
+    setting = f"--dataset {case.pick['dataset']} --recipe {case.pick['recipe']} --seeds {','.join(seeds_of(case))}"
+    return setting + "".join(f" --data-root {shlex.quote(root)}" for root in roots)
 
 
 def _backbone(case: Case, space: str) -> str:

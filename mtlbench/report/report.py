@@ -18,7 +18,7 @@ from mtlbench.report.front_table import table_of
 from mtlbench.report.paper_layouts import TABLES
 from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.pictures import draw_pictures
-from mtlbench.report.provenance import commands_of, facts_of, fields_of, seeds_of
+from mtlbench.report.provenance import commands_of, facts_of, fields_of, grid_commands, seeds_of
 from mtlbench.report.render_html import render_html
 from mtlbench.report.results_table import results_table
 from mtlbench.report.sentences import (
@@ -57,6 +57,7 @@ def page(case: Case, results: Results) -> str:
     tables, missing = _paper_tables(results, selection)
     found = verdict_on(case, results)
     trades = find_trade_offs(case, results)
+    commands = commands_of(case, trials)
     environment = Environment(
         loader=PackageLoader("mtlbench.report", "."),
         autoescape=True,
@@ -76,7 +77,7 @@ def page(case: Case, results: Results) -> str:
         gaps=gap_sentences(found.gaps, case),
         facts=facts_of(case, trials),
         fields=fields_of(trials),
-        commands=commands_of(case, trials),
+        commands=[*commands[:-1], *(grid_commands(case, trials, trades) if trades else ()), commands[-1]],
         figures=draw_pictures(case, results),
         table=results_table(results.frame, selection, results.failures),
         tables=[*tables, delta_table(case, results), optimism_table(case), cost_table(case)],

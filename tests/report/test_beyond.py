@@ -121,5 +121,7 @@ def test_the_page_has_a_section_with_the_figure_the_table_and_the_sentence(tmp_p
     assert "Outside the front that Split fc8 reaches" in section
     assert 'id="front-figure_1"' in section and "1.8 : 0.2" in section and "hypervolume" in section
     assert text.count('id="front-figure_1"') == 1
+    run = "mtlbench run --pair det_attr --dataset rooms --recipe quick --seeds 0,1,2 --arm split-fc8 --arm cross-stitch"
+    assert f"\n{run} --loss-weight-grid 5\nmtlbench report " in text
     plain = report(World(fake_results().frame), tmp_path / "plain.html").read_text()
     assert 'id="trades"' not in plain and "--loss-weight-grid 5" in plain

@@ -79,6 +79,7 @@ def test_a_failure_is_kept_with_its_last_line_until_the_next_attempt(store: Stor
     assert (failure.pop("setting"), failure.pop("key")) == (JOINT.setting, JOINT.key)
     assert failure == {
         "pair": "p",
+        "purpose": "",
         "dataset": "d",
         "recipe": "smoke",
         "backbone": "b(width=0.5)",
