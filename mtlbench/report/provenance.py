@@ -13,6 +13,7 @@ from mtlbench.analysis.comparison import Case
 from mtlbench.analysis.trade_offs import TradeOffs, weights_text
 from mtlbench.arm_names import arm_order
 from mtlbench.plan import spaces
+from mtlbench.plan.chosen import parse_tuned
 from mtlbench.plan.tuning import weight_lattice
 from mtlbench.report.claims import IMAGENET
 from mtlbench.report.sentences import ABLATIONS
@@ -124,5 +125,6 @@ def _setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
 def _backbone(case: Case, space: str) -> str:
     """`--backbone NAME ` where it is not the recipe's."""
     name = case.pick["backbone"].partition("(")[0]
-    recipes = [recipe for recipe in spaces.load(space).recipes if recipe.name == case.pick["recipe"]]
+    wanted, _ = parse_tuned(case.pick["recipe"])
+    recipes = [recipe for recipe in spaces.load(space).recipes if recipe.name == wanted]
     return f"--backbone {name} " if not recipes or recipes[0].backbone != name else ""
