@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mtlbench.spec import Family, Purpose, Trial
@@ -79,6 +80,13 @@ def check_trial(trial: Trial) -> None:
         raise ValueError("a parent is no key")
     if not -(2**63) <= trial.seed < 2**63:
         raise ValueError("no such seed")
+    check_weighting(trial.weighting)
+
+
+def check_weighting(weighting: Mapping[str, float]) -> None:
+    """Raises ValueError unless these are factors above 0 by names of tasks."""
+    if not all(task.isidentifier() and 0 < factor < math.inf for task, factor in weighting.items()):
+        raise ValueError("no such weights of losses")
 
 
 def check_names(*names: str) -> None:
@@ -118,7 +126,13 @@ def names_in(folder: Path, trial: Trial) -> list[NameOfTrial]:
     path = os.path.join(folder, NAMES)
     if not os.path.lexists(path):
         return [own]
-    found = read_own(path, Names, f"run the same commands again to name {trial.label} anew")
+    mend = f"run the same commands again to name {trial.label} anew"
+    found = read_own(path, Names, mend)
+    try:
+        for name in found.names:
+            check_weighting(name.weighting)
+    except ValueError as error:
+        raise Damaged(path, "is damaged", mend) from error
     return [own, *(name for name in found.names if name != own)]
 
 

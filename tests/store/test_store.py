@@ -19,7 +19,7 @@ import pytest
 import mtlbench
 from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Plugin
-from mtlbench.store.folders import checked, read_trial
+from mtlbench.store.folders import check_trial, checked, read_trial
 from mtlbench.store.frames import COLUMNS
 from mtlbench.store.results import load_results
 from mtlbench.store.sealing import Damaged, Outdated, read_result, write_own
@@ -350,6 +350,16 @@ def test_the_frame_says_what_an_arm_is_under_each_of_its_names(store: Store) -> 
 def test_a_damaged_names_json_leaves_the_trial_its_own_name(store: Store, text: str) -> None:
     (finish(store) / "names.json").write_text(text)
     assert set(load_results(store.root).frame["arm"]) == {"one-task"}
+
+
+@pytest.mark.parametrize("weighting", [{"a, b": 1.0}, {"a": 0.0}, {"a": -1.0}, {"": 1.0}])
+def test_weights_of_losses_are_factors_above_zero_by_tasks(store: Store, weighting: dict[str, float]) -> None:
+    finish(store, JOINT)
+    store.name(dataclasses.replace(JOINT, arm="other", weighting=weighting))
+    loaded = load_results(store.root)
+    assert set(loaded.frame["arm"]) == {JOINT.arm} and "names.json is damaged" in loaded.problems[0]
+    with pytest.raises(ValueError, match="no such weights of losses"):
+        check_trial(dataclasses.replace(JOINT, weighting=weighting))
 
 
 @pytest.mark.parametrize(
