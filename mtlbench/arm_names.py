@@ -24,18 +24,19 @@ def named(arm: str, family: str = "") -> str:
 def short(arm: str, family: str = "") -> str:
     """For little room.
 
-    >>> short("split-conv4"), short("cross-stitch-rate-10"), short("mtl-shared-1-16")
-    ('Split conv4', 'CS-rate-10', 'MTL-1-16')
+    >>> short("split-conv4"), short("cross-stitch-rate-10"), short("tree-conv3:sem+nor-fc7")
+    ('Split conv4', 'CS-rate-10', 'conv3:sem+nor-fc7')
     """
     if family != Family.OWN:
-        for begin, brief in (("cross-stitch-", "CS-"), ("mtl-shared-", "MTL-")):
+        for begin, brief in (("cross-stitch-", "CS-"), ("mtl-shared-", "MTL-"), ("tree-", "")):
             if arm.startswith(begin):
                 return brief + arm.removeprefix(begin)
     return named(arm, family)
 
 
 def arm_order(arms: Iterable[str]) -> list[str]:
-    """The arms in table order: baseline and controls, mtl-shared, Splits from early to late, cross-stitch, others.
+    """The arms in table order: baseline and controls, mtl-shared, Splits from early to late, trees, cross-stitch, then
+    others.
 
     By name alone, for nothing follows from it. Variants (`cross-stitch-rate-10`) stand after the arm whose name they
     begin with; numbers in names count as numbers, and 1-16 as a sixteenth.
@@ -50,6 +51,8 @@ def arm_order(arms: Iterable[str]) -> list[str]:
             return 0, _LEADING.index(begin), _natural(arm)
         if re.fullmatch(r"split-[^-@]+", arm):  # conv2 .. conv5, fc6 .. fc8, and layer2 before layer10
             return 1, 0, _natural(arm)
+        if arm.startswith("tree-"):
+            return 1, 1, _natural(arm)
         return 2 if begin in _VARIED else 3, 0, _natural(arm)
 
     return sorted(set(arms), key=position)

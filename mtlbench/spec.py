@@ -162,6 +162,7 @@ class Family(StrEnum):
     WIDE = "wide"  # as many parameters as all the baseline's networks together: a control
     ENSEMBLE = "ensemble"  # averaged predictions of several networks of a task
     SPLIT = "split"  # scheme `split` (Figure 2)
+    TREE = "tree"  # scheme `tree`: tasks leave one after another
     SHARED = "shared"  # scheme `mtl_shared` (Section 6.1)
     CROSS_STITCH = "cross-stitch"  # scheme `cross_stitch`
     OTHER = "other"  # any other scheme of the package
@@ -171,6 +172,7 @@ class Family(StrEnum):
 
 OF_SCHEME = {
     "split": Family.SPLIT,
+    "tree": Family.TREE,
     "mtl_shared": Family.SHARED,
     "cross_stitch": Family.CROSS_STITCH,
     "branching_search": Family.PARENT,

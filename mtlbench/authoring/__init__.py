@@ -21,6 +21,7 @@ from mtlbench.plan.arms import (
 )
 from mtlbench.plan.spaces import like
 from mtlbench.plan.spaces import load as load_space
+from mtlbench.plan.trees import every_tree
 from mtlbench.spec import Arm, Pair, Recipe, SearchSpace
 from mtlbench.system.cache import build_once, cache_root
 from mtlbench.system.given import read_text
@@ -54,6 +55,7 @@ __all__ = [
     "cross_stitch",
     "ensemble",
     "every_split",
+    "every_tree",
     "like",
     "load_space",
     "mtl_shared",

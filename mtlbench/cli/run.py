@@ -108,6 +108,18 @@ if TYPE_CHECKING:
     is_flag=True,
     help="The same, and NDDR, Sluice, MTAN, soft sharing, learned branching, and wide controls.",
 )
+@click.option(
+    "--all-trees",
+    is_flag=True,
+    help="Every way in which the tasks branch off over the layers, beside what else is asked for;"
+    " of two tasks these are the Splits.",
+)
+@click.option(
+    "--max-arms",
+    type=click.IntRange(2),
+    default=None,
+    help="Of the trees at most so many, drawn at random with the two ends; needed where there are more than 40.",
+)
 @click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
 @click.option(
     "--scheme",

@@ -31,6 +31,7 @@ from mtlbench.plan.expand import (
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.rounds import next_round
 from mtlbench.plan.spaces import load
+from mtlbench.plan.trees import choose_trees
 from mtlbench.plugins import plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial
 from mtlbench.store.board import Board
@@ -116,12 +117,13 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     space = load(options.pair)
     dataset = choose_dataset(space, options.dataset)
     recipe = choose_recipe(space, dataset, options)
-    arms = choose_arms(space, options.all_splits, options.all_schemes, options.arms, options.schemes)
+    trees, about_trees = choose_trees(space, recipe, options)
+    arms = choose_arms(space, options.all_splits, options.all_schemes, options.arms, options.schemes, trees)
     arms, recipe = started(arms, recipe, options.init)
     arms = at_rates(arms, options.lr_grid)
     if options.loss_weight_grid:
         arms = at_weightings(arms, space.pair.tasks, options.loss_weight_grid)
-    notes = check_gpu(recipe, options.recipe, options.address)
+    notes = [*about_trees, *check_gpu(recipe, options.recipe, options.address)]
     store = Store(options.results, create)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     needed = starts_with_weights(arms, recipe)

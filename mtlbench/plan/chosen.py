@@ -101,19 +101,26 @@ def name_in_recipes(dataset: str) -> str:
 
 
 def choose_arms(
-    space: SearchSpace, all_splits: bool, all_schemes: bool, globs: Sequence[str], schemes: Sequence[str]
+    space: SearchSpace,
+    all_splits: bool,
+    all_schemes: bool,
+    globs: Sequence[str],
+    schemes: Sequence[str],
+    trees: Sequence[Arm] = (),
 ) -> tuple[Arm, ...]:
     """The arms that the options ask for, parents included; a glob means arms of `more` where it means no others.
 
-    Raises UserError.
+    `trees` are asked for where there are no globs. Raises UserError.
     """
     known, own = (*space.arms, *space.more), tuple(map(custom, schemes))
+    known += tuple(tree for tree in trees if tree.name not in {arm.name for arm in known})
     everything = (*known, *(arm for arm in own if arm not in known))  # `--scheme nddr` is the arm that there is
     check_arms(everything)
     usual = [arm.name for arm in everything if arm not in space.more]
     names = [name for glob in globs for name in fnmatch.filter(usual, glob) or [glob]]
     if not globs:
         names = [arm.name for arm in space.arms] if all_splits or all_schemes else list(space.short_list)
+        names += [arm.name for arm in trees]
     more = [arm.name for arm in space.more] if all_schemes else []
     return select(everything, [*names, *more, *(arm.name for arm in own)])
 

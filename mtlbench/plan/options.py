@@ -65,6 +65,8 @@ class RunOptions:
     tune: int = 0  # settings that are tried for every arm on val, 2 or more; 0 = none
     all_splits: bool = False
     all_schemes: bool = False
+    all_trees: bool = False
+    max_arms: int | None = None  # 2 or more: so many trees, a sample where there are more; None = all of a few
     arms: tuple[str, ...] = ()  # globs
     schemes: tuple[str, ...] = ()  # `FILE.py:Class(name=value)`
     seeds: tuple[int, ...] = SEEDS
@@ -98,6 +100,8 @@ class RunOptions:
         if self.tune and (self.lr_grid or self.loss_weight_grid):
             grid = "lr_grid" if self.lr_grid else "loss_weight_grid"
             raise UserError(f"tune chooses learning rates and loss weights itself; leave out {grid}")
+        if self.max_arms is not None and (self.max_arms < 2 or not self.all_trees):
+            raise UserError(f"max_arms is {self.max_arms}; give a number from 2 on, together with all_trees")
         for factor in self.lr_grid:
             check_positive(factor, "lr_grid")
         if self.loss_weight_grid < 0 or self.loss_weight_grid == 1:

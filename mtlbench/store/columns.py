@@ -27,8 +27,8 @@ FRAME = (
         "family",
         "str",
         "",
-        "what the arm is: baseline, longer, wide, ensemble, split, shared, cross-stitch, other, own (a user's), parent"
-        " (trained for others to start from, never shown)",
+        "what the arm is: baseline, longer, wide, ensemble, split, tree, shared, cross-stitch, other, own (a user's),"
+        " parent (trained for others to start from, never shown)",
     ),
     Column("variant_of", "str", "", 'the arm that this one ablates or varies; "" for none'),
     Column("rate", "float64", "", "times the recipe's learning rate, where arms are tuned or trained at several"),

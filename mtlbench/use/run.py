@@ -40,6 +40,8 @@ def run(
     tune: int = 0,
     all_splits: bool = False,
     all_schemes: bool = False,
+    all_trees: bool = False,
+    max_arms: int | None = None,
     arms: str | Sequence[str] = (),
     schemes: str | Sequence[str] = (),
     seeds: Iterable[int] = SEEDS,
@@ -77,6 +79,8 @@ def run(
         seeds of their own; it is trained at the best one; default: the recipe's, untuned.
     all_splits: every Split, ensemble, MTL-shared, cross-stitch and the controls; default: the space's short list.
     all_schemes: the same, and the alternatives of other papers.
+    all_trees: every way in which the tasks branch off over the layers, beside what else is asked for.
+    max_arms: of the trees at most so many (2 or more), drawn at random with the two ends; default: all, up to 40.
     arms: globs: only these arms, with their parents; default: all of the list.
     schemes: `FILE.py:Class(name=value)` of your own, each as an arm more.
     seeds: whole numbers from 0, for example range(5); default: 0, 1 and 2.
@@ -111,6 +115,8 @@ def run(
         tune=tune,
         all_splits=all_splits,
         all_schemes=all_schemes,
+        all_trees=all_trees,
+        max_arms=max_arms,
         arms=words_of(arms),
         schemes=words_of(schemes),
         seeds=tuple(seeds),

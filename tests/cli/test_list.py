@@ -111,7 +111,7 @@ def test_all_built_in_recipes_are_listed_and_a_pair_narrows_them() -> None:
         found = lines("recipes", name)
         assert found[0] == f"{spaces.load(name).pair.name}: recipes"
         for recipe in spaces.load(name).recipes:
-            row(found[: found.index(next(x for x in found if "recipe paper" in x))], recipe.name)
+            row(found[: next((i for i, line in enumerate(found) if "recipe paper" in line), None)], recipe.name)
     titles = [line for line in lines("recipes") if line.endswith(": recipes")]
     assert sorted(titles) == sorted({f"{spaces.load(name).pair.name}: recipes" for name in spaces.names()})
 
