@@ -367,7 +367,7 @@ def _robust(case: Case) -> Draft | None:
 def _too_fast(case: Case) -> Draft | None:
     """Whether rates above 1000 times the network's diverged, seed by seed."""
     findings = []
-    names = [*case.names, *(str(failure["arm"]) for failure in case.failures)]
+    names = [*case.names, *(str(failure["arm"]) for failure in case.failures if not failure.get("purpose"))]
     for arm in dict.fromkeys(name for name in names if name.startswith(RATE) and float(name.removeprefix(RATE)) > 1000):
         diverged = sum(failure["arm"] == arm and failure["kind"] == "diverged" for failure in case.failures)
         finished = case.changes.loc[case.changes["arm"] == case.names.get(arm), "seed"].nunique()

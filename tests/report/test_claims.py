@@ -155,6 +155,8 @@ def test_divergence_is_counted_by_seeds_and_other_failures_are_not() -> None:
     arms = ("one-task", "cross-stitch", "cross-stitch-rate-1000")
     (one,) = about(world(arms=arms, failures=diverged), TOO_FAST).findings
     assert (one.outcome, one.diverged, one.seeds, one.beside) == (HOLDS, 3, 3, ())
+    at_another = [one | {"arm": f"{one['arm']}@3", "purpose": "rates"} for one in diverged]
+    assert about(world(arms=arms, failures=[*diverged, *at_another]), TOO_FAST).findings == (one,)
     broken = [{**failure, "seed": 0, "kind": "error", "reason": "OSError: disk full"}]
     assert claimed(world(arms=arms, failures=broken)).about(TOO_FAST) is None
     (trained,) = about(world(arms=(*arms, "cross-stitch-rate-10000")), TOO_FAST).findings
