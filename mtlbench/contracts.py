@@ -25,6 +25,8 @@ class Sample:
     """One image with its annotations; a task absent from `labels` is not labelled on this image.
 
     Form `fcn`: a label is an array `H W ...` (classes uint8, 255 ignored; normals float32, zero where invalid).
+    Form `image`: a label is of the whole image, a number or a vector `K` (a class, -1 or 255 ignored; yes or no `K`
+    uint8, 255 ignored; a number float32).
     Form `roi`: a label has one row per box; `boxes` are `N 4` float32 x1 y1 x2 y2 in pixels, continuous edges
     (a box over pixel 0 alone is 0 0 1 1), and `proposals` are `P 4` boxes made without looking at annotations.
     """
@@ -97,6 +99,8 @@ class Batch:
     background), masks `R` bool (labelled for that task), regions `R 5` (image index, x1 y1 x2 y2), `foreground` `R`
     bool, `targets` `R 4` (box offsets to the matched object). In evaluation the regions of an image are its proposals
     followed by its annotated boxes; `samples` are the originals, in the scale of `images`.
+    Form `image`: labels `B ...`, masks `B` bool, and `sizes` `B 2` (height, width in pixels, without what pads the
+    image to the largest of the batch), or None where all are as large.
     """
 
     images: Tensor  # B 3 H W float32, scaled as the backbone asks
@@ -106,6 +110,7 @@ class Batch:
     regions: Tensor | None = None
     foreground: Tensor | None = None
     targets: Tensor | None = None
+    sizes: Tensor | None = None
 
 
 class Metric(NamedTuple):
@@ -144,7 +149,7 @@ class Task(Protocol):
     """
 
     version: int
-    form: str  # `fcn` or `roi`
+    form: str  # `fcn`, `roi` or `image`
     weight: float  # of its loss in the sum
     metrics: dict[str, Metric]
     headline: str  # the metric that figures plot
@@ -160,14 +165,16 @@ class Task(Protocol):
         """The label of the image mirrored left to right."""
 
     def head(self, channels: int) -> nn.Module:
-        """The last layer (fc8): `B C H W` -> `B K H W` in form `fcn`, `R C` -> `R K` in form `roi`."""
+        """The last layer (fc8): `B C H W` -> `B K H W` in form `fcn`, `R C` -> `R K` in form `roi`, `B C` -> `B K` in
+        form `image`."""
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Scalar, unweighted, a mean; 0 (with gradient) where nothing is labelled. `fcn` outputs come at full
         resolution."""
 
     def count(self, batch: Batch) -> Tensor:
-        """Scalar: how many pixels or regions the loss of this batch is the mean over (a batch may come in parts)."""
+        """Scalar: how many pixels, regions or images the loss of this batch is the mean over (a batch may come in
+        parts)."""
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """What an ensemble averages: probabilities and the like."""
@@ -264,7 +271,8 @@ class Backbone(Protocol):
     torchvision_weights: str  # of ImageNet, such as "AlexNet_Weights.IMAGENET1K_V1"; empty where torchvision has none
 
     def build(self, stage: str) -> nn.Module:
-        """A fresh module for one stage; a `RegionPool` module is called with (x, regions), all others with x."""
+        """A fresh module for one stage; a `RegionPool` module is called with (x, regions), an `ImagePool` with (x, the
+        whole images as regions), all others with x."""
 
     def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """{stage: state of the module that `build` makes} from a file of pretrained weights, in this form.

@@ -21,7 +21,7 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two or more tasks that are compared together, in one form of the backbones (`fcn` or `roi`).
+    """Two or more tasks that are compared together, in one form of the backbones (`fcn`, `roi` or `image`).
 
     `files` says where tasks are that the package does not have: {name: "FILE.py:Class"}, beside the space's file.
     """

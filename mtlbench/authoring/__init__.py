@@ -27,15 +27,21 @@ from mtlbench.system.cache import build_once, cache_root
 from mtlbench.system.given import read_text
 
 if TYPE_CHECKING:
-    from mtlbench.nets.layers import RegionPool, Seeded, SeededDropout
+    from mtlbench.nets.layers import ImagePool, RegionPool, Seeded, SeededDropout
 
-LAYERS = ("RegionPool", "Seeded", "SeededDropout")  # imported when asked for: they need torch, search spaces do not
+LAYERS = (
+    "ImagePool",
+    "RegionPool",
+    "Seeded",
+    "SeededDropout",
+)  # imported when asked for: they need torch, search spaces do not
 
 __all__ = [
     "Arm",
     "Batch",
     "Count",
     "Geometry",
+    "ImagePool",
     "Metric",
     "Pair",
     "Pass",

@@ -61,12 +61,25 @@ BOXES: dict[str, Maker] = {
 }
 
 
+WHOLE: dict[str, Maker] = {
+    "a class for each image, int": lambda rng, shape: _classes(rng, shape, len(CATEGORIES)).astype(np.int64),
+    "yes or no for each image and category, uint8": lambda rng, shape: _classes(rng, (*shape, len(CATEGORIES)), 2),
+    "a number for each image, float32": lambda rng, shape: _numbers(rng, shape),
+}
+LABELS = {"fcn": DENSE, "roi": BOXES, "image": WHOLE}  # by form
+
+
 class Images:
     """A few random images, the last without a label; a Subset."""
 
     def __init__(self, name: str, form: str, label: Maker) -> None:
         rng = np.random.default_rng(0)
-        make = self._dense if form == "fcn" else self._with_boxes
+        makers: dict[str, Callable[..., Sample]] = {
+            "fcn": self._dense,
+            "roi": self._with_boxes,
+            "image": self._whole,
+        }
+        make = makers[form]
         self._samples = [make(rng, name, label, *size) for size in SIZES]
         self._samples[-1] = replace(self._samples[-1], labels={})
 
@@ -80,6 +93,11 @@ class Images:
     def _dense(rng: np.random.Generator, name: str, label: Maker, height: int, width: int) -> Sample:
         image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
         return Sample(image, {name: label(rng, (height, width))})
+
+    @staticmethod
+    def _whole(rng: np.random.Generator, name: str, label: Maker, height: int, width: int) -> Sample:
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        return Sample(image, {name: np.asarray(label(rng, ()))})
 
     @staticmethod
     def _with_boxes(rng: np.random.Generator, name: str, label: Maker, *_: int) -> Sample:
@@ -130,7 +148,7 @@ class Case:
 
     def output(self, batch: Batch, seed: int = 0) -> Tensor:
         """Random scores, as the head would give them at full resolution."""
-        rows = batch.images if self.form == "fcn" else batch.regions
+        rows = batch.images if batch.regions is None else batch.regions
         assert rows is not None
         like = torch.zeros(1, 8, 2, 2) if self.form == "fcn" else torch.zeros(1, 8)
         width = self.task.head(8)(like).shape[1]

@@ -36,7 +36,7 @@ class Probe:
         self.name, self.form = name, form
 
     def head(self, channels: int) -> nn.Module:
-        """Three numbers a pixel or region."""
+        """Three numbers a pixel, region or image."""
         return nn.Conv2d(channels, 3, 1) if self.form == "fcn" else nn.Linear(channels, 3)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
@@ -62,7 +62,7 @@ def batch_of(form: str, names: Sequence[str], images: int, size: int, regions: i
     corner = torch.rand(8, regions, 2, generator=draw)[:images] * size / 2
     index = torch.arange(images).view(-1, 1, 1).expand(-1, regions, 1)
     boxes = torch.cat([index, corner, corner + size * 0.4], dim=2).flatten(0, 1)
-    shape = (images, 3, size, size) if form == "fcn" else (images * regions, 3)
+    shape = {"fcn": (images, 3, size, size), "roi": (images * regions, 3), "image": (images, 3)}[form]
     labels = {name: torch.randn(shape, generator=draw) for name in names}
     masks = {name: torch.ones(shape[0], dtype=torch.bool) for name in names}
     return Batch(pixels, labels, masks, regions=boxes if form == "roi" else None)

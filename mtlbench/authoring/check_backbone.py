@@ -14,14 +14,19 @@ from mtlbench.authoring._probe import Fault, a, asked, batch_of, difference, els
 from mtlbench.authoring.check import Finding, declared, place, reason
 from mtlbench.contracts import Geometry, Stage
 from mtlbench.errors import UserError
-from mtlbench.nets.layers import RegionPool
+from mtlbench.nets.layers import ImagePool, RegionPool, whole_images
 from mtlbench.nets.network import MultiTaskNet, cost, seeded
 from mtlbench.plugins import find
 from mtlbench.spec import Options
 
-FORMS = ("fcn", "roi")
+FORMS = ("fcn", "roi", "image")
 TASKS = ("one", "other")
 SIZE = 64  # of the images, in pixels
+WANTED = {
+    "fcn": "a map, B C H W",
+    "roi": "one vector a region, R C, by a mtlbench.authoring.RegionPool",
+    "image": "one vector an image, B C, by a mtlbench.authoring.ImagePool",
+}
 CELLS = 12  # of the last map, for its geometry
 FIELDS = {"mean": 3, "std": 3}  # numbers of the input's scaling
 
@@ -67,7 +72,10 @@ class Case:
                 )
             module.eval()
             try:
-                after = module(x, regions) if isinstance(module, RegionPool) else module(x)
+                if isinstance(module, RegionPool):
+                    after = module(x, whole_images(images) if isinstance(module, ImagePool) else regions)
+                else:
+                    after = module(x)
             except Exception as error:
                 raise Fault(
                     f"{place(type(self.backbone).build)}{stage.name} fails on what comes before it, of shape "
@@ -136,11 +144,9 @@ def modules(case: Case) -> None:
                     f"{where}build({stage.name!r}) gives the same parameters twice; make a new module at every "
                     "call, since columns that share nothing must not share weights"
                 )
-    wanted = (2, case.stages[-1].channels) if case.form == "fcn" else (4, case.stages[-1].channels)
+    wanted = (4 if case.form == "roi" else 2, case.stages[-1].channels)
     if tuple(x.shape[:2]) != wanted or x.dim() != (4 if case.form == "fcn" else 2):
-        what = (
-            "a map, B C H W" if case.form == "fcn" else "one vector a region, R C, by a mtlbench.authoring.RegionPool"
-        )
+        what = WANTED[case.form]
         raise Fault(f"{where}the last stage gives the shape {shape(x)}; in form {case.form} it must give {what}")
 
 
@@ -260,7 +266,8 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
         good,
         f"Its forms are {' and '.join(forms)}"
         if good
-        else f"{cls.__name__}.forms is {forms!r}; write ('fcn', 'roi') for maps and regions, or one of them: ('fcn',)",
+        else f"{cls.__name__}.forms is {forms!r}; write ('fcn', 'roi', 'image') for maps, regions and whole images, or "
+        "some of them: ('fcn',)",
     )
     if resolved is None or not good:
         return

@@ -338,7 +338,9 @@ def _form(task: str, sample: Sample) -> str:
     if task in names("task"):
         form: str = find("task", task).form
         return form
-    return "fcn" if sample.labels[task].shape[:2] == sample.image.shape[:2] else "roi"
+    if sample.labels[task].shape[:2] == sample.image.shape[:2]:
+        return "fcn"
+    return "image" if sample.boxes is None else "roi"
 
 
 def _labels(case: Case, sample: Sample, form: str) -> Iterator[tuple[str, np.ndarray]]:

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mtlbench.authoring._labels import BOXES, CATEGORIES, DENSE, SIZE, SIZES, Case
+from mtlbench.authoring._labels import CATEGORIES, LABELS, SIZE, SIZES, Case
 from mtlbench.authoring.check import Finding, place, reason
 from mtlbench.contracts import Metric
 from mtlbench.errors import UserError
@@ -26,7 +26,7 @@ from mtlbench.training.process import lasting
 
 PARTS = {
     "version": "1",
-    "form": '"fcn" or "roi"',
+    "form": '"fcn", "roi" or "image"',
     "weight": "1.0",
     "metrics": "{name: Metric(unit, higher_is_better)}",
     "headline": "the name of one of its metrics",
@@ -80,7 +80,7 @@ def headed(case: Case) -> None:
             again = case.task.head(channels)
         y = head(x)
         where = f"{case.at('head')}head"
-        wanted = "B K H W, with the map's size" if case.form == "fcn" else "R K"
+        wanted = "B K H W, with the map's size" if case.form == "fcn" else "R K" if case.form == "roi" else "B K"
         if y.dim() != x.dim() or y.shape[0] != count or y.shape[2:] != x.shape[2:]:
             raise UserError(f"{where} turns {tuple(x.shape)} into {tuple(y.shape)}; it must be {wanted}")
         if not all(map(torch.equal, head.state_dict().values(), again.state_dict().values())):
@@ -282,7 +282,7 @@ def trained(case: Case) -> None:
     network.cost(tasks, backbone, find("scheme", "separate")(), case.form, (SIZE, SIZE), 8)
     net = MultiTaskNet(tasks, backbone, find("scheme", "separate")(), case.form, 0)
     batch = case.batch(0, 1)
-    case.task.loss(net(batch.images, batch.regions)[case.name], batch).backward()
+    case.task.loss(net(batch.images, batch.regions, batch.sizes)[case.name], batch).backward()
     for name, parameter in net.heads.named_parameters():
         if parameter.grad is None:
             raise UserError(
@@ -300,7 +300,7 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     if stated:
         return
     best: list[Finding] = []
-    for kind, label in (DENSE if cls.form == "fcn" else BOXES).items():
+    for kind, label in LABELS[cls.form].items():
         asked = dict(_asked(Case(cls, options or {}, label)))
         found = [Finding(True, f"made-up labels that it can read: {kind}"), *asked.values()]
         if sum(finding.ok for finding in found) > sum(finding.ok for finding in best):
@@ -336,8 +336,10 @@ def _stated(cls: Any, options: Options) -> str:
         return f"the class has no {' and no '.join(missing)}"
     if missing := [name for name in METHODS if not callable(getattr(cls, name, None))]:
         return f"the class has no method {' and no '.join(missing)}"
-    if cls.form not in ("fcn", "roi"):
-        return f'form is {cls.form!r}; it must be "fcn" (every pixel) or "roi" (every region)'
+    if cls.form not in LABELS:
+        return (
+            f'form is {cls.form!r}; it must be "fcn" (every pixel), "roi" (every region) or "image" (the whole image)'
+        )
     if not isinstance(cls.version, int):
         return f"version is {cls.version!r}; it must be a whole number"
     if not isinstance(cls.weight, int | float) or not cls.weight > 0:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Geometry, Stage
 from mtlbench.errors import UserError
-from mtlbench.nets.layers import SeededDropout
+from mtlbench.nets.layers import ImagePool, RegionPool, SeededDropout
 
 STITCHED = ("pool1", "pool2", "pool5", "fc6", "fc7")  # Section 5
 NAMED = 3  # differences of a kind that an error spells out
@@ -24,16 +24,22 @@ def stages_of(channels: dict[str, int], width: float, fc: int, widen: float = 1.
 
 
 def fc6(form: str, inputs: int, outputs: int, cells: int, padding: int) -> nn.Module:
-    """`B C H W` -> `B K H W` over windows of `cells` x `cells` in form `fcn`, `R C cells cells` -> `R K` in `roi`."""
-    if form == "roi":
+    """`B C H W` -> `B K H W` over windows of `cells` x `cells` in form `fcn`; of pooled regions or images `R C cells
+    cells` -> `R K` in forms `roi` and `image`."""
+    if form != "fcn":
         return nn.Sequential(nn.Flatten(), he(nn.Linear(inputs * cells * cells, outputs)), nn.ReLU(inplace=True))
     return nn.Sequential(he(nn.Conv2d(inputs, outputs, cells, padding=padding)), nn.ReLU(inplace=True))
 
 
 def fc7(form: str, inputs: int, outputs: int, dropout: float) -> nn.Module:
-    """`B C H W` -> `B K H W` in form `fcn`, `R C` -> `R K` in form `roi`; dropout first."""
-    layer = nn.Linear(inputs, outputs) if form == "roi" else nn.Conv2d(inputs, outputs, 1)
+    """`B C H W` -> `B K H W` in form `fcn`, `R C` -> `R K` in forms `roi` and `image`; dropout first."""
+    layer = nn.Conv2d(inputs, outputs, 1) if form == "fcn" else nn.Linear(inputs, outputs)
     return nn.Sequential(SeededDropout(dropout), he(layer), nn.ReLU(inplace=True))
+
+
+def pooled(form: str, cells: int, stride: int) -> nn.Module:
+    """pool5 of forms `roi` and `image`: a map of that stride in pixels to `cells` x `cells`, of regions or images."""
+    return RegionPool(cells, stride) if form == "roi" else ImagePool(cells, stride)
 
 
 def he(layer: nn.Conv2d | nn.Linear) -> nn.Module:

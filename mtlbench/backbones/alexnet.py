@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, stages_of
-from mtlbench.nets.layers import RegionPool
+from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, pooled, stages_of
 
 CHANNELS = {
     "conv1": 64,
@@ -41,13 +40,13 @@ class Alexnet:
     place of pool5, conv1 padded by 5 and pool1 and pool2 by 1, so that cell i is centred on pixel 16 i, where RoI
     pooling looks for it; torchvision's paddings (2, 0, 0) would put it 15 pixels further. Pooled sizes are rounded up,
     as Caffe's, so that the last cells reach the image's edge; at 224 x 224 torchvision's rounding down does the same.
-    `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width), `widen` scales
-    all of these. He start, or
-    `weights` (the digest of a file); input scaling is torchvision's in both cases.
+    Form `image`: as form `roi` with one region, the whole image. `width` scales the channels of the convolutions, `fc`
+    sets those of fc6 and fc7 (0 = 4096 x width), `widen` scales all of these. He start, or `weights`
+    (the digest of a file); input scaling is torchvision's in both cases.
     """
 
     version = 2
-    forms: tuple[str, ...] = ("fcn", "roi")
+    forms: tuple[str, ...] = ("fcn", "roi", "image")
     mean = (123.675, 116.28, 103.53)  # torchvision's 0.485, 0.456, 0.406 in the range 0-255
     std = (58.395, 57.12, 57.375)  # torchvision's 0.229, 0.224, 0.225
     bgr = False
@@ -64,16 +63,16 @@ class Alexnet:
 
     def build(self, stage: str) -> nn.Module:
         """A fresh module, He start from torch's global generator."""
-        width, roi = self.channels, self.form == "roi"
+        width, fcn = self.channels, self.form == "fcn"
         make: dict[str, Callable[[], nn.Module]] = {
-            "conv1": lambda: _conv(3, width["conv1"], 11, 4, 5 if roi else 100),
+            "conv1": lambda: _conv(3, width["conv1"], 11, 4, 100 if fcn else 5),
             "pool1": self._pool,
             "conv2": lambda: _conv(width["pool1"], width["conv2"], 5, 1, 2),
             "pool2": self._pool,
             "conv3": lambda: _conv(width["pool2"], width["conv3"], 3, 1, 1),
             "conv4": lambda: _conv(width["conv3"], width["conv4"], 3, 1, 1),
             "conv5": lambda: _conv(width["conv4"], width["conv5"], 3, 1, 1),
-            "pool5": lambda: RegionPool(CELLS, 16) if roi else self._pool(),
+            "pool5": lambda: self._pool() if fcn else pooled(self.form, CELLS, 16),
             "fc6": lambda: fc6(self.form, width["pool5"], width["fc6"], CELLS, 0),
             "fc7": lambda: fc7(self.form, width["fc6"], width["fc7"], self.dropout),
         }
@@ -88,7 +87,7 @@ class Alexnet:
         return fitted(what, self.build, IN_FILES, ("classifier.6.",), state)
 
     def _pool(self) -> nn.Module:
-        return nn.MaxPool2d(3, 2, padding=1 if self.form == "roi" else 0, ceil_mode=True)
+        return nn.MaxPool2d(3, 2, padding=0 if self.form == "fcn" else 1, ceil_mode=True)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:

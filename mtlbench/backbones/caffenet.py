@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, stages_of
-from mtlbench.nets.layers import LocalResponseNorm, RegionPool
+from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, pooled, stages_of
+from mtlbench.nets.layers import LocalResponseNorm
 
 CHANNELS = {
     "conv1": 96,
@@ -29,15 +29,16 @@ class Caffenet:
 
     Form `fcn`: FCN-32s (Long et al. 2015): conv1 padded by 100, fc6 and fc7 as convolutions. Form `roi`: Fast R-CNN
     (Girshick 2015): conv1 padded by 5, pool1 and pool2 by 1, RoI pooling 6 x 6 at stride 16 in place of pool5.
+    Form `image` (Ours): as form `roi` with one region, the whole image, so that what was learned of regions fits both.
     `width` scales the channels of the convolutions, `fc` sets those of fc6 and fc7 (0 = 4096 x width), `widen` scales
     all of these, `dropout` opens fc7 and the heads. `small` (Ours, for images of about 64 pixels): conv1 5x5 at stride
     2, "same" paddings, fc6 over 3 x 3 cells; the last map has stride 16 (`fcn`), or RoI pooling works at stride 4
-    (`roi`: pool2 at stride 1). He start, or `weights` (the digest of a file), which expect Caffe's inputs: BGR, 0-255,
-    minus the mean; with `scaled`, these divided by 64, as a start from scratch does.
+    (`roi` and `image`: pool2 at stride 1). He start, or `weights` (the digest of a file), which expect Caffe's
+    inputs: BGR, 0-255, minus the mean; with `scaled`, these divided by 64, as a start from scratch does.
     """
 
     version = 2
-    forms: tuple[str, ...] = ("fcn", "roi")
+    forms: tuple[str, ...] = ("fcn", "roi", "image")
     mean = (102.98, 115.95, 122.77)  # Caffe's, in BGR order
     bgr = True
     torchvision_weights = ""
@@ -108,13 +109,11 @@ class Caffenet:
 
     def _pool(self) -> nn.Module:
         """Caffe rounds the size of pooled maps up."""
-        return nn.MaxPool2d(3, 2, padding=1 if self.form == "roi" or self.small else 0, ceil_mode=not self.small)
+        return nn.MaxPool2d(3, 2, padding=1 if self.form != "fcn" or self.small else 0, ceil_mode=not self.small)
 
     def _pool2(self) -> nn.Module:
         # At 64 pixels regions span two or three cells at stride 8, too few to tell where a box ends.
-        return nn.MaxPool2d(3, 1, padding=1) if self.small and self.form == "roi" else self._pool()
+        return nn.MaxPool2d(3, 1, padding=1) if self.small and self.form != "fcn" else self._pool()
 
     def _pool5(self) -> nn.Module:
-        if self.form == "roi":
-            return RegionPool(self._cells, 4 if self.small else 16)
-        return self._pool()
+        return self._pool() if self.form == "fcn" else pooled(self.form, self._cells, 4 if self.small else 16)

@@ -112,3 +112,21 @@ class RegionPool(nn.Module):
         # There is no pooling in bfloat16; values are picked, so that nothing is lost on the way back.
         pooled: Tensor = roi_pool(x.float(), inclusive, self.size, 1 / self.stride)
         return pooled.to(x.dtype)
+
+
+class ImagePool(RegionPool):
+    """The same of whole images: a map of any size to `size` x `size` cells, for one vector an image (Ours).
+
+    As the pooling of a region is, so that what a trunk has learned of regions fits whole images; what pads a smaller
+    image of a batch is left out.
+    """
+
+
+def whole_images(images: Tensor, sizes: Tensor | None = None) -> Tensor:
+    """Each of the images `B 3 H W` as a region: `B 5` (index, 0 0 width height); `sizes` `B 2` (height, width) are
+    those without padding, None = there is none."""
+    count, (height, width) = len(images), images.shape[-2:]
+    if sizes is None:
+        sizes = torch.tensor([[height, width]], dtype=torch.float32, device=images.device).expand(count, 2)
+    index = torch.arange(count, dtype=sizes.dtype, device=images.device)[:, None]
+    return torch.cat([index, torch.zeros_like(sizes), sizes.flip(1)], dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Backbone, Geometry, Pass, Scheme, Stage, Task, join
 from mtlbench.errors import UserError
-from mtlbench.nets.layers import RegionPool, Seeded, SeededDropout
+from mtlbench.nets.layers import ImagePool, RegionPool, Seeded, SeededDropout, whole_images
 from mtlbench.nets.operations import UPSAMPLED, counting
 from mtlbench.spec import derive_seed
 
@@ -91,31 +91,41 @@ class MultiTaskNet(nn.Module):
         columns = {stage: dict(copies.named_children()) for stage, copies in self.trunk.items()}
         return penalty(columns) if penalty else None
 
-    def forward(self, images: Tensor, regions: Tensor | None = None) -> dict[str, Tensor]:
-        """`B 3 H W` (and `R 5`) -> {task: `B K H W` at full resolution in form `fcn`, `R K` in form `roi`}."""
-        outputs = self.scores(images, regions)
+    def forward(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
+        """`B 3 H W` (and `R 5`; `B 2` where some are padded) -> {task: `B K H W` at full resolution in form `fcn`,
+        `R K` in form `roi`, `B K` in form `image`}."""
+        outputs = self.scores(images, regions, sizes)
         if self.form == "fcn":
             outputs = {task: upsample(x, images.shape[-2:], self.geometry) for task, x in outputs.items()}
         return outputs
 
-    def scores(self, images: Tensor, regions: Tensor | None = None) -> dict[str, Tensor]:
+    def scores(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
         """The same before upsampling: `B K h w` in form `fcn`."""
         with torch.autocast(images.device.type, torch.bfloat16) if self._reduced(images) else nullcontext():
             xs, memory = dict.fromkeys(self.tasks, images), dict[str, Any]()
+            wholes = whole_images(images, sizes) if self.form == "image" else None
             for stage in self.stages:
-                xs = self._stage(stage, xs, regions, memory)
+                xs = self._stage(stage, xs, regions, memory, wholes)
             return {task: self.heads[task](xs[task]).float() for task in self.tasks}
 
     def _reduced(self, images: Tensor) -> bool:
         return self.precision == "bf16" and images.device.type != "meta"  # where FLOPs are counted
 
     def _stage(
-        self, stage: Stage, xs: dict[str, Tensor], regions: Tensor | None, memory: dict[str, Any]
+        self,
+        stage: Stage,
+        xs: dict[str, Tensor],
+        regions: Tensor | None,
+        memory: dict[str, Any],
+        wholes: Tensor | None = None,
     ) -> dict[str, Tensor]:
         after: dict[str, Tensor] = {}
 
         def applied(module: nn.Module, x: Tensor) -> Tensor:
-            output: Tensor = module(x, regions) if isinstance(module, RegionPool) else module(x)
+            if isinstance(module, RegionPool):
+                pooled: Tensor = module(x, wholes if isinstance(module, ImagePool) else regions)
+                return pooled
+            output: Tensor = module(x)
             return output
 
         for group in self.groups[stage.name]:

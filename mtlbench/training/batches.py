@@ -39,8 +39,8 @@ def training_batch(
         maps = [maps_of(sample(), view) for sample in samples]
     else:
         maps = [resident.maps(one, sample, view) for one, sample in zip(drawn, samples, strict=True)]
-    if view.form == "fcn":
-        batch = fcn_batch(maps, view)
+    if view.form != "roi":
+        batch = OF_FORM[view.form](maps, view)
     else:
         chosen = [sample_regions(sample(), view.regions, rng, fill=view.fill_background) for sample in samples]
         batch = roi_batch(maps, [sample() for sample in samples], [c[0] for c in chosen], [c[1] for c in chosen], view)
@@ -62,8 +62,8 @@ def evaluation_batches(subset: Scaled | Sequence[Sample], view: View, count: int
 def evaluation_batch(samples: Sequence[Sample], view: View) -> Batch:
     """The samples as they are; form `roi`: all proposals, then all annotated boxes of each image."""
     maps = [maps_of(sample, view) for sample in samples]
-    if view.form == "fcn":
-        return replace(fcn_batch(maps, view), samples=list(samples))
+    if view.form != "roi":
+        return replace(OF_FORM[view.form](maps, view), samples=list(samples))
     regions, matched = [], []
     for sample in samples:
         assert sample.boxes is not None and sample.proposals is not None
@@ -102,6 +102,24 @@ def fcn_batch(maps: Sequence[Maps], view: View) -> Batch:
                 fill,
             )
     return Batch(images, labels, masks)
+
+
+def image_batch(maps: Sequence[Maps], view: View) -> Batch:
+    """Images and a label of each; of one that has none it is 255 where labels are uint8, else 0, and its mask False."""
+    images = stacked([one["image"] for one in maps], 0.0)
+    labels, masks = {}, {}
+    for task in view.tasks:
+        masks[task] = torch.tensor([task in one for one in maps])
+        example = next((one[task] for one in maps if task in one), None)
+        if example is not None:
+            missing = torch.full_like(example, 255 if example.dtype == torch.uint8 else 0)
+            labels[task] = torch.stack([one.get(task, missing) for one in maps])
+    sizes = [one["image"].shape[1:] for one in maps]
+    padded = any(size != sizes[0] for size in sizes)
+    return Batch(images, labels, masks, sizes=torch.tensor(sizes, dtype=torch.float32) if padded else None)
+
+
+OF_FORM = {"fcn": fcn_batch, "image": image_batch}  # those without regions
 
 
 def roi_batch(
@@ -169,6 +187,8 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
             "foreground": batch.foreground[rows],
             "targets": batch.targets[rows],
         }
+    if batch.sizes is not None:
+        changes["sizes"] = batch.sizes[start:stop]
     changes |= {
         "labels": {name: label[rows] for name, label in batch.labels.items()},
         "masks": {name: mask[rows] for name, mask in batch.masks.items()},

@@ -54,7 +54,7 @@ def evaluate(
     meters = {name: task.meter() for name, task in tasks.items()}
     for batch in evaluation_batches(subset, view, count, view.chunk or EVALUATION_IMAGES):
         on_device = to_device(batch, device)
-        outputs = [net(on_device.images, on_device.regions) for net in nets]
+        outputs = [net(on_device.images, on_device.regions, on_device.sizes) for net in nets]
         for name, task in tasks.items():
             prediction = average([task.predict(output[name], on_device) for output in outputs])
             if not all(bool(value.isfinite().all()) for value in prediction.values()):

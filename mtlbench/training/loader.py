@@ -34,7 +34,7 @@ class Resident:
 
     def maps(self, drawn: Drawn, sample: Callable[[], Sample], view: View) -> Maps:
         """The maps of a drawn sample, on the device; `sample` makes it where one is missing."""
-        names = ("image", *view.tasks) if view.form == "fcn" else ("image",)
+        names = ("image",) if view.form == "roi" else ("image", *view.tasks)
         kept = self._kept.get(drawn[:2], {}) if drawn.colour is None else {}
         if not all(name in kept for name in names):
             made = {name: moved(one, self.device) for name, one in maps_of(sample(), view).items()}

@@ -53,7 +53,7 @@ def gradients(
     losses = dict.fromkeys(tasks, torch.zeros((), device=batch.images.device))
     for number, piece in enumerate(pieces):
         net.begin(iteration, number, progress)
-        found = total_loss(tasks, net(piece.images, piece.regions), piece, recipe.loss_weight)
+        found = total_loss(tasks, net(piece.images, piece.regions, piece.sizes), piece, recipe.loss_weight)
         for name, count in counts.items():
             found[name] = found[name] * (count[number] / count.sum().clamp(min=1))
         weighted = [

@@ -16,7 +16,8 @@ from mtlbench.contracts import Sample, Subset, Task
 from mtlbench.spec import derive_seed
 
 CACHE_BYTES = 2 << 30  # of scaled samples that a process keeps
-# Of one sample: its normalised "image" `3 H W` and, in form `fcn`, the label map `H W ...` of each task it has.
+# Of one sample: its normalised "image" `3 H W` and, but in form `roi`, the label of each task it has: a map `H W ...`
+# in form `fcn`, a number or vector in form `image`.
 Maps = dict[str, Tensor]
 
 
@@ -103,7 +104,12 @@ def scale(sample: Sample, short_side: int, long_side: int) -> Sample:
     if sample.boxes is None:
         rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.intp)
         columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.intp)
-        labels = {task: np.ascontiguousarray(label[rows[:, None], columns]) for task, label in labels.items()}
+        labels = {
+            task: label
+            if label.ndim < 2
+            else np.ascontiguousarray(label[rows[:, None], columns])  # of form `image`: stays
+            for task, label in labels.items()
+        }
     return replace(
         sample,
         image=np.ascontiguousarray(image.numpy()),
@@ -190,9 +196,9 @@ def normalised(image: np.ndarray, view: View) -> Tensor:
 
 
 def maps_of(sample: Sample, view: View) -> Maps:
-    """The normalised image and, in form `fcn`, the label maps of one sample."""
+    """The normalised image and, but in form `roi`, the labels of one sample."""
     maps = {"image": normalised(sample.image, view)}
-    if view.form == "fcn":
+    if view.form != "roi":
         given = {task: sample.labels[task] for task in view.tasks if task in sample.labels}
         maps |= {task: torch.from_numpy(np.array(label, order="C")) for task, label in given.items()}
     return maps

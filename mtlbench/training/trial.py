@@ -228,7 +228,7 @@ def _kept(context: Context, nets: list[MultiTaskNet]) -> dict[str, list[np.ndarr
     for number in range(min(predictions.SHOWN, len(test))):
         batch = evaluation_batch([test[number]], context.view)
         on_device = to_device(batch, device)
-        outputs = [net.eval()(on_device.images, on_device.regions) for net in nets]
+        outputs = [net.eval()(on_device.images, on_device.regions, on_device.sizes) for net in nets]
         for name, arrays in kept.items():
             task = context.tasks[name]
             prediction = average([task.predict(output[name], on_device) for output in outputs])

@@ -54,7 +54,7 @@ class Trained:
     def predict(self, batch: Batch) -> dict[str, dict[str, Tensor]]:
         """{task: what it predicts}, on the CPU."""
         on_device = to_device(batch, next(self.nets[0].parameters()).device)
-        outputs = [net(on_device.images, on_device.regions) for net in self.nets]
+        outputs = [net(on_device.images, on_device.regions, on_device.sizes) for net in self.nets]
         found = {}
         for name, task in self.tasks.items():
             prediction = average([task.predict(output[name], on_device) for output in outputs])

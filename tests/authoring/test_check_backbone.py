@@ -155,7 +155,8 @@ MISTAKES = {
     Wide: r"test_check_backbone\.py:\d+: conv1 gives 7 channels and declares 10",
     Parametric: r".*pool1 has parameters and declares has_parameters=False",
     Again: r".*build\('conv1'\) gives the same parameters twice; make a new module at every call",
-    Regionless: r".*fc6 fails on what comes before it, of shape 2 x 26 x 8 x 8: RuntimeError: .*\(seen with form roi\)",
+    Regionless: r".*fc6 fails on what comes before it, of shape 2 x 26 x 8 x 8: RuntimeError: .*"
+    r"\(seen with form roi, and 1 more of 3 networks\)",
     Flat: r".*the last stage gives the shape 2 x 24 x 16; in form fcn it must give a map, B C H W",
     Neighbours: r"in evaluation an image's output changes with the other images of the batch",
     Unused: r"trunk\.conv4\.one\.extra gets no gradient: nothing depends on it",
@@ -164,7 +165,8 @@ MISTAKES = {
     Careless: r"test_check_backbone\.py:\d+ \(in adapted\): KeyError: 'conv1\.weight'; adapted must raise .*UserError",
     Credulous: r".*adapted takes a file without any weights; it must raise mtlbench\.authoring\.UserError",
     Raising: r"test_check_backbone\.py:\d+ \(in changed\): ValueError: nothing for conv1",
-    Formless: r"Formless\.forms is 'fcn'; write \('fcn', 'roi'\) for maps and regions, or one of them: \('fcn',\)",
+    Formless: r"Formless\.forms is 'fcn'; write \('fcn', 'roi', 'image'\) for maps, regions and whole images, or "
+    r"some of them: \('fcn',\)",
     Unbuildable: r"Unbuildable has no build and no adapted",
 }
 

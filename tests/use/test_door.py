@@ -24,8 +24,9 @@ from mtlbench.store.store import Store
 from mtlbench.use import run as module
 from tests.support.stores import TRIAL, finish
 
-AUTHORING = """Arm Batch Count Geometry Metric Pair Pass Recipe RegionPool Sample Score SearchSpace Seeded SeededDropout
-Stage Survey UserError alternatives build_once cache_root cross_stitch ensemble every_split every_tree like load_space
+AUTHORING = """Arm Batch Count Geometry ImagePool Metric Pair Pass Recipe RegionPool Sample Score SearchSpace Seeded
+SeededDropout Stage Survey UserError alternatives build_once cache_root cross_stitch ensemble every_split every_tree
+like load_space
 mtl_shared one_task one_task_longer read_text standard_arms"""
 
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from mtlbench.authoring import Geometry, RegionPool, Stage, UserError
+from mtlbench.authoring import Geometry, ImagePool, RegionPool, Stage, UserError
 
 # Channels of each stage, in times the option `width`; the stages that start with "pool" have no parameters.
 CHANNELS = {
@@ -23,11 +23,12 @@ UNITS_AFTER = ("pool1", "pool2", "pool5", "fc6", "fc7")  # where cross-stitch an
 class Template:
     """Convolutions of 3 x 3 with group normalisation, and two fully connected layers.
 
-    Form `fcn` gives a map for dense tasks, form `roi` a vector for each region of region tasks.
+    Form `fcn` gives a map for dense tasks, form `roi` a vector for each region of region tasks, form `image` a vector
+    for each image.
     """
 
     version = 1  # raise it when you change what is computed: older results then stay apart
-    forms = ("fcn", "roi")
+    forms = ("fcn", "roi", "image")
     mean, std, bgr = (124.0, 116.0, 104.0), (58.0, 57.0, 57.0), False  # of the images, 0-255 and RGB
     geometry = Geometry(stride=16, centre=0, hold=True)  # in pixels, of the last map in form fcn (see contracts.py)
     torchvision_weights = ""
@@ -44,16 +45,17 @@ class Template:
     def build(self, stage):
         names = list(CHANNELS)
         before = 3 if stage == names[0] else self.channels[names[names.index(stage) - 1]]
-        after, roi = self.channels[stage], self.form == "roi"
-        if stage == "pool5" and roi:
-            return RegionPool(size=3, stride=4)  # stride of the map before: conv1 and pool1 halve, pool2 does not here
+        after, fcn = self.channels[stage], self.form == "fcn"
+        if stage == "pool5" and not fcn:
+            pool = RegionPool if self.form == "roi" else ImagePool
+            return pool(size=3, stride=4)  # stride of the map before: conv1 and pool1 halve, pool2 does not here
         if stage.startswith("pool"):
-            return nn.MaxPool2d(3, 1 if stage == "pool2" and roi else 2, padding=1)
+            return nn.MaxPool2d(3, 1 if stage == "pool2" and not fcn else 2, padding=1)
         if stage.startswith("conv"):
             conv = nn.Conv2d(before, after, 3, 2 if stage == "conv1" else 1, padding=1)
             return nn.Sequential(conv, nn.GroupNorm(1, after), nn.ReLU())
         cells = 3 if stage == "fc6" else 1
-        if roi:
+        if not fcn:
             return nn.Sequential(nn.Flatten(), nn.Linear(before * cells * cells, after), nn.ReLU())
         return nn.Sequential(nn.Conv2d(before, after, cells, padding=cells // 2), nn.ReLU())
 

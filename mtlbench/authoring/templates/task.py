@@ -14,7 +14,7 @@ class Template:
     """Regression of one number a pixel; the data set's labels are `H W` float32."""
 
     version = 1  # raise it when you change what it computes
-    form = "fcn"  # a prediction for every pixel; "roi": for every region
+    form = "fcn"  # a prediction for every pixel; "roi": for every region; "image": for the whole image
     weight = 1.0  # of its loss beside other tasks'
     metrics = {"error": Metric(UNIT, False), "within_25": Metric("%", True)}  # unit, and whether higher is better
     headline = "error"  # the metric in figures
