@@ -8,9 +8,10 @@ figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
 	$(BIN)/mtlbench plot figure2
 
-# A file of tests goes to one worker: what its tests share is made once.
+# A file of tests goes to one worker: what its tests share is made once. Workers take files in the order of
+# tests/conftest.py.
 test: .venv/installed lint
-	$(BIN)/python -m pytest -n logical --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # What needs neither Ray nor other processes, for between two edits.
 quick: .venv/installed

@@ -13,9 +13,23 @@ import pytest
 # As many processes as cores run tests: with a thread per core in each, most time is spent waiting for threads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy are imported
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave their core to other tests
+
 from mtlbench.store.store import Store
 from mtlbench.system.cache import cache_root
 from tests.support.processes import process_ids
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """One more than cores for `-n auto`: tests with Ray mostly wait."""
+    return (os.cpu_count() or 1) + 1 if config.option.numprocesses == "auto" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no long one is begun when all others end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(scope="session", autouse=True)

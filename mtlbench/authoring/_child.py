@@ -116,23 +116,24 @@ def _change(before: Any, after: Any) -> str:
     return text if len(text) < 80 else ""
 
 
+def told(spec: str, kind: str, root: Path | None) -> Iterator[dict[str, Any]]:
+    """What the parent is told of a plug-in; that all has been asked, or what is not there, comes last."""
+    try:
+        for finding, what in answers(spec, kind, root):
+            yield {"what": what} if finding is None else finding._asdict()
+        yield {"done": True}
+    except UserError as error:
+        yield {"error": str(error)}
+
+
 def main() -> None:
     """Answer the one question on standard input."""
     lines: TextIO = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     asked = json.load(sys.stdin)
     sys.path[:] = asked["path"]
-
-    def tell(**what: Any) -> None:
-        print(json.dumps(what), file=lines, flush=True)
-
-    try:
-        for finding, what in answers(asked["spec"], asked["kind"], Path(asked["root"]) if asked["root"] else None):
-            tell(what=what) if finding is None else tell(ok=finding.ok, text=finding.text)
-        tell(done=True)
-    except UserError as error:
-        tell(error=str(error))
-    lines.flush()
+    for line in told(asked["spec"], asked["kind"], Path(asked["root"]) if asked["root"] else None):
+        print(json.dumps(line), file=lines, flush=True)
     os._exit(0)  # whatever threads the plug-in has started
 
 

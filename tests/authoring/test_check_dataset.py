@@ -242,6 +242,7 @@ def follow(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str
     return printed
 
 
+@pytest.mark.usefixtures("in_process")
 @pytest.mark.parametrize("page", ["own_data.md", "own_task.md"])
 def test_the_documents_word_for_word(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own_folders(tmp_path / "DIR")

@@ -56,7 +56,7 @@ LATE = {  # a line of forward, and what is said of it
     "self.gate = TIED": r".*gate of the unit after fc7 is the same as units\.fc6\.gate",
 }
 LEFT = {  # a line of forward, and what is said of the process after it
-    "torch.set_num_threads(torch.get_num_threads() + 1)": r"own\.py:22: it changes torch's number of threads from",
+    "torch.set_num_threads(2)": r"own\.py:22: it changes torch's number of threads from",
     "print('here')": r"own\.py:22: it prints \(\d+ lines",
     "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()": r"own\.py:22: it changes the running threads \(\d+ more\)",  # noqa: E501
     "os.environ['OWN'] = '1'": r"own\.py:22: it changes the environment \(os\.environ\) \(OWN",

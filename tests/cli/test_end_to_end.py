@@ -26,7 +26,7 @@ from mtlbench.store.store import Store
 from tests.support.commands import LOCAL, SMOKE, numbers, start
 from tests.support.processes import process_ids
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 SHORT = ("--arm", "one-task", "--arm", "cross-stitch")  # 3 trials, one with parents
 

@@ -24,7 +24,7 @@ from mtlbench.system.files import StoreBroken, seal
 from mtlbench.training.trial import Errand, run_trial
 from tests.support.samples import smoke
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 ERRAND = Errand(torch.device("cpu"))
 SCHEME = """

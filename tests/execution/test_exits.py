@@ -12,7 +12,7 @@ import pytest
 from mtlbench import load_results
 from tests.support.commands import SMOKE, start
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 SCHEME = """
 import os

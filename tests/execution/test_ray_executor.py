@@ -19,7 +19,7 @@ from mtlbench.store.store import Store
 from mtlbench.system.files import write
 from tests.support.stores import TRIAL
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 
 class Watcher:

@@ -34,8 +34,9 @@ def fix(net: MultiTaskNet, last: float) -> None:
 
 
 def randomise(net: MultiTaskNet) -> None:
+    generator = torch.Generator().manual_seed(2)
     for unit in net.units.values():
-        nn.init.uniform_(unit.alpha, -1, 1)
+        nn.init.uniform_(unit.alpha, -1, 1, generator=generator)
 
 
 def stages_of(widths: dict[str, int], pooling: tuple[str, ...] = ()) -> tuple[Stage, ...]:
@@ -47,9 +48,13 @@ def stages_of(widths: dict[str, int], pooling: tuple[str, ...] = ()) -> tuple[St
 @COUNTS
 @pytest.mark.parametrize("betas", [False, True])
 def test_one_subspace_and_fixed_betas_is_a_cross_stitch_per_layer(form: str, count: int, betas: bool) -> None:
-    """At the start, 0.9 / 0.1, and for any alphas."""
-    sluice = net_with(form, Sluice(subspaces=1, strength=0.0, betas=betas), count)
-    stitched = net_with(form, CrossStitch(per_channel=False), count)
+    """At the start, 0.9 / 0.1, and for any alphas.
+
+    In float64: in float32 the two sum in another order, and about one draw of alphas in 80 has a feature within that
+    rounding of 0, or two pooled ones that near to each other; then the gradient goes another way.
+    """
+    sluice = net_with(form, Sluice(subspaces=1, strength=0.0, betas=betas), count).double()
+    stitched = net_with(form, CrossStitch(per_channel=False), count).double()
     if betas:
         fix(sluice, 1.0)
     for change in (False, True):
@@ -64,7 +69,7 @@ def test_one_subspace_and_fixed_betas_is_a_cross_stitch_per_layer(form: str, cou
         stitched.zero_grad()
         (ours, got), (theirs, expected) = stepped(sluice, form), stepped(stitched, form)
         for task, output in theirs.items():
-            torch.testing.assert_close(ours[task], output, rtol=1e-4, atol=1e-5 * float(output.detach().abs().max()))
+            assert_alike(ours[task].detach(), output.detach())
         assert weights_of(sluice) == weights_of(stitched)
         for name in expected:
             assert_alike(got[name], expected[name].view_as(got[name]))
@@ -72,7 +77,7 @@ def test_one_subspace_and_fixed_betas_is_a_cross_stitch_per_layer(form: str, cou
 
 
 def assert_alike(found: Tensor, expected: Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10 * float(expected.abs().max()))
 
 
 @FORMS

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 from mtlbench.cli.main import main
 from tests.stress.torture import Run, living, numbers, workers
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 STUDY = ("run", "--pair", "det_attr", "--recipe", "smoke", "--seeds", "0", "--arm", "one-task", "--arm", "cross-stitch")
 LOCAL = (*STUDY, "--executor", "local")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.processes import process_ids
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 DASHBOARD = 8265  # Ray's

@@ -24,7 +24,6 @@ from tests.stress.torture import RAY, STOP_SECONDS, Note, Run, found, freeze, se
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("ray"),
     pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
 ]
 STUDY = ("run", "--pair", "det_attr", "--recipe", "smoke", "--seeds", "0", "--arm", "one-task")

@@ -14,7 +14,7 @@ import pytest
 
 from mtlbench.system.scratch import MARK, scratch_folder
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.slow
 
 # A driver with a child that inherits the mark, one that has wiped it but has a file open below the folder, a stranger.
 DRIVER = """

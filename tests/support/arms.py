@@ -47,9 +47,9 @@ def facts_of(arm: str) -> Facts:
 
 def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
     """The frame with the columns that say what its arms are."""
-    rows = [facts_of(arm) for arm in frame["arm"]]
-    facts = pd.DataFrame(rows, columns=list(FACTS), index=frame.index)
-    return frame.assign(**{name: facts[name] for name in FACTS})
+    arms = frame["arm"].unique()
+    facts = pd.DataFrame([facts_of(arm) for arm in arms], columns=list(FACTS), index=arms).loc[frame["arm"]]
+    return frame.assign(**{name: facts[name].to_numpy() for name in FACTS})
 
 
 def arms_of(names: list[str] | tuple[str, ...]) -> Arms:

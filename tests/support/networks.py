@@ -91,7 +91,8 @@ def net_with(form: str, scheme: Scheme, count: int, **options: Any) -> MultiTask
 
 def stepped(net: MultiTaskNet, form: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Outputs, and the gradients of the sum of their squares."""
-    outputs = net(*inputs(form))
+    images, regions = inputs(form)
+    outputs = net(images.to(next(net.parameters()).dtype), regions)
     torch.stack([(x * x).sum() for x in outputs.values()]).sum().backward()
     return outputs, {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 

@@ -145,19 +145,8 @@ def fake_results(pair: str = "det_attr", tasks: Sequence[str] | None = None, **o
 def table_of(values: dict[str, list[float]], higher: bool = True, subset: str = "test") -> pd.DataFrame:
     """A frame of one task from {arm: value per seed}."""
     frame = results_frame(seeds=(0,), arms=("one-task",)).query("subset == 'test' and task == 'detection' and headline")
-    row = frame.iloc[0]
-    rows = [
-        {
-            **row.to_dict(),
-            "arm": arm,
-            "seed": seed,
-            "key": f"{arm}{seed}",
-            "value": value,
-            "subset": subset,
-            "higher_is_better": higher,
-        }
-        for arm, cells in values.items()
-        for seed, value in enumerate(cells)
-        if np.isfinite(value)
-    ]
-    return with_facts(pd.DataFrame(rows))
+    same = {**frame.iloc[0], "subset": subset, "higher_is_better": higher}
+    rows = [(arm, seed, value) for arm, cells in values.items() for seed, value in enumerate(cells)]
+    own = pd.DataFrame(rows, columns=["arm", "seed", "value"]).dropna(ignore_index=True)
+    own["key"] = own["arm"] + own["seed"].astype(str)
+    return with_facts(pd.DataFrame(same | dict(own), columns=list(same)))

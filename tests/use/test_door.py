@@ -105,6 +105,7 @@ def test_a_wrong_value_is_one_line(options: dict[str, object], message: str, tmp
 
 
 def test_a_run_in_a_notebook_gives_the_signals_back_and_never_ends_the_kernel() -> None:
+    own = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
     before = {number: signal.getsignal(number) for number in SIGNALS}
     guest = Interrupts()
     guest.begin(is_guest=True)
@@ -113,6 +114,7 @@ def test_a_run_in_a_notebook_gives_the_signals_back_and_never_ends_the_kernel() 
     assert guest.asked and not [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
     guest.end()
     assert {number: signal.getsignal(number) for number in SIGNALS} == before
+    signal.signal(signal.SIGINT, own)
 
 
 def test_a_run_in_a_thread_leaves_the_signals_alone() -> None:
