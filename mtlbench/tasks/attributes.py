@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
+from mtlbench.tasks._words import COLUMNS, CROSS, INK, LINE, RIGHT, WRONG, flow
 from mtlbench.vision import drawing, metrics
 
 if TYPE_CHECKING:
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 UNLABELLED = 255
 LISTED = 4  # boxes of an image, the largest (ours: more text cannot be read)
 AT_LEAST = 3  # predicted attributes of a box that are shown (ours)
-COLUMNS = 60  # letters across the list under an image
-LINE = 1.3  # its line over its letters' size
-INK, RIGHT, WRONG = "#1A1A1A", "#00794F", "#C03A00"
 BOXES = ("#56B4E9", "#E69F00", "#F0E442", "#CC79A7")  # of the listed ones (Okabe and Ito 2008)
 
 
@@ -118,40 +116,12 @@ class Attributes:
         likeliest = np.argsort(-probability, kind="stable")[: max(AT_LEAST, len(true))]
         if not labelled:
             return [(self.categories[a], INK) for a in likeliest]
-        return [
-            (self.categories[a], RIGHT) if label[a] else ("\N{MULTIPLICATION SIGN}" + self.categories[a], WRONG)
-            for a in likeliest
-        ]
+        return [(self.categories[a], RIGHT) if label[a] else (CROSS + self.categories[a], WRONG) for a in likeliest]
 
     def _rows(self, batch: Batch) -> Tensor:
         """`R` bool: labelled foreground."""
         assert batch.foreground is not None
         return batch.foreground & batch.masks["attributes"] & (batch.labels["attributes"] != UNLABELLED).all(dim=1)
-
-
-class Word(NamedTuple):
-    """A word of a list that is set in letters of one width."""
-
-    paragraph: int
-    line: int
-    column: int
-    text: str
-    colour: str
-
-
-def flow(paragraphs: list[list[tuple[str, str]]], indent: int = 3) -> list[Word]:
-    """Words and their colours, set line by line with a comma between them; each paragraph starts a line."""
-    words, line = [], 0
-    for number, paragraph in enumerate(paragraphs):
-        column = indent
-        for place, (text, colour) in enumerate(paragraph):
-            text += "," if place < len(paragraph) - 1 else ""
-            if column > indent and column + len(text) > COLUMNS:
-                line, column = line + 1, indent
-            words.append(Word(number, line, column, text, colour))
-            column += len(text) + 1
-        line += 1
-    return words
 
 
 class AttributesMeter:

@@ -209,9 +209,12 @@ def dense(
     """Write a task's prediction on an image of that size (height, width); what the JSON says of it.
 
     Class probabilities become the likeliest class of every pixel (interpolated first); what a task has `decode` for,
-    unit vectors `H W 3` float32; anything else stays what `Task.predict` gave, maps interpolated.
+    unit vectors `H W 3` float32; what is said of a whole image stands in the JSON itself; anything else stays what
+    `Task.predict` gave, maps interpolated.
     """
     task, categories = trained.tasks[name], trained.categories(name)
+    if task.form == "image":
+        return {"prediction": row_of(trained, name, prediction, 0)}
     stem = f"{stem}-{name}"
     probability = prediction.get("probability")
     if probability is not None and hasattr(task, "decode"):
@@ -271,14 +274,14 @@ def boxes(trained: Sequence[Trained], result: Predicted, size: tuple[int, int]) 
         for one in trained:
             for name in one.tasks:
                 if not hasattr(one.tasks[name], BOXES):
-                    row[name] = _of_box(one, name, result, result.proposals + number)
+                    row[name] = row_of(one, name, result.predictions[name], result.proposals + number)
         rows.append(row)
     return rows
 
 
-def _of_box(trained: Trained, name: str, result: Predicted, row: int) -> Options:
-    """{category: probability} of one region, or what else the task predicts of it."""
-    prediction, categories = result.predictions[name], trained.categories(name)
+def row_of(trained: Trained, name: str, prediction: dict[str, Tensor], row: int) -> Options:
+    """{category: probability} of one region or image, or what else the task predicts of it."""
+    categories = trained.categories(name)
     probability = prediction.get("probability")
     if probability is not None and probability.dim() == 2 and probability.shape[1] == len(categories):
         return {c: round(float(p), 4) for c, p in zip(categories, probability[row], strict=True)}

@@ -17,8 +17,11 @@ from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import from_file, plugin
 from mtlbench.spec import Trial
 from mtlbench.tasks.attributes import Attributes
+from mtlbench.tasks.classification import Classification
 from mtlbench.tasks.detection import Detection
+from mtlbench.tasks.multilabel import Multilabel
 from mtlbench.tasks.normals import Normals
+from mtlbench.tasks.regression import Regression
 from mtlbench.tasks.semseg import Semseg
 from mtlbench.training.samples import View
 
@@ -55,6 +58,26 @@ def dense_tasks() -> dict[str, Any]:
 def box_tasks() -> dict[str, Any]:
     facts = {"offset_mean": [0.0] * 4, "offset_std": [0.1, 0.1, 0.2, 0.2]}
     return {"detection": Detection(("x", "y"), facts), "attributes": Attributes(tuple("pqrs"), {})}
+
+
+def image_sample(seed: int, height: int = 64, width: int = 64) -> Sample:
+    rng = np.random.default_rng(seed)
+    return Sample(
+        rng.integers(0, 256, (height, width, 3), dtype=np.uint8),
+        {
+            "classification": np.array(rng.integers(0, 3)),
+            "multilabel": rng.integers(0, 2, 4).astype(np.uint8),
+            "regression": np.array(rng.normal(), dtype=np.float32),
+        },
+    )
+
+
+def image_tasks() -> dict[str, Any]:
+    return {
+        "classification": Classification(("x", "y", "z"), {"counts": [3, 2, 1]}),
+        "multilabel": Multilabel(tuple("pqrs"), {}),
+        "regression": Regression((), {"mean": 0.5, "std": 2.0}),
+    }
 
 
 def view(form: str, tasks: dict[str, Any], **changes: Any) -> View:

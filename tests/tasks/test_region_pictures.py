@@ -11,7 +11,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from mtlbench.contracts import Sample
-from mtlbench.tasks.attributes import COLUMNS, RIGHT, WRONG, Attributes, flow
+from mtlbench.tasks._words import COLUMNS, RIGHT, WRONG, flow
+from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import class_colour, label_place
 from mtlbench.vision import regions
 from tests.support.scenes import DETECTION, IMAGE, region_batch, scene, slow_iou

@@ -17,14 +17,18 @@ from mtlbench.training.batches import parts, training_batch
 from mtlbench.training.evaluation import evaluate, finished
 from mtlbench.training.loop import gradients
 from mtlbench.training.samples import Scaled
-from tests.support.samples import box_sample, box_tasks, dense_sample, dense_tasks, view
+from tests.support.samples import box_sample, box_tasks, dense_sample, dense_tasks, image_sample, image_tasks, view
 
 pytestmark = pytest.mark.slow
 
 IMAGES = 5
-SAMPLES = {"fcn": [dense_sample(seed) for seed in range(IMAGES)], "roi": [box_sample(seed) for seed in range(IMAGES)]}
-TASKS = {"fcn": dense_tasks(), "roi": box_tasks()}
-FORMS = pytest.mark.parametrize("form", ["fcn", "roi"])
+SAMPLES = {
+    "fcn": [dense_sample(seed) for seed in range(IMAGES)],
+    "roi": [box_sample(seed) for seed in range(IMAGES)],
+    "image": [image_sample(seed, 40 + 8 * seed) for seed in range(IMAGES)],  # padded to the largest
+}
+TASKS = {"fcn": dense_tasks(), "roi": box_tasks(), "image": image_tasks()}
+FORMS = pytest.mark.parametrize("form", ["fcn", "roi", "image"])
 
 
 def batch_of(form: str, unlabelled: tuple[int, ...] = ()) -> Batch:
