@@ -40,6 +40,11 @@ class Arms:
         kind = self.kind(arm)
         return kind.family == Family.SPLIT and not kind.variant_of
 
+    def is_tree(self, arm: str) -> bool:
+        """Whether tasks leave one after another in it; no variant of such an arm."""
+        kind = self.kind(arm)
+        return kind.family == Family.TREE and not kind.variant_of
+
     def splits(self) -> list[str]:
         """The Splits of the frame."""
         return [arm for arm in self.kinds if self.is_split(arm)]

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--pair", default="", help="A built-in search space (det_attr, semseg_sn) or a file with a SPACE.")
+@click.option(
+    "--pair", default="", help="A built-in search space (det_attr, semseg_sn, dense3) or a file with a SPACE."
+)
 @click.option("--space", default="", help="The same as --pair.")
 @click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")

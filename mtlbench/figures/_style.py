@@ -23,12 +23,13 @@ GRID = "#DDDDDD"
 SHARED = "#D9D9D9"  # weights that several tasks share
 BAND = "#ECECEC"
 EDGE: dict[str, Any] = {"edgecolor": INK, "linewidth": 0.8}  # of markers
-TASK_PLACES = (0, 1, 2, 4)  # in the palette: blue, orange, green, purple: dark to light in grey
+TASK_PLACES = (0, 1, 2, 4, 5, 9)  # in the palette: blue, orange, green, purple (dark to light in grey), brown, sky
 SMALL = 6.5  # points
 NORMAL = 7.5
 LARGE = 8.5
 MARKERS: dict[str, str] = {  # by family
     Family.SPLIT: "o",
+    Family.TREE: "H",
     Family.BASELINE: "s",
     Family.LONGER: "P",
     Family.ENSEMBLE: "^",

@@ -23,7 +23,7 @@ from mtlbench.figures import _style as style
 from mtlbench.figures._costs import DOWN, FRONT_DASHES, draw_costs, label_costs, limit_costs
 from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, far_off, seeds_text, wrapped
 from mtlbench.figures._shown_arms import marker_of, shown_arms
-from mtlbench.text import MINUS
+from mtlbench.text import MINUS, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,6 +40,7 @@ POINTS = (
     *("panel", "arm", "mean", "n", "low", "high", "cost", "x"),
     *("front", "named", "plain", "marker", "split", "label", "far"),
 )
+MOST_TREES = 6  # that are all named; of more only those on the front
 USUAL_ARMS = 12  # named in the mean's panel; with more it is higher
 
 
@@ -179,11 +180,15 @@ def _marked(points: pd.DataFrame, arms: Arms) -> pd.DataFrame:
     for _, panel in points.groupby(["panel", "cost"]):
         gains = panel.assign(cheapness=-panel["x"])[["cheapness", "mean"]]
         points.loc[panel.index, "front"] = find_front(gains.to_numpy(float))
-    points["named"] = points["front"] | ~points["arm"].map(arms.is_variant).astype(bool)
+    hidden = points["arm"].map(arms.is_variant).astype(bool)
+    trees = points["arm"].map(arms.is_tree).astype(bool)
+    if points.loc[trees, "arm"].nunique() > MOST_TREES:
+        hidden |= trees
+    points["named"] = points["front"] | ~hidden
     points["plain"] = points["arm"].map(arms.plain)
     points["marker"] = [marker_of(arms, arm) for arm in points["arm"]]
     points["split"] = points["arm"].map(arms.is_split).astype(bool)
-    points["label"] = [arms.label(arm).removeprefix("Split ") for arm in points["arm"]]
+    points["label"] = [arms.label(arm).removeprefix("Split ").removeprefix("tree-") for arm in points["arm"]]
     points["far"] = pd.concat([far_off(rows) for _, rows in points.groupby(["panel", "cost"])])
     order = {arm: place for place, arm in enumerate(arm_order(points["arm"]))}
     return points.sort_values("arm", key=lambda arms: arms.map(order), kind="stable", ignore_index=True)
@@ -216,7 +221,10 @@ def caption(
     if shown["split"].any():
         parts.append("Splits are labelled by their first task-specific layer. Columns share the cost axis.")
     if not shown["named"].all():
-        parts.append("Named: the front and all arms but ablations.")
+        unnamed = shown[~shown["named"]]
+        ablated = unnamed["plain"] != unnamed["arm"]
+        others = [what for what, some in (("ablations", ablated.any()), ("trees", (~ablated).any())) if some]
+        parts.append(f"Named: the front and all arms but {listed(others)}.")
     if far := off_axis(shown[shown["panel"] == MEAN]):
         parts.append(f"Off the axis, at its edge without whiskers: {far}.")
     if lacking:
@@ -240,13 +248,15 @@ def _legend(points: pd.DataFrame) -> list[Any]:
         return Line2D([], [], label=label, **look)
 
     stepped = points[points["front"]].groupby(["panel", "cost"]).size().max() > 1
-    variants = points[~points["named"] & (points["panel"] == MEAN)].drop_duplicates("plain")
+    variants = points[~points["named"] & (points["panel"] == MEAN)]
+    whose = (variants["plain"] + ": variants").mask(variants["plain"] == variants["arm"], "trees")
+    variants = variants.assign(whose=whose).drop_duplicates("whose")
     wanted = [
         (True, mark(style.FAINT, "on the front")),
         (not points["front"].all(), mark("white", "beaten by a cheaper or better arm")),
         (stepped, line("Pareto front (cheaper, better)", color=style.INK, lw=1.0, ls=FRONT_DASHES)),
         (bool(points["split"].any()), line("Splits", color=style.FAINT, lw=0.7)),
-        *((True, mark("white", f"{row['plain']}: variants", row["marker"], 3.2)) for row in records(variants)),
+        *((True, mark("white", row["whose"], row["marker"], 3.2)) for row in records(variants)),
         (bool(points["far"].any()), mark(style.INK, "off the axis", DOWN, 6)),
         (bool(points["low"].notna().any()), line("95 % interval", color=style.FAINT, lw=0.8, marker="|", ls="", ms=7)),
     ]

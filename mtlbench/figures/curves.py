@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 
-SPLITS = "split"  # their ramp
+SPLITS, TREES = "split", "tree"  # their ramps
 RAMPS = ("Blues", "Greens", "Oranges", "Purples", "Reds", "YlOrBr")
 RAMP_ENDS = (0.5, 0.97)  # light to dark; paler is hard to see on white
 COLOURS: dict[str, str] = {  # by family, of its plain arm
@@ -185,8 +185,8 @@ def begins_of(provenance: Sequence[Mapping[str, Any]], lengths: Mapping[str, int
 
 
 def looks(names: Sequence[str], kinds: Arms) -> pd.DataFrame:
-    """arm, colour, dashes, strong: Splits in one ramp from light (nearly separate) to dark (fully shared), variants of
-    an arm in ramps of their own, the others in their own colours."""
+    """arm, colour, dashes, strong: Splits in one ramp from light (nearly separate) to dark (fully shared), trees and
+    variants of an arm in ramps of their own, the others in their own colours."""
     arms = arm_order(names)
     groups: dict[str, list[str]] = {}
     for arm in arms:
@@ -211,10 +211,12 @@ def looks(names: Sequence[str], kinds: Arms) -> pd.DataFrame:
 
 
 def _ramp_of(arm: str, kinds: Arms) -> str:
-    """The colour ramp of a Split or a variant, "" for the others; variants whose names go on with the same word
+    """The colour ramp of a Split, a tree or a variant, "" for the others; variants whose names go on with the same word
     (`cross-stitch-rate-1`, `cross-stitch-rate-10`) have one."""
     if kinds.is_split(arm):
         return SPLITS
+    if kinds.is_tree(arm):
+        return TREES
     if not kinds.is_variant(arm):
         return ""
     plain = kinds.plain(arm)

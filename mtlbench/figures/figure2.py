@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,11 @@ BESIDE = (Family.LONGER, Family.ENSEMBLE, Family.SHARED, Family.CROSS_STITCH)  #
 PAPER_TABLES = ("Table 5", "Table 6")  # the tables that compare arms; the others are ablations
 LETTERS = 10  # of an arm's name in a line
 UPRIGHT = 16  # with more arms the names stand upright, in narrower columns
+TREES_TEXT = (
+    "Splits and trees stand in the order of how many copies of the stages they have together; a tree's name says which"
+    " tasks share from each layer where some leave. The line joins Splits."
+)
+NO_COLUMNS: Mapping[str, int] = {}
 GAP_COLUMNS = 0.7  # between the spectrum and the arms beside it
 
 
@@ -81,11 +86,12 @@ INCHES = Layout()
 
 @dataclass(frozen=True, eq=False)
 class Figure2Data:
-    """arms: arm, family, label, short (label), x (place), marker, spectrum (whether it lies on it). points: task,
-    metric, arm, seed, x, value, change (%). means: `inference.intervals` with x, marker, spectrum, far (off the axis),
-    chosen_task, chosen_pair, and differs (whether the chosen Split beats or loses to one-task where every contrast of
-    the report's answer is allowed for, False for other arms). band: `inference.noise_band`. architectures:
-    `architecture_rows`. published: task, arm, x, value, change (empty unless asked for and comparable).
+    """arms: arm, family, label, short (label), x (place), marker, spectrum (a Split or one-task: joined by a line).
+    points: task, metric, arm, seed, x, value, change (%). means: `inference.intervals` with x, marker, spectrum,
+    far (off the axis), chosen_task, chosen_pair, and differs (whether the chosen Split beats or loses to one-task
+    where every contrast of the report's answer is allowed for, False for other arms). band: `inference.noise_band`.
+    architectures: `architecture_rows`. published: task, arm, x, value, change (empty unless asked for and
+    comparable).
     """
 
     arms: pd.DataFrame
@@ -120,19 +126,26 @@ class Figure2:
         if changes.empty:
             raise UserError(f"figure2 needs {BASELINE} on test; type: mtlbench run --pair {frame['pair'].iloc[0]}")
         shown, names_text = shown_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms)
-        places = layout(shown, Arms.of(frame))
+        trials = frame[frame["arm"].isin(shown)].drop_duplicates(["arm", "seed", "key"])
+        places = layout(shown, Arms.of(frame), count_columns(results.architectures_of(trials)))
         tasks = list(dict.fromkeys(changes["task"]))
         chosen = best_split(frame)
         case = Case(frame, (), note, {})
         means = _means(changes, places, chosen, case)
-        trials = frame[frame["arm"].isin(shown)].drop_duplicates(["arm", "seed", "key"])
         architectures = {
             seed: architecture_rows(results.architectures_of(own), places, tasks)
             for seed, own in trials.groupby("seed", dropna=False)
         }
         nothing = pd.DataFrame(columns=["task", "arm", "x", "value", "change"])
         overlay, remark = _overlay(frame, results, places) if paper else (nothing, "")
-        remarks = (names_text, _search_text(seeds_differ(architectures)), failed_text(frame, results.failures), remark)
+        trees = TREES_TEXT if (places["family"] == Family.TREE).any() else ""
+        remarks = (
+            names_text,
+            trees,
+            _search_text(seeds_differ(architectures)),
+            failed_text(frame, results.failures),
+            remark,
+        )
         points = changes.merge(places[["arm", "x"]])[["task", "metric", "arm", "seed", "x", "value", "change"]]
         band = noise_band(frame).merge(changes[["task", "unit", "higher_is_better"]].drop_duplicates())
         return Figure2Data(
@@ -234,10 +247,18 @@ def _means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame, ca
     return means
 
 
-def layout(names: Iterable[str], arms: Arms) -> pd.DataFrame:
-    """Arms from left to right: Splits from fully shared to nearly separate, one-task, a gap, the arms beside them."""
+def count_columns(architectures: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, int]:
+    """{arm: the copies that its network has of all stages together}: the fewer, the more is shared."""
+    return {arm: sum(len(stage["groups"]) for stage in stages) for arm, stages in architectures.items()}
+
+
+def layout(names: Iterable[str], arms: Arms, columns: Mapping[str, int] = NO_COLUMNS) -> pd.DataFrame:
+    """Arms from left to right: Splits and trees from fully shared to nearly separate, one-task, a gap, the arms beside
+    them. `columns` as `count_columns` gives them: trees stand where they share as much as their neighbours."""
     ordered = arm_order(names)
-    spectrum = [arm for arm in reversed(ordered) if arms.is_split(arm)] + [BASELINE]
+    joined = [arm for arm in reversed(ordered) if arms.is_split(arm)] + [BASELINE]
+    trees = [arm for arm in reversed(ordered) if arms.is_tree(arm)]
+    spectrum = [*sorted([*joined[:-1], *trees], key=lambda arm: columns.get(arm, 0)), BASELINE] if trees else joined
     others = [arm for arm in ordered if arm not in spectrum]
     plain = [arm for arm in others if arms.kind(arm).family in BESIDE and not arms.is_variant(arm)]
     beside = sorted(plain, key=lambda arm: BESIDE.index(Family(arms.kind(arm).family)))
@@ -253,7 +274,7 @@ def layout(names: Iterable[str], arms: Arms) -> pd.DataFrame:
             "short": arms.short(arm),
             "x": place,
             "marker": marker_of(arms, arm),
-            "spectrum": arm in spectrum,
+            "spectrum": arm in joined,
         }
         for arm, place in zip([*spectrum, *beside], x, strict=True)
     ]

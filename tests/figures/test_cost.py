@@ -194,6 +194,20 @@ def test_names_are_those_of_the_front_and_of_all_but_ablations() -> None:
     assert set(few) == {"one-task", *SPLITS}
 
 
+def test_few_trees_are_all_named_of_many_those_on_the_front() -> None:
+    trees = [f"tree-conv{k}:det+att-fc{m}" for k in (2, 3, 4, 5) for m in (6, 7)]
+    effects = {**EFFECTS, **dict.fromkeys(trees, -20.0), trees[0]: 90.0}
+    for shown, named in ((trees[:6], set(trees[:6])), (trees, {trees[0]})):
+        data = Cost().data(priced(arms=(*ARMS, *shown), effects=effects))
+        points = data.points[data.points["panel"] == MEAN]
+        for _, rows in points[points["arm"].isin(trees)].groupby("cost"):
+            assert set(rows.loc[rows["named"], "arm"]) == named
+        assert ("all arms but trees" in data.caption) == (len(shown) > 6)
+        words = [text.get_text() for text in drawn(data).legends[0].get_texts()]
+        assert words.count("trees") == (len(shown) > 6) and not any("variants" in word for word in words)
+    assert points.set_index("arm").loc[trees[0], "label"].iloc[0] == "conv2:det+att-fc6"
+
+
 def test_a_column_shares_its_costs_and_a_row_its_changes() -> None:
     axes = np.array(drawn(Cost().data(priced())).axes).reshape(3, 3)
     for column in axes.T:

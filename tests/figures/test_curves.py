@@ -122,6 +122,13 @@ def test_splits_are_one_ramp_and_every_arm_has_its_own_look() -> None:
     assert table.loc["one-task-longer", "dashes"] == "--" and table.loc["one-task", "dashes"] == "-"
 
 
+def test_trees_are_a_ramp_of_their_own() -> None:
+    trees = ("tree-conv2:nor+sem-fc7", "tree-conv3:nor+sem-fc8")
+    table = looks((*ARMS, *trees), arms_of((*ARMS, *trees))).set_index("arm")
+    shades = [to_rgb(str(table.loc[tree, "colour"])) for tree in trees]
+    assert sum(shades[0]) > sum(shades[1]) and all(green == max(shade) for shade in shades for green in shade[1:2])
+
+
 def test_the_caption_says_what_was_drawn_and_what_is_missing() -> None:
     results = made()
     results.curves = results.curves[(results.curves["arm"] != "split-conv4") | (results.curves["seed"] == 0)]

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.errors import UserError
-from mtlbench.figures.figure2 import Figure2
+from mtlbench.figures.figure2 import Figure2, count_columns, layout
+from tests.support.arms import arms_of
 from tests.support.synthetic_results import ARMS, EFFECTS, STAGES, TASKS, fake_results
 
 
@@ -45,6 +46,37 @@ def test_arms_go_from_fully_shared_to_fully_separate_then_the_others() -> None:
     ]
     steps = np.diff(arms["x"])
     assert steps[7] > 1 and set(steps) - {steps[7]} == {1.0}
+
+
+def test_trees_stand_among_the_splits_by_how_much_is_shared() -> None:
+    """Copies of the three layers conv1, conv2, fc6 of three tasks; the line joins Splits and one-task alone."""
+    together, pair, apart = [["a", "b", "c"]], [["a", "b"], ["c"]], [["a"], ["b"], ["c"]]
+    groups = {
+        "split-fc8": (together, together, together),
+        "tree-fc6:a+b-fc8": (together, together, pair),
+        "split-fc6": (together, together, apart),
+        "tree-conv2:a+b-fc6": (together, pair, apart),
+        "split-conv2": (together, apart, apart),
+        "one-task": (apart, apart, apart),
+        "cross-stitch": (apart, apart, apart),
+    }
+    columns = count_columns({arm: [{"groups": own} for own in stages] for arm, stages in groups.items()})
+    assert list(columns.values()) == [3, 4, 5, 6, 7, 9, 9]
+    places = layout(list(groups)[::-1], arms_of(list(groups)), columns)
+    assert places["arm"].tolist() == list(groups)
+    assert places["spectrum"].tolist() == [True, False, True, False, True, True, False]
+
+
+def test_results_with_trees_are_drawn() -> None:
+    trees = ("tree-fc6:det+att-fc8", "tree-conv2:det+att-fc6")
+    results = fake_results(arms=(*ARMS, *trees))
+    data = Figure2().data(results)
+    assert (
+        set(trees) <= set(data.arms["arm"]) and not data.means.loc[data.means["arm"].isin(trees), "chosen_task"].any()
+    )
+    assert "in the order of how many copies" in data.caption
+    assert "in the order of how many copies" not in Figure2().data(fake_results()).caption
+    drawn(data)
 
 
 def test_up_is_better_for_a_metric_where_lower_is() -> None:

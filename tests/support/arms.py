@@ -42,6 +42,8 @@ def facts_of(arm: str) -> Facts:
     for scheme, name in (("cross_stitch", "cross-stitch"), ("mtl_shared", "mtl-shared")):
         if arm.startswith(f"{name}-"):
             return scheme, built_in()[name].family, name, *PLAIN
+    if arm.startswith("tree-"):
+        return "tree", Family.TREE, "", *PLAIN
     return ("split", Family.SPLIT, "", *PLAIN) if arm.startswith("split-") else ("Mine", Family.OWN, "", *PLAIN)
 
 
