@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from torch import Tensor, nn
 
 from mtlbench.authoring import check_scheme
 from mtlbench.authoring.check_scheme import Case, findings, price
-from mtlbench.cli.main import main
 from mtlbench.contracts import Pass, Stage
 from mtlbench.plugins import find, names
 from mtlbench.schemes.separate import Separate
 from mtlbench.schemes.split import Split
+from tests.support.commands import cli
 from tests.support.mistaken_schemes import MISTAKES, Merging, Units, Valued
 
 pytestmark = pytest.mark.slow
@@ -74,10 +74,6 @@ ANSWERS = {  # what the one wrong line of each says, beside the class
     "Unused": r"broken\.py:32: parameter gate of the unit after fc6 gets no gradient: nothing depends on it; use it",
     "Undefined": r"broken\.py:40: the unit after fc6 returns NaN or infinity for semseg, from 1 image of finite num",
 }
-
-
-def cli(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
 
 
 def wrong(result: Result) -> str:

@@ -10,20 +10,15 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from mtlbench.authoring.check import kind_of
 from mtlbench.authoring.new import NEXT, new
-from mtlbench.cli.main import main
 from mtlbench.errors import UserError
 from mtlbench.plugins import from_file
+from tests.support.commands import cli
 from tests.support.places import ROOT
 
 pytestmark = pytest.mark.slow
-
-
-def cli(*args: str) -> Result:
-    return CliRunner().invoke(main, args)
 
 
 @pytest.fixture(autouse=True)

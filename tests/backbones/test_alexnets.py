@@ -20,9 +20,8 @@ from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.split import Split
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.semseg import Semseg
-from tests.support.networks import State
+from tests.support.networks import FORMS, State
 
-FORMS = pytest.mark.parametrize("form", ["fcn", "roi"])
 BACKBONES = pytest.mark.parametrize("cls", [Caffenet, Alexnet])
 CAFFE_SHAPES = {
     "conv1": (96, 3, 11, 11),

@@ -7,19 +7,14 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
 from mtlbench.cli.data import report
-from mtlbench.cli.main import main
 from mtlbench.contracts import Count, Survey
 from mtlbench.errors import UserError
 from mtlbench.plan.options import by_task, parse_assignment, parse_task_assignment
+from tests.support.commands import cli
 
 SMALL = ("--data-option", "train=4", "--data-option", "val=2", "--data-option", "test=2", "--data-option", "size=32")
-
-
-def cli(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
 
 
 @pytest.fixture(autouse=True)

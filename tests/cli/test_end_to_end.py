@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,14 +15,13 @@ from pathlib import Path
 import click
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 
 from mtlbench import load_results
 from mtlbench.cli import run
 from mtlbench.cli.main import COMMANDS, main
 from mtlbench.spec import FORMAT
 from mtlbench.store.store import Store
-from tests.support.commands import LOCAL, SMOKE, numbers, start
+from tests.support.commands import LOCAL, SMOKE, cli, folders, numbers, refused, start, works
 from tests.support.processes import process_ids
 
 pytestmark = pytest.mark.slow
@@ -79,27 +77,6 @@ OPTIONS = [
 ]
 
 
-def cli(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def works(*args: object) -> str:
-    result = cli(*args)
-    assert result.exit_code == 0, result.output
-    assert result.stderr == ""
-    return result.stdout
-
-
-def refused(*args: object) -> str:
-    """The one line that a user's mistake is answered with."""
-    result = cli(*args)
-    assert result.exit_code == 2, result.output
-    assert result.stdout == "" and isinstance(result.exception, SystemExit)
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("mtlbench: ") and "Traceback" not in line
-    return line
-
-
 def snapshot(results: Path) -> dict[str, tuple[bytes, int]]:
     """Content and time of every file."""
     return {
@@ -107,15 +84,6 @@ def snapshot(results: Path) -> dict[str, tuple[bytes, int]]:
         for path in sorted(results.rglob("*"))
         if path.is_file() and path.name != ".lock"
     }
-
-
-def folders(results: Path) -> dict[str, Path]:
-    """{`arm task`: folder} of all trials."""
-    found = {}
-    for path in results.glob("*/*/*/trial.json"):
-        trial = json.loads(path.read_text())
-        found[" ".join([trial["arm"], *(task["name"] for task in trial["tasks"])])] = path.parent
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.errors import UserError
 from mtlbench.figures._labels import place_labels
 from mtlbench.figures.cost import COSTS, MEAN, Cost
+from tests.support.drawings import draw
 from tests.support.synthetic_results import ARMS, EFFECTS, SPLITS, FakeResults, fake_results
 
 pytestmark = pytest.mark.slow
@@ -56,12 +55,7 @@ def priced(**options: object) -> FakeResults:
     return results
 
 
-def drawn(data: Any) -> Figure:
-    canvas = Figure()
-    agg = FigureCanvasAgg(canvas)
-    Cost().draw(data, canvas)
-    agg.draw()
-    return canvas
+drawn = partial(draw, Cost())
 
 
 def test_points_are_mean_changes_with_the_interval_against_costs_per_pair() -> None:

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
-from matplotlib.figure import Figure
 
 from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.inference import intervals
 from mtlbench.errors import UserError
 from mtlbench.figures.figure2 import Figure2, count_columns, layout
 from tests.support.arms import arms_of
+from tests.support.drawings import draw
 from tests.support.synthetic_results import ARMS, EFFECTS, STAGES, TASKS, fake_results
 
-
-def drawn(data: Any) -> Figure:
-    canvas = Figure()
-    agg = FigureCanvasAgg(canvas)
-    Figure2().draw(data, canvas)
-    agg.draw()
-    return canvas
+drawn = partial(draw, Figure2())
 
 
 def test_arms_go_from_fully_shared_to_fully_separate_then_the_others() -> None:

@@ -20,7 +20,7 @@ from mtlbench.schemes.nddr import Fusion
 from mtlbench.schemes.separate import Separate
 from mtlbench.schemes.sluice import SubspaceUnit
 from mtlbench.schemes.split import Split
-from tests.support.networks import net_of, tasks_of
+from tests.support.networks import FORMS, net_of, tasks_of
 
 REGIONS = 5
 # Of CaffeNet: channels of the output, its cells, channels that each of them sees, size of the kernel.
@@ -55,7 +55,6 @@ STITCHED = {
 # Two tasks of three classes; of regions three classes' scores and offsets of two, and three attributes.
 HEADS = {"fcn": 2 * 4096 * 6 * 4, "roi": 2 * 4096 * (3 + 8 + 3) * REGIONS}
 UPSAMPLING = {"fcn": 6 * 59**2 * 4 * 2, "roi": 0}  # a pixel is the weighted mean of four cells
-FORMS = pytest.mark.parametrize("form", ["fcn", "roi"])
 
 
 def operations(form: str, scheme: Scheme) -> int:

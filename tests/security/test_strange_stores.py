@@ -30,8 +30,9 @@ from mtlbench.system.files import seal
 from mtlbench.training.record import ResumeFile
 from mtlbench.training.trial import Errand
 from mtlbench.use.trained import changed_files
+from tests.support.commands import cli
 from tests.support.stores import JOINT, TRIAL, finish
-from tests.support.strangers import COMMANDS, Code, cli, rewrite
+from tests.support.strangers import COMMANDS, Code, rewrite
 
 
 def refused(*words: object) -> str:

@@ -13,8 +13,9 @@ from mtlbench.store.shapes import Failure, FailureKind, NameOfTrial
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
 from mtlbench.text import printable
+from tests.support.commands import cli
 from tests.support.stores import JOINT, TRIAL, finish
-from tests.support.strangers import COMMANDS, cli, rewrite
+from tests.support.strangers import COMMANDS, rewrite
 
 EVIL = "\x1b]8;;http://x\x07[link=http://x]a\x1b[2J\u202e</text><script>x</script>"
 

@@ -22,7 +22,8 @@ import pytest
 from click.testing import CliRunner
 
 from mtlbench.cli.main import main
-from tests.stress.torture import Run, living, numbers, workers
+from tests.stress.torture import Run, living, workers
+from tests.support.commands import folders, numbers
 
 pytestmark = pytest.mark.slow
 
@@ -95,14 +96,6 @@ def finished(results: Path) -> dict[str, int]:
             continue
         found[path.parent.name] = path.stat().st_mtime_ns
     return found
-
-
-def folders(results: Path) -> dict[str, Path]:
-    """{`arm task`: folder} of all trials."""
-    trials = {path.parent: json.loads(path.read_text()) for path in results.glob("*/*/*/trial.json")}
-    return {
-        " ".join([trial["arm"], *(task["name"] for task in trial["tasks"])]): folder for folder, trial in trials.items()
-    }
 
 
 @pytest.fixture(scope="module")

@@ -27,12 +27,10 @@ from pathlib import Path
 import click
 import pandas as pd
 
-from mtlbench import load_results
-from mtlbench.store.frames import UNITS
+from tests.support.commands import numbers
 
 COMMAND = ("run", "--pair", "det_attr", "--recipe", "smoke", "--all-splits", "--seeds", "0")
 RESUME = ("--resume-every", "0.001")  # minutes: a resume file after every step
-TIMES = tuple(UNITS)
 DRIVER_SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 WORKER = b"ray::TrialActor"
 RAY = {
@@ -170,12 +168,6 @@ class Run:
 
 
 # ---------------------------------------------------------------------------------------------------- comparing
-def numbers(results: Path) -> pd.DataFrame:
-    """All finished numbers without what differs between two equal runs."""
-    frame = load_results(results).frame.drop(columns="finished")
-    frame = frame[~((frame["subset"] == "cost") & frame["metric"].isin(TIMES))]
-    order = ["arm", "seed", "key", "task", "subset", "metric", "category"]
-    return frame.sort_values(order).reset_index(drop=True)
 
 
 def curves(results: Path) -> dict[str, bytes]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from mtlbench.figures.figure5 import Figure5
+from tests.support.drawings import draw
 from tests.support.synthetic_results import results_frame
 
 Values = Mapping[str, Mapping[int, Mapping[str, float]]]  # arm -> seed -> category -> value
@@ -69,9 +69,4 @@ def constant(names: Sequence[str], seeds: Sequence[int], gain: Any) -> Values:
     }
 
 
-def drawn(data: Any) -> Figure:
-    canvas = Figure()
-    agg = FigureCanvasAgg(canvas)
-    Figure5().draw(data, canvas)
-    agg.draw()
-    return canvas
+drawn = partial(draw, Figure5())

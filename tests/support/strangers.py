@@ -8,9 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner, Result
-
-from mtlbench.cli.main import main
 from mtlbench.store.sealing import sealed
 
 COMMANDS = (
@@ -32,10 +29,6 @@ class Code:
 
     def __reduce__(self) -> Any:
         return os.mkdir, (str(self.trap),)
-
-
-def cli(*words: object) -> Result:
-    return CliRunner().invoke(main, [str(word) for word in words])
 
 
 def rewrite(path: Path, change: Callable[[Any], Any]) -> None:

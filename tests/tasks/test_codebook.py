@@ -15,15 +15,9 @@ from mtlbench.tasks import _codebook
 from mtlbench.tasks._codebook import Codebook, spherical_kmeans, spherical_median, triangulate, unit
 from mtlbench.tasks.normals import Normals
 from mtlbench.vision.metrics import angular_errors
+from tests.support.normals import facing
 
 IMAGE = np.zeros((40, 40, 3), dtype=np.uint8)
-
-
-def facing(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Random unit vectors that face the camera."""
-    vectors = rng.normal(size=(*shape, 3))
-    vectors[..., 2] = np.abs(vectors[..., 2])
-    return unit(vectors).astype(np.float32)
 
 
 def codebook_of(seed: int) -> Codebook:

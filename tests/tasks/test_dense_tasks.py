@@ -14,30 +14,19 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from mtlbench.contracts import Batch, Sample, Score
+from mtlbench.contracts import Sample, Score
 from mtlbench.errors import UserError
 from mtlbench.plugins import create
 from mtlbench.tasks.normals import Normals
 from mtlbench.tasks.semseg import Semseg
 from mtlbench.vision.drawing import PALETTE
+from tests.support.normals import dense_batch, facing
 
 matplotlib.use("Agg")
 SEMSEG = Semseg(("wall", "floor", "chair"), {})
 
 
-def facing(*shape: int, seed: int = 0) -> np.ndarray:
-    """Random unit vectors that face the camera."""
-    vectors = np.random.default_rng(seed).normal(size=(*shape, 3))
-    vectors[..., 2] = np.abs(vectors[..., 2])
-    return (vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)).astype(np.float32)
-
-
-FACTS = {"codebook": facing(20, seed=1).astype(float).tolist()}
-
-
-def dense_batch(task: str, labels: Tensor, masks: list[bool] | None = None) -> Batch:
-    mask = torch.tensor([True] * len(labels) if masks is None else masks)
-    return Batch(torch.zeros(len(labels), 3, *labels.shape[1:3]), {task: labels}, {task: mask})
+FACTS = {"codebook": facing(np.random.default_rng(1), 20).astype(float).tolist()}
 
 
 def some_batch(name: str) -> tuple[Any, Tensor, Tensor, list[bool]]:
@@ -47,7 +36,7 @@ def some_batch(name: str) -> tuple[Any, Tensor, Tensor, list[bool]]:
         labels[0, :2], labels[1] = 255, 255
         task: Any = SEMSEG
     else:
-        labels = torch.from_numpy(facing(5, 6, 7))
+        labels = torch.from_numpy(facing(np.random.default_rng(0), 5, 6, 7))
         labels[0, :2], labels[1] = 0, 0
         task = Normals((), FACTS, labels="soft" if name == "soft normals" else "nearest")
     output = torch.randn(5, 3 if name == "semseg" else 20, 6, 7, generator=torch.Generator().manual_seed(1))
@@ -114,7 +103,7 @@ def test_soft_loss_is_cross_entropy_against_the_three_weights() -> None:
 
 
 def test_the_perfect_soft_prediction_decodes_to_the_truth_and_the_perfect_hard_one_to_codes() -> None:
-    labels = torch.from_numpy(facing(1, 40, 40, seed=4))
+    labels = torch.from_numpy(facing(np.random.default_rng(4), 1, 40, 40))
     batch = dense_batch("normals", labels)
     soft, hard = Normals((), FACTS, labels="soft"), Normals((), FACTS, decoding="nearest")
     weights = soft.encode(labels.view(-1, 3)).view(1, 40, 40, 20).permute(0, 3, 1, 2)

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mtlbench.contracts import Batch, Sample, Score
+from mtlbench.contracts import Sample
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
 from mtlbench.tasks.normals import Normals
 from mtlbench.tasks.semseg import Semseg
-
-IMAGE = np.zeros((64, 64, 3), dtype=np.uint8)
-
-
-def value(scores: Sequence[Score], metric: str, category: str = "") -> float:
-    found = [score.value for score in scores if (score.metric, score.category) == (metric, category)]
-    assert len(found) == 1
-    return found[0]
-
-
-def dense_batch(task: str, labels: torch.Tensor, masks: list[bool] | None = None) -> Batch:
-    mask = torch.tensor([True] * len(labels) if masks is None else masks)
-    return Batch(torch.zeros(len(labels), 3, *labels.shape[1:3]), {task: labels}, {task: mask})
-
-
-def check_metric_names(task: Any, meter: Any) -> None:
-    names = {score.metric for score in [*meter.scores(), *meter.chance()]}
-    assert names == set(task.metrics) and task.headline in names
-
+from tests.support.normals import dense_batch, facing
+from tests.support.scenes import IMAGE, check_metric_names, value
 
 # ---------------------------------------------------------------------------------------------------- semseg
 SEMSEG = Semseg(("wall", "floor", "chair"), {})
@@ -100,15 +81,6 @@ def test_mirrored_labels() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- normals
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def facing(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    """Random unit vectors that face the camera."""
-    vectors = rng.normal(size=(*shape, 3))
-    vectors[..., 2] = np.abs(vectors[..., 2])
-    return unit(vectors).astype(np.float32)
 
 
 def normals_task() -> Normals:

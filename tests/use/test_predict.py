@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
 from PIL import Image
 
-from mtlbench.cli.main import main
 from mtlbench.contracts import Batch, Sample
 from mtlbench.errors import UserError
 from mtlbench.spec import Options
@@ -29,6 +27,7 @@ from mtlbench.use.predict import likeliest, read_image, stems
 from mtlbench.use.trained import Trained, opened
 from mtlbench.vision import proposals as selective_search
 from mtlbench.vision import regions
+from tests.support.commands import cli
 from tests.support.samples import smoke
 from tests.support.trials import finished
 
@@ -61,13 +60,9 @@ def rooms(tmp_path_factory: pytest.TempPathFactory, study: Store) -> Path:
     return folder
 
 
-def cli(*args: object) -> Result:
-    return CliRunner().invoke(main, ["predict", *(str(arg) for arg in args)])
-
-
 def works(study: Store, *args: object) -> list[str]:
     """The paths that are said."""
-    result = cli(*args, "--results", study.root)
+    result = cli("predict", *args, "--results", study.root)
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     return result.stdout.splitlines()
 
@@ -301,7 +296,9 @@ def test_bad_images_are_a_line_each_and_the_others_go_on(study: Store, rooms: Pa
     Image.fromarray(np.zeros((9, 9), np.uint16)).save(inputs / "deep.png")
     bad = ["junk.jpg", "cut.png", "deep.png", ".", "none.png"]
     given = [inputs / "junk.jpg", rooms / "room0.png", *(inputs / name for name in bad[1:]), rooms / "room1.png"]
-    result = cli("one-task", "--pair", "semseg_sn", *given, "--out", tmp_path / "out", "--results", study.root)
+    result = cli(
+        "predict", "one-task", "--pair", "semseg_sn", *given, "--out", tmp_path / "out", "--results", study.root
+    )
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [f"{tmp_path}/out/room{number}-prediction.png" for number in (0, 1)]
     assert result.stderr.splitlines() == [
@@ -320,7 +317,7 @@ def test_an_image_that_the_networks_cannot_take_is_a_line(
         raise RuntimeError("out of\nmemory")
 
     monkeypatch.setattr(Trained, "predict", fails)
-    result = cli("one-task", rooms / "room0.png", "--out", tmp_path, "--results", study.root)
+    result = cli("predict", "one-task", rooms / "room0.png", "--out", tmp_path, "--results", study.root)
     assert result.exit_code == 1
     assert result.stderr == f"mtlbench: {rooms}/room0.png: RuntimeError: out of memory\n"
 
@@ -346,11 +343,11 @@ def test_every_image_has_names_of_its_own() -> None:
 def test_nothing_beside_the_images_is_overwritten(study: Store, rooms: Path, tmp_path: Path) -> None:
     before = sorted(os.listdir(rooms))
     for out in (rooms, os.path.relpath(rooms)):
-        result = cli("one-task", rooms / "room0.png", "--out", out, "--results", study.root)
+        result = cli("predict", "one-task", rooms / "room0.png", "--out", out, "--results", study.root)
         assert result.exit_code == 2 and "has images to predict on" in result.stderr
     assert sorted(os.listdir(rooms)) == before
     (tmp_path / "file").write_text("")
-    result = cli("one-task", rooms / "room0.png", "--out", tmp_path / "file", "--results", study.root)
+    result = cli("predict", "one-task", rooms / "room0.png", "--out", tmp_path / "file", "--results", study.root)
     assert result.exit_code == 2 and "--out FOLDER" in result.stderr
 
 
@@ -361,7 +358,7 @@ def test_a_trial_is_named_as_for_show_and_the_newest_results_count(study: Store,
     assert path == f"{study.root}/predict-cross-stitch-{one.folder.name}/room0-prediction.png"
     assert about(path)["trials"] == [one.folder.name] and set(about(path)["tasks"]) == {"semseg", "normals"}
     for text in ("cross-stitch:7", "none", "ffff"):
-        result = cli(text, rooms / "room0.png", "--results", study.root)
+        result = cli("predict", text, rooms / "room0.png", "--results", study.root)
         assert result.exit_code == 2 and "no finished trial" in result.stderr
     with pytest.raises(UserError, match="no finished trial 'cross-stitch' of other in"):
         find_trials(study.root, "cross-stitch", "other")
@@ -391,7 +388,7 @@ def test_a_task_without_drawing_and_of_another_kind_is_kept_as_arrays(
     (tmp_path / "in").mkdir()
     large = tmp_path / "in" / "room0.png"
     Image.fromarray(pixels_of(rooms / "room0.png")).resize((100, 90)).save(large)
-    result = cli("cross-stitch", "--pair", "semseg_sn", large, "--out", tmp_path, "--results", study.root)
+    result = cli("predict", "cross-stitch", "--pair", "semseg_sn", large, "--out", tmp_path, "--results", study.root)
     assert result.exit_code == 0, result.output
     assert (
         result.stderr == "mtlbench: semseg is in no picture: the task has no keep and draw; see Task in contracts.py\n"

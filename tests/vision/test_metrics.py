@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mtlbench.vision import metrics
+from tests.support.normals import unit
 
 
 # ---------------------------------------------------------------------------------------------------- segmentation
@@ -51,8 +52,6 @@ def test_no_pixels_give_nan_and_no_warning() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- normals
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def test_angular_errors_at_known_angles() -> None:
