@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
@@ -16,6 +16,7 @@ from mtlbench.errors import UserError
 from mtlbench.figures._trade_offs import free_corner, limit_trade_off, pale
 from mtlbench.figures.front import Front
 from tests.support.arms import failed
+from tests.support.drawings import draw
 from tests.support.grids import THREE, TWO, grid_frame
 from tests.support.synthetic_results import FakeResults, results_frame
 
@@ -37,12 +38,7 @@ class Grid(FakeResults):
         self.frame, self.failures, self.architectures = frame, list(failures), {}
 
 
-def drawn(data: Any) -> Figure:
-    canvas = Figure()
-    agg = FigureCanvasAgg(canvas)
-    Front().draw(data, canvas)
-    agg.draw()
-    return canvas
+drawn = partial(draw, Front())
 
 
 def test_a_panel_has_a_curve_an_arm_a_dot_a_seed_and_one_task_at_the_origin() -> None:
