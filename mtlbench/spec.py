@@ -23,7 +23,8 @@ Options = dict[str, Any]
 class Pair:
     """Two or more tasks that are compared together, in one form of the backbones (`fcn`, `roi` or `image`).
 
-    `files` says where tasks are that the package does not have: {name: "FILE.py:Class"}, beside the space's file.
+    `files` says where tasks are that the package does not have under these names: {name: "FILE.py:Class"}, beside the
+    space's file, or the name of a built-in task, of whose kind it then is: {"age": "regression"}.
     """
 
     name: str
@@ -106,7 +107,7 @@ OPTIMISERS = ("sgd", "adam", "adamw")
 DECAYS = ("cosine", "step", "poly", "constant")
 PRECISIONS = ("fp32", "bf16")
 STARTS = ("scratch", "imagenet", "pretrained")
-UNSHOWN = ("weights", "scaled", "widen")  # options of backbones that are no part of a label
+UNSHOWN = ("weights", "scaled", "widen", "columns")  # options that are no part of a label
 KINDS = ("dataset", "backbone", "scheme")  # of a trial's plug-ins, besides its tasks
 WEIGHTINGS = ("fixed", "uncertainty")
 NO_WEIGHTS: Mapping[str, float] = {}
@@ -139,12 +140,18 @@ NOT_IDENTITY = (
 
 @dataclass(frozen=True)
 class Plugin:
-    """A plug-in with its options and its version; `source` (a user's file) is where to find it, never identity."""
+    """A plug-in with its options and its version; `source` is where to find it: "" = under its name, a user's file,
+    which is never identity, or the built-in task that it is one of, its `kind`, which is."""
 
     name: str
     options: Options = field(default_factory=dict)
     version: int = 1
     source: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The built-in plug-in that this is under a name of its own, else nothing."""
+        return "" if is_file(self.source) else self.source
 
     @property
     def label(self) -> str:
@@ -302,10 +309,12 @@ class Trial:
         own = {kind: getattr(self, kind) for kind in KINDS}
         plugin = {k: {"name": p.name, "options": p.options, "version": p.version} for k, p in own.items()}
         options = {task.name: task.options for task in self.tasks if task.options}
+        kinds = {task.name: task.kind for task in self.tasks if task.kind}
         return {
             "format": FORMAT,
             "tasks": list(self.task_names),
             "task_versions": {task.name: task.version for task in self.tasks},
+            **({"task_kinds": kinds} if kinds else {}),
             "form": self.form,
             **plugin,
             "fingerprint": self.fingerprint,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mtlbench.cli._shared import ASSIGNMENT, one_line_errors, say
+from mtlbench.cli._shared import ASSIGNMENT, Parsed, one_line_errors, say
 from mtlbench.text import duration
 
 if TYPE_CHECKING:
@@ -34,7 +34,25 @@ def data_arguments(function: Any) -> Any:
             help="Option of the data set (repeatable), for example broken=leave-out.",
         ),
         click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data."),
-        click.argument("dataset"),
+        click.option(
+            "--csv",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Of data set table, its table.",
+        ),
+        click.option(
+            "--images", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Folder of its images."
+        ),
+        click.option(
+            "--column",
+            "columns",
+            multiple=True,
+            type=Parsed("COLUMN:KIND[:TASK]", "parse_column"),
+            metavar="COLUMN:KIND[:TASK]",
+            help="What a column of it is (repeatable).",
+        ),
+        click.option("--group", default="", metavar="COLUMN", help="Column of groups that stay in one subset."),
+        click.argument("dataset", default=""),
     ):
         function = option(function)
     return function
@@ -43,18 +61,39 @@ def data_arguments(function: Any) -> Any:
 @command.command("prepare")
 @data_arguments
 @one_line_errors
-def data_prepare(dataset: str, data_root: Path | None, data_options: tuple[tuple[str, object], ...]) -> None:
+def data_prepare(**values: Any) -> None:
     """Decode, derive normals and propose boxes once, in parallel; `run` does it too, where it has not been done."""
-    prepare(dataset, data_root, dict(data_options))
+    prepare(*asked_for(**values))
 
 
 @command.command("verify")
 @data_arguments
 @one_line_errors
-def data_verify(dataset: str, data_root: Path | None, data_options: tuple[tuple[str, object], ...]) -> int:
+def data_verify(**values: Any) -> int:
     """Count what is there, compare it with what was published, and name every missing or broken file in a line each;
     the exit status is 1 where something is missing or broken."""
-    return verify(dataset, data_root, dict(data_options))
+    return verify(*asked_for(**values))
+
+
+def asked_for(
+    dataset: str,
+    data_root: Path | None,
+    data_options: Sequence[tuple[str, object]],
+    csv: Path | None,
+    images: Path | None,
+    columns: Sequence[tuple[str, str]],
+    group: str,
+) -> tuple[str, Path | None, Options]:
+    """The data set, its folder and its options; of a table, what says where that is. Raises UserError."""
+    from mtlbench.errors import UserError
+    from mtlbench.plan.tables import DATASET, root_of
+
+    options: Options = dict(data_options)
+    if csv and dataset in ("", DATASET):
+        return DATASET, root_of(csv, images), options | {"columns": dict(columns), "group": group}
+    if csv or images or columns or group or not dataset:
+        raise UserError("name a data set, for example voc2008, or give --csv FILE --images DIR")
+    return dataset, data_root, options
 
 
 def prepare(name: str, data_root: Path | None, options: Options) -> None:

@@ -19,6 +19,28 @@ if TYPE_CHECKING:
 @click.option(
     "--pair", default="", help="A built-in search space (det_attr, semseg_sn, dense3) or a file with a SPACE."
 )
+@click.option(
+    "--csv",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="In place of a pair, a table (CSV or Parquet) with a row an image: its columns are the tasks (docs/csv.md).",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder of its images; default: images beside it, or its own.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    type=Parsed("COLUMN:KIND[:TASK]", "parse_column"),
+    metavar="COLUMN:KIND[:TASK]",
+    help="What a column of it is, where it does not look so: regression, classification, multilabel, file, group,"
+    " subset or skip (repeatable).",
+)
+@click.option("--group", default="", metavar="COLUMN", help="Images with equal cells there are in one subset.")
 @click.option("--space", default="", help="The same as --pair.")
 @click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
@@ -203,7 +225,7 @@ def run_study(dry_run: bool, values: dict[str, Any]) -> int:
     if values["pair"] and space and values["pair"] != space:
         raise click.UsageError("--pair and --space mean the same: give one of them")
     values["pair"] = values["pair"] or space
-    values["data_options"] = dict(values["data_options"])
+    values["data_options"], values["columns"] = dict(values["data_options"]), dict(values["columns"])
     values["task_options"] = by_task(values["task_options"])
     values["loss_weights"] = merge_loss_weights(values["loss_weights"])
     console = wide_console()

@@ -15,6 +15,7 @@ from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.local import run_local
 from mtlbench.execution.preflight import check_disk, check_gpu, pretrained_of
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
+from mtlbench.execution.tables import space_of
 from mtlbench.execution.wide_arms import find_widths
 from mtlbench.plan.arms import at_rates, at_weightings, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
@@ -30,7 +31,6 @@ from mtlbench.plan.expand import (
 )
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.rounds import next_round
-from mtlbench.plan.spaces import load
 from mtlbench.plan.trees import choose_trees
 from mtlbench.plugins import plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial
@@ -114,7 +114,7 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     `say` takes lines on what is made of the data set; without `create` the results folder is not made. Raises
     UserError.
     """
-    space = load(options.pair)
+    space, options = space_of(options, say)
     dataset = choose_dataset(space, options.dataset)
     recipe = choose_recipe(space, dataset, options)
     trees, about_trees = choose_trees(space, recipe, options)

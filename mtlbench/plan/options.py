@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import find, unknown
 from mtlbench.spec import PRECISIONS, STARTS, Options
 
 EXECUTORS = ("ray", "local")
@@ -48,7 +48,11 @@ class RunOptions:
     Empty text, None and empty tuples stand for the default: what the search space and its recipe say.
     """
 
-    pair: str  # a built-in search space, or a file `PATH.py` with a SPACE
+    pair: str = ""  # a built-in search space, a file `PATH.py` with a SPACE, or a table's pair in `results`
+    csv: Path | None = None  # a table with a row an image, in place of a pair
+    images: Path | None = None  # folder of its images; None = `images` beside it, or its own
+    columns: Mapping[str, str] = field(default_factory=dict)  # {column: kind or kind:task}
+    group: str = ""  # column whose equal cells keep images in one subset
     dataset: str = ""
     data_root: Path | None = None
     data_options: Mapping[str, object] = field(default_factory=dict)
@@ -79,8 +83,12 @@ class RunOptions:
     results: Path = Path("results")
 
     def __post_init__(self) -> None:
-        if not self.pair:
-            raise UserError("say what to study, for example --pair det_attr")
+        if not self.pair and not self.csv:
+            raise UserError("say what to study, for example --pair det_attr, or --csv labels.csv --images DIR")
+        if self.csv and (self.pair or self.dataset or self.data_root):
+            raise UserError("--csv makes its own pair and data set; leave out --pair, --dataset and --data-root")
+        if not self.csv and (self.images or self.columns or self.group):
+            raise UserError("--images, --column and --group are about the table of --csv; give it, too")
         check_seeds(self.seeds)
         for what, value, valid in (
             ("executor", self.executor, EXECUTORS),
@@ -215,6 +223,11 @@ def by_task(assignments: Sequence[TaskAssignment]) -> dict[str, Options]:
     for task, name, value in assignments:
         found.setdefault(task, {})[name] = value
     return found
+
+
+def parse_column(text: str) -> Assignment:
+    """`age:regression` or `smiling:multilabel:face`: a column and what it is asked to be. Raises UserError."""
+    return Assignment(*find("dataset", "table").parse(text))
 
 
 def parse_literal(text: str) -> object:

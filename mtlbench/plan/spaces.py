@@ -9,7 +9,7 @@ from pathlib import Path
 from mtlbench import plugins
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
-from mtlbench.spec import Pair, Recipe, SearchSpace
+from mtlbench.spec import Pair, Recipe, SearchSpace, is_file
 
 
 def carried(name: str) -> Path:
@@ -38,7 +38,7 @@ def load(name: str) -> SearchSpace:
     if not isinstance(space, SearchSpace):
         raise UserError(f"{path} has no SPACE = SearchSpace(...)")
     here = path.resolve().parent
-    beside = {task: str(here / place) for task, place in space.pair.files.items()}
+    beside = {task: str(here / place) if is_file(place) else place for task, place in space.pair.files.items()}
     pair = dataclasses.replace(space.pair, files=beside)
     check_tasks(pair, path)
     return dataclasses.replace(space, pair=pair)

@@ -19,10 +19,11 @@ from mtlbench.nets import network, pretrained
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan.data import Prepared, prepared
 from mtlbench.plugins import create, find
-from mtlbench.spec import Options, Trial
+from mtlbench.spec import Options, Trial, is_file
 from mtlbench.store.shapes import Model, TaskFacts
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loader import Resident, ahead
+from mtlbench.training.named import NamedSubset, named
 from mtlbench.training.samples import Scaled, View
 
 RESIDENT_SHARE = 0.25  # of a GPU's memory that a process may use, for maps of samples (Ours)
@@ -37,8 +38,10 @@ def _subsets(data: Prepared, short_side: int, long_side: int) -> dict[str, Scale
 
 @lru_cache(maxsize=16)
 def _facts(task: str, place: str, data: Prepared) -> Options:
-    dataset = data.dataset
-    facts: Options = find("task", place).fit(dataset.categories(task), dataset.subset("train"))
+    dataset, train = data.dataset, data.dataset.subset("train")
+    if not is_file(place) and place != task:
+        train = NamedSubset(train, task, place)
+    facts: Options = find("task", place).fit(dataset.categories(task), train)
     return facts
 
 
@@ -61,16 +64,12 @@ def resident_bytes(device: torch.device) -> int:
 
 def tasks_of(trial: Trial, known: Mapping[str, TaskFacts]) -> dict[str, Task]:
     """The trial's tasks, from what each knows of the data."""
-    return {
-        task.name: create(
-            "task",
-            task.source or task.name,
-            categories=known[task.name].categories,
-            facts=known[task.name].facts,
-            **task.options,
-        )
-        for task in trial.tasks
-    }
+    made: dict[str, Task] = {}
+    for task in trial.tasks:
+        its = known[task.name]
+        one: Any = create("task", task.source or task.name, categories=its.categories, facts=its.facts, **task.options)
+        made[task.name] = named(one, task.name, task.kind) if task.kind else one
+    return made
 
 
 def backbone_of(trial: Trial) -> Any:

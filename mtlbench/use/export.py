@@ -103,8 +103,8 @@ def description(trained: Trained, keys: Sequence[str]) -> Options:
 
 
 def _name(source: str) -> str:
-    """`/here/my.py:Gated` -> `my.py:Gated`; of a built-in plug-in nothing."""
-    return f"{file_of(source).name}:{class_of(source)}" if is_file(source) else ""
+    """`/here/my.py:Gated` -> `my.py:Gated`; of a built-in plug-in what it is."""
+    return f"{file_of(source).name}:{class_of(source)}" if is_file(source) else source
 
 
 def _safetensors() -> Any:

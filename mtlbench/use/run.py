@@ -22,8 +22,12 @@ from mtlbench.use.results import Results, load_results
 
 
 def run(
-    pair: str,
+    pair: str = "",
     *,
+    csv: str | Path | None = None,
+    images: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    group: str = "",
     dataset: str = "",
     data_root: str | Path | None = None,
     data_options: Mapping[str, object] | None = None,
@@ -59,7 +63,12 @@ def run(
     Finished trials are never trained again: the same call goes on where an interrupted one ended. Trials that failed
     are in `failures` of what is returned.
 
-    pair: a built-in search space (det_attr, semseg_sn ...), or a file `PATH.py` with a SPACE.
+    pair: a built-in search space (det_attr, semseg_sn ...), or a file `PATH.py` with a SPACE; nothing with `csv`.
+    csv: a table (CSV or Parquet) with a row an image, whose columns are the tasks; default: none.
+    images: folder of its images; default: the folder images beside it, or its own.
+    columns: {column: kind}, or {column: "kind:task"}, where a column is not what it looks like; kinds are regression,
+        classification, multilabel, file, group, subset and skip.
+    group: column of the table; images with equal cells there are in one subset.
     dataset: of the space; default: its first one (rooms, embedded).
     data_root: folder of the real data; default: none, for embedded data.
     data_options: {name: value} of the data set; default: the recipe's.
@@ -99,6 +108,10 @@ def run(
 
     options = RunOptions(
         pair=pair,
+        csv=Path(csv) if csv else None,
+        images=Path(images) if images else None,
+        columns=dict(columns or {}),
+        group=group,
         dataset=dataset,
         data_root=Path(data_root) if data_root else None,
         data_options=dict(data_options or {}),
