@@ -124,8 +124,7 @@ def test_evaluation_too_takes_a_chunk_at_a_time(form: str) -> None:
         subset = Scaled(alike[form], 0, 0)
         v = view(form, tasks, chunk=chunk)
         meters = finished(evaluate([net], tasks, subset, v, IMAGES))
-        count = IMAGES if form == "image" else 3 if chunk else 1  # those of form `image` are of a size each
-        assert len(list(evaluate([net], tasks, subset, v, IMAGES))) == count
+        assert len(list(evaluate([net], tasks, subset, v, IMAGES))) == (3 if chunk else 1)
         found.append([value for name in tasks for _, _, value in meters[name].scores()])
     assert found[0] == pytest.approx(found[1], rel=1e-4)
 
