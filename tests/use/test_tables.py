@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from click.testing import CliRunner
 import mtlbench
 from mtlbench.cli.main import main
 from mtlbench.store.results import load_results
-from tests.support.tables import photos
+from tests.support.places import ROOT
+from tests.support.tables import photos, write_images, write_table
 
 pytestmark = pytest.mark.slow
 
@@ -94,3 +97,30 @@ def test_the_files_are_looked_at_by_data_verify(study: Path) -> None:
     said = command("data", "verify", "--csv", study / "people.csv", "--images", study / "photos")
     assert "labelled for age" in said and "complete and sound" in said
     assert "is ready" in command("data", "prepare", "--csv", study / "people.csv", "--images", study / "photos")
+
+
+QUICK = ("--recipe", "smoke", "--seeds", "0", "--arm", "one-task", "--arm", "split-conv4", "--executor", "local")
+
+
+def test_the_page_word_for_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/csv.md: its first table with more rows, then all that it says to type."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "csv.md").read_text()
+    blocks = [re.sub(r"^    ", "", block, flags=re.M) for block in re.findall(r"\n\n((?:    [^\n]*\n)+)", text)]
+    header, first, *_ = blocks[0].splitlines()
+    names = write_images(tmp_path / "photos" / "ann", 40)
+    rows = [
+        ["ann/" + n, str(20 + i), "good poor".split()[i % 2], *f"{i % 2}{i // 2 % 2}", f"p{i // 4}"]
+        for i, n in enumerate(names)
+    ]
+    assert len(first.split(",")) == len(rows[0])
+    write_table(tmp_path / "people.csv", rows, header.split(","))
+    shutil.copy(tmp_path / "photos" / "ann" / "0.png", tmp_path / "new.jpg")
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("mtlbench ")]
+    assert len(lines) == 8
+    for line in lines:
+        words = line.split()[1:]
+        said = command(*words, *(QUICK if words[0] == "run" else ()))
+        if "--csv" in words and words[0] == "run":
+            assert "tags: multilabel, 40 of 40 images labelled, 2 labels (smiling, glasses)" in said
+            assert "column 'photographer': group" in said
