@@ -358,7 +358,7 @@ class Figure(Protocol):
     """A picture made from results alone."""
 
     def data(self, results: Results, **options: Any) -> FigureData:
-        """The numbers, of the pair, dataset, recipe and backbone that the options name, else of the newest.
+        """The numbers, of the `selection` (`analysis.selection.Selection`), else of the newest results.
 
         `paper` asks for published values where they compare; a figure with an option `arms` takes globs. Raises
         UserError where the results do not allow the figure.

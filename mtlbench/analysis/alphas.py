@@ -12,7 +12,7 @@ import pandas as pd
 
 from mtlbench.analysis.frame import rows_of_trials
 from mtlbench.analysis.inference import CONFIDENCE, mean_interval, paired_contrast
-from mtlbench.analysis.selection import newest, one_name_each
+from mtlbench.analysis.selection import NEWEST, Selection, newest, one_name_each
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -48,17 +48,14 @@ class AlphaNumbers:
 
 def alpha_numbers(
     results: Results,
-    pair: str | None = None,
-    dataset: str | None = None,
-    recipe: str | None = None,
-    backbone: str | None = None,
+    selection: Selection = NEWEST,
     arms: Sequence[str] = (),
 ) -> AlphaNumbers:
     """The newest alphas, or those asked for; of the arms that match a glob, without globs of the starts of Table 1.
 
     Raises UserError where no arm has alphas.
     """
-    frame, note = newest(results.frame, pair, dataset, recipe, backbone)
+    frame, note = newest(results.frame, selection)
     rows = arms_with_alphas(rows_of_trials(results.alphas, frame), arms)
     if rows.empty:
         known = frame["pair"].iloc[0]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mtlbench.analysis.inference import mean_interval
 from mtlbench.analysis.paper import comparable, published
-from mtlbench.analysis.selection import failed_text, newest
+from mtlbench.analysis.selection import NEWEST, Selection, failed_text, newest
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -77,16 +77,13 @@ class CategoryGains:
 def category_gains(
     question: Question,
     results: Results,
-    pair: str | None = None,
-    dataset: str | None = None,
-    recipe: str | None = None,
-    backbone: str | None = None,
+    selection: Selection = NEWEST,
 ) -> CategoryGains:
     """The gains of the newest results, or of those asked for.
 
     Raises UserError where an arm, the task or the counts are missing.
     """
-    frame, note = newest(_with_task(question, results.frame, pair), pair, dataset, recipe, backbone)
+    frame, note = newest(_with_task(question, results.frame, selection.pair), selection)
     failures = [failure for failure in results.failures if failure["arm"] in (BASELINE, ARM)]
     failed = failed_text(frame, failures)
     table = _gains(question, frame, failed)

@@ -22,7 +22,7 @@ from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.costs import compute_matched
 from mtlbench.analysis.frame import IDENTITY, mean_over_tasks, records, relative_change
 from mtlbench.analysis.inference import CONFIDENCE, Contrast, Runs
-from mtlbench.analysis.selection import failures_of, newest, one_name_each
+from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 
@@ -89,6 +89,11 @@ class Case:
     def pick(self) -> dict[str, str]:
         """What a table or figure is asked for to show the same results."""
         return {name: str(self.frame[name].iloc[0]) for name in IDENTITY}
+
+    @property
+    def selection(self) -> Selection:
+        """The same as one value."""
+        return Selection(**self.pick)
 
     @cached_property
     def kinds(self) -> Arms:
@@ -177,12 +182,9 @@ def difference_of(found: Contrast, comparisons: int, share: float) -> Difference
 
 def case_of(
     results: Results,
-    pair: str | None = None,
-    dataset: str | None = None,
-    recipe: str | None = None,
-    backbone: str | None = None,
+    selection: Selection = NEWEST,
 ) -> Case:
     """The newest results, or those asked for. Raises UserError where there are none."""
-    frame, note = newest(results.frame, pair, dataset, recipe, backbone)
+    frame, note = newest(results.frame, selection)
     parents = {trial["key"]: trial["parents"] for trial in results.provenance_of(frame)}
     return Case(frame, failures_of(frame, results.failures), note, parents)

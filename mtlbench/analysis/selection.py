@@ -41,10 +41,7 @@ def one_name_each(frame: pd.DataFrame) -> dict[str, str]:
 
 def newest(
     frame: pd.DataFrame,
-    pair: str | None = None,
-    dataset: str | None = None,
-    recipe: str | None = None,
-    backbone: str | None = None,
+    selection: Selection = NEWEST,
     purposes: Sequence[Purpose] = IN_TABLES,
 ) -> tuple[pd.DataFrame, str]:
     """The rows of one pair, dataset, backbone and recipe, and a sentence that says which and what was left out; of arms
@@ -57,7 +54,7 @@ def newest(
     frame = frame[frame["purpose"].isin(purposes)]
     if frame.empty:
         raise UserError("there are no results yet; type: mtlbench run --pair det_attr")
-    asked = {"pair": pair, "dataset": dataset, "backbone": backbone, "recipe": recipe}
+    asked = {column: getattr(selection, column) for column in IDENTITY}
     candidates = frame
     for column, name in asked.items():
         if name is not None:

@@ -129,17 +129,16 @@ def trade_offs(frame: pd.DataFrame, selection: Selection = NEWEST, globs: Sequen
 
     Raises UserError where there is none, for a glob without an arm, and where one-task has no numbers to compare with.
     """
-    asked = selection.pair, selection.dataset, selection.recipe, selection.backbone
     of_setting = pd.MultiIndex.from_frame(frame[[*IDENTITY, "setting"]])
     with_grid = frame[of_setting.isin(of_setting[frame["purpose"] == Purpose.WEIGHTINGS])]
     wanted = with_grid[_matches(with_grid, selection)]
     if wanted.empty:
-        pair = newest(frame, *asked)[0]["pair"].iloc[0]
+        pair = newest(frame, selection)[0]["pair"].iloc[0]
         raise UserError(
             f"no arm of {pair} was trained at several weightings of the losses; type: mtlbench run --pair {pair}"
             f" --loss-weight-grid {LEVELS}"
         )
-    rows, note = newest(with_grid, *asked, PURPOSES)
+    rows, note = newest(with_grid, selection, PURPOSES)
     compared = frame[_matches(frame, selection) & (frame["purpose"] == Purpose.COMPARED)]
     if len(compared) and compared["finished"].max() > rows["finished"].max():
         note += " Newer results have no grid of loss weights."

@@ -9,6 +9,7 @@ import pandas as pd
 
 from mtlbench.analysis.categories import ARM, CategoryGains, Question, category_gains, published_gains
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
+from mtlbench.analysis.selection import Selection
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.figures import _style as style
@@ -60,14 +61,11 @@ class StarvedData:
 def starved_data(
     question: Question,
     results: Results,
+    selection: Selection,
     paper: bool,
-    pair: str | None,
-    dataset: str | None,
-    recipe: str | None,
-    backbone: str | None,
 ) -> StarvedData:
     """Everything that is drawn. Raises UserError where an arm, the task or the counts are missing."""
-    gains = category_gains(question, results, pair, dataset, recipe, backbone)
+    gains = category_gains(question, results, selection)
     nothing = pd.DataFrame(columns=["group", "value"])
     overlay, remark = published_gains(question, gains.frame, results) if paper else (nothing, "")
     tasks = list(dict.fromkeys(whole_task(gains.frame, "test")["task"]))

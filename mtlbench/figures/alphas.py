@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from mtlbench.analysis.alphas import alpha_numbers
 from mtlbench.analysis.frame import records
-from mtlbench.analysis.selection import failed_text
+from mtlbench.analysis.selection import NEWEST, Selection, failed_text
 from mtlbench.contracts import Results
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
@@ -97,18 +97,15 @@ class Alphas:
     def data(
         self,
         results: Results,
+        selection: Selection = NEWEST,
         paper: bool = False,
-        pair: str | None = None,
-        dataset: str | None = None,
-        recipe: str | None = None,
-        backbone: str | None = None,
         arms: Sequence[str] = (),
     ) -> AlphasData:
         """Everything that is drawn or said; `arms` are globs, without any the starts of Table 1.
 
         Raises UserError where no arm has alphas.
         """
-        found = alpha_numbers(results, pair, dataset, recipe, backbone, arms)
+        found = alpha_numbers(results, selection, arms)
         failures = [fail for fail in results.failures if fail["family"] == Family.CROSS_STITCH]
         names = found.starts["arm"].tolist()
         sections = [

@@ -15,7 +15,7 @@ from mtlbench.analysis.costs import pair_costs
 from mtlbench.analysis.frame import FEWEST_SEEDS, mean_over_tasks, records, relative_change
 from mtlbench.analysis.front import find_front
 from mtlbench.analysis.inference import describe_intervals, intervals
-from mtlbench.analysis.selection import failed_text, newest
+from mtlbench.analysis.selection import NEWEST, Selection, failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -83,11 +83,8 @@ class Cost:
     def data(
         self,
         results: Results,
+        selection: Selection = NEWEST,
         paper: bool = False,
-        pair: str | None = None,
-        dataset: str | None = None,
-        recipe: str | None = None,
-        backbone: str | None = None,
         arms: Sequence[str] = (),
     ) -> CostData:
         """Everything that is drawn; arms that lack a task or a cost are named in the caption.
@@ -95,7 +92,7 @@ class Cost:
         `arms` are globs, without any all arms. The paper publishes no costs, so `paper` adds only a remark. Raises
         UserError without one-task or without a second arm.
         """
-        frame, note = newest(results.frame, pair, dataset, recipe, backbone)
+        frame, note = newest(results.frame, selection)
         changes = relative_change(frame).dropna(subset=["change"])
         names, names_text = shown_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms, every=True)
         points = _priced(changes, frame, names)

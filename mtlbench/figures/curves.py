@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import records, rows_of_trials, whole_task
-from mtlbench.analysis.selection import failed_text, newest
+from mtlbench.analysis.selection import NEWEST, Selection, failed_text, newest
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -96,18 +96,15 @@ class Curves:
     def data(
         self,
         results: Results,
+        selection: Selection = NEWEST,
         paper: bool = False,
-        pair: str | None = None,
-        dataset: str | None = None,
-        recipe: str | None = None,
-        backbone: str | None = None,
         arms: Sequence[str] = (),
     ) -> CurvesData:
         """Everything that is drawn; `arms` are globs, without any all arms.
 
         Raises UserError where no finished trial was trained.
         """
-        frame, note = newest(results.frame, pair, dataset, recipe, backbone)
+        frame, note = newest(results.frame, selection)
         rows = rows_of_trials(results.curves, frame)
         names, names_text = shown_arms(frame, arms, every=True)
         rows = rows[rows["arm"].isin(names)]

@@ -18,7 +18,7 @@ from mtlbench.analysis.comparison import BEATS, LOSES, Case
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
 from mtlbench.analysis.inference import describe_intervals, intervals, noise_band
 from mtlbench.analysis.paper import comparable
-from mtlbench.analysis.selection import failed_text, newest
+from mtlbench.analysis.selection import NEWEST, Selection, failed_text, newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -109,11 +109,8 @@ class Figure2:
     def data(
         self,
         results: Results,
+        selection: Selection = NEWEST,
         paper: bool = False,
-        pair: str | None = None,
-        dataset: str | None = None,
-        recipe: str | None = None,
-        backbone: str | None = None,
         arms: Sequence[str] = (),
     ) -> Figure2Data:
         """The newest pair, dataset, backbone and recipe, or those asked for; `arms` are globs, without any all arms but
@@ -121,7 +118,7 @@ class Figure2:
 
         `results` has frame, architectures_of and failures. Raises UserError without one-task.
         """
-        frame, note = newest(results.frame, pair, dataset, recipe, backbone)
+        frame, note = newest(results.frame, selection)
         changes = relative_change(frame).dropna(subset=["change"])
         if changes.empty:
             raise UserError(f"figure2 needs {BASELINE} on test; type: mtlbench run --pair {frame['pair'].iloc[0]}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mtlbench.analysis.categories import CLASSES
+from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.contracts import Results
 from mtlbench.figures._starved import StarvedData, draw_starved, starved_data
 
@@ -18,14 +19,11 @@ class Figure6:
     def data(
         self,
         results: Results,
+        selection: Selection = NEWEST,
         paper: bool = False,
-        pair: str | None = None,
-        dataset: str | None = None,
-        recipe: str | None = None,
-        backbone: str | None = None,
     ) -> StarvedData:
         """Everything that is drawn. Raises UserError without cross-stitch, one-task or label counts."""
-        return starved_data(CLASSES, results, paper, pair, dataset, recipe, backbone)
+        return starved_data(CLASSES, results, selection, paper)
 
     def draw(self, data: StarvedData, canvas: Canvas) -> None:
         """Draws on an empty canvas, whose size is set to fit the number of categories."""

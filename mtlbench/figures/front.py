@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from mtlbench.analysis.frame import FEWEST_SEEDS, records
 from mtlbench.analysis.front import find_front
-from mtlbench.analysis.selection import Selection, failed_text
+from mtlbench.analysis.selection import NEWEST, Selection, failed_text
 from mtlbench.analysis.trade_offs import PURPOSES, TradeOffs, trade_offs
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
@@ -86,18 +86,15 @@ class Front:
     def data(
         self,
         results: Results,
+        selection: Selection = NEWEST,
         paper: bool = False,
-        pair: str | None = None,
-        dataset: str | None = None,
-        recipe: str | None = None,
-        backbone: str | None = None,
         arms: Sequence[str] = (),
     ) -> FrontData:
         """Everything that is drawn, of the newest setting with a grid of weightings; `arms` are globs.
 
         The paper publishes no weightings, so `paper` adds only a remark. Raises UserError where there is no grid.
         """
-        found = trade_offs(results.frame, Selection(pair, dataset, recipe, backbone), arms)
+        found = trade_offs(results.frame, selection, arms)
         looks = _looks(found)
         panels = _panels(found)
         means = _means(found, panels).merge(looks.drop(columns="label"), on="arm", how="left")

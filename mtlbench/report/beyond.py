@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from mtlbench.analysis.comparison import BEATS, FRONT_SHARE, Case, Difference, difference_of
 from mtlbench.analysis.inference import mean_interval, paired_contrast
-from mtlbench.analysis.selection import Selection
 from mtlbench.analysis.trade_offs import TradeOffs, has_grid, trade_offs
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -37,7 +36,7 @@ def find_trade_offs(case: Case, results: Results) -> TradeOffs | None:
     if not has_grid(results.frame):
         return None
     try:
-        return trade_offs(results.frame, Selection(**case.pick))
+        return trade_offs(results.frame, case.selection)
     except UserError:
         return None  # the figure says why
 

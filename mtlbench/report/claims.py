@@ -392,7 +392,7 @@ def _starved(case: Case, results: Results) -> Iterable[Draft]:
         if question.task not in case.scopes:
             continue
         try:
-            groups = category_gains(question, results, **case.pick).groups
+            groups = category_gains(question, results, case.selection).groups
         except UserError:
             continue  # the report names it
         for row in records(groups[groups["end"] == "difference"]):
@@ -408,7 +408,7 @@ def _starved_by(question: Question, row: Mapping[str, Any], family: int) -> Clai
 def _task_specific(case: Case, results: Results) -> Iterable[Draft]:
     """Section 5.4, from the alphas' own contrasts, a family of their own (`alphas.claims_of`)."""
     try:
-        found = alpha_numbers(results, **case.pick)
+        found = alpha_numbers(results, case.selection)
     except UserError:
         return
     arm = found.starts["arm"].iloc[0]

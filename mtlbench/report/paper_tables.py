@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def paper_table(number: str, results: Results, selection: Selection = NEWEST, pa
     counts_of and provenance_of. Raises UserError for another number or pair, and without results.
     """
     layout = _layout(number, results, selection)
-    frame, note = newest(results.frame, layout.pair, selection.dataset, selection.recipe, selection.backbone)
+    frame, note = newest(results.frame, dataclasses.replace(selection, pair=layout.pair))
     rows, chosen = _rows(layout, frame)
     table = numbers(frame, rows, layout.scores)
     failures = _failures(results.failures, frame, rows)

@@ -42,7 +42,7 @@ def _draw(name: str, case: Case, results: Results) -> Picture:
     drawer = create("figure", name)
     title = " ".join((sys.modules[type(drawer).__module__].__doc__ or name).split("\n\n")[0].split())
     try:
-        data = drawer.data(results, paper=True, **case.pick)
+        data = drawer.data(results, selection=case.selection, paper=True)
     except UserError as error:
         return Picture(name, title, reason=str(error))
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):

@@ -40,7 +40,7 @@ def report(results: Results, out: Path, selection: Selection = NEWEST) -> Path:
     `results` is `store.Results`. Published numbers stand beside where they compare. Raises UserError where there are no
     results or the file cannot be written.
     """
-    case = case_of(results, selection.pair, selection.dataset, selection.recipe, selection.backbone)
+    case = case_of(results, selection)
     text = printable(page(case, results))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def report(results: Results, out: Path, selection: Selection = NEWEST) -> Path:
 def page(case: Case, results: Results) -> str:
     """The report as HTML. Everything that comes from results is escaped by the template."""
     trials = results.provenance_of(case.frame)
-    selection = Selection(**case.pick)
+    selection = case.selection
     tables, missing = _paper_tables(results, selection)
     found = verdict_on(case, results)
     trades = find_trade_offs(case, results)

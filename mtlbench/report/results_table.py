@@ -68,7 +68,7 @@ def results_table(
     Shows the newest results or those selected (`selection.newest`). `failures` are mappings with arm, seed, task,
     status and reason. Raises UserError where there are no results.
     """
-    rows, note = newest(frame, selection.pair, selection.dataset, selection.recipe, selection.backbone)
+    rows, note = newest(frame, selection)
     failures = failures_of(rows, failures)
     failed = [str(failure["arm"]) for failure in failures if failure["family"] != Family.PARENT]
     evidence = gather(rows, failed, confidence, dict(tuning_seconds(frame, rows)))

@@ -22,6 +22,7 @@ from mtlbench.analysis.comparison import (
 )
 from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, detectable, seeds_for
+from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
@@ -145,13 +146,10 @@ class Verdict:
 
 def verdict(
     results: Results,
-    pair: str | None = None,
-    dataset: str | None = None,
-    recipe: str | None = None,
-    backbone: str | None = None,
+    selection: Selection = NEWEST,
 ) -> Verdict:
     """The verdict on the newest results or those asked for (`selection.newest`). Raises UserError without any."""
-    return verdict_on(case_of(results, pair, dataset, recipe, backbone), results)
+    return verdict_on(case_of(results, selection), results)
 
 
 def verdict_on(case: Case, results: Results) -> Verdict:

@@ -121,8 +121,6 @@ def draw_figure(
     some = {"arms": arms} if arms else {}
     if arms and "arms" not in inspect.signature(drawer.data).parameters:
         raise UserError(f"{name} shows no arms to choose from; leave --arm out")
-    data = drawer.data(
-        results, paper=paper, pair=selection.pair, dataset=selection.dataset, recipe=selection.recipe, **some
-    )
+    data = drawer.data(results, selection=selection, paper=paper, **some)
     drawer.draw(data, canvas)
     return data.caption

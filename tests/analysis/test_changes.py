@@ -12,6 +12,7 @@ import pytest
 from mtlbench import arm_names
 from mtlbench.analysis import costs, paper, selection
 from mtlbench.analysis.frame import mean_over_tasks, relative_change
+from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
 from tests.support.arms import with_facts
 from tests.support.synthetic_results import results_frame, table_of
@@ -85,8 +86,8 @@ def test_newest_never_mixes_and_says_what_it_left_out() -> None:
         "det_attr on rooms, backbone caffenet, recipe quick, untuned (the newest results); left out:"
         " semseg_sn on rooms, backbone caffenet, recipe quick / det_attr on voc2008, backbone caffenet, recipe short."
     )
-    assert selection.newest(frame, recipe="short")[0]["dataset"].unique().tolist() == ["voc2008"]
-    assert selection.newest(chosen, "det_attr", "rooms", "quick", "caffenet")[1] == (
+    assert selection.newest(frame, Selection(recipe="short"))[0]["dataset"].unique().tolist() == ["voc2008"]
+    assert selection.newest(chosen, Selection("det_attr", "rooms", "quick", "caffenet"))[1] == (
         "det_attr on rooms, backbone caffenet, recipe quick, untuned."
     )
 
@@ -195,7 +196,7 @@ def test_costs_without_one_task_have_no_ratios_and_without_trials_no_rows() -> N
 @pytest.mark.parametrize("asked", [{"pair": "det_att"}, {"dataset": "room"}, {"recipe": "quik"}, {"backbone": "x"}])
 def test_a_wrong_choice_is_one_line_with_the_valid_names(asked: dict[str, str]) -> None:
     with pytest.raises(UserError, match="There are: ") as error:
-        selection.newest(results_frame(), **asked)
+        selection.newest(results_frame(), Selection(**asked))
     assert "\n" not in str(error.value)
 
 

@@ -49,6 +49,7 @@ OPTIONS = [
     "--address",
     "--all-schemes",
     "--all-splits",
+    "--all-trees",
     "--arm",
     "--backbone",
     "--data-option",
@@ -63,6 +64,7 @@ OPTIONS = [
     "--loss-weight",
     "--loss-weight-grid",
     "--lr-grid",
+    "--max-arms",
     "--pair",
     "--precision",
     "--recipe",
@@ -72,6 +74,7 @@ OPTIONS = [
     "--seeds",
     "--space",
     "--task-option",
+    "--tune",
     "--val-fraction",
     "--weights",
 ]

@@ -15,6 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
 from mtlbench.figures.curves import OWN_COLOURS, Curves, _far_off, begins_of, looks
 from mtlbench.store.frames import NAMING
@@ -102,7 +103,7 @@ def test_only_the_chosen_trials_are_drawn() -> None:
     results, other = made(arms=("one-task",)), made("det_attr", arms=("one-task",))
     results.frame = pd.concat([results.frame, other.frame], ignore_index=True)
     results.curves = pd.concat([results.curves, other.curves], ignore_index=True)
-    assert set(Curves().data(results, pair="det_attr").points["task"]) == {"detection", "attributes"}
+    assert set(Curves().data(results, selection=Selection("det_attr")).points["task"]) == {"detection", "attributes"}
     assert "ensemble-member" not in set(Curves().data(made()).points["arm"])
 
 

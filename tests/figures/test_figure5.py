@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
+from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
 from mtlbench.figures.figure5 import Figure5
 from mtlbench.figures.figure6 import Figure6
@@ -142,9 +143,9 @@ def test_the_pair_is_one_with_the_task_even_where_another_is_newer() -> None:
     results.frame = pd.concat([results.frame, newer], ignore_index=True)
     assert "det_attr on rooms" in Figure5().data(results).caption
     with pytest.raises(UserError, match="which pair semseg_sn has not; type: mtlbench plot figure5 --pair det_attr"):
-        Figure5().data(results, pair="semseg_sn")
+        Figure5().data(results, selection=Selection("semseg_sn"))
     with pytest.raises(UserError, match="no pair with results called 'det_att'"):
-        Figure5().data(results, pair="det_att")
+        Figure5().data(results, selection=Selection("det_att"))
     results.frame = newer
     with pytest.raises(UserError, match="no results have; type: mtlbench run --pair det_attr"):
         Figure5().data(results)

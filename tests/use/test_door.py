@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 import mtlbench
 from mtlbench import authoring
+from mtlbench.analysis.selection import Selection
 from mtlbench.cli.run import command
 from mtlbench.errors import UserError
 from mtlbench.execution import study
@@ -172,7 +173,7 @@ def test_a_figure_is_drawn_on_the_canvas_that_is_given(store: Store, monkeypatch
     canvas = Figure()
     assert mtlbench.load_results(store.root).figure("table4", canvas, pair="p", paper=True) is canvas
     assert [text.get_text() for text in canvas.texts] == ["drawn"]
-    assert drawn == [{"paper": True, "pair": "p", "dataset": None, "recipe": None}]
+    assert drawn == [{"paper": True, "selection": Selection("p")}]
     assert len(mtlbench.load_results(store.root).figure("figure2").texts) == 1
 
 
