@@ -533,6 +533,7 @@ def test_a_listed_frame_without_depth_is_a_line(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- real files
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real images here")
 def test_real_files_are_read(tmp_path: Path) -> None:
     data = Nyuv2(REAL)

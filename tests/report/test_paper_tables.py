@@ -448,6 +448,7 @@ def fill(root: Path, count: int) -> None:
         write_made(store.begin(trial), trial.key, result)
 
 
+@pytest.mark.slow
 def test_tables_of_500_trials_take_less_than_5_seconds_and_no_torch(tmp_path: Path) -> None:
     fill(tmp_path / "results", 500)
     code = f"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -44,6 +45,12 @@ EFFECTS = {
 }
 
 
+@cache
+def drawn(*seed: int) -> float:
+    """A number from the standard normal distribution; always the same for a seed."""
+    return np.random.default_rng(seed).normal()
+
+
 def results_frame(
     pair: str = "det_attr",
     seeds: Sequence[int] = (0, 1, 2),
@@ -67,11 +74,11 @@ def results_frame(
                 head = (pair, dataset, backbone, recipe, arm, seed, key)
                 for task in tasks:
                     for place, (metric, mean, unit, higher) in enumerate(METRICS[task]):
-                        shared = np.random.default_rng([seed, place, len(task)]).normal(0, noise)
+                        shared = noise * drawn(seed, place, len(task))
                         for subset in ("train", "val", "test", "chance"):
-                            rng = np.random.default_rng([seed, place, *map(ord, arm + task + subset[:1])])
+                            own = noise * drawn(seed, place, *map(ord, arm + task + subset[:1]))
                             gain = effects.get(arm, 0.0) * (-0.7 if task in ("detection", "normals") else 1.0)
-                            percent = 0.0 if not unit else gain + shared + rng.normal(0, noise)
+                            percent = 0.0 if not unit else gain + shared + own
                             value = mean * (1 + (percent if higher else -percent) / 100)
                             if subset == "chance":
                                 value = mean / 4 if higher else mean * 2

@@ -22,6 +22,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left as they are")
 def test_memory_that_was_freed_is_used_again_without_page_faults() -> None:
     """A page has 4 KiB, a huge one 2 MiB: three tensors of 64 MiB are 96 to 49 152 of them."""

@@ -16,6 +16,8 @@ from mtlbench.errors import UserError
 from mtlbench.plan.rounds import SEED
 from mtlbench.plan.spaces import carried
 
+pytestmark = pytest.mark.slow
+
 ASKED: Mapping[str, object] = {"arms": ("one-task", "split-fc8"), "seeds": [0], "executor": "local", "quiet": True}
 
 
