@@ -42,6 +42,7 @@ def trial_of_table(results: Path, pair: str) -> Trial | None:
             trial = read_trial(folder)
         except UserError:
             continue
-        if trial.dataset.options.get("columns"):
+        columns = trial.dataset.options.get("columns")  # the trial may be anybody's
+        if isinstance(columns, dict) and all(isinstance(kind, str) for kind in columns.values()):
             return trial
     return None

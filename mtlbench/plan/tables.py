@@ -50,11 +50,16 @@ def table_space(name: str, root: Path, columns: Mapping[str, str], group: str, s
             f"{data.path} has {only}: there is nothing to share; two are needed (what is left out is said above;"
             " --column NAME:regression, :classification or :multilabel takes it)"
         )
-    options: Options = {"columns": {column.name: column.asked for column in data.columns}}
+    pair = Pair(name, tasks, "image", {task.name: task.kind for task in data.tasks_in_table})
+    return space_for(pair, {"columns": {column.name: column.asked for column in data.columns}})
+
+
+def space_for(pair: Pair, options: Options) -> SearchSpace:
+    """The standard arms and recipes for a pair of tasks about images; `options` are the data set's."""
     return SearchSpace(
-        Pair(name, tasks, "image", {task.name: task.kind for task in data.tasks_in_table}),
+        pair,
         {DATASET: "quick"},
-        recipes(tasks, options),
+        recipes(pair.tasks, options),
         standard_arms(per_channel=False),
         SHORT_LIST,
         more=alternatives(),

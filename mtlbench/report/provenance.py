@@ -14,10 +14,11 @@ from mtlbench.analysis.trade_offs import TradeOffs, weights_text
 from mtlbench.arm_names import arm_order
 from mtlbench.plan import spaces
 from mtlbench.plan.chosen import parse_tuned
+from mtlbench.plan.tables import DATASET, space_for
 from mtlbench.plan.tuning import weight_lattice
 from mtlbench.report.claims import IMAGENET
 from mtlbench.report.sentences import ABLATIONS
-from mtlbench.spec import Family
+from mtlbench.spec import Family, Pair, SearchSpace
 from mtlbench.text import listed
 
 MOST_LEVELS = 15  # of a lattice of weightings that is looked for
@@ -80,9 +81,9 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
     written: list[str] = []
     left = set(arms)
     for name in [case.pair, *([ABLATIONS[case.pair]] if case.pair in ABLATIONS else [])]:
-        if name not in spaces.names():
+        space = _space(case, name)
+        if space is None:
             continue
-        space = spaces.load(name)
         own = {arm.name for arm in space.arms}
         along = {arm.name for arm in space.arms if arm.family in _ALONG}
         if wanted := left & own if written else arms & own:
@@ -118,6 +119,8 @@ def grid_commands(case: Case, trials: Sequence[Mapping[str, Any]], found: TradeO
 def _setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
     """The options that say on which data, by which recipe and with which seeds."""
     roots = dict.fromkeys(str(trial["data_root"]) for trial in trials if trial["data_root"])
+    if case.pick["dataset"] == DATASET:
+        roots = {}  # a run finds the table by the results that there are
     setting = f"--dataset {case.pick['dataset']} --recipe {case.pick['recipe']} --seeds {','.join(seeds_of(case))}"
     return setting + "".join(f" --data-root {shlex.quote(root)}" for root in roots)
 
@@ -126,5 +129,16 @@ def _backbone(case: Case, space: str) -> str:
     """`--backbone NAME ` where it is not the recipe's."""
     name = case.pick["backbone"].partition("(")[0]
     wanted, _ = parse_tuned(case.pick["recipe"])
-    recipes = [recipe for recipe in spaces.load(space).recipes if recipe.name == wanted]
+    found = _space(case, space)
+    if found is None:
+        return ""
+    recipes = [recipe for recipe in found.recipes if recipe.name == wanted]
     return f"--backbone {name} " if not recipes or recipes[0].backbone != name else ""
+
+
+def _space(case: Case, name: str) -> SearchSpace | None:
+    """A built-in space, or that of a table of photos; None for one of a user's file, which is not run."""
+    if name in spaces.names():
+        return spaces.load(name)
+    tasks = tuple(task for task in case.scopes if task)
+    return space_for(Pair(name, tasks, "image"), {}) if case.pick["dataset"] == DATASET else None

@@ -71,6 +71,10 @@ def test_pictures_tables_and_predictions_are_made_of_it(study: Path) -> None:
     assert "age nRMSE" in command("table", *results)
     command("plot", "figure2", *results)
     command("report", *results)
+    page = (study / "results" / "report.html").read_text()
+    chosen = "--arm split-fc8 --arm cross-stitch"
+    assert f"mtlbench run --pair people --dataset table --recipe smoke --seeds 0 {chosen}" in page
+    assert "FILE.py" not in page
     command("show", "split-fc8", *results)
     command("predict", "split-fc8", study / "photos" / "3.png", "--out", study / "out", *results)
     said = json.loads((study / "out" / "3-prediction.json").read_text())["tasks"]
