@@ -308,6 +308,44 @@ class Scheme(Protocol):
         """
 
 
+class LossWeighting(Protocol):
+    """How the losses of tasks that share parameters become one. The constructor takes options by keyword.
+
+    A weighting of either kind may also have, each found by its name:
+
+    ``start(tasks)``        called once, before training, with the names of all tasks;
+    ``after(losses)``       called after each step with its losses computed again on the same batch (one forward pass);
+    ``state_dict()`` and ``load_state_dict(state)``: what a resume file needs, as numbers, texts, tensors, lists, dicts;
+    parameters              where it is a torch module: they are trained with the network, at `lr_multiplier` times the
+                            rate, without weight decay.
+
+    Random numbers of torch are a function of the network's seed and the step. It is asked about tasks that are labelled
+    in the batch, in the order of their names, where there are two and they share a parameter. Keep the scale: where
+    nothing is to be weighed, the result is the plain sum, or the rate that the recipe chose no longer fits.
+    """
+
+    version: int
+
+    def combine(self, losses: dict[str, Tensor]) -> Tensor:
+        """{task: its loss, times the recipe's weight} -> a scalar that depends on them (autograd); a step costs one
+        backward pass. What counts is its derivative by each loss: the weight that the task has in this step."""
+
+
+class GradientWeighting(Protocol):
+    """How gradients of tasks become one, of all parameters that two tasks or more reach; others keep their own. Has one
+    of the two methods. A step costs a backward pass a task. See `LossWeighting` for the rest."""
+
+    version: int
+
+    def weights(self, gramian: Tensor) -> Tensor:
+        """Products of the gradients with each other, `T T` float64 on the processor -> the weights of their sum, `T`.
+
+        T are the tasks that are labelled in the batch and whose gradient is not 0."""
+
+    def aggregate(self, gradients: Tensor) -> Tensor:
+        """`T P` float32 on the network's device -> the gradient of the step, `P`."""
+
+
 class TrialState(Protocol):
     """Where a trial of a results folder stands; its `trial` is None where trial.json cannot be read."""
 

@@ -31,8 +31,9 @@ def scheme_class(name: str) -> Any:
         return Broken
 
 
-def called(spec: str) -> tuple[str, dict[str, Any]]:
-    """The name and the options in a text of the command line; only literals, nothing is evaluated. Raises UserError.
+def called(spec: str, option: str = "--scheme") -> tuple[str, dict[str, Any]]:
+    """The name and the options in what an option of the command line says; only literals, nothing is evaluated. Raises
+    UserError.
 
     >>> called("mine.py:Own(rank=4)")
     ('mine.py:Own', {'rank': 4})
@@ -48,7 +49,7 @@ def called(spec: str) -> tuple[str, dict[str, Any]]:
             raise ValueError
         return place.strip(), {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
     except (SyntaxError, ValueError) as error:
-        raise UserError(f"--scheme {spec!r}: write FILE.py:Class(name=value, ...) with plain values") from error
+        raise UserError(f"{option} {spec!r}: write FILE.py:Class(name=value, ...) with plain values") from error
 
 
 def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
@@ -66,7 +67,7 @@ def defaults_of(kind: str, name: str) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
-KINDS = ("task", "backbone", "scheme", "dataset", "figure")  # their folders: the kind and an s
+KINDS = ("task", "backbone", "scheme", "weighting", "dataset", "figure")  # their folders: the kind and an s
 
 
 def names(kind: str) -> list[str]:

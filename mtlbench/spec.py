@@ -207,6 +207,7 @@ class Arm:
     its loss's weight}; `purpose`: what an arm at such is for. `wide`: its networks are so wide that each has as many
     parameters as the one-task networks of all tasks together; `backbone`: options of the backbone of this arm alone.
     `variant_of`: the arm that this one ablates or varies; figures leave it out where that one was run.
+    `method`: the weighting of its tasks ("" = the plain sum of their losses), with `method_options`.
     """
 
     name: str
@@ -224,6 +225,8 @@ class Arm:
     wide: bool = False
     backbone: Options = field(default_factory=dict)
     variant_of: str = ""
+    method: str = ""
+    method_options: Options = field(default_factory=dict)
 
     @property
     def family(self) -> Family:
@@ -280,12 +283,14 @@ class Trial:
     weighting: dict[str, float] = field(default_factory=dict)  # {task: times its loss's weight}, likewise
     tuned: int = 0  # of how many settings (rate, weighting) this one was best on val
     purpose: str = ""  # one of Purpose
+    method: Plugin | None = None  # the weighting of its tasks; None = the plain sum of their losses
 
     @property
     def plugins(self) -> dict[str, Plugin]:
-        """All of them, by what messages call them: `dataset`, `backbone`, `scheme`, `task semseg`, ..."""
+        """All of them, by what messages call them: `dataset`, `backbone`, `scheme`, `weighting`, `task semseg`, ..."""
         return {
             **{kind: getattr(self, kind) for kind in KINDS},
+            **({"weighting": self.method} if self.method else {}),
             **{f"task {task.name}": task for task in self.tasks},
         }
 
@@ -296,6 +301,7 @@ class Trial:
             dataset=change("dataset", self.dataset),
             backbone=change("backbone", self.backbone),
             scheme=change("scheme", self.scheme),
+            method=change("weighting", self.method) if self.method else None,
             tasks=tuple(change("task", task) for task in self.tasks),
         )
 
@@ -306,7 +312,7 @@ class Trial:
 
     def identity(self) -> Options:
         """All that can change this trial's numbers; names, paths and devices are absent."""
-        own = {kind: getattr(self, kind) for kind in KINDS}
+        own = {kind: getattr(self, kind) for kind in KINDS} | ({"method": self.method} if self.method else {})
         plugin = {k: {"name": p.name, "options": p.options, "version": p.version} for k, p in own.items()}
         options = {task.name: task.options for task in self.tasks if task.options}
         kinds = {task.name: task.kind for task in self.tasks if task.kind}
@@ -352,6 +358,7 @@ class Trial:
                 **{kind: Plugin(**data[kind]) for kind in KINDS},
                 "tasks": tuple(Plugin(**task) for task in data["tasks"]),
                 "recipe": Recipe(**recipe),
+                "method": Plugin(**data["method"]) if data.get("method") else None,
                 "parents": tuple(data["parents"]),
             }
         )

@@ -19,7 +19,14 @@ from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace
 from mtlbench.system.console import wide_console
 from mtlbench.text import NOTHING
 
-PLUGINS = {"datasets": "dataset", "tasks": "task", "backbones": "backbone", "schemes": "scheme", "figures": "figure"}
+PLUGINS = {
+    "datasets": "dataset",
+    "tasks": "task",
+    "backbones": "backbone",
+    "schemes": "scheme",
+    "weightings": "weighting",
+    "figures": "figure",
+}
 KINDS = ("recipes", "spaces", "arms", *PLUGINS)
 SOURCES = ("text", "cited", "ours")
 ABOUT_ITSELF = ("name", "sources")  # fields of a recipe that are no part of an experiment
@@ -38,7 +45,8 @@ WITH = {  # fields that mean nothing with other values of a field
 @click.option("--pair", default="", help="Only of this search space (recipes, spaces, arms).")
 @one_line_errors
 def command(kind: str, pair: str) -> None:
-    """List recipes (with the source of each value), spaces, arms, datasets, tasks, backbones, schemes or figures."""
+    """List recipes (with the source of each value), spaces, arms, datasets, tasks, backbones, schemes, weightings or
+    figures."""
     print_listing(kind, pair)
 
 

@@ -153,6 +153,14 @@ if TYPE_CHECKING:
     help="Add an arm with your sharing scheme (repeatable); 'my.py:Gated(rank=4)' sets its options.",
 )
 @click.option(
+    "--weighting",
+    "weightings",
+    multiple=True,
+    metavar="NAME",
+    help="Train every joint arm with this weighting of its tasks, too (repeatable): mtlbench list weightings,"
+    " 'cagrad(c=0.2)', FILE.py:Class.",
+)
+@click.option(
     "--seeds",
     default="0-2",
     type=Parsed("SEEDS", "parse_seeds"),

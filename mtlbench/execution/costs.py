@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 
+from mtlbench.plugins import find
 from mtlbench.spec import Trial, is_file
 
 
@@ -42,6 +43,14 @@ class Costs:
             return 0, 0
 
     def work(self, trial: Trial) -> float:
-        """Floating-point operations of training (forward and backward = 3 forward) and of about 400 evaluations."""
+        """Floating-point operations of training (forward and backward = 3 forward; with a weighting of gradients a
+        backward pass a task) and of about 400 evaluations."""
         visits = trial.iterations * trial.recipe.images
-        return float(self.of(trial)[1] * (3.0 * visits + 400.0))
+        passes = 1.0 + 2.0 * (len(trial.tasks) if weighs_gradients(trial) else 1)
+        return float(self.of(trial)[1] * (passes * visits + 400.0))
+
+
+def weighs_gradients(trial: Trial) -> bool:
+    """Whether each task has a backward pass of its own."""
+    method = trial.method
+    return method is not None and not hasattr(find("weighting", method.source or method.name), "combine")

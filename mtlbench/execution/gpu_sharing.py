@@ -18,7 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.spec import Trial
 from mtlbench.system.machine import keep_memory
-from mtlbench.training.context import Context
+from mtlbench.training.context import Context, weighting_of
 from mtlbench.training.evaluation import EVALUATION_IMAGES, evaluate
 from mtlbench.training.loader import LOADERS
 from mtlbench.training.loop import Training
@@ -107,7 +107,7 @@ def _steps(context: Context, net: MultiTaskNet, device: torch.device) -> Iterato
     """Endless training on as many batches as a trial holds ahead: reading files is not measured."""
     trial = context.trial
     batches = list(context.batches(trial.first, trial.first + 2 * LOADERS, device, 0))
-    training = Training(net, context.tasks, trial.recipe, max(LONG, trial.iterations))
+    training = Training(net, context.tasks, trial.recipe, max(LONG, trial.iterations), weighting=weighting_of(trial))
     return training.run(
         lambda i: (batch for batch in itertools.cycle(batches)), trial.first, lambda: dict.fromkeys(context.tasks, 0.0)
     )

@@ -17,7 +17,7 @@ from mtlbench.execution.preflight import check_disk, check_gpu, pretrained_of
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.execution.tables import space_of
 from mtlbench.execution.wide_arms import find_widths
-from mtlbench.plan.arms import at_rates, at_weightings, matching
+from mtlbench.plan.arms import at_methods, at_rates, at_weightings, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
 from mtlbench.plan.expand import (
@@ -120,6 +120,9 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     trees, about_trees = choose_trees(space, recipe, options)
     arms = choose_arms(space, options.all_splits, options.all_schemes, options.arms, options.schemes, trees)
     arms, recipe = started(arms, recipe, options.init)
+    if options.weightings and recipe.weighting != "fixed":
+        raise UserError("--weighting and learned loss weights (uncertainty) are two answers; leave one of them out")
+    arms = at_methods(arms, options.weightings)
     arms = at_rates(arms, options.lr_grid)
     if options.loss_weight_grid:
         arms = at_weightings(arms, space.pair.tasks, options.loss_weight_grid)

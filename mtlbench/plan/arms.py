@@ -12,11 +12,12 @@ from typing import Any
 from mtlbench.arm_names import BASELINE, SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plan.tuning import weight_lattice
-from mtlbench.plugins import Broken, called, class_of, file_of, scheme_class, unknown
-from mtlbench.spec import Arm, Family, Purpose, is_file, plain_arm
+from mtlbench.plugins import Broken, called, class_of, file_of, find, scheme_class, unknown
+from mtlbench.spec import Arm, Family, Options, Purpose, is_file, plain_arm
 
 MEMBER = "ensemble-member"
 SEARCH = "branching-search"
+WEIGHS = ("combine", "weights", "aggregate")  # what a weighting has one of
 
 
 def one_task() -> Arm:
@@ -83,21 +84,57 @@ def custom(spec: str) -> Arm:
     missing = [name for name in ("version", "groups", "unit") if not hasattr(cls, name)]
     if missing:
         raise UserError(f"--scheme {spec}: the class has no {' and no '.join(missing)}; type: mtlbench check {place}")
-    known = inspect.signature(cls).parameters
-    for option in options:
-        if option not in known:
-            raise unknown(f"option of {cls.__name__} in --scheme {spec}", option, known)
-    words = [_kebab(cls.__name__), *(f"{option}-{value}" for option, value in options.items())]
-    name = re.sub(r"[^\w.+-]+", "_", "-".join(words))
+    _check_options(cls, options, f"--scheme {spec}")
+    name = _with_options(_kebab(cls.__name__), options)
     scheme = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
     arm = Arm(name, scheme, options, parents=(BASELINE,) if getattr(cls, "from_one_task", False) else ())
     return arm if is_file(place) else _varied(arm)
+
+
+def _check_options(cls: Any, options: Options, asked: str) -> None:
+    """Raises UserError for an option that the class does not take."""
+    known = inspect.signature(cls).parameters
+    for option in options:
+        if option not in known:
+            raise unknown(f"option of {cls.__name__} in {asked}", option, known)
+
+
+def _with_options(name: str, options: Options) -> str:
+    """`cagrad-c-0.4`."""
+    return re.sub(r"[^\w.+-]+", "_", "-".join([name, *(f"{option}-{value}" for option, value in options.items())]))
 
 
 def _kebab(name: str) -> str:
     """`CrossStitch` -> `cross-stitch`, `MTAN` -> `mtan`, `MTANPlus` -> `mtan-plus`, `Split2` -> `split2`."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
     return re.sub(r"[-_]+", "-", words).strip("-").lower()
+
+
+def at_methods(arms: Sequence[Arm], methods: Sequence[str]) -> tuple[Arm, ...]:
+    """The arms, and each joint one that is compared again with each of these weightings of its tasks (`upgrad`,
+    `cagrad(c=0.2)`, `FILE.py:Class`), called `ARM@WEIGHTING`; all start from the plain arms' parents (Ours). Raises
+    UserError."""
+    more = []
+    for spec in methods:
+        place, options = called(spec, "--weighting")
+        cls = find("weighting", place)
+        if not hasattr(cls, "version") or not any(hasattr(cls, name) for name in WEIGHS):
+            needs = "version, and combine, weights or aggregate"
+            raise UserError(f"--weighting {spec}: {cls.__name__} lacks some of {needs} (mtlbench/contracts.py)")
+        _check_options(cls, options, f"--weighting {spec}")
+        name = _with_options(_kebab(cls.__name__) if is_file(place) else place.replace("_", "-"), options)
+        method = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
+        more += [
+            dataclasses.replace(
+                arm, name=f"{arm.name}@{name}", method=method, method_options=options, variant_of=arm.name
+            )
+            for arm in arms
+            if arm.joint and arm.purpose == Purpose.COMPARED and arm.family not in (Family.ENSEMBLE, Family.PARENT)
+        ]
+    if methods and not more:
+        raise UserError("--weighting weighs the tasks of joint arms, and none is chosen; add --arm split-fc8, say")
+    check_arms(everything := (*arms, *more))
+    return everything
 
 
 def at_rates(arms: Sequence[Arm], factors: Sequence[float]) -> tuple[Arm, ...]:
@@ -128,6 +165,7 @@ def at_weightings(arms: Sequence[Arm], tasks: Sequence[str], levels: int) -> tup
         for point in points
         for arm in arms
         if arm.joint and arm.purpose == Purpose.COMPARED and arm.family not in (Family.ENSEMBLE, Family.PARENT)
+        if not arm.method  # the grid is of fixed weights
     ]
     return (*arms, *more)
 

@@ -100,8 +100,16 @@ def expand(
                     weighting=factors,
                     tuned=setting_of_arm.best_of,
                     purpose=arm.purpose.value,
+                    method=_method(arm),
                 )
     return list(trials.values())
+
+
+def _method(arm: Arm) -> Plugin | None:
+    """The weighting of an arm's tasks."""
+    if not arm.method:
+        return None
+    return plugin("weighting", arm.method, defaults_of("weighting", arm.method) | arm.method_options)
 
 
 def _task(name: str, pair: Pair, recipe: Recipe) -> Plugin:

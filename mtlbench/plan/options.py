@@ -73,6 +73,7 @@ class RunOptions:
     max_arms: int | None = None  # 2 or more: so many trees, a sample where there are more; None = all of a few
     arms: tuple[str, ...] = ()  # globs
     schemes: tuple[str, ...] = ()  # `FILE.py:Class(name=value)`
+    weightings: tuple[str, ...] = ()  # `upgrad`, `cagrad(c=0.2)` or `FILE.py:Class`
     seeds: tuple[int, ...] = SEEDS
     force: str = ""  # a glob: these arms are trained again
     keep_weights: tuple[str, ...] = ()  # globs of arms

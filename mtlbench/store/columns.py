@@ -24,6 +24,13 @@ FRAME = (
     Column("arm", "str", "", "name of the competitor; a network that was asked for under two names has rows of both"),
     Column("scheme", "str", "", "the scheme of the arm, without its options; of a user's file the class"),
     Column(
+        "method",
+        "str",
+        "",
+        'the weighting of the tasks that the arm is trained with (upgrad, rlw ...); "" for the plain sum of the losses,'
+        " weighed as the recipe and column weighting say",
+    ),
+    Column(
         "family",
         "str",
         "",

@@ -129,7 +129,8 @@ class Results:
 
     def provenance_of(self, frame: pd.DataFrame) -> list[Options]:
         """Of each trial in `frame`, once: key, arm, seed, tasks, fingerprint (of the data), data_root, recipe (its
-        fields), dataset, backbone, scheme (labels), parents, environment (python, torch, device), finished, seconds."""
+        fields), dataset, backbone, scheme, method (labels), parents, environment (python, torch, device), finished,
+        seconds."""
         keys = set(frame["key"])
         return [
             {
@@ -143,6 +144,7 @@ class Results:
                 "dataset": trial.dataset.label,
                 "backbone": trial.backbone.label,
                 "scheme": trial.scheme.label,
+                "method": trial.method.label if trial.method else "",
                 "parents": list(trial.parents),
                 "environment": result.environment,
                 "finished": result.finished,

@@ -80,7 +80,10 @@ def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list
 
 
 def with_files(
-    trial: Trial, given: Iterable[str | Path], ask: Callable[[str], str], kinds: Collection[str] = (*KINDS, "task")
+    trial: Trial,
+    given: Iterable[str | Path],
+    ask: Callable[[str], str],
+    kinds: Collection[str] = (*KINDS, "weighting", "task"),
 ) -> Trial:
     """The trial with its users' files of these kinds where they are `given`, matched by their names; other plug-ins of
     users are left for nobody to open. Raises UserError that says `ask(FILE.py:Class as recorded)` where one is not

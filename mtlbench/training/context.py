@@ -98,6 +98,12 @@ def network_of(trial: Trial, tasks: dict[str, Task], outcomes: Sequence[Options]
     )
 
 
+def weighting_of(trial: Trial) -> Any:
+    """A fresh weighting of the trial's tasks, None for the plain sum."""
+    method = trial.method
+    return create("weighting", method.source or method.name, **method.options) if method else None
+
+
 def view_of(trial: Trial) -> View:
     """How samples become batches."""
     recipe, backbone = trial.recipe, backbone_of(trial)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,55 +14,30 @@ from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Options, Recipe
-from mtlbench.training.batches import parts
 from mtlbench.training.evaluation import Diverged
+from mtlbench.training.losses import Losses, Pieces, add_plain
 from mtlbench.training.optimiser import by_owner, make_optimiser, rate
 from mtlbench.training.record import Record, ResumeFile, alpha_means
+from mtlbench.training.weighing import Weigher
 
 ALPHA_POINTS = 20
 LOSSES_AT_ONCE = 20  # steps between two looks at the loss on a GPU, where each look waits for the device
 TOO_LARGE = 1e4  # times the first loss: diverged (Ours)
 
 
-def total_loss(tasks: dict[str, Task], outputs: dict[str, Tensor], batch: Batch, weights: Options) -> dict[str, Tensor]:
-    """Each task's weighted loss, 0 where no image of the batch is labelled; a joint network minimises the sum."""
-    return {
-        name: weights.get(name, task.weight) * task.loss(outputs[name], batch)
-        if name in batch.labels
-        else 0.0 * outputs[name].sum()
-        for name, task in tasks.items()
-    }
-
-
 def gradients(
-    net: MultiTaskNet, tasks: dict[str, Task], batch: Batch, recipe: Recipe, iteration: int, progress: float = 0.0
-) -> dict[str, Tensor]:
-    """Add the gradient of the weighted losses to the parameters', `chunk` images at a time; returns the losses.
-
-    Log-variances s weigh them as exp(-s) loss + s / 2 (Kendall et al. 2018, equation 10; ours: for every kind of task,
-    since the factor 1/2 of their regression shifts s by a constant only); the losses that are returned are without.
-
-    A task's loss is a mean, so that the pieces' losses count by what they are means over (gradient accumulation: the
-    mini-batch of the recipe on any device).
-    """
-    pieces = parts(batch, recipe.chunk)
-    counts = {
-        name: torch.stack([task.count(piece) for piece in pieces])
-        for name, task in tasks.items()
-        if len(pieces) > 1 and name in batch.labels
-    }
-    losses = dict.fromkeys(tasks, torch.zeros((), device=batch.images.device))
-    for number, piece in enumerate(pieces):
-        net.begin(iteration, number, progress)
-        found = total_loss(tasks, net(piece.images, piece.regions, piece.sizes), piece, recipe.loss_weight)
-        for name, count in counts.items():
-            found[name] = found[name] * (count[number] / count.sum().clamp(min=1))
-        weighted = [
-            loss * torch.exp(-net.log_variances[name]) if name in net.log_variances else loss
-            for name, loss in found.items()
-        ]
-        torch.stack(weighted).sum().backward()
-        losses = {name: loss + found[name].detach() for name, loss in losses.items()}
+    net: MultiTaskNet,
+    tasks: dict[str, Task],
+    batch: Batch,
+    recipe: Recipe,
+    iteration: int,
+    progress: float = 0.0,
+    weigher: Weigher | None = None,
+) -> Losses:
+    """Add the gradient of the weighted losses to the parameters', `chunk` images at a time, and that of what the scheme
+    adds; returns the losses. A `weigher` decides how tasks that share parameters count."""
+    pieces = Pieces(net, tasks, batch, recipe, iteration, progress)
+    losses = weigher.add_gradients(pieces) if weigher else add_plain(net, pieces)
     terms = [variance / 2 for name, variance in net.log_variances.items() if name in batch.labels]
     if (penalty := net.penalty()) is not None:
         terms.append(penalty)
@@ -83,15 +59,22 @@ class Training:
         recipe: Recipe,
         iterations: int,
         resume: ResumeFile | None = None,
+        weighting: Any = None,
     ) -> None:
-        """Raises UserError where the scheme's rates name no parameter."""
+        """`weighting`: a fresh `LossWeighting` or `GradientWeighting`; None is the plain sum. Raises UserError where
+        the scheme's rates name no parameter."""
         self.net, self.tasks, self.recipe, self.iterations, self.resume = net, tasks, recipe, iterations, resume
         self.record = Record()
         self.done = 0  # steps, with those before the resume file
         self._steps_here = 0
         self.optimiser = make_optimiser(net, recipe)
+        self._weigher = Weigher(weighting, net) if weighting is not None else None
         self._owners = by_owner(net)
         self._trained = [parameter for parameters in self._owners for parameter in parameters]
+        if self._weigher and (own := self._weigher.parameters):
+            scale = getattr(weighting, "lr_multiplier", 1.0)
+            self.optimiser.add_param_group({"params": own, "scale": scale, "weight_decay": 0.0})
+            self._trained += own
         self._device = next(net.parameters()).device
         self._watch = LossWatch(tuple(tasks), LOSSES_AT_ONCE if self._device.type == "cuda" else 1)
         points = recipe.curve_points
@@ -138,7 +121,8 @@ class Training:
             group["lr"] = self.recipe.lr * group["scale"] * factor
         for parameter in self._trained:  # what zero_grad does, without its bookkeeping
             parameter.grad = None
-        losses = gradients(self.net, self.tasks, batch, self.recipe, data_index, i / self.iterations)
+        progress = i / self.iterations
+        losses = gradients(self.net, self.tasks, batch, self.recipe, data_index, progress, self._weigher)
         if self._steps_here == 0:
             check_use(self.net)
         self._steps_here += 1
@@ -147,6 +131,8 @@ class Training:
             for parameters in self._owners:
                 nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimiser.step()
+        if self._weigher:
+            self._weigher.after(Pieces(self.net, self.tasks, batch, self.recipe, data_index, progress))
         for name, loss in losses.items():
             self._loss_sums[name] = self._loss_sums[name] + loss
         self._summed += 1
@@ -188,6 +174,7 @@ class Training:
                 "done": self.done,
                 "first_loss": self._watch.first,
                 "seconds": now - self._begun,
+                **({"weighting": self._weigher.state()} if self._weigher else {}),
             }
         )
         self._saved = time.monotonic()
@@ -203,6 +190,8 @@ class Training:
         self._loss_sums = {name: total.to(self._device) for name, total in state["sums"].items()}
         self._summed, self.done, self._watch.first = state["steps"], state["done"], state["first_loss"]
         self.record.earlier_seconds = state["seconds"]
+        if self._weigher:
+            self._weigher.restore(state["weighting"])
         self._begun -= self.record.earlier_seconds
 
 

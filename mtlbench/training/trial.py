@@ -26,7 +26,7 @@ from mtlbench.store.shapes import Measure, Model, Result, ScoreRow, StageGroups
 from mtlbench.system.files import replacing, write_csv, writing
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import evaluation_batch
-from mtlbench.training.context import Context
+from mtlbench.training.context import Context, weighting_of
 from mtlbench.training.evaluation import average, evaluate, finished
 from mtlbench.training.loader import loader_workers, to_device
 from mtlbench.training.loop import Training
@@ -71,7 +71,8 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
     record = Record()
     if not trial.average:
         resume = ResumeFile(folder / "resume.pt", errand.resume_every, trial.key)
-        training = Training(nets[0], context.tasks, trial.recipe, trial.iterations, resume)
+        weighting = weighting_of(trial)
+        training = Training(nets[0], context.tasks, trial.recipe, trial.iterations, resume, weighting)
         workers = loader_workers(errand.cores, trial.recipe.threads)
         for fraction in training.run(
             lambda i: context.batches(i, trial.first + trial.iterations, errand.device, workers),

@@ -48,6 +48,7 @@ def run(
     max_arms: int | None = None,
     arms: str | Sequence[str] = (),
     schemes: str | Sequence[str] = (),
+    weightings: str | Sequence[str] = (),
     seeds: Iterable[int] = SEEDS,
     force: str = "",
     keep_weights: str | Sequence[str] = (),
@@ -92,6 +93,8 @@ def run(
     max_arms: of the trees at most so many (2 or more), drawn at random with the two ends; default: all, up to 40.
     arms: globs: only these arms, with their parents; default: all of the list.
     schemes: `FILE.py:Class(name=value)` of your own, each as an arm more.
+    weightings: every joint arm is trained with each of these weightings of its tasks, too: names (`mtlbench list
+        weightings`), "cagrad(c=0.2)" with options, `FILE.py:Class`; default: the plain sum of the losses alone.
     seeds: whole numbers from 0, for example range(5); default: 0, 1 and 2.
     force: a glob: these arms are trained again even where they are finished.
     keep_weights: globs of arms whose trained weights are kept; one-task networks always keep them.
@@ -132,6 +135,7 @@ def run(
         max_arms=max_arms,
         arms=words_of(arms),
         schemes=words_of(schemes),
+        weightings=words_of(weightings),
         seeds=tuple(seeds),
         force=force,
         keep_weights=words_of(keep_weights),

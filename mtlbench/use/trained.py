@@ -130,7 +130,7 @@ def _of_network(trial: Trial) -> list[tuple[str, Plugin]]:
 
 def changed_files(trial: Trial, folder: Path) -> list[Path]:
     """Users' files that the network is made with and whose text is not the one beside the result."""
-    places = {name: plugin.source for name, plugin in trial.plugins.items() if name != "dataset"}
+    places = {name: plugin.source for name, plugin in trial.plugins.items() if name not in ("dataset", "weighting")}
     try:
         texts = sources.kept_texts(folder)
     except UserError:

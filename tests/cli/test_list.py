@@ -211,8 +211,9 @@ def test_into_a_pipe_everything_is_plain_and_no_plug_in_is_imported() -> None:
         "import sys; from mtlbench.cli.list import KINDS, print_listing\n"
         "for kind in KINDS: print_listing(kind)\n"
         "print([m for m in sys.modules if m in ('torch', 'ray', 'pandas', 'matplotlib')"
-        " or m.startswith(('mtlbench.tasks', 'mtlbench.datasets', 'mtlbench.schemes', 'mtlbench.figures'))])"
+        " or m.startswith(('mtlbench.tasks', 'mtlbench.datasets', 'mtlbench.schemes', 'mtlbench.weightings',"
+        " 'mtlbench.figures'))])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("\n[]") and "\x1b" not in out and "…" not in out
-    assert len(KINDS) == 8 and max(map(len, out.splitlines())) <= 200
+    assert len(KINDS) == 9 and max(map(len, out.splitlines())) <= 200

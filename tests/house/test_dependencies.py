@@ -15,8 +15,10 @@ DISTRIBUTIONS = {"cv2": "opencv-contrib-python-headless"}
 
 
 def declared() -> set[str]:
-    """Distributions that the package needs, in plain spelling."""
-    needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    """Distributions that the package needs, or an extra of it, in plain spelling."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [need for name, some in project["optional-dependencies"].items() if name != "dev" for need in some]
+    needs = [*project["dependencies"], *extras]
     return {re.split(r"[\[<>=!~ ]", need)[0].lower().replace("_", "-") for need in needs}
 
 
@@ -31,7 +33,7 @@ def imported() -> set[str]:
                 names.add(node.module.partition(".")[0])
     names -= {*sys.stdlib_module_names, "mtlbench"}
     known = packages_distributions()
-    return {DISTRIBUTIONS.get(name) or known[name][0].lower().replace("_", "-") for name in names}
+    return {DISTRIBUTIONS.get(name) or known.get(name, [name])[0].lower().replace("_", "-") for name in names}
 
 
 def test_what_is_declared_is_imported_and_what_is_imported_is_declared() -> None:

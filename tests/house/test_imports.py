@@ -13,9 +13,21 @@ import pytest
 from tests.support.places import ROOT
 
 PACKAGE = ROOT / "mtlbench"
-PLUGINS = ("backbones", "schemes", "tasks", "datasets", "figures")
+PLUGINS = ("backbones", "schemes", "weightings", "tasks", "datasets", "figures")
 TOP = ("errors", "text", "_version", "spec", "arm_names", "contracts", "system", "plugins")  # for everyone
-NUMBERS = ("vision", "nets", "backbones", "schemes", "tasks", "datasets", "plan", "store", "training", "execution")
+NUMBERS = (
+    "vision",
+    "nets",
+    "backbones",
+    "schemes",
+    "weightings",
+    "tasks",
+    "datasets",
+    "plan",
+    "store",
+    "training",
+    "execution",
+)
 READING = ("analysis", "figures", "report")  # of numbers
 ORDER = (*TOP, *NUMBERS, *READING, "use", "authoring", "cli", "__main__")  # a folder or file imports what stands before
 WITHOUT_TORCH = ("text", "spec", "arm_names", "contracts", "system", "plugins", *READING, "cli")

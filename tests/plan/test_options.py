@@ -13,7 +13,16 @@ from mtlbench.arm_names import SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.execution.wide_arms import find_widths
 from mtlbench.plan import spaces
-from mtlbench.plan.arms import at_rates, at_weightings, check_arms, custom, every_split, one_task
+from mtlbench.plan.arms import (
+    at_methods,
+    at_rates,
+    at_weightings,
+    check_arms,
+    custom,
+    every_split,
+    one_task,
+    standard_arms,
+)
 from mtlbench.plan.chosen import choose_arms, choose_recipe, starting_from, with_loss_weights
 from mtlbench.plan.data import opened
 from mtlbench.plan.expand import DataSource, expand, started
@@ -285,3 +294,43 @@ def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path:
 def test_a_space_file_needs_no_list_of_more_arms() -> None:
     assert "more" in {field.name for field in dataclasses.fields(SearchSpace)}
     assert SearchSpace(SPACE.pair, {}, (), (), ()).more == ()
+
+
+# ------------------------------------------------------------------------------------------------- weightings
+def test_every_joint_arm_is_trained_with_a_weighting_too() -> None:
+    arms = at_methods(standard_arms(True), ["rlw", "cagrad(c=0.2)"])
+    more = {arm.name: arm for arm in arms if arm.method}
+    joint = [arm.name for arm in standard_arms(True) if arm.joint]
+    assert list(more) == [f"{arm}@{name}" for name in ("rlw", "cagrad-c-0.2") for arm in joint]
+    one = more["cross-stitch@cagrad-c-0.2"]
+    assert (one.variant_of, one.parents, one.method_options) == ("cross-stitch", ("one-task",), {"c": 0.2})
+    assert (one.purpose, one.family) == ("", Family.CROSS_STITCH)
+
+
+def test_weightings_go_together_with_other_rates_and_without_the_grid_of_loss_weights() -> None:
+    arms = at_rates(at_methods(every_split(("fc8",)), ["rlw"]), (1.0, 3.0))
+    assert [(arm.name, arm.variant_of) for arm in arms] == [
+        ("split-fc8", ""),
+        ("split-fc8@rlw", "split-fc8"),
+        ("split-fc8@3", "split-fc8"),
+        ("split-fc8@rlw@3", "split-fc8@rlw"),
+    ]
+    arms = at_weightings(at_methods(every_split(("fc8",)), ["rlw"]), ("a", "b"), 2)
+    assert [arm.name for arm in arms if "~" in arm.name and "@" in arm.name] == []
+
+
+@pytest.mark.parametrize(
+    ("weighting", "answer"),
+    [
+        ("upgrat", "no weighting called 'upgrat'. Did you mean 'upgrad'"),
+        ("cagrad(d=1)", "no option of Cagrad in --weighting cagrad.d=1. called 'd'"),
+        ("cagrad(c=", "--weighting 'cagrad.c=': write FILE.py:Class"),
+        ("rlw", "two arms are called 'split-fc8@rlw'"),
+        ("/nowhere.py", "no such file: /nowhere.py"),
+    ],
+)
+def test_wrong_weightings_are_answered_in_one_line(weighting: str, answer: str) -> None:
+    with pytest.raises(UserError, match=answer):
+        at_methods(every_split(("fc8",)), ["rlw", weighting])
+    with pytest.raises(UserError, match="none is chosen"):
+        at_methods((one_task(),), ["rlw"])

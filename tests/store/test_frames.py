@@ -40,6 +40,7 @@ def read_slowly(root: Path) -> pd.DataFrame:
                 "dataset": trial["dataset"]["name"],
                 "backbone": made["backbone"],
                 "scheme": trial["scheme"]["name"],
+                "method": (trial["method"] or {"name": ""})["name"],
                 "family": trial["family"],
                 "key": folder.name,
                 "roots": folder.name,

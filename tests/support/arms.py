@@ -11,8 +11,8 @@ from mtlbench.analysis.arms import Arms
 from mtlbench.plan import spaces
 from mtlbench.spec import Arm, Family
 
-FACTS = ("scheme", "family", "variant_of", "rate", "weighting", "tuned", "purpose")
-Facts = tuple[str, str, str, float, str, int, str]
+FACTS = ("scheme", "method", "family", "variant_of", "rate", "weighting", "tuned", "purpose")
+Facts = tuple[str, str, str, str, float, str, int, str]
 PLAIN = (1.0, "", 0, "")
 
 
@@ -30,21 +30,23 @@ def facts_of(arm: str) -> Facts:
     """FACTS of an arm of a built-in space, or of one that follows their names."""
     base, at, rate = arm.rpartition("@")
     if at:
-        scheme, family, *_ = facts_of(base)
-        return scheme, family, base, float(rate), "", 0, "rates"
+        scheme, _, family, *_ = facts_of(base)
+        if rate[:1].isalpha():  # a weighting's name
+            return scheme, rate, family, base, *PLAIN
+        return scheme, "", family, base, float(rate), "", 0, "rates"
     base, tilde, weighting = arm.rpartition("~")
     if tilde:
-        scheme, family, *_ = facts_of(base)
-        return scheme, family, base, 1.0, weighting, 0, "weightings"
+        scheme, _, family, *_ = facts_of(base)
+        return scheme, "", family, base, 1.0, weighting, 0, "weightings"
     if arm in built_in():
         known = built_in()[arm]
-        return known.scheme, known.family, known.variant_of, *PLAIN
+        return known.scheme, "", known.family, known.variant_of, *PLAIN
     for scheme, name in (("cross_stitch", "cross-stitch"), ("mtl_shared", "mtl-shared")):
         if arm.startswith(f"{name}-"):
-            return scheme, built_in()[name].family, name, *PLAIN
+            return scheme, "", built_in()[name].family, name, *PLAIN
     if arm.startswith("tree-"):
-        return "tree", Family.TREE, "", *PLAIN
-    return ("split", Family.SPLIT, "", *PLAIN) if arm.startswith("split-") else ("Mine", Family.OWN, "", *PLAIN)
+        return "tree", "", Family.TREE, "", *PLAIN
+    return ("split", "", Family.SPLIT, "", *PLAIN) if arm.startswith("split-") else ("Mine", "", Family.OWN, "", *PLAIN)
 
 
 def with_facts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -61,6 +63,6 @@ def arms_of(names: list[str] | tuple[str, ...]) -> Arms:
 
 def failed(arm: str, **more: Any) -> dict[str, Any]:
     """A failure of the arm as `Results.failures` tells it."""
-    scheme, family, variant_of, *_, purpose = facts_of(arm)
+    scheme, _, family, variant_of, *_, purpose = facts_of(arm)
     facts = {"arm": arm, "scheme": scheme, "family": family, "variant_of": variant_of, "purpose": purpose}
     return {**facts, **more}

@@ -1,0 +1,191 @@
+"""What a weighting makes of a step: a weight for each task's loss, or one gradient of several."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlbench.errors import UserError
+from mtlbench.nets.network import MultiTaskNet, seeded
+from mtlbench.spec import Options, derive_seed
+from mtlbench.training.losses import Losses, Pieces, add_plain, added
+
+Rows = dict[str, dict[nn.Parameter, Tensor]]  # {task: {parameter: the gradient of the task's loss}}
+Reach = Mapping[str, Collection[nn.Parameter]]  # {task: the parameters that its loss depends on}
+
+
+class Weigher:
+    """Asks a weighting (`LossWeighting` or `GradientWeighting` of the contracts) once a step.
+
+    It is asked about the tasks that are labelled in the batch, in the order of their names, and only where at least two
+    of them reach a common parameter: everything else is trained as without a weighting, bit for bit.
+    """
+
+    def __init__(self, weighting: Any, net: MultiTaskNet) -> None:
+        self.weighting, self.net = weighting, net
+        if hasattr(weighting, "start"):
+            with seeded(net.seed, "weighting"):
+                weighting.start(tuple(sorted(net.tasks)))
+        if isinstance(weighting, nn.Module):
+            weighting.to(next(net.parameters()).device)
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those of the weighting that the optimiser trains."""
+        found = self.weighting.parameters() if isinstance(self.weighting, nn.Module) else ()
+        return [parameter for parameter in found if parameter.requires_grad]
+
+    def state(self) -> Options:
+        """What a resume file needs."""
+        return dict(self.weighting.state_dict()) if hasattr(self.weighting, "state_dict") else {}
+
+    def restore(self, state: Options) -> None:
+        """Goes on from what `state` gave."""
+        if hasattr(self.weighting, "load_state_dict"):
+            self.weighting.load_state_dict(state)
+
+    def add_gradients(self, pieces: Pieces) -> Losses:
+        """Add the step's gradient to the parameters'; returns the losses. Raises UserError."""
+        first, labelled = pieces.losses(0), sorted(pieces.batch.labels.keys() & pieces.tasks.keys())
+        reach = {name: reached(loss) for name, loss in first.items()}
+        if len(labelled) < 2 or not shared(reach[name] for name in labelled):
+            return add_plain(self.net, pieces, first)
+        if hasattr(self.weighting, "combine"):
+            return self._weigh_losses(pieces, first, labelled)
+        return self._weigh_gradients(pieces, first, labelled, reach)
+
+    def after(self, pieces: Pieces) -> None:
+        """Tell a weighting with `after` the batch's losses after the step."""
+        labelled = sorted(pieces.batch.labels.keys() & pieces.tasks.keys())
+        if hasattr(self.weighting, "after") and len(labelled) > 1:
+            totals = pieces.totals()
+            self.weighting.after({name: totals[name] for name in labelled})
+
+    def _weigh_losses(self, pieces: Pieces, first: Losses, labelled: Sequence[str]) -> Losses:
+        """One backward pass for all tasks; a batch in several pieces passes the network once more beforehand, since the
+        weights may depend on the losses of the whole batch."""
+        totals = added([first]) if len(pieces) == 1 else pieces.totals()
+        leaves = {name: totals[name].clone().requires_grad_() for name in labelled}
+        with self._randomness(pieces.iteration):
+            value = self.weighting.combine(leaves)
+        if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
+            raise UserError(f"{self._name}.combine must return one number that depends on the losses, as a tensor")
+        value.backward()
+        weights = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
+        for number in range(len(pieces)):
+            found = first if number == 0 else pieces.losses(number)
+            weighted = [loss if name not in labelled else loss * weights.get(name, 0.0) for name, loss in found.items()]
+            torch.stack(weighted).sum().backward()
+        return totals
+
+    def _weigh_gradients(self, pieces: Pieces, first: Losses, labelled: Sequence[str], reach: Reach) -> Losses:
+        """One backward pass a task; the pieces' gradients of a task are summed, so that a step is weighed once."""
+        rows: Rows = {name: {} for name in labelled}
+        losses: list[Losses] = []
+        for number in range(len(pieces)):
+            found = first if number == 0 else pieces.losses(number)
+            for name in labelled:
+                wanted = [parameter for parameter in reach[name] if parameter.requires_grad]
+                keep = name != labelled[-1]
+                parts = torch.autograd.grad(found[name], wanted, retain_graph=keep, allow_unused=True)
+                for parameter, part in zip(wanted, parts, strict=True):
+                    if part is not None:
+                        before = rows[name].get(parameter)
+                        rows[name][parameter] = part if before is None else before + part
+            losses.append({name: loss.detach() for name, loss in found.items()})
+        for parameter, gradient in self._of_step(rows, pieces.iteration).items():
+            add_gradient(parameter, gradient)
+        for parameter in {parameter for parameters in reach.values() for parameter in parameters}:
+            if parameter.requires_grad and parameter.grad is None:  # of a task without labels, as in a plain sum
+                add_gradient(parameter, torch.zeros_like(parameter))
+        return added(losses)
+
+    def _of_step(self, rows: Rows, iteration: int) -> dict[nn.Parameter, Tensor]:
+        """The gradient of each parameter: of those that several tasks reach what the weighting makes of theirs."""
+        gradients = {parameter: own for row in rows.values() for parameter, own in row.items()}
+        common = [parameter for parameter in gradients if sum(parameter in row for row in rows.values()) > 1]
+        matrix = torch.stack([flattened(row, common) for row in rows.values()])
+        flat = self._aggregated(matrix, iteration).split([parameter.numel() for parameter in common])
+        return gradients | {one: part.view(one.shape) for one, part in zip(common, flat, strict=True)}
+
+    def _aggregated(self, matrix: Tensor, iteration: int) -> Tensor:
+        """One gradient `P` of those of the tasks, `T P`. A task whose gradient is 0 has no row: it has no direction,
+        and the least of all weighted sums would be 0. Where fewer than two are left, or a gradient is no number (the
+        watch over losses then ends the training), it is the sum. Raises UserError."""
+        gramian = (matrix @ matrix.T).double().cpu()
+        rows = gramian.diagonal() > 0
+        if not gramian.isfinite().all() or int(rows.sum()) < 2:
+            return matrix.sum(0)
+        if not rows.all():
+            matrix, gramian = matrix[rows.to(matrix.device)], gramian[rows][:, rows]
+        with self._randomness(iteration), torch.no_grad():
+            if hasattr(self.weighting, "aggregate"):
+                return self._checked("aggregate", self.weighting.aggregate(matrix), matrix.shape[1])
+            weights = self._checked("weights", self.weighting.weights(gramian), len(matrix))
+        return weights.to(matrix) @ matrix
+
+    def _checked(self, method: str, found: Any, length: int) -> Tensor:
+        """What the weighting returned. Raises UserError unless it is a vector of that length, of finite numbers."""
+        if not isinstance(found, Tensor) or found.shape != (length,):
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(f"{self._name}.{method} returned {shape}, not a tensor of shape ({length},)")
+        if method == "weights" and not found.isfinite().all():
+            raise UserError(f"{self._name}.weights returned {found.tolist()}, which are not all finite numbers")
+        return found
+
+    @property
+    def _name(self) -> str:
+        return f"weighting {type(self.weighting).__name__}"
+
+    @contextmanager
+    def _randomness(self, iteration: int) -> Iterator[None]:
+        """Torch's global generators, also the network's GPU's, as a function of (network seed, iteration) inside."""
+        device = next(self.net.parameters()).device
+        gpus = [device] if device.type == "cuda" else []
+        with seeded(self.net.seed, "weighting", str(iteration)), torch.random.fork_rng(gpus, enabled=bool(gpus)):
+            if gpus:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(derive_seed(self.net.seed, "weighting", str(iteration)))
+            yield
+
+
+def reached(loss: Tensor) -> dict[nn.Parameter, None]:
+    """The parameters that a loss depends on, from its graph: nothing is computed."""
+    found: dict[nn.Parameter, None] = {}
+    seen, waiting = set(), [loss.grad_fn]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if isinstance(parameter := getattr(node, "variable", None), nn.Parameter):
+            found[parameter] = None
+        waiting += [following for following, _ in node.next_functions]
+    return found
+
+
+def shared(reach: Iterable[Collection[nn.Parameter]]) -> bool:
+    """Whether a trained parameter is in two of the collections."""
+    seen: set[nn.Parameter] = set()
+    for parameters in reach:
+        own = {parameter for parameter in parameters if parameter.requires_grad}
+        if own & seen:
+            return True
+        seen |= own
+    return False
+
+
+def flattened(row: Mapping[nn.Parameter, Tensor], parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The gradients of these parameters as one vector, 0 where the task does not reach one."""
+    return torch.cat([row[p].flatten() if p in row else torch.zeros_like(p).flatten() for p in parameters])
+
+
+def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """Add to the parameter's gradient, which lies in memory as the parameter does: torch's fused steps take that for
+    granted."""
+    laid = torch.empty_like(parameter).copy_(gradient)
+    parameter.grad = laid if parameter.grad is None else parameter.grad + laid
