@@ -69,12 +69,10 @@ def expand(
                     for parent in arm.parents
                     for task in (("",) if (parent, seed, "") in trials else tasks)
                 ]
-                own, weights_file = starts[arm.start or recipe.init]
-                own = dataclasses.replace(own, options=own.options | arm.backbone)
-                setting_of_arm = settings.get((arm.name, "" if arm.joint else tasks[0]), Setting())
-                rate = arm.rate * setting_of_arm.rate
-                factors = {**arm.loss_weight, **setting_of_arm.loss_weight}
-                trials[arm.name, seed, "" if arm.joint else tasks[0]] = Trial(
+                usual, weights_file = starts[arm.start or recipe.init]
+                place = "" if arm.joint else tasks[0]
+                rate, factors, tuned = _hyperparameters(arm, settings.get((arm.name, place), Setting()))
+                trials[arm.name, seed, place] = Trial(
                     pair=pair.name,
                     arm=arm.name,
                     seed=seed,
@@ -84,7 +82,7 @@ def expand(
                     dataset=data.plugin,
                     data_root=data.root,
                     fingerprint=data.fingerprint,
-                    backbone=own,
+                    backbone=dataclasses.replace(usual, options=usual.options | arm.backbone),
                     scheme=scheme,
                     recipe=recipe_of_trial(recipe, tasks, goes_on, rate, _loss_weights(pair, recipe, factors)),
                     iterations=_iterations(arm, tasks, recipe, goes_on),
@@ -98,11 +96,16 @@ def expand(
                     variant_of=arm.variant_of,
                     rate=rate,
                     weighting=factors,
-                    tuned=setting_of_arm.best_of,
+                    tuned=tuned,
                     purpose=arm.purpose.value,
                     method=_method(arm),
                 )
     return list(trials.values())
+
+
+def _hyperparameters(arm: Arm, setting: Setting) -> tuple[float, dict[str, float], int]:
+    """Times the recipe's rate, {task: times its loss's weight}, and of how many settings these were best."""
+    return arm.rate * setting.rate, {**arm.loss_weight, **setting.loss_weight}, setting.best_of
 
 
 def _method(arm: Arm) -> Plugin | None:
