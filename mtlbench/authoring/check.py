@@ -26,6 +26,7 @@ from mtlbench.text import printable
 # What tells the kinds apart: a class that has any of these, without its base class.
 MARKS = {
     "scheme": ("groups", "unit"),
+    "weighting": ("combine", "weights", "aggregate"),
     "backbone": ("build", "stages", "forms", "adapted"),
     "task": ("head", "loss", "predict", "meter"),
     "dataset": ("subset", "categories", "fingerprint", "prepare"),

@@ -19,6 +19,11 @@ NEXT = {
         "mtlbench run --pair det_attr --all-splits --scheme FILE",
         "mtlbench plot figure2",
     ),
+    "weighting": (
+        "mtlbench check FILE",
+        "mtlbench run --pair det_attr --arm split-fc8 --weighting FILE",
+        "mtlbench plot figure2 --arm 'split-fc8*'",
+    ),
     "backbone": (
         "mtlbench check FILE",
         "mtlbench run --pair det_attr --backbone FILE",

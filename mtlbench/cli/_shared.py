@@ -34,7 +34,7 @@ PICK = [
     click.option("--dataset", help="Data set to show; default: that of the newest results."),
     click.option("--recipe", help="Recipe to show; default: that of the newest results."),
 ]
-PLUGIN_KINDS = click.Choice(["scheme", "task", "dataset", "backbone"])
+PLUGIN_KINDS = click.Choice(["scheme", "weighting", "task", "dataset", "backbone"])
 
 
 class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in new versions of click alone

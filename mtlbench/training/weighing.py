@@ -14,7 +14,8 @@ from mtlbench.nets.network import MultiTaskNet, seeded
 from mtlbench.spec import Options, derive_seed
 from mtlbench.training.losses import Losses, Pieces, add_plain, added
 
-Rows = dict[str, dict[nn.Parameter, Tensor]]  # {task: {parameter: the gradient of the task's loss}}
+Row = dict[nn.Parameter, Tensor]  # {parameter: the gradient of a task's loss}
+Rows = dict[str, Row]  # by task
 Reach = Mapping[str, Collection[nn.Parameter]]  # {task: the parameters that its loss depends on}
 
 
@@ -105,28 +106,31 @@ class Weigher:
         return added(losses)
 
     def _of_step(self, rows: Rows, iteration: int) -> dict[nn.Parameter, Tensor]:
-        """The gradient of each parameter: of those that several tasks reach what the weighting makes of theirs."""
+        """The gradient of each parameter: of those that several tasks reach what the weighting makes of theirs.
+
+        A task whose gradient is 0 has no say: it has no direction, and the shortest of all means would be 0. Where
+        fewer than two are left, or a gradient is no number (the watch over losses then ends the training), it is the
+        sum. Raises UserError."""
         gradients = {parameter: own for row in rows.values() for parameter, own in row.items()}
         common = [parameter for parameter in gradients if sum(parameter in row for row in rows.values()) > 1]
-        matrix = torch.stack([flattened(row, common) for row in rows.values()])
-        flat = self._aggregated(matrix, iteration).split([parameter.numel() for parameter in common])
-        return gradients | {one: part.view(one.shape) for one, part in zip(common, flat, strict=True)}
+        gramian = products(list(rows.values()), common)
+        places = gramian.diagonal().nonzero().flatten().tolist()
+        told, weights = [name for place, name in enumerate(rows) if place in places], dict.fromkeys(rows, 1.0)
+        if gramian.isfinite().all() and len(told) > 1:
+            with self._randomness(iteration), torch.no_grad():
+                if hasattr(self.weighting, "aggregate"):
+                    return gradients | self._aggregated([rows[name] for name in told], common)
+                found = self._checked("weights", self.weighting.weights(gramian[places][:, places]), len(told))
+                weights |= zip(told, found.tolist(), strict=True)
+        return gradients | {parameter: weighted_sum(rows, weights, parameter) for parameter in common}
 
-    def _aggregated(self, matrix: Tensor, iteration: int) -> Tensor:
-        """One gradient `P` of those of the tasks, `T P`. A task whose gradient is 0 has no row: it has no direction,
-        and the least of all weighted sums would be 0. Where fewer than two are left, or a gradient is no number (the
-        watch over losses then ends the training), it is the sum. Raises UserError."""
-        gramian = (matrix @ matrix.T).double().cpu()
-        rows = gramian.diagonal() > 0
-        if not gramian.isfinite().all() or int(rows.sum()) < 2:
-            return matrix.sum(0)
-        if not rows.all():
-            matrix, gramian = matrix[rows.to(matrix.device)], gramian[rows][:, rows]
-        with self._randomness(iteration), torch.no_grad():
-            if hasattr(self.weighting, "aggregate"):
-                return self._checked("aggregate", self.weighting.aggregate(matrix), matrix.shape[1])
-            weights = self._checked("weights", self.weighting.weights(gramian), len(matrix))
-        return weights.to(matrix) @ matrix
+    def _aggregated(self, rows: Sequence[Row], common: Sequence[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
+        """The common parameters' gradients, made of all of them at once. Raises UserError."""
+        flat = [[row[p].flatten() if p in row else torch.zeros_like(p).flatten() for p in common] for row in rows]
+        matrix = torch.stack([torch.cat(parts) for parts in flat])
+        step = self._checked("aggregate", self.weighting.aggregate(matrix), matrix.shape[1])
+        parts = step.split([parameter.numel() for parameter in common])
+        return {one: part.view(one.shape) for one, part in zip(common, parts, strict=True)}
 
     def _checked(self, method: str, found: Any, length: int) -> Tensor:
         """What the weighting returned. Raises UserError unless it is a vector of that length, of finite numbers."""
@@ -179,9 +183,32 @@ def shared(reach: Iterable[Collection[nn.Parameter]]) -> bool:
     return False
 
 
-def flattened(row: Mapping[nn.Parameter, Tensor], parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The gradients of these parameters as one vector, 0 where the task does not reach one."""
-    return torch.cat([row[p].flatten() if p in row else torch.zeros_like(p).flatten() for p in parameters])
+def products(rows: Sequence[Row], parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The products of the rows with each other over these parameters, `T T` float64 on the processor."""
+    found = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=parameters[0].device)
+    for parameter in parameters:
+        flat = [in_memory_order(row[parameter], parameter) if parameter in row else None for row in rows]
+        for i, one in enumerate(flat):
+            for j, other in enumerate(flat[: i + 1]):
+                if one is not None and other is not None:
+                    found[i, j] += one.dot(other)
+    return (found + found.tril(-1).T).cpu()
+
+
+def in_memory_order(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
+    """The gradient as a vector, mostly without a copy: its numbers as the parameter's lie in memory."""
+    if parameter.dim() == 4 and not parameter.is_contiguous():  # channels last
+        gradient = gradient.permute(0, 2, 3, 1)
+    return gradient.reshape(-1)
+
+
+def weighted_sum(rows: Rows, weights: Mapping[str, float], parameter: nn.Parameter) -> Tensor:
+    """Of the tasks' gradients of a parameter, those that there are."""
+    first, *others = [(weights[name], row[parameter]) for name, row in rows.items() if parameter in row]
+    total = first[0] * first[1]
+    for weight, gradient in others:
+        total = total.add(gradient, alpha=weight)
+    return total
 
 
 def add_gradient(parameter: nn.Parameter, gradient: Tensor) -> None:

@@ -37,11 +37,11 @@ def test_the_file_is_called_as_asked_and_is_of_its_kind(kind: str, folder: Path)
     assert cls.__name__ == "MyIdea" and cls.version == 1 and kind_of(cls, "my_idea.py") == kind
 
 
-@pytest.mark.parametrize("kind", ["scheme", "backbone"])
+@pytest.mark.parametrize("kind", ["scheme", "weighting", "backbone"])
 def test_the_file_is_sound_as_it_is(kind: str) -> None:
     assert cli("new", kind, "my_idea").exit_code == 0
     result = cli("check", "my_idea.py")
-    count = {"scheme": 20, "backbone": 14}[kind]
+    count = {"scheme": 20, "weighting": 9, "backbone": 14}[kind]
     assert result.exit_code == 0 and f"MyIdea, a {kind}: all {count} checks hold" in result.stdout, result.output
     assert [line[:3] for line in result.stdout.splitlines()] == ["ok "] * count + ["MyI"]
 

@@ -1,0 +1,214 @@
+"""The contract of weightings, asked in short trainings of small networks with 2 and 3 tasks."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlbench.authoring._probe import RECIPE, Fault, asked, batch_of, difference, elsewhere, probes
+from mtlbench.authoring.check import Finding, declared, place
+from mtlbench.contracts import Batch
+from mtlbench.errors import UserError
+from mtlbench.nets.network import MultiTaskNet, seeded
+from mtlbench.plugins import find
+from mtlbench.spec import Options
+from mtlbench.training.loop import gradients
+from mtlbench.training.losses import Pieces
+from mtlbench.training.optimiser import make_optimiser
+from mtlbench.training.weighing import Weigher
+
+METHODS = ("combine", "weights", "aggregate")
+TASKS = ("semseg", "normals", "depth")
+SIZE = 64  # of the images, in pixels
+SMALL: Options = {"small": True, "width": 0.1, "fc": 24, "dropout": 0.0}
+STEPS = 6
+DRAWS = 40  # whose mean is looked at, of a weighting that draws at random
+FAR = 1.5  # times the plain sum, or below one part in this: another scale (Ours)
+
+
+@dataclass
+class Case:
+    """One kind of network whose tasks are weighed."""
+
+    make: Callable[[], Any]  # the weighting
+    count: int  # of tasks
+
+    def __str__(self) -> str:
+        return f"{self.count} tasks"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the tasks."""
+        return TASKS[: self.count]
+
+    def net(self) -> MultiTaskNet:
+        """All is shared but the heads."""
+        scheme, backbone = find("scheme", "split")("fc8"), find("backbone", "caffenet")("fcn", **SMALL)
+        return MultiTaskNet(probes("fcn", self.names), backbone, scheme, "fcn", 0)
+
+    def batch(self, number: int) -> Batch:
+        """Two images; in every third batch the first task is not labelled."""
+        batch = batch_of("fcn", self.names, 2, SIZE, seed=number)
+        if number % 3 == 2:
+            del batch.labels[self.names[0]]
+            batch.masks[self.names[0]][:] = False
+        return batch
+
+
+class Short:
+    """A short training under a weighting."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.net, self.done = case, case.net(), 0
+        self.weigher = Weigher(case.make(), self.net)
+        self.optimiser = make_optimiser(self.net, RECIPE)
+        if own := self.weigher.parameters:
+            self.optimiser.add_param_group({"params": own, "scale": 1.0, "weight_decay": 0.0})
+
+    def steps(self, count: int) -> None:
+        """Train on."""
+        tasks = probes("fcn", self.case.names)
+        for number in range(self.done, self.done + count):
+            batch = self.case.batch(number)
+            self.optimiser.zero_grad(set_to_none=True)
+            gradients(self.net, tasks, batch, RECIPE, number, weigher=self.weigher)
+            for name, parameter in self.net.named_parameters():
+                if parameter.grad is not None and not parameter.grad.isfinite().all():
+                    raise Fault(f"{self.where}makes the gradient of {name} NaN or infinite in step {number + 1}")
+            self.optimiser.step()
+            self.weigher.after(Pieces(self.net, tasks, batch, RECIPE, number))
+        self.done += count
+
+    @property
+    def method(self) -> str:
+        """The one of METHODS that the weighting has."""
+        return next(method for method in METHODS if hasattr(self.weigher.weighting, method))
+
+    @property
+    def where(self) -> str:
+        """`my.py:12: weights `."""
+        return f"{place(getattr(type(self.weigher.weighting), self.method, None))}{self.method} "
+
+
+def method(case: Case) -> None:
+    """It has one of combine, weights and aggregate."""
+    found = [method for method in METHODS if callable(getattr(case.make(), method, None))]
+    if len(found) != 1:
+        had = f"both {' and '.join(found)}" if found else "none of them"
+        raise Fault(f"{type(case.make()).__name__} has {had}; it needs one of {', '.join(METHODS)}")
+
+
+def answers(case: Case) -> None:
+    """Its answer has the right shape and is finite, in every step, where a task is not labelled, too."""
+    short = Short(case)
+    try:
+        short.steps(STEPS)
+    except UserError as error:
+        raise Fault(f"{place(getattr(type(short.weigher.weighting), short.method, None))}{error}") from error
+
+
+def extremes(case: Case) -> None:
+    """Its answer is finite where a loss is 0, and where gradients are equal, opposite, or of very different lengths."""
+    rows = torch.eye(case.count, 8, dtype=torch.float64)
+    several = {"equal gradients": torch.ones_like(rows), "gradients of very different lengths": rows.clone()}
+    several["opposite gradients"] = torch.ones_like(rows)
+    several["opposite gradients"][0] = -1.0
+    several["gradients of very different lengths"][0] *= 1e4
+    losses = {"a loss of 0": [0.0, *[1.0] * (case.count - 1)], "losses of 0": [0.0] * case.count}
+    short = Short(case)
+    for what, given in losses.items() if short.method == "combine" else several.items():
+        if not weighed(case, given).isfinite().all():
+            raise Fault(
+                f"{short.where}gives NaN or infinity for {what}; look for a division by 0, or a logarithm or root of 0"
+            )
+
+
+def scale(case: Case) -> None:
+    """Where nothing is to be weighed (equal losses, equal gradients) a step is about the plain sum."""
+    rows = torch.ones(case.count, 8, dtype=torch.float64)
+    short = Short(case)
+    is_of_losses = short.method == "combine"
+    given: Any = [1.0] * case.count if is_of_losses else rows
+    drawn = torch.stack([weighed(case, given, draw).double().mean() for draw in range(DRAWS)])
+    found = float(drawn.mean()) / (1.0 if is_of_losses else case.count)
+    if not 1 / FAR < found < FAR:
+        likely = "; multiply by the number of tasks" if math.isclose(found, 1 / case.count, rel_tol=0.1) else ""
+        raise Fault(
+            f"{short.where}makes a step {found:.2g} times the plain sum where all tasks agree, so that the recipe's "
+            f"learning rate no longer fits{likely}"
+        )
+
+
+def weighed(case: Case, given: Any, draw: int = 0) -> Tensor:
+    """What a fresh weighting makes of losses (their weights) or of gradients `T P` (the step)."""
+    made: Any = Short(case).weigher.weighting
+    with seeded(draw, "check"):
+        if hasattr(made, "combine"):
+            names = sorted(case.names)
+            leaves = {name: torch.tensor(loss, requires_grad=True) for name, loss in zip(names, given, strict=True)}
+            made.combine(leaves).backward()
+            return torch.stack([torch.zeros(()) if x.grad is None else x.grad for x in leaves.values()])
+        with torch.no_grad():
+            step: Tensor = (
+                made.aggregate(given.float())
+                if hasattr(made, "aggregate")
+                else made.weights(given @ given.T).to(given) @ given
+            )
+        return step
+
+
+def repeatable(case: Case) -> None:
+    """The same seed gives the same training, whatever else has been trained in the process."""
+    one, other = Short(case), Short(case)
+    one.steps(STEPS)
+    elsewhere(lambda: other.steps(STEPS))
+    if name := difference(one.net.state_dict(), other.net.state_dict()):
+        raise Fault(
+            f"two trainings of one seed differ in {name}; draw with torch, not with random or numpy, and keep what is "
+            "remembered in self, not in the class or file"
+        )
+
+
+def resumed(case: Case) -> None:
+    """A training that goes on from what state_dict gave is the one that was not interrupted."""
+    whole, first = Short(case), Short(case)
+    whole.steps(2 * STEPS)
+    first.steps(STEPS)
+    file = io.BytesIO()
+    try:
+        torch.save(first.weigher.state(), file)
+        file.seek(0)
+        state = torch.load(file, weights_only=True)
+    except Exception as error:
+        raise Fault(
+            f"its state_dict cannot be kept ({type(error).__name__}): numbers, texts, tensors, lists and dicts of them "
+            "can"
+        ) from error
+    second = Short(case)
+    second.weigher.restore(state)
+    second.net.load_state_dict(first.net.state_dict())
+    second.optimiser.load_state_dict(first.optimiser.state_dict())
+    second.done = STEPS
+    second.steps(STEPS)
+    if name := difference(whole.net.state_dict(), second.net.state_dict()):
+        raise Fault(
+            f"a training that goes on from a resume file differs in {name}: it remembers something that state_dict and "
+            "load_state_dict do not keep"
+        )
+
+
+def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
+    """What holds of a weighting's class, with these options of its constructor, and what does not; never raises."""
+    found, resolved = declared(cls, options or {}, ())
+    yield from found[1:]
+    if resolved is None:
+        return
+    cases = [Case(partial(cls, **resolved), count) for count in (2, 3)]
+    yield from asked(cls, (method, answers, extremes, scale, repeatable, resumed), cases)
