@@ -52,6 +52,8 @@ OPTIONS = [
     "--all-trees",
     "--arm",
     "--backbone",
+    "--column",
+    "--csv",
     "--data-option",
     "--data-root",
     "--dataset",
@@ -59,6 +61,8 @@ OPTIONS = [
     "--executor",
     "--force",
     "--gpus-per-trial",
+    "--group",
+    "--images",
     "--init",
     "--keep-weights",
     "--loss-weight",
@@ -76,6 +80,7 @@ OPTIONS = [
     "--task-option",
     "--tune",
     "--val-fraction",
+    "--weighting",
     "--weights",
 ]
 

@@ -398,7 +398,7 @@ def test_windows_equal_a_slow_greedy_choice() -> None:
 
 
 def test_user_errors_are_one_line(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for wrong in (lambda: Rooms(size=0), lambda: small().subset("valid"), lambda: small().categories("depth")):
+    for wrong in (lambda: Rooms(size=0), lambda: small().subset("valid"), lambda: small().categories("flow")):
         with pytest.raises(UserError) as caught:
             wrong()
         assert "\n" not in str(caught.value)
