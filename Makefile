@@ -11,7 +11,7 @@ figure2: .venv/installed
 # A file of tests goes to one worker: what its tests share is made once. Workers take files in the order of
 # tests/conftest.py.
 test: .venv/installed lint
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder
 
 # What needs neither Ray nor other processes, for between two edits.
 quick: .venv/installed

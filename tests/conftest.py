@@ -20,12 +20,6 @@ from mtlbench.system.cache import cache_root
 from tests.support.processes import process_ids
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """One more than cores for `-n auto`: tests with Ray mostly wait."""
-    return (os.cpu_count() or 1) + 1 if config.option.numprocesses == "auto" else None
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no long one is begun when all others end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
