@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
+from mtlbench.tasks._heads import linear_head
 from mtlbench.tasks._words import COLUMNS, CROSS, INK, LINE, RIGHT, WRONG, flow
 from mtlbench.vision import drawing, metrics
 
@@ -51,10 +52,7 @@ class Attributes:
 
     def head(self, channels: int) -> nn.Module:
         """Linear `R C` -> `R A` that starts N(0, .01), bias 0."""
-        linear = nn.Linear(channels, len(self.categories))
-        nn.init.normal_(linear.weight, std=0.01)
-        nn.init.zeros_(linear.bias)
-        return linear
+        return linear_head(channels, len(self.categories))
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """1/A x the sum of the attributes' sigmoid cross-entropies (text), averaged over labelled foreground (ours)."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
+from mtlbench.tasks._heads import dense_head
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,11 +102,7 @@ class Depth:
 
     def head(self, channels: int) -> nn.Module:
         """1x1 convolution `B C H W` -> `B 1 H W` that starts at 0, the mean log depth of train."""
-        score = nn.Conv2d(channels, 1, 1)
-        nn.init.zeros_(score.weight)
-        assert score.bias is not None
-        nn.init.zeros_(score.bias)
-        return score
+        return dense_head(channels, 1)
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Of `B 1 H W` at full resolution, over the valid pixels of the labelled images: metres or squared logarithms.

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
+from mtlbench.tasks._heads import linear_head
 from mtlbench.tasks._words import CROSS, INK, RIGHT, WRONG, draw_under
 from mtlbench.vision import metrics
 
@@ -57,10 +58,7 @@ class Multilabel:
 
     def head(self, channels: int) -> nn.Module:
         """Linear `B C` -> `B K` that starts N(0, .01), bias 0."""
-        linear = nn.Linear(channels, len(self.categories))
-        nn.init.normal_(linear.weight, std=0.01)
-        nn.init.zeros_(linear.bias)
-        return linear
+        return linear_head(channels, len(self.categories))
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Sigmoid cross-entropy of `B K` in nats, averaged over the labelled entries of all images."""

@@ -17,6 +17,7 @@ from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 from mtlbench.tasks._codebook import Codebook, spherical_kmeans, spherical_median, unit
+from mtlbench.tasks._heads import dense_head
 from mtlbench.vision import metrics
 
 if TYPE_CHECKING:
@@ -98,11 +99,7 @@ class Normals:
 
     def head(self, channels: int) -> nn.Module:
         """1x1 convolution `B C H W` -> `B K H W` that starts at 0, as FCN's score layer."""
-        score = nn.Conv2d(channels, len(self.codebook.codes), 1)
-        nn.init.zeros_(score.weight)
-        assert score.bias is not None
-        nn.init.zeros_(score.bias)
-        return score
+        return dense_head(channels, len(self.codebook.codes))
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of `B 20 H W` at full resolution, averaged over the valid pixels of the labelled images."""

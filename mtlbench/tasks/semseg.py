@@ -11,6 +11,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
+from mtlbench.tasks._heads import dense_head
 from mtlbench.vision import metrics
 from mtlbench.vision.drawing import PALETTE
 
@@ -52,11 +53,7 @@ class Semseg:
 
     def head(self, channels: int) -> nn.Module:
         """1x1 convolution `B C H W` -> `B K H W` that starts at 0, as FCN's score layer."""
-        score = nn.Conv2d(channels, len(self.categories), 1)
-        nn.init.zeros_(score.weight)
-        assert score.bias is not None
-        nn.init.zeros_(score.bias)
-        return score
+        return dense_head(channels, len(self.categories))
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of `B K H W` at full resolution, averaged over the labelled pixels of the labelled images."""
