@@ -120,8 +120,6 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     trees, about_trees = choose_trees(space, recipe, options)
     arms = choose_arms(space, options.all_splits, options.all_schemes, options.arms, options.schemes, trees)
     arms, recipe = started(arms, recipe, options.init)
-    if options.weightings and recipe.weighting != "fixed":
-        raise UserError("--weighting and learned loss weights (uncertainty) are two answers; leave one of them out")
     arms = at_methods(arms, options.weightings)
     arms = at_rates(arms, options.lr_grid)
     if options.loss_weight_grid:

@@ -128,8 +128,7 @@ def at_methods(arms: Sequence[Arm], methods: Sequence[str]) -> tuple[Arm, ...]:
             dataclasses.replace(
                 arm, name=f"{arm.name}@{name}", method=method, method_options=options, variant_of=arm.name
             )
-            for arm in arms
-            if arm.joint and arm.purpose == Purpose.COMPARED and arm.family not in (Family.ENSEMBLE, Family.PARENT)
+            for arm in _joint_ones(arms)
         ]
     if methods and not more:
         raise UserError("--weighting weighs the tasks of joint arms, and none is chosen; add --arm split-fc8, say")
@@ -163,11 +162,16 @@ def at_weightings(arms: Sequence[Arm], tasks: Sequence[str], levels: int) -> tup
             purpose=Purpose.WEIGHTINGS,
         )
         for point in points
-        for arm in arms
-        if arm.joint and arm.purpose == Purpose.COMPARED and arm.family not in (Family.ENSEMBLE, Family.PARENT)
+        for arm in _joint_ones(arms)
         if not arm.method  # the grid is of fixed weights
     ]
     return (*arms, *more)
+
+
+def _joint_ones(arms: Sequence[Arm]) -> list[Arm]:
+    """The networks of all tasks that are compared: those whose tasks can be weighed against each other."""
+    not_weighed = (Family.ENSEMBLE, Family.PARENT)
+    return [a for a in arms if a.joint and a.purpose == Purpose.COMPARED and a.family not in not_weighed]
 
 
 def standard_arms(per_channel: bool) -> tuple[Arm, ...]:

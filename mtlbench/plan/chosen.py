@@ -58,11 +58,20 @@ def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Reci
         dataset_options=recipe.dataset_options | ({name: data} if data else {}),
     )
     recipe = with_loss_weights(recipe, space, options.loss_weights)
-    if options.loss_weight_grid and recipe.tune:
-        raise UserError("a grid of loss weights and tuned ones are not trained at once; leave one of them out")
-    if options.loss_weight_grid and recipe.weighting != "fixed":
-        raise UserError("a grid of loss weights says nothing where networks learn theirs; leave one of them out")
+    check_together(recipe, options)
     return recipe
+
+
+def check_together(recipe: Recipe, options: RunOptions) -> None:
+    """Raises UserError for a recipe that tunes or learns what an option varies, however the recipe came to it."""
+    if recipe.tune and options.lr_grid:
+        raise UserError("tune chooses learning rates and loss weights itself; leave out lr_grid")
+    if recipe.tune and options.loss_weight_grid:
+        raise UserError("a grid of loss weights and tuned ones are not trained at once; leave one of them out")
+    if recipe.weighting != "fixed" and options.loss_weight_grid:
+        raise UserError("a grid of loss weights says nothing where networks learn theirs; leave one of them out")
+    if recipe.weighting != "fixed" and options.weightings:
+        raise UserError("--weighting and learned loss weights (uncertainty) are two answers; leave one of them out")
 
 
 def starting_from(recipe: Recipe, start: str) -> Recipe:

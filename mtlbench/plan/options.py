@@ -106,9 +106,6 @@ class RunOptions:
                 raise UserError(f"{what} is {number}, must be from 0 to {most}")
         if self.tune < 0 or self.tune == 1:
             raise UserError(f"tune is {self.tune}, must be 2 or more (0 = as the recipe has it)")
-        if self.tune and (self.lr_grid or self.loss_weight_grid):
-            grid = "lr_grid" if self.lr_grid else "loss_weight_grid"
-            raise UserError(f"tune chooses learning rates and loss weights itself; leave out {grid}")
         if self.max_arms is not None and (self.max_arms < 2 or not self.all_trees):
             raise UserError(f"max_arms is {self.max_arms}; give a number from 2 on, together with all_trees")
         for factor in self.lr_grid:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtlbench.arm_names import BASELINE
+from mtlbench.plan.arms import select
 from mtlbench.plan.expand import Settings
 from mtlbench.plan.tuning import (
     Setting,
@@ -62,7 +63,12 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
         of_variants = {
             (one.name, at): setting for one, setting in zip(variants, candidates, strict=True) for at in places
         }
-        tried = expand([*_ancestors(arm, by_name), *variants], [SEED], settings | of_variants)
+        parents = [
+            dataclasses.replace(one, purpose=Purpose.TUNING, variant_of=one.name)
+            for one in select(arms, [arm.name])
+            if one is not arm
+        ]
+        tried = expand([*parents, *variants], [SEED], settings | of_variants)
         by_key = {trial.key: trial for trial in tried}
         for at in places:
             own = [_find(tried, one.name, at) for one in variants]
@@ -109,15 +115,6 @@ def _places(arm: Arm, tasks: Sequence[str]) -> list[str]:
 def _variant(arm: Arm, number: int) -> Arm:
     """The arm at one of its settings."""
     return dataclasses.replace(arm, name=f"{arm.name}#{number}", variant_of=arm.name, purpose=Purpose.TUNING)
-
-
-def _ancestors(arm: Arm, by_name: Mapping[str, Arm]) -> list[Arm]:
-    """What an arm starts from, and that from, parents first."""
-    found: dict[str, Arm] = {}
-    for parent in arm.parents:
-        for one in (*_ancestors(by_name[parent], by_name), by_name[parent]):
-            found[one.name] = dataclasses.replace(one, purpose=Purpose.TUNING, variant_of=one.name)
-    return list(found.values())
 
 
 def _find(trials: Sequence[Trial], arm: str, task: str) -> Trial:

@@ -107,6 +107,8 @@ def test_settings_that_diverge_are_not_chosen_not_failures_and_not_tried_again(t
     [
         ({"tune": 1}, "tune is 1, must be 2 or more"),
         ({"lr_grid": [3.0]}, "tune chooses learning rates and loss weights itself; leave out lr_grid"),
+        ({"recipe": "smoke-tune4", "tune": 0, "lr_grid": [3.0]}, "tune chooses .* itself; leave out lr_grid"),
+        ({"loss_weight_grid": 3}, "a grid of loss weights and tuned ones are not trained at once"),
         ({"val_fraction": 0.0}, "rooms keeps none|no option|val_fraction"),
     ],
 )
