@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,10 @@ import pandas as pd
 
 from mtlbench.analysis.frame import rows_of_trials
 from mtlbench.analysis.inference import CONFIDENCE, mean_interval, paired_contrast
-from mtlbench.analysis.selection import NEWEST, Selection, newest, one_name_each
+from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, newest, one_name_each
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
 from mtlbench.spec import Family
 
 MAIN, STARTS = "cross-stitch", "cross-stitch-alpha-"  # the arms that differ in nothing but the start (Table 1)
@@ -74,13 +72,10 @@ def arms_with_alphas(alphas: pd.DataFrame, globs: Sequence[str] = ()) -> pd.Data
     Of arms that are the same trials only one. Raises UserError for a glob without an arm that has alphas.
     """
     names = arm_order(alphas["arm"].unique())
-    for glob in globs:
-        if not any(fnmatchcase(name, glob) for name in names):
-            raise unknown("arm with alphas", glob, names)
+    asked = arms_matching(names, globs, "arm with alphas")
     ours = set(alphas.loc[alphas["family"] == Family.CROSS_STITCH, "arm"])
     starts = [name for name in names if name in ours and (name == MAIN or name.startswith(STARTS))]
     starts = starts or names[:MOST_ARMS]
-    asked = [name for name in names if any(fnmatchcase(name, glob) for glob in globs)]
     wanted = sorted(asked if globs else starts, key=lambda name: name.startswith(STARTS))
     one_each = one_name_each(alphas[alphas["arm"].isin(set(wanted))])
     return alphas[alphas["arm"].isin(set(one_each.values()))]

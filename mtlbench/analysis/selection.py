@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,15 @@ class Selection:
 
 NEWEST = Selection()
 IN_TABLES = (Purpose.COMPARED, Purpose.RATES)
+
+
+def arms_matching(arms: Sequence[str], globs: Iterable[str], what: str) -> list[str]:
+    """The arms that match any of the globs. Raises UserError for a glob without an arm; `what` says what arms these
+    are."""
+    for glob in globs:
+        if not any(fnmatchcase(arm, glob) for arm in arms):
+            raise unknown(what, glob, arms)
+    return [arm for arm in arms if any(fnmatchcase(arm, glob) for glob in globs)]
 
 
 def one_name_each(frame: pd.DataFrame) -> dict[str, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import cached_property
 
 import pandas as pd
@@ -13,10 +12,9 @@ from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import IDENTITY, relative_change
 from mtlbench.analysis.front import advantages, find_front, hypervolumes
 from mtlbench.analysis.inference import intervals, mean_interval
-from mtlbench.analysis.selection import NEWEST, Selection, newest, one_name_each
+from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, newest, one_name_each
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
 from mtlbench.spec import Purpose
 from mtlbench.text import factors_in
 
@@ -48,6 +46,16 @@ class TradeOffs:
     def varied(self) -> list[str]:
         """The arms with a grid that have numbers on test, in table order."""
         return [arm for arm in arm_order(self.test["arm"]) if arm != BASELINE]
+
+    @property
+    def splits(self) -> list[str]:
+        """The Splits among them."""
+        return [arm for arm in self.varied if self.arms.is_split(arm)]
+
+    @property
+    def others(self) -> list[str]:
+        """All but the Splits."""
+        return [arm for arm in self.varied if not self.arms.is_split(arm)]
 
     @cached_property
     def points(self) -> pd.DataFrame:
@@ -107,10 +115,8 @@ class TradeOffs:
     @cached_property
     def advantages(self) -> pd.DataFrame:
         """`front.advantages` of all other arms over the Splits with a grid."""
-        splits = [arm for arm in self.varied if self.arms.is_split(arm)]
-        others = [arm for arm in self.varied if arm not in splits]
         val, test = (frame[frame["arm"] != BASELINE] for frame in (self.val, self.test))
-        return advantages(val, test, others, splits)
+        return advantages(val, test, self.others, self.splits)
 
 
 def weights_text(weights: tuple[float, ...]) -> str:
@@ -145,7 +151,8 @@ def trade_offs(frame: pd.DataFrame, selection: Selection = NEWEST, globs: Sequen
     rows = _without_other_names(rows)
     varied = rows["purpose"] == Purpose.WEIGHTINGS
     base = rows["arm"].where(~varied, rows["variant_of"])
-    shown = _matching(arm_order(base[varied]), globs)
+    varied_arms = arm_order(base[varied])
+    shown = arms_matching(varied_arms, globs, "arm at several weightings of the losses") if globs else varied_arms
     rows = rows[base.isin({*shown, BASELINE})].assign(base=base)
     changes = [_changes(rows, subset) for subset in ("val", "test")]
     tasks = tuple(dict.fromkeys(changes[1]["task"]))
@@ -183,11 +190,3 @@ def _weighed(rows: pd.DataFrame) -> set[str]:
     """The tasks of the pair."""
     weightings = rows.loc[rows["purpose"] == Purpose.WEIGHTINGS, "weighting"]
     return set(factors_in(str(weightings.iloc[0])))
-
-
-def _matching(arms: Sequence[str], globs: Sequence[str]) -> list[str]:
-    """The arms that match any of the globs, all without globs. Raises UserError for a glob without an arm."""
-    for glob in globs:
-        if not any(fnmatchcase(arm, glob) for arm in arms):
-            raise unknown("arm at several weightings of the losses", glob, arms)
-    return [arm for arm in arms if any(fnmatchcase(arm, glob) for glob in globs or "*")]

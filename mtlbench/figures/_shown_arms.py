@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 
 import pandas as pd
 
 from mtlbench.analysis.arms import Arms
-from mtlbench.analysis.selection import one_name_each
+from mtlbench.analysis.selection import arms_matching, one_name_each
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.figures import _style as style
-from mtlbench.plugins import unknown
 
 MOST_NAMED = 6  # arms in a list of the caption
 
@@ -40,10 +38,8 @@ def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = Fal
     """
     arms = Arms.of(frame)
     names = arm_order(arms.shown())
-    for glob in globs:
-        if not any(fnmatchcase(arm, glob) for arm in names):
-            raise unknown("arm with results", glob, names)
-    asked = [arm for arm in names if arm == BASELINE or any(fnmatchcase(arm, glob) for glob in globs or "*")]
+    matching = arms_matching(names, globs, "arm with results") if globs else names
+    asked = [arm for arm in names if arm == BASELINE or arm in matching]
     known = other_names(frame, asked)
     shown = list(known)
     if not globs and not every:

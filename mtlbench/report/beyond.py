@@ -44,13 +44,11 @@ def find_trade_offs(case: Case, results: Results) -> TradeOffs | None:
 def beyond_splits(found: TradeOffs) -> BeyondSplits:
     """Every other arm against the front of the Splits: paired t intervals over seeds, each seed's difference averaged
     over directions."""
-    splits = [arm for arm in found.varied if found.arms.is_split(arm)]
-    others = [arm for arm in found.varied if arm not in splits]
-    table = found.advantages
+    others, table = found.others, found.advantages
     advantages = {}
     for arm in others:
         own = table.loc[table["arm"] == arm, "advantage"]
         if len(own):
             mean, _, high, seeds = mean_interval(own)
             advantages[arm] = difference_of(paired_contrast(mean, high, seeds), len(others), FRONT_SHARE)
-    return BeyondSplits(found.note, tuple(splits), tuple(others), advantages)
+    return BeyondSplits(found.note, tuple(found.splits), tuple(others), advantages)

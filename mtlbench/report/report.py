@@ -13,7 +13,6 @@ from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
-from mtlbench.report.beyond import find_trade_offs
 from mtlbench.report.front_table import table_of
 from mtlbench.report.paper_layouts import TABLES
 from mtlbench.report.paper_tables import paper_table
@@ -56,7 +55,6 @@ def page(case: Case, results: Results) -> str:
     selection = case.selection
     tables, missing = _paper_tables(results, selection)
     found = verdict_on(case, results)
-    trades = find_trade_offs(case, results)
     commands = commands_of(case, trials)
     environment = Environment(
         loader=PackageLoader("mtlbench.report", "."),
@@ -72,12 +70,12 @@ def page(case: Case, results: Results) -> str:
         answer=answer_sentences(found.answer),
         resolution=resolution_sentences(found.resolution, case),
         front=front_sentences(found.beyond, case) if found.beyond else [],
-        front_table=table_of(trades, results.failures) if trades else None,
+        front_table=table_of(found.trades, results.failures) if found.trades else None,
         claims=claim_sentences(found.claims, case),
         gaps=gap_sentences(found.gaps, case),
         facts=facts_of(case, trials),
         fields=fields_of(trials),
-        commands=[*commands[:-1], *(grid_commands(case, trials, trades) if trades else ()), commands[-1]],
+        commands=[*commands[:-1], *(grid_commands(case, trials, found.trades) if found.trades else ()), commands[-1]],
         figures=draw_pictures(case, results),
         table=results_table(results.frame, selection, results.failures),
         tables=[*tables, delta_table(case, results), optimism_table(case), cost_table(case)],

@@ -23,6 +23,7 @@ from mtlbench.analysis.comparison import (
 from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, detectable, seeds_for
 from mtlbench.analysis.selection import NEWEST, Selection
+from mtlbench.analysis.trade_offs import TradeOffs
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
@@ -135,7 +136,8 @@ class Verdict:
     resolution: Resolution | None  # None where nothing can be compared
     claims: ClaimResults
     gaps: Gaps
-    beyond: BeyondSplits | None = None  # where arms were trained at several weightings
+    trades: TradeOffs | None = None  # where arms were trained at several weightings
+    beyond: BeyondSplits | None = None  # what they say, likewise
 
     @property
     def says_difference(self) -> bool:
@@ -154,9 +156,9 @@ def verdict(
 
 def verdict_on(case: Case, results: Results) -> Verdict:
     """The verdict on a case; `results` (`store.Results`) gives alphas, label counts and the other pairs."""
-    found = find_trade_offs(case, results)
-    beyond = beyond_splits(found) if found else None
-    return Verdict(case, answer(case), resolution(case), claims(case, results), gaps(case), beyond)
+    trades = find_trade_offs(case, results)
+    beyond = beyond_splits(trades) if trades else None
+    return Verdict(case, answer(case), resolution(case), claims(case, results), gaps(case), trades, beyond)
 
 
 def answer(case: Case) -> Answer:
