@@ -290,6 +290,8 @@ class Scheme(Protocol):
     ``rates``                 {glob of parameter names: times the base rate}, such as ``{"units.pool1.*": 10.0}``;
     ``penalty(columns)``      a scalar (or None) added to the loss of a step, from {stage: {tasks joined by +: module}};
     ``outcome(units)``        what a search has found, as plain JSON data, from the trained {stage: unit};
+    ``extra_columns(tasks)``  names of columns besides those of the tasks, such as experts: no head follows them, groups
+                              and units have them, too, and those that no task shares have starts of their own;
     ``adopt(outcomes)``       takes the outcomes of the arm's parents, before anything is built: the network then starts
                               afresh instead of from the parents' weights.
     """
@@ -297,10 +299,11 @@ class Scheme(Protocol):
     version: int
 
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """A partition of the tasks: one copy of the stage's weights per group; groups may split, not merge."""
+        """A partition of the columns (the tasks, and the extra ones if there are any): one copy of the stage's weights
+        per group; groups may split, not merge."""
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
-        """Mixes activations after a stage, {task: x} -> {task: x}; None = nothing.
+        """Mixes activations after a stage, {column: x} -> {column: x}; None = nothing.
 
         A unit may have `lr_multiplier` (its rate over the base rate), `alphas()` -> `T T C` (receiver, giver, channel)
         and, after the last stage only, `channels` (a new width). With `sees_pass = True` it takes a `Pass`, too. Maps

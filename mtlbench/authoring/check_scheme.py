@@ -29,7 +29,7 @@ from mtlbench.authoring._probe import (
 from mtlbench.authoring.check import Finding, declared, place, reason
 from mtlbench.contracts import Stage, join
 from mtlbench.errors import UserError
-from mtlbench.nets.network import MultiTaskNet, cost, plan
+from mtlbench.nets.network import MultiTaskNet, columns_of, cost, plan
 from mtlbench.plugins import find
 from mtlbench.spec import Options
 from mtlbench.training.optimiser import make_optimiser
@@ -62,7 +62,7 @@ class Case:
         net = self.plain(self.make(), self.names, SMALL, seed)
         for stage, following in zip(net.stages, (*net.stages[1:], None), strict=True):
             if stage.name in net.units:
-                watch(net.units[stage.name], stage, self.names, net.groups[following.name] if following else [])
+                watch(net.units[stage.name], stage, net.columns, net.groups[following.name] if following else [])
         return net
 
     def plain(self, scheme: Any, names: tuple[str, ...], options: Options, seed: int = 0) -> MultiTaskNet:
@@ -99,6 +99,7 @@ class Case:
 def groups(case: Case) -> None:
     """Groups are a partition of the tasks at every stage, and only split on the way."""
     scheme = case.make()
+    columns = columns_of(scheme, case.names)
     where = place(type(scheme).groups)
     for stage in case.stages:
         found = scheme.groups(stage, case.names)
@@ -110,10 +111,10 @@ def groups(case: Case) -> None:
         flat = [task for group in found for task in group]
         wrong = [
             f"{task} is in {flat.count(task) or 'no'} group{'s' * (flat.count(task) > 1)}"
-            for task in case.names
+            for task in columns
             if flat.count(task) != 1
         ]
-        wrong += [f"there is no task {task!r}" for task in flat if task not in case.names]
+        wrong += [f"there is no task {task!r}" for task in flat if task not in columns]
         wrong += ["a group is empty"] * (not all(found))
         if wrong:
             raise Fault(f"{where}groups at {stage.name} is {found}: {wrong[0]}; every task must be in one group")

@@ -130,7 +130,7 @@ if TYPE_CHECKING:
 @click.option(
     "--all-schemes",
     is_flag=True,
-    help="The same, and NDDR, Sluice, MTAN, soft sharing, learned branching, and wide controls.",
+    help="The same, and known alternatives (NDDR, Sluice, MTAN, MMoE ...) and wide controls.",
 )
 @click.option(
     "--all-trees",

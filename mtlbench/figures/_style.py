@@ -37,7 +37,14 @@ MARKERS: dict[str, str] = {  # by family
     Family.CROSS_STITCH: "X",
     Family.WIDE: ">",
 }
-OTHER_MARKERS = {"nddr": "h", "sluice": "p", "mtan": "8", "soft_sharing": "d", "branching": "<"}  # by scheme
+OTHER_MARKERS = {  # by scheme
+    "nddr": "h",
+    "sluice": "p",
+    "mtan": "8",
+    "soft_sharing": "d",
+    "branching": "<",
+    "mmoe": "$M$",
+}
 CUSTOM_MARKER = "D"
 
 

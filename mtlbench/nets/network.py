@@ -30,8 +30,9 @@ class MultiTaskNet(nn.Module):
     """Columns of a backbone, shared and mixed as a scheme says, with one head a task.
 
     Parameters are named `trunk.<stage>.<tasks joined by +>.*`, `units.<stage>.*`, `heads.<task>.*`. The start of a
-    stage depends on (seed, stage) alone, so all columns of all arms start alike. Raises UserError for a scheme whose
-    groups are no partition of the tasks or merge columns again, or whose unit changes the width of an inner stage.
+    stage depends on (seed, stage) alone, so all columns of all arms start alike; only those that no task has for itself
+    (`extra_columns` of the scheme) start each in its own way. Raises UserError for a scheme whose groups are no
+    partition of the columns or merge columns again, or whose unit changes the width of an inner stage.
     `weighting` "uncertainty" adds a log-variance a task (`log_variances.<task>`) where there are several.
     `precision` "bf16" runs products and convolutions in bfloat16 (torch's autocast), on weights that stay float32.
     """
@@ -48,6 +49,7 @@ class MultiTaskNet(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks, self.form, self.seed, self.precision = tuple(tasks), form, seed, precision
+        self.columns = columns_of(scheme, self.tasks)
         self.mean, self.std, self.bgr = backbone.mean, backbone.std, backbone.bgr
         self.stages, self.geometry = join(backbone.stages), backbone.geometry
         self.groups = plan(scheme, self.stages, self.tasks)
@@ -57,7 +59,8 @@ class MultiTaskNet(nn.Module):
         for stage in self.stages:
             columns = nn.ModuleDict()
             for group in self.groups[stage.name]:
-                with seeded(seed, "init", stage.name):
+                own = () if group[0] in tasks else group  # experts have to differ to be told apart
+                with seeded(seed, "init", stage.name, *own):
                     columns["+".join(group)] = backbone.build(stage.name)
             self.trunk[stage.name] = columns
             with seeded(seed, "init", "units", stage.name):
@@ -102,7 +105,7 @@ class MultiTaskNet(nn.Module):
     def scores(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
         """The same before upsampling: `B K h w` in form `fcn`."""
         with torch.autocast(images.device.type, torch.bfloat16) if self._reduced(images) else nullcontext():
-            xs, memory = dict.fromkeys(self.tasks, images), dict[str, Any]()
+            xs, memory = dict.fromkeys(self.columns, images), dict[str, Any]()
             wholes = whole_images(images, sizes) if self.form == "image" else None
             for stage in self.stages:
                 xs = self._stage(stage, xs, regions, memory, wholes)
@@ -137,8 +140,8 @@ class MultiTaskNet(nn.Module):
             unit = self.units[stage.name]
             seen = (Pass(partial(applied, module), memory),) if getattr(unit, "sees_pass", False) else ()
             mixed: dict[str, Tensor] = unit(after, *seen)
-            if set(mixed) != set(self.tasks):
-                raise UserError(f"the unit after {stage.name} returned tasks {sorted(mixed)}, not {sorted(self.tasks)}")
+            if set(mixed) != set(after):
+                raise UserError(f"the unit after {stage.name} returned {sorted(mixed)}, not {sorted(after)}")
             return mixed
         return after
 
@@ -205,15 +208,25 @@ def halves(narrow: int, wide: int) -> Tensor:
     return places
 
 
+def columns_of(scheme: Scheme, tasks: tuple[str, ...]) -> tuple[str, ...]:
+    """The tasks, and the columns that the scheme has besides. Raises UserError where they are called as tasks are."""
+    extra = tuple(scheme.extra_columns(tasks)) if hasattr(scheme, "extra_columns") else ()
+    if taken := set(extra) & set(tasks):
+        raise UserError(f"scheme {type(scheme).__name__} has a column {min(taken)!r}; call the task something else")
+    return *tasks, *extra
+
+
 def plan(scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...]) -> dict[str, list[tuple[str, ...]]]:
-    """The groups of every stage, checked: partitions of the tasks that only ever split on the way."""
+    """The groups of every stage, checked: partitions of the columns that only ever split on the way; a group names its
+    tasks first."""
+    columns = columns_of(scheme, tasks)
     groups: dict[str, list[tuple[str, ...]]] = {}
-    previous: list[tuple[str, ...]] = [tasks]
+    previous: list[tuple[str, ...]] = [columns]
     for stage in join(stages):
-        here = [tuple(group) for group in scheme.groups(stage, tasks)]
-        if sorted(task for group in here for task in group) != sorted(tasks) or not all(here):
+        here = [tuple(sorted(group, key=lambda name: name not in tasks)) for group in scheme.groups(stage, tasks)]
+        if sorted(name for group in here for name in group) != sorted(columns) or not all(here):
             raise UserError(
-                f"scheme {type(scheme).__name__}: groups at {stage.name} are {here}, not a partition of {list(tasks)}"
+                f"scheme {type(scheme).__name__}: groups at {stage.name} are {here}, not a partition of {list(columns)}"
             )
         for group in here:
             if not any(set(group) <= set(old) for old in previous):

@@ -66,6 +66,7 @@ def alternatives() -> tuple[Arm, ...]:
         Arm("nddr", "nddr", parents=(BASELINE,)),
         Arm("sluice", "sluice"),
         Arm("mtan", "mtan"),
+        Arm("mmoe", "mmoe"),
         Arm("soft-sharing", "soft_sharing"),
         Arm(SEARCH, "branching_search"),
         Arm("branching", "branching", parents=(SEARCH,)),

@@ -93,7 +93,7 @@ def test_arms_tell_their_family_and_whose_variant_they_are() -> None:
         "mtl-shared": "shared",
         **{f"split-{point}": "split" for point in SPLIT_POINTS},
         "cross-stitch": "cross-stitch",
-        **dict.fromkeys(("nddr", "sluice", "mtan", "soft-sharing", "branching"), "other"),
+        **dict.fromkeys(("nddr", "sluice", "mtan", "mmoe", "soft-sharing", "branching"), "other"),
         "branching-search": "parent",
         "one-task-wide": "wide",
         "split-fc8-wide": "wide",

@@ -156,6 +156,49 @@ def test_randomness_is_a_function_of_seed_place_and_iteration() -> None:
     assert not torch.equal(net(images)["a"], first)
 
 
+class Helped(Separate):
+    """Tasks alone, and a column beside them that both see in the end."""
+
+    def extra_columns(self, tasks: tuple[str, ...]) -> tuple[str, ...]:
+        return ("common",)
+
+    def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return [("common", *tasks)] if stage.name == "conv1" else [("common",), *((task,) for task in tasks)]
+
+    def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
+        return Add() if stage.name == "fc7" else None
+
+
+class Add(nn.Module):
+    def forward(self, xs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: x if name == "common" else x + xs["common"] for name, x in xs.items()}
+
+
+def test_a_scheme_may_have_columns_that_no_task_owns() -> None:
+    helped, alone = net_of("fcn", Helped(), dropout=0.0).eval(), net_of("fcn", Separate(), dropout=0.0).eval()
+    assert list(helped.trunk["conv1"]) == ["a+b+common"] and list(helped.heads) == ["a", "b"]
+    weights = {name: column.state_dict()["0.weight"] for name, column in helped.trunk["fc6"].items()}
+    assert torch.equal(weights["a"], weights["b"]) and not torch.equal(weights["a"], weights["common"])
+    images, _ = inputs("fcn")
+    xs, x = images, images
+    for stage in helped.stages:
+        name = "a+b+common" if stage.name == "conv1" else "common"
+        x, xs = helped.trunk[stage.name][name](x), alone.trunk[stage.name]["a"](xs)
+    torch.testing.assert_close(helped.scores(images)["a"], helped.heads["a"](x + xs))
+
+
+def test_extra_columns_are_part_of_every_partition_and_no_tasks() -> None:
+    class Lost(Helped):
+        def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+            return [tasks]
+
+    with pytest.raises(UserError, match=r"scheme Lost: groups at conv1 are .* not a partition of \['a', 'b', 'common'"):
+        net_of("fcn", Lost())
+    task = dense_tasks()["semseg"]
+    with pytest.raises(UserError, match="scheme Helped has a column 'common'; call the task something else"):
+        small_net({"common": task, "other": task}, Helped())
+
+
 # ------------------------------------------------------------------------------------------------ weights of losses
 def uncertain(tasks: dict[str, Any]) -> MultiTaskNet:
     return MultiTaskNet(tasks, small_backbone(), Separate(), "fcn", 0, weighting="uncertainty")
