@@ -193,6 +193,7 @@ class Purpose(StrEnum):
     RATES = "rates"  # at another learning rate: the best on val stands for the arm
     WEIGHTINGS = "weightings"  # at another weighting of the losses, for the trade-off front
     TUNING = "tuning"  # a setting that is tried out on val
+    AFFINITY = "affinity"  # of two of the tasks alone, to see which task helps which
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ class Arm:
     its loss's weight}; `purpose`: what an arm at such is for. `wide`: its networks are so wide that each has as many
     parameters as the one-task networks of all tasks together; `backbone`: options of the backbone of this arm alone.
     `variant_of`: the arm that this one ablates or varies; figures leave it out where that one was run.
-    `method`: the weighting of its tasks ("" = the plain sum of their losses), with `method_options`.
+    `method`: the weighting of its tasks ("" = the plain sum of their losses), with `method_options`. `tasks`: those of
+    the pair that it is trained for, () = all.
     """
 
     name: str
@@ -227,6 +229,7 @@ class Arm:
     variant_of: str = ""
     method: str = ""
     method_options: Options = field(default_factory=dict)
+    tasks: tuple[str, ...] = ()
 
     @property
     def family(self) -> Family:

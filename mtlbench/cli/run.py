@@ -144,6 +144,12 @@ if TYPE_CHECKING:
     default=None,
     help="Of the trees at most so many, drawn at random with the two ends; needed where there are more than 40.",
 )
+@click.option(
+    "--affinity",
+    multiple=True,
+    metavar="GLOB",
+    help="Train these joint arms for every two of the tasks, too, for plot affinity: split-fc8, say (repeatable).",
+)
 @click.option("--arm", "arms", multiple=True, metavar="GLOB", help="Only these arms (repeatable); parents come along.")
 @click.option(
     "--scheme",

@@ -17,6 +17,7 @@ from mtlbench.execution.preflight import check_disk, check_gpu, pretrained_of
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.execution.tables import space_of
 from mtlbench.execution.wide_arms import find_widths
+from mtlbench.plan.affinity import at_task_pairs
 from mtlbench.plan.arms import at_methods, at_rates, at_weightings, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
@@ -118,12 +119,15 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     dataset = choose_dataset(space, options.dataset)
     recipe = choose_recipe(space, dataset, options)
     trees, about_trees = choose_trees(space, recipe, options)
-    arms = choose_arms(space, options.all_splits, options.all_schemes, options.arms, options.schemes, trees)
+    arms = choose_arms(
+        space, options.all_splits, options.all_schemes, options.arms, options.schemes, trees, options.affinity
+    )
     arms, recipe = started(arms, recipe, options.init)
     arms = at_methods(arms, options.weightings)
     arms = at_rates(arms, options.lr_grid)
     if options.loss_weight_grid:
         arms = at_weightings(arms, space.pair.tasks, options.loss_weight_grid)
+    arms = at_task_pairs(arms, options.affinity, space.pair.tasks)
     notes = [*about_trees, *check_gpu(recipe, options.recipe, options.address)]
     store = Store(options.results, create)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)

@@ -116,10 +116,11 @@ def choose_arms(
     globs: Sequence[str],
     schemes: Sequence[str],
     trees: Sequence[Arm] = (),
+    besides: Sequence[str] = (),
 ) -> tuple[Arm, ...]:
     """The arms that the options ask for, parents included; a glob means arms of `more` where it means no others.
 
-    `trees` are asked for where there are no globs. Raises UserError.
+    `trees` are asked for where there are no globs; globs `besides` add to all others. Raises UserError.
     """
     known, own = (*space.arms, *space.more), tuple(map(custom, schemes))
     known += tuple(tree for tree in trees if tree.name not in {arm.name for arm in known})
@@ -131,7 +132,7 @@ def choose_arms(
         names = [arm.name for arm in space.arms] if all_splits or all_schemes else list(space.short_list)
         names += [arm.name for arm in trees]
     more = [arm.name for arm in space.more] if all_schemes else []
-    return select(everything, [*names, *more, *(arm.name for arm in own)])
+    return select(everything, [*names, *more, *(arm.name for arm in own), *besides])
 
 
 def mark_to_keep(trials: Sequence[Trial], globs: Sequence[str]) -> list[Trial]:

@@ -12,7 +12,7 @@ from mtlbench.plan.arms import matching
 from mtlbench.plan.chosen import starting_from
 from mtlbench.plan.options import Start
 from mtlbench.plan.tuning import Setting
-from mtlbench.plugins import defaults_of, find, plugin, scheme_class
+from mtlbench.plugins import defaults_of, find, plugin, scheme_class, unknown
 from mtlbench.spec import (
     STARTS,
     Arm,
@@ -63,7 +63,8 @@ def expand(
         for arm in arms:
             scheme = plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
             goes_on = bool(arm.parents) and not hasattr(scheme_class(arm.scheme), "adopt")
-            for tasks in [pair.tasks] if arm.joint else [(task,) for task in pair.tasks]:
+            own = _tasks_of(arm, pair)
+            for tasks in [own] if arm.joint else [(task,) for task in own]:
                 parents = [
                     trials[parent, seed, task]
                     for parent in arm.parents
@@ -101,6 +102,14 @@ def expand(
                     method=_method(arm),
                 )
     return list(trials.values())
+
+
+def _tasks_of(arm: Arm, pair: Pair) -> tuple[str, ...]:
+    """Those that an arm is trained for. Raises UserError for one that the pair lacks."""
+    for task in arm.tasks:
+        if task not in pair.tasks:
+            raise unknown(f"task of {pair.name} (arm {arm.name})", task, pair.tasks)
+    return arm.tasks or pair.tasks
 
 
 def _hyperparameters(arm: Arm, setting: Setting) -> tuple[float, dict[str, float], int]:

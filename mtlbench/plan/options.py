@@ -71,6 +71,7 @@ class RunOptions:
     all_schemes: bool = False
     all_trees: bool = False
     max_arms: int | None = None  # 2 or more: so many trees, a sample where there are more; None = all of a few
+    affinity: tuple[str, ...] = ()  # globs of arms that are trained for every two of the tasks, too
     arms: tuple[str, ...] = ()  # globs
     schemes: tuple[str, ...] = ()  # `FILE.py:Class(name=value)`
     weightings: tuple[str, ...] = ()  # `upgrad`, `cagrad(c=0.2)` or `FILE.py:Class`
@@ -114,6 +115,10 @@ class RunOptions:
             raise UserError(f"loss_weight_grid is {self.loss_weight_grid}, must be 2 or more (0 = no grid)")
         if self.loss_weight_grid and self.lr_grid:
             raise UserError("a grid of loss weights and one of rates are not trained at once; leave one of them out")
+        if self.affinity and self.lr_grid:
+            raise UserError(
+                "affinity is that of arms at one rate; leave out lr_grid (tune tries rates for all of them)"
+            )
 
 
 def check_seeds(seeds: Sequence[int]) -> None:

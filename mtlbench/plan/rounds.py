@@ -51,14 +51,15 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
     scored: list[Trial] = []
     by_name = {arm.name: arm for arm in arms}
     for arm in arms:
-        places = _places(arm, tasks)
+        own = arm.tasks or tasks
+        places = _places(arm, own)
         if arm.member:
             settings |= {(arm.name, at): settings[BASELINE, at] for at in places if (BASELINE, at) in settings}
         if arm.member or arm.average:
             continue
         if any((parent, at) not in settings for parent in arm.parents for at in _places(by_name[parent], tasks)):
             continue
-        candidates = draw_settings(tasks if arm.joint and recipe.weighting == "fixed" else tasks[:1], recipe.tune)
+        candidates = draw_settings(own if arm.joint and recipe.weighting == "fixed" else own[:1], recipe.tune)
         variants = [_variant(arm, number) for number in range(len(candidates))]
         of_variants = {
             (one.name, at): setting for one, setting in zip(variants, candidates, strict=True) for at in places
@@ -71,8 +72,7 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
         tried = expand([*parents, *variants], [SEED], settings | of_variants)
         by_key = {trial.key: trial for trial in tried}
         for at in places:
-            own = [_find(tried, one.name, at) for one in variants]
-            best, wanted, known = _tune(own, score)
+            best, wanted, known = _tune([_find(tried, one.name, at) for one in variants], score)
             scored += known
             for trial in wanted:
                 needed |= {one.key: one for one in _lineage(trial, by_key)}

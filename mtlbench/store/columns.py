@@ -45,8 +45,8 @@ FRAME = (
         "purpose",
         "str",
         "",
-        '"" for what is compared; "rates" or "weightings" for an arm at another rate or weighting, "tuning" for'
-        " a setting that was tried out",
+        '"" for what is compared; "rates" or "weightings" for an arm at another rate or weighting, "affinity" for'
+        ' one of two of the tasks alone, "tuning" for a setting that was tried out',
     ),
     Column("seed", "int64", "", "seed of initialisation and of the order of batches; changes are paired by it"),
     Column("key", "str", "", "of the trial: twelve hexadecimal digits, a hash of all that can change its numbers"),

@@ -46,6 +46,7 @@ def run(
     all_schemes: bool = False,
     all_trees: bool = False,
     max_arms: int | None = None,
+    affinity: str | Sequence[str] = (),
     arms: str | Sequence[str] = (),
     schemes: str | Sequence[str] = (),
     weightings: str | Sequence[str] = (),
@@ -91,6 +92,8 @@ def run(
     all_schemes: the same, and the alternatives of other papers.
     all_trees: every way in which the tasks branch off over the layers, beside what else is asked for.
     max_arms: of the trees at most so many (2 or more), drawn at random with the two ends; default: all, up to 40.
+    affinity: globs of joint arms that are trained for every two of the tasks, too, for the figure "affinity" (who
+        helps whom): "split-fc8", say.
     arms: globs: only these arms, with their parents; default: all of the list.
     schemes: `FILE.py:Class(name=value)` of your own, each as an arm more.
     weightings: every joint arm is trained with each of these weightings of its tasks, too: names (`mtlbench list
@@ -133,6 +136,7 @@ def run(
         all_schemes=all_schemes,
         all_trees=all_trees,
         max_arms=max_arms,
+        affinity=words_of(affinity),
         arms=words_of(arms),
         schemes=words_of(schemes),
         weightings=words_of(weightings),

@@ -47,6 +47,7 @@ class Versionless:
 '''
 OPTIONS = [
     "--address",
+    "--affinity",
     "--all-schemes",
     "--all-splits",
     "--all-trees",
