@@ -97,8 +97,9 @@ class Batch:
     Labels of a task that no image of the batch is labelled for are absent, its masks are all False.
     Form `fcn`: labels `B H W ...`, masks `B` bool. Form `roi`: labels `R ...` (the matched object's row; zeros for
     background), masks `R` bool (labelled for that task), regions `R 5` (image index, x1 y1 x2 y2), `foreground` `R`
-    bool, `targets` `R 4` (box offsets to the matched object). In evaluation the regions of an image are its proposals
-    followed by its annotated boxes; `samples` are the originals, in the scale of `images`.
+    bool, `targets` `R 4` (box offsets to the matched object); `of_regions` names these tasks. In evaluation the regions
+    of an image are its proposals followed by its annotated boxes; `samples` are the originals, in the scale of
+    `images`.
     Form `image`: labels `B ...`, masks `B` bool, and `sizes` `B 2` (height, width in pixels, without what pads the
     image to the largest of the batch), or None where all are as large.
     """
@@ -111,6 +112,7 @@ class Batch:
     foreground: Tensor | None = None
     targets: Tensor | None = None
     sizes: Tensor | None = None
+    of_regions: tuple[str, ...] = ()
 
 
 class Metric(NamedTuple):
@@ -211,6 +213,7 @@ class Stage:
     has_parameters: bool
     stitched: bool  # a default place for units
     trunk: Trunk = Trunk()
+    by_form: bool = False  # in form `mixed`: each form has a module of its own, here and from here on
 
     def before(self, other: str) -> bool:
         """Whether this stage comes before the one named `other`."""
@@ -257,6 +260,10 @@ class Geometry(NamedTuple):
 class Backbone(Protocol):
     """A trunk as a list of stages. The constructor takes `form` and options by keyword.
 
+    A backbone whose `forms` have `mixed` carries tasks of several forms in one network: in this form its stages say
+    `by_form`, and `of_form(form)` is the backbone that makes the modules of the tasks of a form, with the same stages
+    up to the first one `by_form`, and the `geometry` that holds there. What all share is made by itself.
+
     The option `weights` (the digest of a file, empty = a start from scratch) says which input scaling holds; the file's
     content comes through `adapted`.
     """
@@ -289,6 +296,7 @@ class Scheme(Protocol):
     ``from_one_task = True``  its networks start from the finished one-task networks and train for fewer iterations;
     ``rates``                 {glob of parameter names: times the base rate}, such as ``{"units.pool1.*": 10.0}``;
     ``penalty(columns)``      a scalar (or None) added to the loss of a step, from {stage: {tasks joined by +: module}};
+                              in form `mixed` asked once for the stages of all forms and once for those of each;
     ``outcome(units)``        what a search has found, as plain JSON data, from the trained {stage: unit};
     ``extra_columns(tasks)``  names of columns besides those of the tasks, such as experts: no head follows them, groups
                               and units have them, too, and those that no task shares have starts of their own;
@@ -306,8 +314,9 @@ class Scheme(Protocol):
         """Mixes activations after a stage, {column: x} -> {column: x}; None = nothing.
 
         A unit may have `lr_multiplier` (its rate over the base rate), `alphas()` -> `T T C` (receiver, giver, channel)
-        and, after the last stage only, `channels` (a new width). With `sees_pass = True` it takes a `Pass`, too. Maps
-        may lie channels last in memory: `reshape` them, `view` may refuse.
+        and, after the last stage only, `channels` (a new width). In form `mixed`, where forms have parted, it is asked
+        for the tasks of each form, unless a unit for all has `any_shape = True`. With `sees_pass = True` it takes a
+        `Pass`, too. Maps may lie channels last in memory: `reshape` them, `view` may refuse.
         """
 
 

@@ -21,7 +21,8 @@ Options = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two or more tasks that are compared together, in one form of the backbones (`fcn`, `roi` or `image`).
+    """Two or more tasks that are compared together, in one form of the backbones (`fcn`, `roi` or `image`), or, in form
+    `mixed`, each in its own.
 
     `files` says where tasks are that the package does not have under these names: {name: "FILE.py:Class"}, beside the
     space's file, or the name of a built-in task, of whose kind it then is: {"age": "regression"}.
@@ -103,6 +104,7 @@ class Recipe:
                 raise UserError(f"recipe {self.name}: {what} is {getattr(self, what)!r}, must be {' or '.join(valid)}")
 
 
+MIXED = "mixed"  # the form of a pair whose tasks have several
 OPTIMISERS = ("sgd", "adam", "adamw")
 DECAYS = ("cosine", "step", "poly", "constant")
 PRECISIONS = ("fp32", "bf16")
@@ -111,6 +113,7 @@ UNSHOWN = ("weights", "scaled", "widen", "columns")  # options that are no part 
 KINDS = ("dataset", "backbone", "scheme")  # of a trial's plug-ins, besides its tasks
 WEIGHTINGS = ("fixed", "uncertainty")
 NO_WEIGHTS: Mapping[str, float] = {}
+ONE_FORM: Mapping[str, str] = {}  # {task: its form}, where all have one
 # Fields that are younger than the format: at their defaults they are no part of a key, and older results stay valid.
 ADDED: Options = {
     "weighting": "fixed",

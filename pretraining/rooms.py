@@ -120,8 +120,7 @@ def trunk(form: str, setting: Setting, say: Callable[[str], None]) -> dict[str, 
     split = create("scheme", "split", at="fc8")
     net = placed(MultiTaskNet(tasks, backbone, split, form, SEED), torch.device("cpu"))
     view = View(
-        form=form,
-        tasks=tuple(tasks),
+        forms=dict.fromkeys(tasks, form),
         short_side=0,
         long_side=0,
         mirror=True,

@@ -143,7 +143,7 @@ class Case:
 
     def batch(self, *numbers: int) -> Batch:
         """These images as in an evaluation."""
-        view = View(self.form, (self.name,), 0, 0, False, 0.0, 16, True, 0, (100.0,) * 3, (60.0,) * 3, False)
+        view = View({self.name: self.form}, 0, 0, False, 0.0, 16, True, 0, (100.0,) * 3, (60.0,) * 3, False)
         return evaluation_batch([self.images[number] for number in numbers], view)
 
     def output(self, batch: Batch, seed: int = 0) -> Tensor:

@@ -12,12 +12,15 @@ from torch import Tensor, nn
 
 from mtlbench.authoring.check import Finding, place, reason
 from mtlbench.contracts import Batch, Metric, Stage
+from mtlbench.nets.forms import OfForms
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.spec import Recipe
+from mtlbench.spec import MIXED, Recipe
 from mtlbench.training.loop import gradients
 from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.process import lasting
 
+# A task is of one form, whatever others are beside it.
+MIXED_TASKS = {"semseg": "fcn", "normals": "fcn", "detection": "roi", "attributes": "roi", "tags": "image"}
 RECIPE = Recipe("check", {}, 0, images=2, lr=1e-4)
 Case = TypeVar("Case")
 
@@ -49,12 +52,27 @@ class Probe:
 
 
 def probes(form: str, names: Sequence[str]) -> dict[str, Any]:
-    """{name: its task}."""
-    return {name: Probe(name, form) for name in names}
+    """{name: its task}; in form `mixed` each has a form of its own."""
+    return {name: Probe(name, form_of(form, name)) for name in names}
+
+
+def form_of(form: str, task: str) -> str:
+    """The form of a task in networks of this form."""
+    return MIXED_TASKS[task] if form == MIXED else form
+
+
+def units_of(net: MultiTaskNet) -> Iterator[tuple[Stage, nn.Module, tuple[str, ...]]]:
+    """Every unit with the stage that it follows and the columns that it mixes, as the scheme calls them."""
+    for stage in net.stages:
+        unit = net.units[stage.name] if stage.name in net.units else None
+        if isinstance(unit, OfForms):
+            yield from ((stage, one, net.columns.ask(unit.parted[form])) for form, one in unit.units.items())
+        elif unit is not None:
+            yield stage, unit, net.columns.ask(list(net.columns.forms))
 
 
 def batch_of(form: str, names: Sequence[str], images: int, size: int, regions: int = 2, seed: int = 0) -> Batch:
-    """The first images, `size` pixels a side, of a random series of 8; in form `roi` with some regions each. Of odd
+    """The first images, `size` pixels a side, of a random series of 8; with some regions each for form `roi`. Of odd
     seeds they are half 0."""
     draw = torch.Generator().manual_seed(seed)
     pixels = torch.randn(8, 3, size, size, generator=draw)[:images]
@@ -62,10 +80,12 @@ def batch_of(form: str, names: Sequence[str], images: int, size: int, regions: i
     corner = torch.rand(8, regions, 2, generator=draw)[:images] * size / 2
     index = torch.arange(images).view(-1, 1, 1).expand(-1, regions, 1)
     boxes = torch.cat([index, corner, corner + size * 0.4], dim=2).flatten(0, 1)
-    shape = {"fcn": (images, 3, size, size), "roi": (images * regions, 3), "image": (images, 3)}[form]
-    labels = {name: torch.randn(shape, generator=draw) for name in names}
-    masks = {name: torch.ones(shape[0], dtype=torch.bool) for name in names}
-    return Batch(pixels, labels, masks, regions=boxes if form == "roi" else None)
+    shapes = {"fcn": (images, 3, size, size), "roi": (images * regions, 3), "image": (images, 3)}
+    shape = {name: shapes[form_of(form, name)] for name in names}
+    labels = {name: torch.randn(shape[name], generator=draw) for name in names}
+    masks = {name: torch.ones(shape[name][0], dtype=torch.bool) for name in names}
+    of_regions = tuple(name for name in names if form_of(form, name) == "roi")
+    return Batch(pixels, labels, masks, regions=boxes if of_regions else None, of_regions=of_regions)
 
 
 def steps(net: MultiTaskNet, batches: Sequence[Batch]) -> Iterator[dict[str, Tensor]]:

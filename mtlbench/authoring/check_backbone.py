@@ -10,17 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlbench.authoring._probe import Fault, a, asked, batch_of, difference, elsewhere, probes, shape, steps
+from mtlbench.authoring._probe import Fault, Probe, a, asked, batch_of, difference, elsewhere, probes, shape, steps
 from mtlbench.authoring.check import Finding, declared, place, reason
 from mtlbench.contracts import Geometry, Stage
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import ImagePool, RegionPool, whole_images
 from mtlbench.nets.network import MultiTaskNet, cost, seeded
 from mtlbench.plugins import find
-from mtlbench.spec import Options
+from mtlbench.spec import MIXED, Options
 
-FORMS = ("fcn", "roi", "image")
+FORMS = ("fcn", "roi", "image", MIXED)
 TASKS = ("one", "other")
+OF_FORMS = {"fcn": "semseg", "roi": "detection", "image": "tags"}  # a task of each form
 SIZE = 64  # of the images, in pixels
 WANTED = {
     "fcn": "a map, B C H W",
@@ -33,13 +34,14 @@ FIELDS = {"mean": 3, "std": 3}  # numbers of the input's scaling
 
 @dataclass
 class Case:
-    """The backbone in one form."""
+    """The backbone in one form; what `whole`, in form `mixed`, makes for tasks of a form."""
 
     make: Callable[[], Any]
     form: str
+    whole: Callable[[], Any] | None = None
 
     def __str__(self) -> str:
-        return f"form {self.form}"
+        return f"form {self.form}" + " beside other forms" * bool(self.whole)
 
     @cached_property
     def backbone(self) -> Any:
@@ -253,7 +255,35 @@ def counted(case: Case) -> None:
         ) from error
 
 
+def mixed(case: Case) -> None:
+    """In form mixed tasks of all forms share the stages before the first one by_form, and train together."""
+    if not case.whole:
+        return
+    whole = case.whole()
+    if not any(stage.by_form for stage in whole.stages):
+        raise Fault("no stage has by_form=True: say from where on each form has modules of its own in form mixed")
+    if [stage.name for stage in whole.stages] != [stage.name for stage in case.stages]:
+        raise Fault(f"of_form({case.form!r}) has other stages than the backbone; give all forms the same names")
+    batch = batch_of(case.form, TASKS, 2, SIZE)
+    for stage, own in zip(whole.stages, case.maps(batch.images, batch.regions), strict=True):
+        if stage.by_form:
+            break
+        if repr(own[1]) != repr(whole.build(stage.name)):
+            raise Fault(f"{stage.name} of form {case.form} is another module than the one all share; say by_form=True")
+    tasks: dict[str, Any] = {name: Probe(name, form) for form, name in OF_FORMS.items()}
+    net = MultiTaskNet(tasks, whole, find("scheme", "split")("fc8"), MIXED, 0)
+    batch = batch_of(MIXED, list(tasks), 2, SIZE)
+    net.train()
+    for name, output in net(batch.images, batch.regions).items():
+        if not output.isfinite().all() or output.shape != batch.labels[name].shape:
+            raise Fault(f"in form mixed {name} gets {shape(output)}, not finite numbers {shape(batch.labels[name])}")
+
+
 QUESTIONS = (declares, stages, modules, geometry, predictions, learning, weights, counted)
+
+
+def _of_form(whole: Callable[[], Any], form: str) -> Any:
+    return whole().of_form(form)
 
 
 def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
@@ -271,9 +301,12 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     )
     if resolved is None or not good:
         return
-    cases = [Case(partial(cls, form=form, **resolved), form) for form in forms]
+    cases = [Case(partial(cls, form=form, **resolved), form) for form in forms if form != MIXED]
+    if MIXED in forms:
+        whole = partial(cls, form=MIXED, **resolved)
+        cases += [Case(partial(_of_form, whole, form), form, whole) for form in OF_FORMS]
     wrong = False
-    for finding in asked(cls, QUESTIONS, cases):
+    for finding in asked(cls, (*QUESTIONS, *([mixed] if MIXED in forms else [])), cases):
         wrong = wrong or not finding.ok
         yield finding
     if not wrong:

@@ -260,7 +260,7 @@ def batched(case: Case) -> None:
         own = [task for task, its in case.forms.items() if its == form]
         tasks = {task: find("task", task) for task in own if task in names("task")}  # they know how to mirror
         for side in (0, 48):
-            view = View(form, tuple(own), side, 0, True, 0.0, 16, True, 0, (100.0,) * 3, (60.0,) * 3, False)
+            view = View(dict.fromkeys(own, form), side, 0, True, 0.0, 16, True, 0, (100.0,) * 3, (60.0,) * 3, False)
             train, test = (Scaled(case.data.subset(name), side, 0) for name in ("train", "test"))
             for iteration in range(2):
                 training_batch(train, tasks, view, 0, iteration, 2)

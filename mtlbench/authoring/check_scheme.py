@@ -1,4 +1,5 @@
-"""The contract of sharing schemes, asked of small networks: 1, 2 and 3 tasks in both forms."""
+"""The contract of sharing schemes, asked of small networks: 1, 2 and 3 tasks of form `fcn` and of form `roi`, and two
+of each in one network."""
 
 from __future__ import annotations
 
@@ -24,17 +25,20 @@ from mtlbench.authoring._probe import (
     probes,
     shape,
     steps,
+    units_of,
     watch,
 )
 from mtlbench.authoring.check import Finding, declared, place, reason
 from mtlbench.contracts import Stage, join
 from mtlbench.errors import UserError
-from mtlbench.nets.network import MultiTaskNet, columns_of, cost, plan
+from mtlbench.nets.forms import HasAlphas, columns_of
+from mtlbench.nets.network import MultiTaskNet, cost, plan
 from mtlbench.plugins import find
-from mtlbench.spec import Options
+from mtlbench.spec import MIXED, Options
 from mtlbench.training.optimiser import make_optimiser
 
 TASKS = {"fcn": ("semseg", "normals", "depth"), "roi": ("detection", "attributes", "parts")}
+OF_BOTH = (*TASKS["fcn"][:2], *TASKS["roi"][:2])
 SIZE = 64  # of the images, in pixels
 SMALL: Options = {"small": True, "width": 0.1, "fc": 24, "dropout": 0.0}
 TIMED: Options = {"small": True, "width": 0.25, "fc": 128}  # large enough that calls count for little
@@ -60,9 +64,10 @@ class Case:
     def net(self, seed: int = 0) -> MultiTaskNet:
         """A network whose units are watched."""
         net = self.plain(self.make(), self.names, SMALL, seed)
-        for stage, following in zip(net.stages, (*net.stages[1:], None), strict=True):
-            if stage.name in net.units:
-                watch(net.units[stage.name], stage, net.columns, net.groups[following.name] if following else [])
+        after = dict(zip(net.stages, net.stages[1:], strict=False))
+        for stage, unit, columns in units_of(net):
+            following = [net.columns.ask(group) for group in net.groups[after[stage].name]] if stage in after else []
+            watch(unit, stage, columns, [group for group in following if set(group) <= set(columns)])
         return net
 
     def plain(self, scheme: Any, names: tuple[str, ...], options: Options, seed: int = 0) -> MultiTaskNet:
@@ -99,7 +104,7 @@ class Case:
 def groups(case: Case) -> None:
     """Groups are a partition of the tasks at every stage, and only split on the way."""
     scheme = case.make()
-    columns = columns_of(scheme, case.names)
+    columns = columns_of(scheme, dict.fromkeys(case.names, "")).names
     where = place(type(scheme).groups)
     for stage in case.stages:
         found = scheme.groups(stage, case.names)
@@ -234,15 +239,16 @@ def zeros(case: Case) -> None:
                 given.append((stage, made[id(x)].requires_grad_()))
         return {task: made[id(x)] for task, x in old[0].items()}, *old[1:]
 
-    for stage, unit in net.units.items():
-        unit.register_forward_pre_hook(partial(blank, stage))
+    for at, unit, _ in units_of(net):
+        unit.register_forward_pre_hook(partial(blank, at.name))
     next(steps(net, [batch_of(case.form, case.names, 2, SIZE, regions=4)]))
     named = [(f"the unit after {stage}", stage, x.grad) for stage, x in given]
     named += [(_owner(net, name), name.split(".")[1], p.grad) for name, p in net.units.named_parameters(prefix="units")]
+    kinds = {at.name: type(unit) for at, unit, _ in units_of(net)}
     for what, stage, slope in named:
         if slope is not None and not slope.isfinite().all():
             raise Fault(
-                f"{place(type(net.units[stage]).forward)}{what} has a gradient of NaN or infinity where "
+                f"{place(kinds[stage].forward)}{what} has a gradient of NaN or infinity where "
                 "features are 0; look for a root, norm, division or logarithm, such as (x + 1e-6).sqrt()"
             )
 
@@ -270,7 +276,8 @@ def _owner(net: MultiTaskNet, name: str) -> str:
     part, stage, *rest = name.split(".")
     if part != "units":
         return f"the column of {rest[0]} at {stage} ({name})" if part == "trunk" else name
-    return f"{place(type(net.units[stage]).__init__)}parameter {'.'.join(rest)} of the unit after {stage}"
+    kinds = {one.name: type(unit) for one, unit, _ in units_of(net)}
+    return f"{place(kinds[stage].__init__)}parameter {'.'.join(rest)} of the unit after {stage}"
 
 
 def repeatable(case: Case) -> None:
@@ -321,11 +328,10 @@ def kept(case: Case) -> None:
 
 def alphas(case: Case) -> None:
     """alphas() of units, if there are any, are receiver x giver x channel."""
-    net, count = case.start, len(case.names)
-    for stage in net.stages:
-        unit: Any = net.units[stage.name] if stage.name in net.units else None
-        if not hasattr(unit, "alphas"):
+    for stage, unit, tasks in units_of(case.start):
+        if not isinstance(unit, HasAlphas):
             continue
+        count = len([task for task in tasks if task in case.names])
         found, where = unit.alphas(), f"{place(type(unit).alphas)}alphas() of the unit after {stage.name}"
         wanted = f"{count} x {count} x {stage.channels} or {count} x {count} x 1 (receiver, giver, channel)"
         if not isinstance(found, Tensor):
@@ -411,7 +417,9 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     yield from found
     if resolved is None:
         return
-    cases = [Case(partial(cls, **resolved), form, TASKS[form][:count]) for count in (2, 3, 1) for form in TASKS]
+    make = partial(cls, **resolved)
+    cases = [Case(make, form, TASKS[form][:count]) for count in (2, 3, 1) for form in TASKS]
+    cases.append(Case(make, MIXED, OF_BOTH))
     wrong = False
     for finding in asked(cls, QUESTIONS, cases):
         wrong = wrong or not finding.ok

@@ -11,6 +11,7 @@ from mtlbench.contracts import Geometry, Stage
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import ImagePool, RegionPool, SeededDropout
 
+BY_FORM = ("pool5", "fc6", "fc7")  # where tasks of several forms part
 STITCHED = ("pool1", "pool2", "pool5", "fc6", "fc7")  # Section 5
 NAMED = 3  # differences of a kind that an error spells out
 
@@ -20,7 +21,7 @@ def stages_of(channels: dict[str, int], width: float, fc: int, widen: float = 1.
     fc7's (0 = scaled too), `widen` scales what comes of it."""
     usual = {s: fc if fc and s.startswith("fc") else max(2, round(c * width / 2) * 2) for s, c in channels.items()}
     wide = {s: c if widen == 1 else max(2, round(c * widen / 2) * 2) for s, c in usual.items()}
-    return tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED) for s in channels)
+    return tuple(Stage(s, wide[s], not s.startswith("pool"), s in STITCHED, by_form=s in BY_FORM) for s in channels)
 
 
 def fc6(form: str, inputs: int, outputs: int, cells: int, padding: int) -> nn.Module:

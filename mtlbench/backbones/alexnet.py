@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -42,11 +43,12 @@ class Alexnet:
     as Caffe's, so that the last cells reach the image's edge; at 224 x 224 torchvision's rounding down does the same.
     Form `image`: as form `roi` with one region, the whole image. `width` scales the channels of the convolutions, `fc`
     sets those of fc6 and fc7 (0 = 4096 x width), `widen` scales all of these. He start, or `weights`
-    (the digest of a file); input scaling is torchvision's in both cases.
+    (the digest of a file); input scaling is torchvision's in both cases. Form `mixed`: as form `roi`, also for maps:
+    those of form `fcn` leave at pool5, and fc6 is padded by 3 so that every pixel has a score.
     """
 
     version = 2
-    forms: tuple[str, ...] = ("fcn", "roi", "image")
+    forms: tuple[str, ...] = ("fcn", "roi", "image", "mixed")
     mean = (123.675, 116.28, 103.53)  # torchvision's 0.485, 0.456, 0.406 in the range 0-255
     std = (58.395, 57.12, 57.375)  # torchvision's 0.229, 0.224, 0.225
     bgr = False
@@ -56,16 +58,25 @@ class Alexnet:
         self, form: str, width: float = 1.0, fc: int = 0, dropout: float = 0.5, weights: str = "", widen: float = 1.0
     ) -> None:
         self.form, self.dropout, self.weights = form, dropout, weights
+        self.trunk_form = form  # whose geometry conv1 .. conv5 have
         self.stages = stages_of(CHANNELS, width, fc, widen)
         self.channels = {stage.name: stage.channels for stage in self.stages}
-        pool = (3, 2, 0)  # of form `fcn`, the only one whose geometry is read
-        self.geometry = geometry_of([(11, 4, 100), pool, pool, pool, (CELLS, 1, 0)], hold=False)
+        padded = form == "mixed"  # elsewhere only form `fcn` reads it
+        pool = (3, 2, 1 if padded else 0)
+        conv1, fc6_layer = (11, 4, 5 if padded else 100), (CELLS, 1, CELLS // 2 if padded else 0)
+        self.geometry = geometry_of([conv1, pool, pool, pool, fc6_layer], hold=padded)
+
+    def of_form(self, form: str) -> Alexnet:
+        """In form `mixed`: what makes the modules of tasks of this form."""
+        twin = copy.copy(self)
+        twin.form = form
+        return twin
 
     def build(self, stage: str) -> nn.Module:
         """A fresh module, He start from torch's global generator."""
         width, fcn = self.channels, self.form == "fcn"
         make: dict[str, Callable[[], nn.Module]] = {
-            "conv1": lambda: _conv(3, width["conv1"], 11, 4, 100 if fcn else 5),
+            "conv1": lambda: _conv(3, width["conv1"], 11, 4, 100 if self.trunk_form == "fcn" else 5),
             "pool1": self._pool,
             "conv2": lambda: _conv(width["pool1"], width["conv2"], 5, 1, 2),
             "pool2": self._pool,
@@ -73,7 +84,9 @@ class Alexnet:
             "conv4": lambda: _conv(width["conv3"], width["conv4"], 3, 1, 1),
             "conv5": lambda: _conv(width["conv4"], width["conv5"], 3, 1, 1),
             "pool5": lambda: self._pool() if fcn else pooled(self.form, CELLS, 16),
-            "fc6": lambda: fc6(self.form, width["pool5"], width["fc6"], CELLS, 0),
+            "fc6": lambda: fc6(
+                self.form, width["pool5"], width["fc6"], CELLS, 0 if self.trunk_form == "fcn" else CELLS // 2
+            ),
             "fc7": lambda: fc7(self.form, width["fc6"], width["fc7"], self.dropout),
         }
         return make[stage]()
@@ -87,7 +100,7 @@ class Alexnet:
         return fitted(what, self.build, IN_FILES, ("classifier.6.",), state)
 
     def _pool(self) -> nn.Module:
-        return nn.MaxPool2d(3, 2, padding=0 if self.form == "fcn" else 1, ceil_mode=True)
+        return nn.MaxPool2d(3, 2, padding=0 if self.trunk_form == "fcn" else 1, ceil_mode=True)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -35,10 +36,12 @@ class Caffenet:
     2, "same" paddings, fc6 over 3 x 3 cells; the last map has stride 16 (`fcn`), or RoI pooling works at stride 4
     (`roi` and `image`: pool2 at stride 1). He start, or `weights` (the digest of a file), which expect Caffe's
     inputs: BGR, 0-255, minus the mean; with `scaled`, these divided by 64, as a start from scratch does.
+    Form `mixed` (Ours): as form `roi`, also for maps: those of form `fcn` leave at pool5, and fc6 is padded so that
+    every pixel has a score; the last map has stride 8 where it is `small`, else 32.
     """
 
     version = 2
-    forms: tuple[str, ...] = ("fcn", "roi", "image")
+    forms: tuple[str, ...] = ("fcn", "roi", "image", "mixed")
     mean = (102.98, 115.95, 122.77)  # Caffe's, in BGR order
     bgr = True
     torchvision_weights = ""
@@ -55,13 +58,20 @@ class Caffenet:
         scaled: bool = False,
     ) -> None:
         self.form, self.small, self.dropout, self.weights = form, small, dropout, weights
+        self.trunk_form = form  # whose geometry conv1 .. conv5 have
         # A start from scratch wants inputs near unit size (Ours).
         self.std = (1.0, 1.0, 1.0) if weights and not scaled else (64.0, 64.0, 64.0)
         self.stages = stages_of(CHANNELS, width, fc, widen)
         self.channels = {stage.name: stage.channels for stage in self.stages}
-        padding = 1 if small else 0
-        pool = (3, 2, padding)  # of form `fcn`, the only one whose geometry is read
-        self.geometry = geometry_of([self._conv1_shape, pool, pool, pool, (self._cells, 1, padding)], hold=small)
+        pool1, pool2 = (3, 2, self._pool_padding), (3, self._pool2_stride, self._pool_padding)
+        layers = [self._conv1_shape, pool1, pool2, pool1, (self._cells, 1, self._fc6_padding)]
+        self.geometry = geometry_of(layers, hold=small or form == "mixed")  # of form `fcn` alone
+
+    def of_form(self, form: str) -> Caffenet:
+        """In form `mixed`: what makes the modules of tasks of this form."""
+        twin = copy.copy(self)
+        twin.form = form
+        return twin
 
     def build(self, stage: str) -> nn.Module:
         """A fresh module, He start from torch's global generator."""
@@ -74,7 +84,7 @@ class Caffenet:
             "conv4": lambda: self._conv("conv3", "conv4", 3, 2),
             "conv5": lambda: self._conv("conv4", "conv5", 3, 2),
             "pool5": self._pool5,
-            "fc6": lambda: fc6(self.form, self.channels["pool5"], self.channels["fc6"], self._cells, int(self.small)),
+            "fc6": lambda: fc6(self.form, self.channels["pool5"], self.channels["fc6"], self._cells, self._fc6_padding),
             "fc7": lambda: fc7(self.form, self.channels["fc6"], self.channels["fc7"], self.dropout),
         }
         return make[stage]()
@@ -93,7 +103,21 @@ class Caffenet:
         """Kernel, stride, padding."""
         if self.small:
             return 5, 2, 2
-        return 11, 4, 100 if self.form == "fcn" else 5
+        return 11, 4, 100 if self.trunk_form == "fcn" else 5
+
+    @property
+    def _pool_padding(self) -> int:
+        return 1 if self.small or self.trunk_form != "fcn" else 0
+
+    @property
+    def _pool2_stride(self) -> int:
+        # At 64 pixels regions span two or three cells at stride 8, too few to tell where a box ends.
+        return 1 if self.small and self.trunk_form != "fcn" else 2
+
+    @property
+    def _fc6_padding(self) -> int:
+        """Of form `fcn`; beside other forms conv1 is not padded by 100, and fc6 is, instead."""
+        return self._cells // 2 if self.small or self.trunk_form != "fcn" else 0
 
     @property
     def _cells(self) -> int:
@@ -109,11 +133,10 @@ class Caffenet:
 
     def _pool(self) -> nn.Module:
         """Caffe rounds the size of pooled maps up."""
-        return nn.MaxPool2d(3, 2, padding=1 if self.form != "fcn" or self.small else 0, ceil_mode=not self.small)
+        return nn.MaxPool2d(3, 2, padding=self._pool_padding, ceil_mode=not self.small)
 
     def _pool2(self) -> nn.Module:
-        # At 64 pixels regions span two or three cells at stride 8, too few to tell where a box ends.
-        return nn.MaxPool2d(3, 1, padding=1) if self.small and self.form != "fcn" else self._pool()
+        return nn.MaxPool2d(3, self._pool2_stride, padding=self._pool_padding, ceil_mode=not self.small)
 
     def _pool5(self) -> nn.Module:
         return self._pool() if self.form == "fcn" else pooled(self.form, self._cells, 4 if self.small else 16)

@@ -15,7 +15,7 @@ from mtlbench.cli.terminal import print_table
 from mtlbench.plan import spaces
 from mtlbench.plugins import names, unknown
 from mtlbench.report.table import Column, Table, simple_table
-from mtlbench.spec import Arm, Plugin, Recipe, SearchSpace
+from mtlbench.spec import MIXED, Arm, Plugin, Recipe, SearchSpace
 from mtlbench.system.console import wide_console
 from mtlbench.text import NOTHING
 
@@ -171,7 +171,7 @@ def _fields(space: SearchSpace, recipe: Recipe) -> Table:
 def matters(recipe: Recipe, field: str, form: str) -> bool:
     """Whether a field can change numbers beside the form and the recipe's other fields."""
     other, values = WITH.get(field, ("name", (recipe.name,)))
-    return OF_FORM.get(field, form) == form and getattr(recipe, other) in values
+    return form in (OF_FORM.get(field, form), MIXED) and getattr(recipe, other) in values
 
 
 def source_of(recipe: Recipe, field: str) -> tuple[str, str]:

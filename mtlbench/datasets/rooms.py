@@ -120,8 +120,10 @@ class Rooms:
 
     @staticmethod
     def pretrained(backbone: str, form: str) -> tuple[Path, Options] | None:
-        """The trunk of the small CaffeNets of recipe quick (pretraining/rooms.py); inputs as from scratch."""
-        path = Path(__file__).parent / "_rooms" / "pretrained" / f"{backbone}-{form}.npz"
+        """The trunk of the small CaffeNets of recipe quick (pretraining/rooms.py); inputs as from scratch. Forms
+        `image` and `mixed` have the geometry of form `roi`, and its trunk."""
+        trunk = "fcn" if form == "fcn" else "roi"
+        path = Path(__file__).parent / "_rooms" / "pretrained" / f"{backbone}-{trunk}.npz"
         return (path, {"scaled": True}) if path.is_file() else None
 
     def prepare(self, say: Callable[[str], None] = lambda line: None) -> None:

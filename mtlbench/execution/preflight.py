@@ -66,9 +66,8 @@ def pretrained_of(
 
 def _trunk(dataset: str, backbone: str, form: str) -> tuple[Path, Options]:
     """The data set's own. Raises UserError where it has none."""
-    own: tuple[Path, Options] | None = getattr(find("dataset", dataset), "pretrained", lambda backbone, form: None)(
-        backbone, form
-    )
+    trunk = getattr(find("dataset", dataset), "pretrained", lambda backbone, form: None)
+    own: tuple[Path, Options] | None = trunk(backbone, form)
     if own is None:
         raise UserError(f"{dataset} has no pretrained trunk for {backbone} in form {form}; type --init scratch")
     return own

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtlbench.contracts import Backbone, Geometry, Pass, Scheme, Stage, Task, join
 from mtlbench.errors import UserError
-from mtlbench.nets.layers import ImagePool, RegionPool, Seeded, SeededDropout, whole_images
+from mtlbench.nets.forms import Boxes, HasAlphas, Memory, OfForms, columns_of, has_parted, of_each_form, split_by_form
+from mtlbench.nets.layers import Seeded, SeededDropout, whole_images
 from mtlbench.nets.operations import UPSAMPLED, counting
-from mtlbench.spec import derive_seed
-
-
-@runtime_checkable
-class HasAlphas(Protocol):
-    """A unit that can tell how much each task receives from each."""
-
-    def alphas(self) -> Tensor:
-        """`T T C`: receiver, giver, channel."""
+from mtlbench.spec import MIXED, ONE_FORM, derive_seed
 
 
 class MultiTaskNet(nn.Module):
@@ -33,6 +26,8 @@ class MultiTaskNet(nn.Module):
     stage depends on (seed, stage) alone, so all columns of all arms start alike; only those that no task has for itself
     (`extra_columns` of the scheme) start each in its own way. Raises UserError for a scheme whose groups are no
     partition of the columns or merge columns again, or whose unit changes the width of an inner stage.
+    In form `mixed` tasks have forms of their own: those of several forms share no column from the first stage `by_form`
+    on, each form has extra columns of its own, `NAME@FORM`, and a unit (`units.<stage>.<form>.*`).
     `weighting` "uncertainty" adds a log-variance a task (`log_variances.<task>`) where there are several.
     `precision` "bf16" runs products and convolutions in bfloat16 (torch's autocast), on weights that stay float32.
     """
@@ -49,39 +44,64 @@ class MultiTaskNet(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks, self.form, self.seed, self.precision = tuple(tasks), form, seed, precision
-        self.columns = columns_of(scheme, self.tasks)
         self.mean, self.std, self.bgr = backbone.mean, backbone.std, backbone.bgr
-        self.stages, self.geometry = join(backbone.stages), backbone.geometry
-        self.groups = plan(scheme, self.stages, self.tasks)
+        self.stages = join(backbone.stages)
+        self.forms = {name: task.form if form == MIXED else form for name, task in tasks.items()}
+        of_form = split_by_form(backbone, self.form, self.forms)
+        self.geometry = of_form.get("fcn", backbone).geometry
+        self.columns = columns_of(scheme, self.forms)
+        self.groups = plan(scheme, self.stages, self.tasks, self.forms)
         self.scheme = scheme
         self.trunk, self.units, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
-        channels = self.stages[-1].channels
         for stage in self.stages:
             columns = nn.ModuleDict()
             for group in self.groups[stage.name]:
-                own = () if group[0] in tasks else group  # experts have to differ to be told apart
+                own = () if group[0] in tasks else self.columns.ask(group)  # experts have to differ to be told apart
                 with seeded(seed, "init", stage.name, *own):
-                    columns["+".join(group)] = backbone.build(stage.name)
+                    columns["+".join(group)] = of_form[self.columns.forms[group[0]]].build(stage.name)
             self.trunk[stage.name] = columns
-            with seeded(seed, "init", "units", stage.name):
-                unit = scheme.unit(stage, self.tasks)
+            unit = self._make_unit(stage)
             if unit is not None:
                 self.units[stage.name] = unit
-                channels = getattr(unit, "channels", channels)
-                if stage is not self.stages[-1] and hasattr(unit, "channels"):
-                    raise UserError(
-                        f"scheme {type(scheme).__name__}: only the unit after the last stage may set channels"
-                    )
         dropout = getattr(backbone, "dropout", 0.0)
         for name, task in tasks.items():
             with seeded(seed, "init", "fc8", name):
-                self.heads[name] = nn.Sequential(SeededDropout(dropout), task.head(channels))
+                self.heads[name] = nn.Sequential(SeededDropout(dropout), task.head(self._width(name)))
         self._seeded = [(path, module) for path, module in self.named_modules() if isinstance(module, Seeded)]
         for path, module in self._seeded:
             module.seed, module.name = seed, path
         self.log_variances = nn.ParameterDict()
         if weighting == "uncertainty" and len(tasks) > 1:
             self.log_variances.update({name: nn.Parameter(torch.zeros(())) for name in tasks})
+
+    def _make_unit(self, stage: Stage) -> nn.Module | None:
+        """The scheme's unit after a stage; one a form where the forms have parted. Raises UserError."""
+        parted = of_each_form(self.columns.forms) if has_parted(stage, self.stages) else {}
+
+        def make(tasks: tuple[str, ...]) -> nn.Module | None:
+            with seeded(self.seed, "init", "units", stage.name):
+                unit = self.scheme.unit(stage, tasks)
+            if hasattr(unit, "channels") and stage is not self.stages[-1]:
+                raise UserError(
+                    f"scheme {type(self.scheme).__name__}: only the unit after the last stage may set channels"
+                )
+            return unit
+
+        whole = make(self.tasks)
+        if len(parted) < 2 or whole is None or getattr(whole, "any_shape", False):
+            return whole
+        of_forms = of_each_form(self.forms)
+        units = {form: unit for form, tasks in of_forms.items() if (unit := make(tasks)) is not None}
+        return OfForms(units, parted)
+
+    def _width(self, task: str) -> int:
+        """Channels of what a task's head sees."""
+        last = self.stages[-1]
+        unit: nn.Module | None = self.units[last.name] if last.name in self.units else None
+        if isinstance(unit, OfForms):
+            unit = unit.units.get(self.forms[task])
+        width: int = getattr(unit, "channels", last.channels)
+        return width
 
     def begin(self, iteration: int, part: int = 0, progress: float = 0.0) -> None:
         """Fix the random numbers of the step, or part of a step, that follows; `progress` is the finished fraction."""
@@ -91,59 +111,77 @@ class MultiTaskNet(nn.Module):
     def penalty(self) -> Tensor | None:
         """What the scheme adds to the loss of a step, scalar."""
         penalty = getattr(self.scheme, "penalty", None)
+        if penalty is None:
+            return None
         columns = {stage: dict(copies.named_children()) for stage, copies in self.trunk.items()}
-        return penalty(columns) if penalty else None
+        parted = of_each_form(self.columns.forms)
+        if len(parted) < 2:
+            alone: Tensor | None = penalty(columns)
+            return alone
+        apart = [stage.name for stage in self.stages if has_parted(stage, self.stages)]
+        asked = [{stage: copies for stage, copies in columns.items() if stage not in apart}]
+        for tasks in parted.values():
+            own = {"+".join(group) for groups in self.groups.values() for group in groups if group[0] in tasks}
+            asked.append({stage: {name: m for name, m in columns[stage].items() if name in own} for stage in apart})
+        terms = [term for part in asked if part and (term := penalty(part)) is not None]
+        return torch.stack(terms).sum() if terms else None
 
     def forward(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
         """`B 3 H W` (and `R 5`; `B 2` where some are padded) -> {task: `B K H W` at full resolution in form `fcn`,
         `R K` in form `roi`, `B K` in form `image`}."""
-        outputs = self.scores(images, regions, sizes)
-        if self.form == "fcn":
-            outputs = {task: upsample(x, images.shape[-2:], self.geometry) for task, x in outputs.items()}
-        return outputs
+        return {
+            task: upsample(x, images.shape[-2:], self.geometry) if self.forms[task] == "fcn" else x
+            for task, x in self.scores(images, regions, sizes).items()
+        }
 
     def scores(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
         """The same before upsampling: `B K h w` in form `fcn`."""
         with torch.autocast(images.device.type, torch.bfloat16) if self._reduced(images) else nullcontext():
-            xs, memory = dict.fromkeys(self.columns, images), dict[str, Any]()
-            wholes = whole_images(images, sizes) if self.form == "image" else None
+            xs, memory = dict.fromkeys(self.columns.forms, images), Memory()
+            boxes = Boxes(regions, whole_images(images, sizes) if "image" in self.forms.values() else None)
             for stage in self.stages:
-                xs = self._stage(stage, xs, regions, memory, wholes)
+                xs = self._stage(stage, xs, boxes, memory)
             return {task: self.heads[task](xs[task]).float() for task in self.tasks}
 
     def _reduced(self, images: Tensor) -> bool:
         return self.precision == "bf16" and images.device.type != "meta"  # where FLOPs are counted
 
-    def _stage(
-        self,
-        stage: Stage,
-        xs: dict[str, Tensor],
-        regions: Tensor | None,
-        memory: dict[str, Any],
-        wholes: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def _stage(self, stage: Stage, xs: dict[str, Tensor], boxes: Boxes, memory: Memory) -> dict[str, Tensor]:
         after: dict[str, Tensor] = {}
-
-        def applied(module: nn.Module, x: Tensor) -> Tensor:
-            if isinstance(module, RegionPool):
-                pooled: Tensor = module(x, wholes if isinstance(module, ImagePool) else regions)
-                return pooled
-            output: Tensor = module(x)
-            return output
-
+        modules: dict[str, nn.Module] = {}
         for group in self.groups[stage.name]:
             module, x = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"), xs[group[0]]
             if any(xs[task] is not x for task in group):
                 raise UserError(f"{stage.name} is shared by {'+'.join(group)}, but a unit before it told them apart")
-            after.update(dict.fromkeys(group, applied(module, x)))
-        if stage.name in self.units:
-            unit = self.units[stage.name]
-            seen = (Pass(partial(applied, module), memory),) if getattr(unit, "sees_pass", False) else ()
-            mixed: dict[str, Tensor] = unit(after, *seen)
-            if set(mixed) != set(after):
-                raise UserError(f"the unit after {stage.name} returned {sorted(mixed)}, not {sorted(after)}")
-            return mixed
-        return after
+            after.update(dict.fromkeys(group, boxes.apply(module, x)))
+            modules.update(dict.fromkeys(group, module))
+        if stage.name not in self.units:
+            return after
+        unit = self.units[stage.name]
+        if not isinstance(unit, OfForms):
+            return self._mix(stage, unit, after, partial(boxes.apply, modules[self.tasks[-1]]), memory.common)
+        mixed: dict[str, Tensor] = {}
+        for form, columns in unit.parted.items():
+            own = {column: after[column] for column in columns}
+            again = partial(boxes.apply, modules[columns[0]])
+            mixed |= self._mix(stage, unit.units[form], own, again, memory.of(form)) if form in unit.units else own
+        return mixed
+
+    def _mix(
+        self,
+        stage: Stage,
+        unit: nn.Module,
+        xs: dict[str, Tensor],
+        again: Callable[[Tensor], Tensor],
+        memory: dict[str, Any],
+    ) -> dict[str, Tensor]:
+        """What a unit makes of the activations of these columns. Raises UserError."""
+        seen = (Pass(again, memory),) if getattr(unit, "sees_pass", False) else ()
+        given = {self.columns.names[column]: x for column, x in xs.items()}
+        mixed: dict[str, Tensor] = unit(given, *seen)
+        if set(mixed) != set(given):
+            raise UserError(f"the unit after {stage.name} returned {sorted(mixed)}, not {sorted(given)}")
+        return {column: mixed[self.columns.names[column]] for column in xs}
 
     def architecture(self) -> list[dict[str, Any]]:
         """For figures: per stage its name, groups and whether a unit follows."""
@@ -154,7 +192,12 @@ class MultiTaskNet(nn.Module):
 
     def alphas(self) -> dict[str, Tensor]:
         """{stage: `T T C` receiver, giver, channel} of the units that have alphas."""
-        return {name: unit.alphas() for name, unit in self.units.items() if isinstance(unit, HasAlphas)}
+        found = {
+            name: unit.alphas(self.tasks) if isinstance(unit, OfForms) else unit.alphas()
+            for name, unit in self.units.items()
+            if isinstance(unit, HasAlphas)
+        }
+        return {name: alphas for name, alphas in found.items() if alphas is not None}
 
     def load_columns(self, states: list[dict[str, Tensor]]) -> None:
         """Start from finished networks: their names match ours one to one; only units may be missing.
@@ -169,11 +212,13 @@ class MultiTaskNet(nn.Module):
                 f"the parents' weights do not fit: missing {missing[:3]}, left over {result.unexpected_keys[:3]}"
             )
 
-    def load_pretrained(self, stages: dict[str, dict[str, Tensor]]) -> None:
-        """Start every column of these stages from pretrained weights, as `Backbone.adapted` gives them; a wider column
-        holds them, and computes what they do."""
-        for stage, state in stages.items():
-            for column in self.trunk[stage].children():
+    def load_pretrained(self, backbone: Backbone, weights: dict[str, Tensor]) -> None:
+        """Start every column from a file of pretrained weights that fits the backbone; a wider column than its holds
+        them, and computes what they do. Raises UserError for weights that do not fit."""
+        of_form = {form: one.adapted(weights) for form, one in split_by_form(backbone, self.form, self.forms).items()}
+        for stage, columns in self.trunk.items():
+            for group, column in columns.named_children():
+                state = of_form[self.columns.forms[group.split("+")[0]]].get(stage, {})
                 column.load_state_dict({name: inside(column, name, value) for name, value in state.items()})
 
 
@@ -208,25 +253,21 @@ def halves(narrow: int, wide: int) -> Tensor:
     return places
 
 
-def columns_of(scheme: Scheme, tasks: tuple[str, ...]) -> tuple[str, ...]:
-    """The tasks, and the columns that the scheme has besides. Raises UserError where they are called as tasks are."""
-    extra = tuple(scheme.extra_columns(tasks)) if hasattr(scheme, "extra_columns") else ()
-    if taken := set(extra) & set(tasks):
-        raise UserError(f"scheme {type(scheme).__name__} has a column {min(taken)!r}; call the task something else")
-    return *tasks, *extra
-
-
-def plan(scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...]) -> dict[str, list[tuple[str, ...]]]:
+def plan(
+    scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...], forms: Mapping[str, str] = ONE_FORM
+) -> dict[str, list[tuple[str, ...]]]:
     """The groups of every stage, checked: partitions of the columns that only ever split on the way; a group names its
-    tasks first."""
-    columns = columns_of(scheme, tasks)
+    tasks first. From the first stage `by_form` on, columns of several `forms` ({task: its form}) are in groups of their
+    own."""
+    columns = columns_of(scheme, {task: forms.get(task, "") for task in tasks})
+    known = tuple(dict.fromkeys(columns.names.values()))
     groups: dict[str, list[tuple[str, ...]]] = {}
-    previous: list[tuple[str, ...]] = [columns]
+    previous: list[tuple[str, ...]] = [known]
     for stage in join(stages):
         here = [tuple(sorted(group, key=lambda name: name not in tasks)) for group in scheme.groups(stage, tasks)]
-        if sorted(name for group in here for name in group) != sorted(columns) or not all(here):
+        if sorted(name for group in here for name in group) != sorted(known) or not all(here):
             raise UserError(
-                f"scheme {type(scheme).__name__}: groups at {stage.name} are {here}, not a partition of {list(columns)}"
+                f"scheme {type(scheme).__name__}: groups at {stage.name} are {here}, not a partition of {list(known)}"
             )
         for group in here:
             if not any(set(group) <= set(old) for old in previous):
@@ -234,7 +275,8 @@ def plan(scheme: Scheme, stages: tuple[Stage, ...], tasks: tuple[str, ...]) -> d
                     f"scheme {type(scheme).__name__}: {stage.name} merges columns again ({'+'.join(group)});"
                     " groups may only split on the way"
                 )
-        groups[stage.name] = previous = here
+        previous = here
+        groups[stage.name] = columns.part(here, has_parted(stage, stages))
     return groups
 
 
@@ -283,8 +325,8 @@ def cost(
     with torch.device("meta"):
         net = MultiTaskNet(tasks, backbone, scheme, form, 0).eval()
         images = torch.zeros(1, 3, *size)
-        boxes = torch.zeros(regions, 5) if form == "roi" else None
+        boxes = torch.zeros(regions, 5) if "roi" in net.forms.values() else None
     with torch.no_grad(), counting(net) as counted:
         outputs = net.scores(images, boxes)
-    pixels = sum(x.shape[1] for x in outputs.values()) * math.prod(size) if form == "fcn" else 0
+    pixels = sum(x.shape[1] for task, x in outputs.items() if net.forms[task] == "fcn") * math.prod(size)
     return sum(p.numel() for p in net.parameters()), counted.operations + UPSAMPLED * pixels

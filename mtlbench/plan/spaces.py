@@ -7,9 +7,10 @@ import runpy
 from pathlib import Path
 
 from mtlbench import plugins
+from mtlbench.arm_names import FORMS_PART_AT, SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
-from mtlbench.spec import Pair, Recipe, SearchSpace, is_file
+from mtlbench.spec import MIXED, Pair, Recipe, SearchSpace, is_file
 
 
 def carried(name: str) -> Path:
@@ -44,12 +45,33 @@ def load(name: str) -> SearchSpace:
     return dataclasses.replace(space, pair=pair)
 
 
+def forms_of(pair: Pair) -> dict[str, str]:
+    """{task: its form}."""
+    if pair.form != MIXED:
+        return dict.fromkeys(pair.tasks, pair.form)
+    return {task: plugins.find("task", pair.files.get(task, task)).form for task in pair.tasks}
+
+
+def without_twins(space: SearchSpace) -> SearchSpace:
+    """The space without Splits whose network is another one's: where no two tasks have one form, they have all parted
+    at FORMS_PART_AT, and a later layer to split at changes nothing."""
+    if space.pair.form != MIXED or len(set(forms_of(space.pair).values())) < len(space.pair.tasks):
+        return space
+    later = SPLIT_POINTS[SPLIT_POINTS.index(FORMS_PART_AT) + 1 :]
+    names = {arm.name: f"split-{FORMS_PART_AT}" for arm in space.arms if arm.options.get("at") in later}
+    return dataclasses.replace(
+        space,
+        arms=tuple(arm for arm in space.arms if arm.name not in names),
+        short_list=tuple(dict.fromkeys(names.get(name, name) for name in space.short_list)),
+    )
+
+
 def check_tasks(pair: Pair, path: Path) -> None:
     """Raises UserError for a user's own task that the pair lacks, that is built in, or that has another form."""
     for task, file in pair.files.items():
         if task not in pair.tasks or not task.isidentifier() or task in plugins.names("task"):
             raise UserError(f"{path}: {task!r} in files must be a task of the pair, a plain word, and not built in")
-        if (form := plugins.find("task", file).form) != pair.form:
+        if (form := plugins.find("task", file).form) != pair.form and pair.form != MIXED:
             raise UserError(f"{path}: task {task} is of form {form}, the pair of form {pair.form}")
 
 

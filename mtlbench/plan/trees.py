@@ -2,20 +2,22 @@
 
 A tree is a partition of the tasks at each layer but the last, from one group at the start; groups only split, and at
 the last layer, the heads, every task is alone. The tree of which all tasks leave at one layer is a Split.
+Tasks of several forms share nothing from one layer on, FORMS_PART_AT: a tree has parted them there.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import combinations
-from math import comb
+from math import comb, prod
 
-from mtlbench.arm_names import SPLIT_POINTS
+from mtlbench.arm_names import FORMS_PART_AT, SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plan.options import RunOptions
-from mtlbench.spec import Arm, Family, Recipe, SearchSpace
+from mtlbench.plan.spaces import forms_of
+from mtlbench.spec import ONE_FORM, Arm, Family, Recipe, SearchSpace
 
 Group = tuple[str, ...]
 Tree = tuple[tuple[Group, ...], ...]  # the groups at each layer but the last
@@ -44,69 +46,128 @@ def count_trees(tasks: int, layers: int) -> int:
     )
 
 
-def every_tree(tasks: Sequence[str], layers: Sequence[str] = SPLIT_POINTS) -> tuple[Arm, ...]:
-    """Every tree of the tasks, each once, from nearly separate to fully shared; Splits are the arms that they are."""
-    return _arms([nth_tree(tuple(tasks), len(layers), rank) for rank in range(_count(tasks, layers))], tasks, layers)
+@cache
+def _count(forms: Group, layers: int, before: int) -> int:
+    """How many trees there are of tasks of these forms, which part after `before` more layers; by the same recurrence,
+    over subsets of the tasks, and where the forms have parted the product of those of each form."""
+    if before <= 0 or len(set(forms)) < 2:
+        return prod(count_trees(forms.count(form), layers) for form in set(forms))
+    if layers == 1:
+        return 1
+    total = 0
+    for own, others in _splits_of(len(forms)):
+        here = _count(tuple(forms[place] for place in own), layers - 1, before - 1)
+        total += here * _count(tuple(forms[place] for place in others), layers, before)
+    return total
 
 
-def sample_trees(tasks: Sequence[str], number: int, layers: Sequence[str] = SPLIT_POINTS) -> tuple[Arm, ...]:
+def _splits_of(count: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The groups in which the first of so many tasks can be, and the others: places."""
+    for size in range(count):
+        for companions in combinations(range(1, count), size):
+            yield (0, *companions), tuple(place for place in range(1, count) if place not in companions)
+
+
+def every_tree(
+    tasks: Sequence[str], layers: Sequence[str] = SPLIT_POINTS, forms: Mapping[str, str] = ONE_FORM
+) -> tuple[Arm, ...]:
+    """Every tree of the tasks ({task: its form} where these differ), each once, from nearly separate to fully shared;
+    Splits are the arms that they are."""
+    names, length, before = tuple(tasks), len(layers), _before(layers)
+    trees = [nth_tree(names, length, rank, forms, before) for rank in range(_count_of(tasks, layers, forms))]
+    return _arms(trees, tasks, layers, forms)
+
+
+def sample_trees(
+    tasks: Sequence[str], number: int, layers: Sequence[str] = SPLIT_POINTS, forms: Mapping[str, str] = ONE_FORM
+) -> tuple[Arm, ...]:
     """So many trees (two or more), each equally likely but the fully shared and the nearly separate one, which are
     always among them (Ours); the same for the same tasks and layers. Of a larger sample a smaller one is part."""
-    ends = [((tuple(tasks),),) * (len(layers) - 1), (tuple((task,) for task in tasks),) * (len(layers) - 1)]
-    rng, count, found = random.Random(SAMPLE_SEED), _count(tasks, layers), dict.fromkeys(ends)
+    names, count = tuple(tasks), _count_of(tasks, layers, forms)
+    ends = [_split_tree(names, layers, at, forms) for at in (layers[-1], layers[0])]
+    rng, found = random.Random(SAMPLE_SEED), dict.fromkeys(ends)
     while len(found) < min(number, count):
-        found.setdefault(nth_tree(tuple(tasks), len(layers), rng.randrange(count)))
-    return _arms(list(found), tasks, layers)
+        found.setdefault(nth_tree(names, len(layers), rng.randrange(count), forms, _before(layers)))
+    return _arms(list(found), tasks, layers, forms)
 
 
-def nth_tree(tasks: Group, layers: int, rank: int) -> Tree:
-    """The tree of a rank 0 .. count - 1, by the recurrence of `count_trees`.
+def nth_tree(tasks: Group, layers: int, rank: int, forms: Mapping[str, str] = ONE_FORM, before: int = 0) -> Tree:
+    """The tree of a rank 0 .. count - 1, by the recurrence of `count_trees`; tasks of several `forms` part after
+    `before` more layers.
 
     >>> nth_tree(("a", "b"), 3, 1)
     ((('a', 'b'),), (('a',), ('b',)))
     """
     if not tasks or layers == 1:
         return ((),) * (layers - 1)
-    for size in range(1, len(tasks) + 1):
-        for others in combinations(tasks[1:], size - 1):
-            here, inside = count_trees(size, layers - 1), count_trees(len(tasks) - size, layers)
-            if rank < here * inside:
-                group = (tasks[0], *others)
-                rest = nth_tree(tuple(task for task in tasks if task not in group), layers, rank % inside)
-                later = nth_tree(group, layers - 1, rank // inside)
-                return tuple(
-                    tuple(sorted([*own, *beside], key=lambda one: tasks.index(one[0])))
-                    for own, beside in zip(((group,), *later), rest, strict=True)
-                )
-            rank -= here * inside
+    kinds = tuple(forms.get(task, "") for task in tasks)
+    if before <= 0 and len(set(kinds)) > 1:
+        first = tuple(task for task, kind in zip(tasks, kinds, strict=True) if kind == kinds[0])
+        others = tuple(task for task in tasks if task not in first)
+        rank, inside = divmod(rank, count_trees(len(first), layers))
+        return _beside(tasks, nth_tree(first, layers, inside), nth_tree(others, layers, rank, forms, before))
+    for own, left in _splits_of(len(tasks)):
+        inside = _count(tuple(kinds[place] for place in left), layers, before)
+        here = _count(tuple(kinds[place] for place in own), layers - 1, before - 1) * inside
+        if rank < here:
+            group, alone = tuple(tasks[place] for place in own), tuple(tasks[place] for place in left)
+            later = nth_tree(group, layers - 1, rank // inside, forms, before - 1)
+            return _beside(tasks, ((group,), *later), nth_tree(alone, layers, rank % inside, forms, before))
+        rank -= here
     raise IndexError(rank)
 
 
-def _count(tasks: Sequence[str], layers: Sequence[str]) -> int:
-    return count_trees(len(tasks), len(layers))
+def _beside(tasks: Group, one: Tree, other: Tree) -> Tree:
+    """A tree of some of the tasks and one of the others, as one."""
+    return tuple(
+        tuple(sorted([*own, *beside], key=lambda group: tasks.index(group[0])))
+        for own, beside in zip(one, other, strict=True)
+    )
 
 
-def _arms(trees: Sequence[Tree], tasks: Sequence[str], layers: Sequence[str]) -> tuple[Arm, ...]:
+def _before(layers: Sequence[str]) -> int:
+    """After how many of the layers forms have parted."""
+    return layers.index(FORMS_PART_AT) if FORMS_PART_AT in layers else len(layers)
+
+
+def _count_of(tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str]) -> int:
+    return _count(tuple(forms.get(task, "") for task in tasks), len(layers), _before(layers))
+
+
+def _split_tree(tasks: Group, layers: Sequence[str], at: str, forms: Mapping[str, str]) -> Tree:
+    """The Split at a layer as a tree."""
+    kinds = {task: forms.get(task, "") for task in tasks}
+    alone, place = tuple((task,) for task in tasks), layers.index(at)
+    parted = tuple(tuple(t for t in tasks if kinds[t] == kind) for kind in dict.fromkeys(kinds.values()))
+    return tuple(
+        alone if number >= place else parted if number >= _before(layers) else (tasks,)
+        for number in range(len(layers) - 1)
+    )
+
+
+def _arms(
+    trees: Sequence[Tree], tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str]
+) -> tuple[Arm, ...]:
     """Their arms, the most columns first; of equally many in the order of their names."""
-    arms = [(-sum(map(len, tree)), arm_of(tree, tasks, layers)) for tree in trees]
+    arms = [(-sum(map(len, tree)), arm_of(tree, tasks, layers, forms)) for tree in trees]
     return tuple(arm for _, arm in sorted(arms, key=lambda found: (found[0], found[1].name)))
 
 
-def arm_of(tree: Tree, tasks: Sequence[str], layers: Sequence[str]) -> Arm:
+def arm_of(tree: Tree, tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str] = ONE_FORM) -> Arm:
     """A tree's arm: the Split that it is, else named by what is shared from each layer where tasks leave.
 
     >>> arm_of(((("a", "b"), ("c",)), (("a",), ("b",), ("c",))), "abc", ("conv2", "conv3", "fc8")).name
     'tree-conv2:a+b-conv3'
     """
+    for at in layers:
+        if _split_tree(tuple(tasks), layers, at, forms) == tree:
+            return Arm(f"split-{at}", "split", {"at": at})
     shared: dict[str, list[list[str]]] = {}
     before = {tuple(tasks)}
     for layer, groups in zip(layers, (*tree, tuple((task,) for task in tasks)), strict=True):
         if set(groups) != before:
             shared[layer] = [list(group) for group in groups if len(group) > 1]
             before = set(groups)
-    if len(shared) < 2:  # one task never parts, and is alone at once
-        at = next(iter(shared), layers[0])
-        return Arm(f"split-{at}", "split", {"at": at})
     short = abbreviated(tasks)
     words = [
         layer + (":" + ",".join("+".join(short[task] for task in group) for group in groups) if groups else "")
@@ -145,11 +206,11 @@ def choose_trees(space: SearchSpace, recipe: Recipe, options: RunOptions) -> tup
 
     Raises UserError for more trees than the options allow.
     """
-    tasks, layers = space.pair.tasks, layers_of(space)
-    count = _count(tasks, layers)
+    tasks, layers, forms = space.pair.tasks, layers_of(space), forms_of(space.pair)
+    count = _count_of(tasks, layers, forms)
     if not options.all_trees:
         named = any(glob.startswith("tree-") for glob in options.arms) and count <= MOST_NAMED
-        return every_tree(tasks, layers) if named else (), []
+        return every_tree(tasks, layers, forms) if named else (), []
     number = min(count, options.max_arms or MOST_UNASKED)
     what = f"{count} trees of {len(tasks)} tasks over {layers[0]} .. {layers[-1]}"
 
@@ -163,6 +224,6 @@ def choose_trees(space: SearchSpace, recipe: Recipe, options: RunOptions) -> tup
             f"({cost(MOST_UNASKED)}), --max-arms {count} for all"
         )
     if count <= number:
-        return every_tree(tasks, layers), [f"{what}: {cost(count)} to train on"]
+        return every_tree(tasks, layers, forms), [f"{what}: {cost(count)} to train on"]
     line = f"{number} of {what}, drawn at random with the two ends: {cost(number)} to train on"
-    return sample_trees(tasks, number, layers), [line]
+    return sample_trees(tasks, number, layers, forms), [line]

@@ -38,12 +38,23 @@ class BranchingSearch:
 
     def outcome(self, units: dict[str, nn.Module]) -> dict[str, Any]:
         """`tasks`; `parents`: {stage: the likeliest column of it, for each child}; `probabilities`: {stage: `T T`}."""
-        choices = {stage: unit for stage, unit in units.items() if isinstance(unit, Choice)}
+        choices = {stage: [one for one in unit.modules() if isinstance(one, Choice)] for stage, unit in units.items()}
+        tasks = next(iter(choices.values()))[0].tasks  # before any forms part there is one
+        probabilities = {stage: whole(tasks, several) for stage, several in choices.items()}
         return {
-            "tasks": list(next(iter(choices.values())).tasks),
-            "parents": {stage: choice.parents().tolist() for stage, choice in choices.items()},
-            "probabilities": {stage: choice.alphas()[:, :, 0].tolist() for stage, choice in choices.items()},
+            "tasks": list(tasks),
+            "parents": {stage: found.argmax(1).tolist() for stage, found in probabilities.items()},
+            "probabilities": {stage: found.tolist() for stage, found in probabilities.items()},
         }
+
+
+def whole(tasks: tuple[str, ...], choices: list[Choice]) -> Tensor:
+    """`T T`: child, parent: the probabilities of all choices after a stage; none between tasks of different forms."""
+    found = torch.zeros(len(tasks), len(tasks))
+    for choice in choices:
+        places = torch.tensor([tasks.index(task) for task in choice.tasks])
+        found[places[:, None], places] = choice.alphas()[:, :, 0].cpu()
+    return found
 
 
 class Choice(Seeded):

@@ -36,6 +36,8 @@ class MtlShared:
 class Latent(nn.Module):
     """x -> L^T x with one matrix L (`C channels`) for all tasks."""
 
+    any_shape = True
+
     def __init__(self, inputs: int, channels: int) -> None:
         super().__init__()
         self.channels = channels

@@ -39,8 +39,8 @@ class SoftSharing:
         """None."""
         return None
 
-    def penalty(self, columns: dict[str, dict[str, nn.Module]]) -> Tensor:
-        """The scalar that is added to the loss of a step; 0 for one task."""
+    def penalty(self, columns: dict[str, dict[str, nn.Module]]) -> Tensor | None:
+        """The scalar that is added to the loss of a step; 0 for one task, None where nothing is trained."""
         trained = [
             p
             for copies in columns.values()
@@ -48,8 +48,10 @@ class SoftSharing:
             for p in column.parameters()
             if p.requires_grad
         ]
+        if not trained:
+            return None
         total = 0.0 * trained[-1].sum()  # one task alone, or frozen stages, must have a gradient, too
-        pulled = [list(columns[stage].values()) for stage in self.stages or columns]
+        pulled = [list(columns[stage].values()) for stage in self.stages or columns if stage in columns]
         for copies in pulled:
             for one, other in combinations(copies, 2):
                 for a, b in zip(one.parameters(), other.parameters(), strict=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from mtlbench.spec import derive_seed
 from mtlbench.training.loader import Resident, to_device
 from mtlbench.training.samples import Maps, Scaled, View, augmented, draw, maps_of
 from mtlbench.vision.regions import encode, match, sample_regions
+
+Labelled = tuple[Tensor | None, Tensor]  # labels of a task (None: there are none), and for which rows they are given
 
 
 def training_batch(
@@ -39,11 +41,11 @@ def training_batch(
         maps = [maps_of(sample(), view) for sample in samples]
     else:
         maps = [resident.maps(one, sample, view) for one, sample in zip(drawn, samples, strict=True)]
-    if view.form != "roi":
-        batch = OF_FORM[view.form](maps, view)
-    else:
+    found = None
+    if view.tasks_of("roi"):
         chosen = [sample_regions(sample(), view.regions, rng, fill=view.fill_background) for sample in samples]
-        batch = roi_batch(maps, [sample() for sample in samples], [c[0] for c in chosen], [c[1] for c in chosen], view)
+        found = Found([sample() for sample in samples], [one[0] for one in chosen], [one[1] for one in chosen])
+    batch = collate(maps, view, found)
     return batch if resident is None else to_device(batch, resident.device)
 
 
@@ -62,8 +64,8 @@ def evaluation_batches(subset: Scaled | Sequence[Sample], view: View, count: int
 def evaluation_batch(samples: Sequence[Sample], view: View) -> Batch:
     """The samples as they are; form `roi`: all proposals, then all annotated boxes of each image."""
     maps = [maps_of(sample, view) for sample in samples]
-    if view.form != "roi":
-        return replace(OF_FORM[view.form](maps, view), samples=list(samples))
+    if not view.tasks_of("roi"):
+        return replace(collate(maps, view), samples=list(samples))
     regions, matched = [], []
     for sample in samples:
         assert sample.boxes is not None and sample.proposals is not None
@@ -71,7 +73,32 @@ def evaluation_batch(samples: Sequence[Sample], view: View) -> Batch:
         own = np.where(overlap >= 0.5, best, -1)
         regions.append(np.concatenate([sample.proposals, sample.boxes]))
         matched.append(np.concatenate([own, np.arange(len(sample.boxes))]))
-    return replace(roi_batch(maps, samples, regions, matched, view), samples=list(samples))
+    return replace(collate(maps, view, Found(samples, regions, matched)), samples=list(samples))
+
+
+class Found(NamedTuple):
+    """Of each image of a batch: its sample, its regions `R 4`, and the rows of the objects `R` that they are matched to
+    (-1 = none)."""
+
+    samples: Sequence[Sample]
+    regions: Sequence[np.ndarray]
+    matched: Sequence[np.ndarray]
+
+
+def collate(maps: Sequence[Maps], view: View, found: Found | None = None) -> Batch:
+    """The batch of some images, with regions where tasks are of form `roi`."""
+    labels, masks = dict[str, Tensor](), dict[str, Tensor]()
+    for task, form in view.forms.items():
+        label, mask = region_labels(task, found) if found and form == "roi" else OF_FORM[form](task, maps)
+        masks[task] = mask
+        if label is not None:
+            labels[task] = label
+    batch = Batch(stacked([one["image"] for one in maps], 0.0), labels, masks)
+    if view.tasks_of("image"):
+        sizes = [one["image"].shape[1:] for one in maps]
+        padded = any(size != sizes[0] for size in sizes)
+        batch = replace(batch, sizes=torch.tensor(sizes, dtype=torch.float32) if padded else None)
+    return with_regions(batch, found, view.tasks_of("roi")) if found else batch
 
 
 def stacked(maps: Sequence[Tensor], fill: float) -> Tensor:
@@ -85,85 +112,71 @@ def stacked(maps: Sequence[Tensor], fill: float) -> Tensor:
     return batch
 
 
-def fcn_batch(maps: Sequence[Maps], view: View) -> Batch:
-    """Images and label maps; padding is the mean in images, 255 in class maps and zero in others."""
-    images = stacked([one["image"] for one in maps], 0.0)
-    labels, masks = {}, {}
-    for task in view.tasks:
-        masks[task] = torch.tensor([task in one for one in maps])
-        example = next((one[task] for one in maps if task in one), None)
-        if example is not None:
-            fill = 255 if example.dtype == torch.uint8 else 0
-            labels[task] = stacked(
-                [
-                    one[task] if task in one else example.new_full((*one["image"].shape[1:], *example.shape[2:]), fill)
-                    for one in maps
-                ],
-                fill,
-            )
-    return Batch(images, labels, masks)
+def dense_labels(task: str, maps: Sequence[Maps]) -> Labelled:
+    """Label maps `B H W ...`; padding is 255 in class maps and zero in others."""
+    mask = torch.tensor([task in one for one in maps])
+    example = next((one[task] for one in maps if task in one), None)
+    if example is None:
+        return None, mask
+    fill = 255 if example.dtype == torch.uint8 else 0
+    return stacked(
+        [
+            one[task] if task in one else example.new_full((*one["image"].shape[1:], *example.shape[2:]), fill)
+            for one in maps
+        ],
+        fill,
+    ), mask
 
 
-def image_batch(maps: Sequence[Maps], view: View) -> Batch:
-    """Images and a label of each; of one that has none it is 255 where labels are uint8, else 0, and its mask False."""
-    images = stacked([one["image"] for one in maps], 0.0)
-    labels, masks = {}, {}
-    for task in view.tasks:
-        masks[task] = torch.tensor([task in one for one in maps])
-        example = next((one[task] for one in maps if task in one), None)
-        if example is not None:
-            missing = torch.full_like(example, 255 if example.dtype == torch.uint8 else 0)
-            labels[task] = torch.stack([one.get(task, missing) for one in maps])
-    sizes = [one["image"].shape[1:] for one in maps]
-    padded = any(size != sizes[0] for size in sizes)
-    return Batch(images, labels, masks, sizes=torch.tensor(sizes, dtype=torch.float32) if padded else None)
+def image_labels(task: str, maps: Sequence[Maps]) -> Labelled:
+    """A label of each image; of one that has none it is 255 where labels are uint8, else 0."""
+    mask = torch.tensor([task in one for one in maps])
+    example = next((one[task] for one in maps if task in one), None)
+    if example is None:
+        return None, mask
+    missing = torch.full_like(example, 255 if example.dtype == torch.uint8 else 0)
+    return torch.stack([one.get(task, missing) for one in maps]), mask
 
 
-OF_FORM = {"fcn": fcn_batch, "image": image_batch}  # those without regions
+def region_labels(task: str, found: Found) -> Labelled:
+    """The label of the object that each region is matched to, `R ...`, zeros where there is none."""
+    rows = sum(map(len, found.regions))
+    example = next((sample.labels[task] for sample in found.samples if task in sample.labels), None)
+    if example is None:
+        return None, torch.zeros(rows, dtype=torch.bool)
+    label = np.zeros((rows, *example.shape[1:]), dtype=example.dtype)
+    mask = np.zeros(rows, dtype=bool)
+    start = 0
+    for sample, objects in zip(found.samples, found.matched, strict=True):
+        if task in sample.labels:
+            mask[start : start + len(objects)] = True
+            hit = np.flatnonzero(objects >= 0)
+            label[start + hit] = sample.labels[task][objects[hit]]
+        start += len(objects)
+    return torch.from_numpy(label), torch.from_numpy(mask)
 
 
-def roi_batch(
-    maps: Sequence[Maps],
-    samples: Sequence[Sample],
-    regions: Sequence[np.ndarray],
-    matched: Sequence[np.ndarray],
-    view: View,
-) -> Batch:
-    """Regions of all images one below the other, with the rows of the objects that they are matched to (-1 = none)."""
-    rows = np.concatenate([np.column_stack([np.full(len(r), i), r]).astype(np.float32) for i, r in enumerate(regions)])
-    foreground = np.concatenate([m >= 0 for m in matched])
+OF_FORM = {"fcn": dense_labels, "image": image_labels}  # those without regions
+
+
+def with_regions(batch: Batch, found: Found, tasks: Sequence[str]) -> Batch:
+    """The batch with the regions of all images one below the other; `tasks` have a label for each."""
+    numbered = [np.column_stack([np.full(len(r), i), r]).astype(np.float32) for i, r in enumerate(found.regions)]
+    rows = np.concatenate(numbered)
     targets = np.zeros((len(rows), 4), dtype=np.float32)
     start = 0
-    for sample, boxes, objects in zip(samples, regions, matched, strict=True):
+    for sample, boxes, objects in zip(*found, strict=True):
         hit = np.flatnonzero(objects >= 0)
         if len(hit):
             assert sample.boxes is not None
             targets[start + hit] = encode(boxes[hit], sample.boxes[objects[hit]])
         start += len(boxes)
-    labels, masks = {}, {}
-    for task in view.tasks:
-        example = next((s.labels[task] for s in samples if task in s.labels), None)
-        if example is None:
-            masks[task] = torch.zeros(len(rows), dtype=torch.bool)
-            continue
-        label = np.zeros((len(rows), *example.shape[1:]), dtype=example.dtype)
-        mask = np.zeros(len(rows), dtype=bool)
-        start = 0
-        for sample, objects in zip(samples, matched, strict=True):
-            if task in sample.labels:
-                mask[start : start + len(objects)] = True
-                hit = np.flatnonzero(objects >= 0)
-                label[start + hit] = sample.labels[task][objects[hit]]
-            start += len(objects)
-        labels[task], masks[task] = torch.from_numpy(label), torch.from_numpy(mask)
-    return Batch(
-        stacked([one["image"] for one in maps], 0.0),
-        labels,
-        masks,
-        [],
-        torch.from_numpy(rows),
-        torch.from_numpy(foreground),
-        torch.from_numpy(targets),
+    return replace(
+        batch,
+        regions=torch.from_numpy(rows),
+        foreground=torch.from_numpy(np.concatenate([objects >= 0 for objects in found.matched])),
+        targets=torch.from_numpy(targets),
+        of_regions=tuple(tasks),
     )
 
 
@@ -176,7 +189,8 @@ def parts(batch: Batch, images: int) -> list[Batch]:
 
 
 def _part(batch: Batch, start: int, stop: int) -> Batch:
-    rows: slice | Tensor = slice(start, stop)
+    whole: slice | Tensor = slice(start, stop)
+    rows = whole
     changes: dict[str, Any] = {"images": batch.images[start:stop], "samples": batch.samples[start:stop]}
     if batch.regions is not None:
         assert batch.foreground is not None and batch.targets is not None
@@ -190,7 +204,7 @@ def _part(batch: Batch, start: int, stop: int) -> Batch:
     if batch.sizes is not None:
         changes["sizes"] = batch.sizes[start:stop]
     changes |= {
-        "labels": {name: label[rows] for name, label in batch.labels.items()},
-        "masks": {name: mask[rows] for name, mask in batch.masks.items()},
+        "labels": {name: one[rows if name in batch.of_regions else whole] for name, one in batch.labels.items()},
+        "masks": {name: one[rows if name in batch.of_regions else whole] for name, one in batch.masks.items()},
     }
     return replace(batch, **changes)

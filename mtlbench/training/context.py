@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
@@ -19,7 +18,7 @@ from mtlbench.nets import network, pretrained
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan.data import Prepared, prepared
 from mtlbench.plugins import create, find
-from mtlbench.spec import Options, Trial, is_file
+from mtlbench.spec import MIXED, Options, Trial, is_file
 from mtlbench.store.shapes import Model, TaskFacts
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loader import Resident, ahead
@@ -104,12 +103,19 @@ def weighting_of(trial: Trial) -> Any:
     return create("weighting", method.source or method.name, **method.options) if method else None
 
 
+def forms_of(trial: Trial) -> dict[str, str]:
+    """{task: its form}."""
+    return {
+        task.name: find("task", task.source or task.name).form if trial.form == MIXED else trial.form
+        for task in trial.tasks
+    }
+
+
 def view_of(trial: Trial) -> View:
     """How samples become batches."""
     recipe, backbone = trial.recipe, backbone_of(trial)
     return View(
-        trial.form,
-        trial.task_names,
+        forms_of(trial),
         recipe.short_side,
         recipe.long_side,
         recipe.mirror,
@@ -143,7 +149,7 @@ class Context:
         self._seen = (data, recipe.short_side, recipe.long_side)
         self.subsets = _subsets(*self._seen)
         for subset in self.subsets.values():
-            subset.need(trial.task_names)
+            subset.need(forms_of(trial))
         self.known = {
             task.name: TaskFacts(
                 tuple(self.dataset.categories(task.name)),
@@ -163,7 +169,7 @@ class Context:
         train = self.subsets["train"]
         first = [train[number] for number in range(min(2, len(train)))]
         shares = [s.proposals / np.tile(s.image.shape[1::-1], 2) for s in first if s.proposals is not None]
-        same = self.trial.form == "roi" and len(shares) == 2 and np.array_equal(*shares)
+        same = "roi" in self.view.forms.values() and len(shares) == 2 and np.array_equal(*shares)
         return Model(
             tasks=self.known,
             short_side=self.view.short_side or min(first[0].image.shape[:2]),
@@ -171,17 +177,16 @@ class Context:
             windows=shares[0].tolist() if same else None,
         )
 
-    def pretrained(self) -> dict[str, dict[str, Tensor]]:
-        """{stage: its state} from the file of weights that the trial starts from. Raises UserError where that is not
-        the planned one. Wider networks start from those of the usual width."""
+    def start_pretrained(self, net: MultiTaskNet) -> None:
+        """Start a network from the trial's file of weights. Raises UserError where that is not the planned one. Wider
+        networks start from those of the usual width."""
         trial = self.trial
         path = Path(trial.weights_file)
         if not path.is_file() or pretrained.digest(path) != trial.backbone.options["weights"]:
             raise UserError(f"{path} on {platform.node()} is not the file of weights that the run was planned with")
         usual = {name: value for name, value in trial.backbone.options.items() if name != "widen"}
         narrow = replace(trial, backbone=replace(trial.backbone, options=usual))
-        states: dict[str, dict[str, Tensor]] = backbone_of(narrow).adapted(pretrained.read(path))
-        return states
+        net.load_pretrained(backbone_of(narrow), pretrained.read(path))
 
     def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:
         """The training batches of data indices start .. stop - 1 on the device, made ahead by `workers` threads."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mtlbench.contracts import Batch, Sample
-from mtlbench.training.samples import Drawn, Maps, View, maps_of
+from mtlbench.training.samples import Drawn, Maps, View, maps_of, whole_labels
 
 LOADERS = 4  # at most, of a trial (Ours)
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Resident:
 
     def maps(self, drawn: Drawn, sample: Callable[[], Sample], view: View) -> Maps:
         """The maps of a drawn sample, on the device; `sample` makes it where one is missing."""
-        names = ("image",) if view.form == "roi" else ("image", *view.tasks)
+        names = ("image", *whole_labels(view))
         kept = self._kept.get(drawn[:2], {}) if drawn.colour is None else {}
         if not all(name in kept for name in names):
             made = {name: moved(one, self.device) for name, one in maps_of(sample(), view).items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from mtlbench.contracts import Sample, Subset, Task
-from mtlbench.spec import derive_seed
+from mtlbench.spec import ONE_FORM, derive_seed
 
 CACHE_BYTES = 2 << 30  # of scaled samples that a process keeps
-# Of one sample: its normalised "image" `3 H W` and, but in form `roi`, the label of each task it has: a map `H W ...`
-# in form `fcn`, a number or vector in form `image`.
+# Of one sample: its normalised "image" `3 H W` and the label of each task it has, but of form `roi`: a map `H W ...` in
+# form `fcn`, a number or vector in form `image`.
 Maps = dict[str, Tensor]
 
 
@@ -25,8 +25,7 @@ Maps = dict[str, Tensor]
 class View:
     """How samples become batches: the recipe's part and the backbone's input scaling."""
 
-    form: str
-    tasks: tuple[str, ...]
+    forms: Mapping[str, str]  # {task: its form}
     short_side: int
     long_side: int
     mirror: bool
@@ -37,6 +36,10 @@ class View:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     bgr: bool
+
+    def tasks_of(self, form: str) -> list[str]:
+        """Those of a form."""
+        return [task for task, its in self.forms.items() if its == form]
 
 
 class Scaled:
@@ -49,26 +52,26 @@ class Scaled:
         self.subset, self.short_side, self.long_side = subset, short_side, long_side
         self._kept: dict[tuple[int, tuple[str, ...]], Sample] = {}  # no tasks: as it is, else mirrored for them
         self._bytes = 0
-        self._needed: set[str] = set()
+        self._forms: dict[str, str] = {}  # {task that is needed: its form}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.subset)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._once((index, ()), lambda: scale(self._read(index), self.short_side, self.long_side))
+        return self._once((index, ()), lambda: scale(self._read(index), self.short_side, self.long_side, self._forms))
 
-    def need(self, tasks: Sequence[str]) -> None:
-        """Labels of these tasks are needed, too. Not to be called while others read."""
-        if not self._needed.issuperset(tasks):
-            self._needed.update(tasks)
+    def need(self, forms: Mapping[str, str]) -> None:
+        """Labels of these tasks ({task: its form}) are needed, too. Not to be called while others read."""
+        if not self._forms.keys() >= forms.keys():
+            self._forms |= forms
             self._kept, self._bytes = {}, 0
 
     def _read(self, index: int) -> Sample:
         sample = self.subset[index]
-        if not self._needed:
+        if not self._forms:
             return sample
-        return replace(sample, labels={task: one for task, one in sample.labels.items() if task in self._needed})
+        return replace(sample, labels={task: one for task, one in sample.labels.items() if task in self._forms})
 
     def mirrored(self, index: int, tasks: dict[str, Task]) -> Sample:
         """The sample with left and right exchanged, the labels of these tasks too."""
@@ -87,9 +90,10 @@ class Scaled:
         return sample
 
 
-def scale(sample: Sample, short_side: int, long_side: int) -> Sample:
+def scale(sample: Sample, short_side: int, long_side: int, forms: Mapping[str, str] = ONE_FORM) -> Sample:
     """The sample with its shortest side at `short_side` pixels unless the longest would pass `long_side` (Girshick
-    2015); 0 = as it is. Images bilinear, labels nearest, boxes in proportion."""
+    2015); 0 = as it is. Images bilinear, label maps nearest, boxes in proportion. Which labels are maps `forms` says,
+    {task: its form}; of others in a sample without boxes those that have two axes."""
     height, width = sample.image.shape[:2]
     if not short_side:
         return sample
@@ -100,16 +104,16 @@ def scale(sample: Sample, short_side: int, long_side: int) -> Sample:
     image = torch.from_numpy(np.array(sample.image, order="C")).permute(2, 0, 1)[None]  # a copy: it may be read-only
     image = torch.nn.functional.interpolate(image, size, mode="bilinear", antialias=True)[0].permute(1, 2, 0)
     stretch = np.array([size[1] / width, size[0] / height] * 2, dtype=np.float32)
-    labels = sample.labels
-    if sample.boxes is None:
-        rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.intp)
-        columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.intp)
-        labels = {
-            task: label
-            if label.ndim < 2
-            else np.ascontiguousarray(label[rows[:, None], columns])  # of form `image`: stays
-            for task, label in labels.items()
-        }
+    rows = ((np.arange(size[0]) + 0.5) * height / size[0]).astype(np.intp)
+    columns = ((np.arange(size[1]) + 0.5) * width / size[1]).astype(np.intp)
+
+    def is_map(task: str, label: np.ndarray) -> bool:
+        return forms[task] == "fcn" if task in forms else sample.boxes is None and label.ndim > 1
+
+    labels = {
+        task: np.ascontiguousarray(label[rows[:, None], columns]) if is_map(task, label) else label
+        for task, label in sample.labels.items()
+    }
     return replace(
         sample,
         image=np.ascontiguousarray(image.numpy()),
@@ -196,9 +200,12 @@ def normalised(image: np.ndarray, view: View) -> Tensor:
 
 
 def maps_of(sample: Sample, view: View) -> Maps:
-    """The normalised image and, but in form `roi`, the labels of one sample."""
-    maps = {"image": normalised(sample.image, view)}
-    if view.form != "roi":
-        given = {task: sample.labels[task] for task in view.tasks if task in sample.labels}
-        maps |= {task: torch.from_numpy(np.array(label, order="C")) for task, label in given.items()}
-    return maps
+    """The normalised image and the labels of one sample, but of tasks of form `roi`."""
+    given = {task: sample.labels[task] for task in whole_labels(view) if task in sample.labels}
+    labels = {task: torch.from_numpy(np.array(label, order="C")) for task, label in given.items()}
+    return {"image": normalised(sample.image, view), **labels}
+
+
+def whole_labels(view: View) -> list[str]:
+    """The tasks whose labels are of whole images or all pixels, not of boxes."""
+    return [task for task, form in view.forms.items() if form != "roi"]

@@ -114,7 +114,7 @@ def _start_networks(context: Context, states: list[dict[str, Tensor]], device: t
         if states:
             nets[0].load_columns(states)
         elif context.trial.weights_file:
-            nets[0].load_pretrained(context.pretrained())
+            context.start_pretrained(nets[0])
     for net in nets:
         placed(net, device)
     return nets

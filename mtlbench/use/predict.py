@@ -118,9 +118,9 @@ def read_image(path: Path) -> tuple[np.ndarray, int]:
 class Predicted:
     """One image in the networks' scale, and what was predicted on it.
 
-    Form `roi`: the sample's boxes are those that a task with `boxes` found, the best first, with `categories` and
-    `scores` (none where no task finds any: the only box is then the whole image); predictions have rows for proposals,
-    then boxes.
+    With tasks of form `roi` the sample's boxes are those that a task with `boxes` found, the best first, with
+    `categories` and `scores` (none where no task finds any: the only box is then the whole image); their predictions
+    have rows for proposals, then boxes.
     """
 
     sample: Sample
@@ -138,11 +138,12 @@ def predicted(trained: Sequence[Trained], image: np.ndarray, number: int) -> Pre
     """What the networks predict on an image `H W 3` uint8 RGB; `number` orders the boxes of its selective search."""
     first = trained[0]
     plain = Sample(image, {})
-    if first.trial.form == "roi":
-        plain = replace(plain, boxes=np.zeros((0, 4), np.float32), proposals=proposals(first, image, number))
+    of_regions = [one for one in trained if one.view.tasks_of("roi")]
+    if of_regions:
+        plain = replace(plain, boxes=np.zeros((0, 4), np.float32), proposals=proposals(of_regions[0], image, number))
     sample = scale(plain, first.view.short_side, first.view.long_side)
     categories, scores = list[str](), np.zeros(0, np.float32)
-    if first.trial.form == "roi":
+    if of_regions:
         found = np.array([[0, 1, 0, 0, *sample.image.shape[1::-1]]], np.float32)
         for one, name in finders(trained)[:1]:
             batch = evaluation_batch([sample], one.view)
@@ -188,13 +189,10 @@ def _predict_one(found: Sequence[Finished], trained: Sequence[Trained], path: Pa
         "trials": [one.folder.name for one in found],
         "predicted_at": list(result.sample.image.shape[1::-1]),
     }
-    if result.sample.boxes is None:
-        about["tasks"] = {
-            task: dense(one, task, result.predictions[task], size, folder, stem)
-            for one in trained
-            for task in one.tasks
-        }
-    else:
+    whole = [(one, task) for one in trained for task, form in one.view.forms.items() if form != "roi"]
+    if whole:
+        about["tasks"] = {task: dense(one, task, result.predictions[task], size, folder, stem) for one, task in whole}
+    if result.sample.boxes is not None:
         about["boxes"] = boxes(trained, result, size)
     write(folder / f"{stem}-prediction.json", json.dumps(about, indent=1) + "\n")
     title = f"{path.name}: {name.arm}, seed {name.seed}; {found[0].trial.pair}, recipe {name.recipe} on "
@@ -272,7 +270,7 @@ def boxes(trained: Sequence[Trained], result: Predicted, size: tuple[int, int]) 
         if result.categories:
             row = {"category": result.categories[number], "score": round(float(result.scores[number]), 5), **row}
         for one in trained:
-            for name in one.tasks:
+            for name in one.view.tasks_of("roi"):
                 if not hasattr(one.tasks[name], BOXES):
                     row[name] = row_of(one, name, result.predictions[name], result.proposals + number)
         rows.append(row)
@@ -308,7 +306,8 @@ def draw(title: str, image: np.ndarray, trained: Sequence[Trained], result: Pred
         batch = evaluation_batch([sample], one.view)
         for name, task in one.tasks.items():
             if hasattr(task, "keep") and hasattr(task, "draw"):
-                kept = task.keep({part: value[:rows] for part, value in result.predictions[name].items()}, batch)
+                wanted = rows if one.view.forms[name] == "roi" else None
+                kept = task.keep({part: value[:wanted] for part, value in result.predictions[name].items()}, batch)
                 columns.append((name, partial(_draw, task, kept)))
     canvas = picture(title.replace("$", r"\$"), columns, [sample])
     canvas.axes[0].set_ylabel("")  # that numbers test images

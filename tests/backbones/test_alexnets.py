@@ -15,6 +15,7 @@ from mtlbench.backbones.alexnet import Alexnet
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Backbone
 from mtlbench.errors import UserError
+from mtlbench.nets.forms import Boxes, Memory
 from mtlbench.nets.network import MultiTaskNet, halves
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.split import Split
@@ -196,7 +197,7 @@ def test_all_columns_of_a_network_start_from_the_file(alexnet: nn.Module) -> Non
         tasks: Any = {name: Semseg(("x", "y"), {}) for name in "ab"}
         net = MultiTaskNet(tasks, Alexnet("fcn"), CrossStitch(), "fcn", 0)
     net.to_empty(device="cpu")
-    net.load_pretrained(Alexnet("fcn").adapted(dict(alexnet.state_dict())))
+    net.load_pretrained(Alexnet("fcn"), dict(alexnet.state_dict()))
     for task in "ab":
         fc6 = net.trunk.get_submodule(f"fc6.{task}")[0].weight
         assert torch.equal(fc6.flatten(1), alexnet.classifier[1].weight)
@@ -252,19 +253,20 @@ def test_a_wider_network_that_starts_from_a_trunk_computes_what_the_trunk_does(f
         return MultiTaskNet(tasks, backbone, Split("fc8"), form, 0 if widen == 1 else 5).eval()
 
     narrow, wide = net(1.0), net(1.5)
-    state = narrow.trunk.state_dict()
-    stages: dict[str, State] = {}
-    for name, value in state.items():
+    weights = {}
+    for name, value in narrow.trunk.state_dict().items():
         stage, _, place = name.split(".", 2)
-        stages.setdefault(stage, {})[place] = value
-    wide.load_pretrained(stages)
+        weights[f"{stage}.{place.rpartition('.')[2]}"] = (
+            value.flatten(1) if stage in ("fc6", "fc7") and value.dim() > 1 else value
+        )
+    wide.load_pretrained(Caffenet(form, small=True, width=0.1, fc=32), weights)
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     boxes = torch.tensor([[0, 0, 0, 40.0, 60.0], [1, 8, 8, 60, 60]]) if form == "roi" else None
     seen = []
     for one in (narrow, wide):
         xs = dict.fromkeys(one.tasks, images)
         for stage in one.stages:
-            xs = one._stage(stage, xs, boxes, {})
+            xs = one._stage(stage, xs, Boxes(boxes, None), Memory())
         seen.append(next(iter(xs.values())).detach())
     channels = seen[0].shape[1]
     assert seen[1].shape[1] == 48 and channels == 32

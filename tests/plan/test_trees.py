@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mtlbench.arm_names import SPLIT_POINTS
+from mtlbench.arm_names import FORMS_PART_AT, SPLIT_POINTS
 from mtlbench.contracts import join
 from mtlbench.errors import UserError
 from mtlbench.nets.network import plan
@@ -18,8 +18,9 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import every_split, matching
 from mtlbench.plan.chosen import choose_arms
 from mtlbench.plan.options import RunOptions
+from mtlbench.plan.spaces import without_twins
 from mtlbench.plan.trees import choose_trees, count_trees, every_tree, layers_of, sample_trees
-from mtlbench.plugins import create, find
+from mtlbench.plugins import create, find, names
 from mtlbench.schemes.split import Split
 from mtlbench.schemes.tree import Tree
 from mtlbench.spec import Arm, Family, Pair, SearchSpace
@@ -28,6 +29,8 @@ from tests.support.networks import gradients_of, recipe, small_net
 from tests.support.samples import dense_tasks
 
 STAGES = join(find("backbone", "caffenet")("fcn", small=True, width=0.1, fc=24).stages)
+MIXED_STAGES = join(find("backbone", "caffenet")("mixed", small=True, width=0.1, fc=24).stages)
+DENSE3 = spaces.load("dense3")
 Partition = frozenset[frozenset[str]]
 
 
@@ -106,6 +109,48 @@ def test_a_tree_that_is_a_split_has_its_numbers() -> None:
         nets = [small_net(tasks, scheme) for scheme in (Tree(tree), Split(at))]
         one, other = (gradients_of(net, recipe()) for net in nets)
         assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("forms", "layers"), [("rf", 5), ("rfi", 4), ("rrf", 4), ("rrf", 7), ("rffr", 4), ("rfrfi", 3), ("ff", 4)]
+)
+def test_tasks_of_several_forms_have_the_trees_that_part_them_in_time(forms: str, layers: int) -> None:
+    """Brute force: all chains of partitions that no group of two forms outlives, from FORMS_PART_AT on."""
+    names, last = tuple("abcde"[: len(forms)]), SPLIT_POINTS[-layers:]
+    of_task = {task: {"r": "roi", "f": "fcn", "i": "image"}[form] for task, form in zip(names, forms, strict=True)}
+
+    def parted(chain: tuple[Partition, ...]) -> bool:
+        late = [partition for layer, partition in zip(last, chain, strict=False) if layer in ("fc6", "fc7", "fc8")]
+        return all(len({of_task[task] for task in group}) == 1 for partition in late for group in partition)
+
+    searched = {chain for chain in chains(names, layers - 1) if parted(chain)}
+    arms = every_tree(names, last, of_task)
+    assert len(arms) == len({arm.name for arm in arms}) == len(searched)
+
+    def groups_of(arm: Arm) -> tuple[Partition, ...]:
+        scheme = create("scheme", arm.scheme, **arm.options)
+        found = plan(scheme, MIXED_STAGES, names, of_task)
+        return tuple(frozenset(map(frozenset, found[stage])) for stage in last if stage in found)
+
+    assert {groups_of(arm) for arm in arms} == searched
+    assert {arm.name for arm in sample_trees(names, 5, last, of_task)} <= {arm.name for arm in arms}
+
+
+@pytest.mark.parametrize("name", names("backbone"))
+def test_forms_part_where_plans_take_them_to(name: str) -> None:
+    if "mixed" not in find("backbone", name).forms:
+        pytest.skip("no form mixed")
+    stages = find("backbone", name)("mixed").stages
+    assert next(s.name for s in stages if s.by_form and s.has_parameters) == FORMS_PART_AT
+
+
+def test_splits_that_change_nothing_are_left_out() -> None:
+    """Where no two tasks have one form all have parted at fc6, and fc7 and fc8 name the same network."""
+    one_each = dataclasses.replace(DENSE3, pair=Pair("p", ("semseg", "detection"), "mixed"))
+    assert [a.name for a in without_twins(one_each).arms if a.family == Family.SPLIT][-1] == "split-fc6"
+    assert "split-fc6" in without_twins(dataclasses.replace(one_each, short_list=("split-fc8",))).short_list
+    two_of_one = dataclasses.replace(DENSE3, pair=Pair("p", ("semseg", "depth", "detection"), "mixed"))
+    assert without_twins(two_of_one) == two_of_one and without_twins(DENSE3) == DENSE3
 
 
 def test_names_say_what_is_shared() -> None:

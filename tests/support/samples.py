@@ -81,7 +81,8 @@ def image_tasks() -> dict[str, Any]:
 
 
 def view(form: str, tasks: dict[str, Any], **changes: Any) -> View:
-    plain = View(form, tuple(tasks), 0, 0, True, 0.0, 16, True, 0, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0), True)
+    forms = {task: its.form if form == "mixed" else form for task, its in tasks.items()}
+    plain = View(forms, 0, 0, True, 0.0, 16, True, 0, (100.0, 110.0, 120.0), (60.0, 60.0, 60.0), True)
     return dataclasses.replace(plain, **changes)
 
 

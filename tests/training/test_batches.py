@@ -77,7 +77,7 @@ def test_batches_against_a_slow_reference(name: str) -> None:
             row[: sample.image.shape[0], : sample.image.shape[1]] = sample.image[:, :, ::-1]
         images = (images - np.array(v.mean, np.float32)) / np.array(v.std, np.float32)
         assert torch.equal(batch.images, torch.from_numpy(images).permute(0, 3, 1, 2)) and batch.images.is_contiguous()
-        if v.form == "roi":
+        if v.tasks_of("roi"):
             chosen = [sample_regions(sample, v.regions, rng)[0] for sample in samples]
             assert batch.regions is not None and np.array_equal(batch.regions[:, 1:].numpy(), np.concatenate(chosen))
             assert batch.regions[:, 0].tolist() == [float(i) for i, boxes in enumerate(chosen) for _ in boxes]
@@ -185,7 +185,9 @@ def test_nothing_is_made_again_once_it_is_resident(monkeypatch: pytest.MonkeyPat
     resident = Resident(CPU, 1 << 30)
     for only in (("semseg",), ("normals",), ("semseg", "normals")):
         for iteration in range(40):
-            training_batch(subset, tasks, dataclasses.replace(v, tasks=only), 1, iteration, 3, resident)
+            training_batch(
+                subset, tasks, dataclasses.replace(v, forms=dict.fromkeys(only, "fcn")), 1, iteration, 3, resident
+            )
     images, classes, normals = 32 * 40 * 12, 32 * 40, 32 * 40 * 12
     assert resident.bytes == 2 * (6 * (images + classes) + 5 * normals)  # plain and mirrored; one has no normals
     batch = training_batch(subset, tasks, v, 1, 0, 3)

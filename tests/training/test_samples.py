@@ -26,7 +26,7 @@ def test_only_labels_that_are_needed_are_kept_and_a_sample_is_read_once() -> Non
     source = Counting()
     subset = Scaled(source, 0, 0)
     assert set(subset[0].labels) == {"semseg", "normals"}  # before anything is said
-    subset.need(["semseg"])
+    subset.need({"semseg": "fcn"})
     for _ in range(2):
         assert set(subset[0].labels) == {"semseg"}
     tasks = {"semseg": dense_tasks()["semseg"]}
@@ -37,9 +37,9 @@ def test_only_labels_that_are_needed_are_kept_and_a_sample_is_read_once() -> Non
 def test_a_task_that_is_needed_later_is_read_anew_and_one_that_is_known_reads_nothing() -> None:
     source = Counting()
     subset = Scaled(source, 0, 0)
-    subset.need(["semseg"])
+    subset.need({"semseg": "fcn"})
     before = subset[0]
-    subset.need(["semseg"])
+    subset.need({"semseg": "fcn"})
     assert subset[0] is before
-    subset.need(["normals"])
+    subset.need({"normals": "fcn"})
     assert set(subset[0].labels) == {"semseg", "normals"} and source.reads == 2
