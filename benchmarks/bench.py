@@ -54,7 +54,7 @@ def main(words: list[str]) -> int:
         found |= {name: figures} if figures else {}
         broken += [] if figures else [name]
     rows = [
-        compared(f"{name}: {key}", figure, reference.get(name, {}).get(key))
+        compare(f"{name}: {key}", figure, reference.get(name, {}).get(key))
         for name, figures in found.items()
         for key, figure in figures.items()
     ]
@@ -80,7 +80,7 @@ def run(name: str) -> dict[str, Figure]:
     return {figure.name: figure for figure in figures} if done.returncode == 0 else {}
 
 
-def compared(name: str, figure: Figure, stored: Mapping[str, Any] | None) -> dict[str, str]:
+def compare(name: str, figure: Figure, stored: Mapping[str, Any] | None) -> dict[str, str]:
     """A row of the last table."""
     row = {
         "figure": name,
@@ -92,7 +92,7 @@ def compared(name: str, figure: Figure, stored: Mapping[str, Any] | None) -> dic
     if stored is None:
         return row | {"": "missed" if figure.missed else "new"}
     known = Figure(**stored)
-    times = worsening(figure, known)
+    times = measure_worsening(figure, known)
     row |= {"reference": f"{known.value:.4g}", "times worse": f"{times:.2f}"}
     if figure.missed and not figure._replace(value=known.value).missed:
         return row | {"": "missed"}
@@ -100,7 +100,7 @@ def compared(name: str, figure: Figure, stored: Mapping[str, Any] | None) -> dic
     return row | {"": "worse" if slow else "ok, target missed as before" if figure.missed else "ok"}
 
 
-def worsening(figure: Figure, known: Figure) -> float:
+def measure_worsening(figure: Figure, known: Figure) -> float:
     """How many times worse than its reference a figure is; below 1 it is better."""
     return known.value / figure.value if figure.higher_is_better else figure.value / known.value
 

@@ -41,11 +41,11 @@ def main(pair: str, dataset: str, root: str, recipe_name: str = "paper", steps: 
     found = {"pair": pair, "data": dataset, "recipe": recipe_name, "images": recipe.images, "cores": os.cpu_count()}
     torch.set_num_threads(1)
     for trial in (trials[0], trials[-1]):  # the lightest step, and one with all columns
-        found[trial.label] = measured(trial, int(steps))
+        found[trial.label] = measure(trial, int(steps))
     print(json.dumps(found, indent=1))
 
 
-def measured(trial: Trial, steps: int) -> dict[str, float]:
+def measure(trial: Trial, steps: int) -> dict[str, float]:
     """Seconds of a step and of a batch, and the share of training's wall time in which it waits."""
     context, device = Context(trial), torch.device("cpu")
     seconds = []

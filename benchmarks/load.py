@@ -41,7 +41,7 @@ def main(trials: int = 10_000, folder: str = "") -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(folder or scratch)
         count = len(list(root.glob("*/*/*/result.json"))) or fill(root, trials_of(spaces.load("semseg_sn"), trials))
-        rows = [measured(root, what) for what in ("parsed", "loaded", "loaded", "loaded")]
+        rows = [measure(root, what) for what in ("parsed", "loaded", "loaded", "loaded")]
     best = min(row["seconds"] for row in rows[1:])
     processor = min(row["processor seconds"] for row in rows[1:])
     tell(
@@ -55,7 +55,7 @@ def main(trials: int = 10_000, folder: str = "") -> None:
     )
 
 
-def measured(root: Path, what: str) -> dict[str, Any]:
+def measure(root: Path, what: str) -> dict[str, Any]:
     """A row: one fresh process."""
     said = subprocess.run([sys.executable, "-c", TIMED, root, what], capture_output=True, text=True, check=True).stdout
     seconds, processor, peak, length = map(float, said.split())

@@ -18,8 +18,8 @@ from statistics import mean
 
 import torch
 
-from mtlbench.execution.preflight import pretrained_of
-from mtlbench.plan.chosen import choose_arms, starting_from
+from mtlbench.execution.preflight import find_pretrained
+from mtlbench.plan.chosen import choose_arms, start_from
 from mtlbench.plan.data import prepare_dataset
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plan.options import parse_seeds
@@ -36,7 +36,7 @@ def trials_of(space: SearchSpace, recipe: Recipe, arms: Sequence[str], seeds: Se
     """Those of the arms that are asked for, on rooms."""
     columns = plugin("backbone", recipe.backbone, recipe.backbone_options)
     starts = {recipe.init} - {"scratch"}
-    weights = pretrained_of(starts, columns, space.pair.form, "rooms", None)
+    weights = find_pretrained(starts, columns, space.pair.form, "rooms", None)
     data = prepare_dataset("rooms", space.pair.tasks, recipe, None, print)
     chosen = choose_arms(space, False, False, arms, ())
     return expand(
@@ -73,7 +73,7 @@ def main() -> None:
     given = parser.parse_args()
     space = load(given.pair)
     recipe = recipe_of(space, given.recipe)
-    recipe = starting_from(recipe, given.init or recipe.init)
+    recipe = start_from(recipe, given.init or recipe.init)
     weighted, _, grid = given.weights.partition("=")
     seeds, known = parse_seeds(given.seeds), dict[str, Scores]()
     shared: dict[str, dict[str, dict[tuple[str, str], float]]] = {}  # by weight and arm

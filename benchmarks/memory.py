@@ -39,7 +39,7 @@ ARMS = ["one-task", "split-fc8", "cross-stitch"]
 def main(size: str = "quick") -> None:
     """A row for every arm, and what cross-stitch takes against one-task."""
     torch.set_num_threads(1)
-    rows = [measured(trial) for pair in PAPER for trial in trials_of(pair, size)]
+    rows = [measure(trial) for pair in PAPER for trial in trials_of(pair, size)]
     growth = {row["trial"]: row["training MB"] for row in rows}
     tell(
         rows,
@@ -80,11 +80,11 @@ def trials_of(pair: str, size: str) -> list[Trial]:
     return [trial for trial in {trial.key: trial for trial in reversed(trials)}.values() if not trial.average][::-1]
 
 
-def measured(trial: Trial) -> dict[str, Any]:
+def measure(trial: Trial) -> dict[str, Any]:
     """A row, from a process that has imported all and nothing more."""
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe(duplex=False)
-    process = fork.Process(target=lambda: there.send(trained(trial)))
+    process = fork.Process(target=lambda: there.send(train(trial)))
     process.start()
     there.close()
     before, peak, parameters = here.recv()
@@ -101,7 +101,7 @@ def measured(trial: Trial) -> dict[str, Any]:
     }
 
 
-def trained(trial: Trial) -> tuple[float, float, int]:
+def train(trial: Trial) -> tuple[float, float, int]:
     """Resident MB before, the most of them during three steps, and the number of parameters."""
     before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / 1e6
     context = Context(trial)

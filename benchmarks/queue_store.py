@@ -48,13 +48,13 @@ def main(count: int = 1000) -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder), create=True)
-        queue = timed(rows, "queue made", lambda: Queue(trials, (), lambda trial: float(trial.iterations)))
-        timed(rows, "trials noted", lambda: store.plan(trials))
+        queue = time_work(rows, "queue made", lambda: Queue(trials, (), lambda trial: float(trial.iterations)))
+        time_work(rows, "trials noted", lambda: store.plan(trials))
         with store.open("det_attr", "rooms") as board, Display(queue, board, Console(quiet=True)) as display:
-            timed(rows, "trials run", lambda: run_local(queue, store, display, Resources()))
-        timed(rows, "seen to be done", lambda: all(store.done(trial) for trial in trials) or sys.exit("not done"))
+            time_work(rows, "trials run", lambda: run_local(queue, store, display, Resources()))
+        time_work(rows, "seen to be done", lambda: all(store.done(trial) for trial in trials) or sys.exit("not done"))
         assert len(queue.done) == count and not queue.failed
-        timed(rows, "bare: the same two files", lambda: bare(Path(folder) / "bare", trials, results))
+        time_work(rows, "bare: the same two files", lambda: bare(Path(folder) / "bare", trials, results))
     seconds = sum(row["seconds"] for row in rows[:-1])
     processor = sum(row["processor seconds"] for row in rows[:-1])
     tell(
@@ -67,7 +67,7 @@ def main(count: int = 1000) -> None:
     )
 
 
-def timed(rows: list[dict[str, Any]], what: str, work: Callable[[], Any]) -> Any:
+def time_work(rows: list[dict[str, Any]], what: str, work: Callable[[], Any]) -> Any:
     """What the work returns; adds a row."""
     wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
     made = work()

@@ -29,14 +29,14 @@ TARGET = 500.0  # images a second, two cores
 def main(train: int = 2400) -> None:
     """Render both ways."""
     list(scenes("train", 0, 8, 64))  # warm
-    alone, made = timed(lambda: list(scenes("train", 0, ALONE, 64)))
+    alone, made = time_work(lambda: list(scenes("train", 0, ALONE, 64)))
     digest = hashlib.sha256()
     for array in (array for rendered in made for array in rendered):
         digest.update(np.ascontiguousarray(array).tobytes())
     with tempfile.TemporaryDirectory() as folder:
         os.environ["MTLBENCH_CACHE"] = folder
         rooms = Rooms(train=train)
-        whole, _ = timed(rooms.prepare)
+        whole, _ = time_work(rooms.prepare)
     images = sum(rooms.lengths.values())
     rows = [
         {"what": "one process, nothing written", "images": ALONE, **alone},
@@ -54,7 +54,7 @@ def main(train: int = 2400) -> None:
     )
 
 
-def timed(work: Any) -> tuple[dict[str, float], Any]:
+def time_work(work: Any) -> tuple[dict[str, float], Any]:
     """Wall and processor seconds, children's included, and what the work returned."""
     wall, before = time.perf_counter(), processor()
     made = work()

@@ -36,7 +36,7 @@ PART_SECONDS = 5.0  # of one table or figure from 500 trials
 Row = dict[str, Any]
 
 
-def timed(what: str, work: Callable[[], Any]) -> Row:
+def time_work(what: str, work: Callable[[], Any]) -> Row:
     """The processor seconds that a piece of work takes in this process."""
     start = time.process_time()
     try:
@@ -78,7 +78,7 @@ def parts(root: Path) -> list[Row]:
         **{name: lambda name=name: figure(name, results, root) for name in names("figure")},
         "report": lambda: report(results, root / "report.html"),
     }
-    return [timed(what, one) for what, one in work.items()]
+    return [time_work(what, one) for what, one in work.items()]
 
 
 def main(trials: int = 500, space: str = "semseg_sn", folder: str = "") -> None:

@@ -53,11 +53,11 @@ IN_STORE = {"run", "status", "clean", "table", "plot", "report"}  # commands tha
 def main() -> None:
     """Every `--help`, then the calls."""
     bare = min(run("-c", "pass")[0] for _ in range(5))
-    rows = [helped(words) for words in ([], *commands(program))]
+    rows = [measure_help(words) for words in ([], *commands(program))]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         finish(Path(folder, "results"))
-        calls = [called(words) for words in CALLS]
+        calls = [call(words) for words in CALLS]
     first, slowest = rows[0]["seconds"], max(row["seconds"] for row in rows)
     tell(
         rows + calls,
@@ -93,14 +93,14 @@ def finish(root: Path) -> None:
     )
 
 
-def helped(words: list[str]) -> dict[str, Any]:
+def measure_help(words: list[str]) -> dict[str, Any]:
     """The quickest of three."""
     words = [*words, "--help"]
     wall, processor, _ = min(run("-m", "mtlbench", *words) for _ in range(3))
     return row(words, wall, processor)
 
 
-def called(words: list[str]) -> dict[str, Any]:
+def call(words: list[str]) -> dict[str, Any]:
     """One call, and one that tells its imports."""
     places = ["--results", "results"] if words[0] in IN_STORE else []
     wall, processor, said = run("-m", "mtlbench", *words, *places)

@@ -21,11 +21,11 @@ from _figures import Figure, tell
 class Watcher:
     """Sees only failures."""
 
-    def started(self, trial: Any) -> None: ...
-    def progressed(self, trial: Any, fraction: float) -> None: ...
+    def note_start(self, trial: Any) -> None: ...
+    def note_progress(self, trial: Any, fraction: float) -> None: ...
     def say(self, line: str) -> None: ...
 
-    def ended(self, trial: Any, error: str) -> None:
+    def note_end(self, trial: Any, error: str) -> None:
         assert not error, error
 
     def again(self, trial: Any, why: str) -> None:
@@ -42,10 +42,10 @@ def ours(count: int) -> float:
     from mtlbench.system.scratch import scratch_folder
 
     class EmptyActor(TrialActor):
-        def working(self, config: dict[str, Any]) -> Iterator[float]:
+        def run_trial(self, config: dict[str, Any]) -> Iterator[float]:
             courier = ray.get_actor(config["courier"], namespace=config["courier"])
             ray.get(courier.write.remote(config["trial"], "result.json", 0, b"{}"))
-            ray.get(courier.arrived.remote(config["trial"], ["result.json"]))
+            ray.get(courier.accept.remote(config["trial"], ["result.json"]))
             yield 1.0
 
     nothing = Plugin("nothing")

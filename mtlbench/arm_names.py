@@ -15,7 +15,7 @@ _LEADING = ("one-task", "ensemble", "one-task-longer", "mtl-shared")
 _VARIED = ("mtl-shared", "cross-stitch")  # arms whose variants have names that begin with theirs
 
 
-def named(arm: str, family: str = "") -> str:
+def name_in_prose(arm: str, family: str = "") -> str:
     """For sentences: `Split conv4`, `MTL-shared`, else the arm's name; a user's arm (family "own") keeps its name."""
     if family == Family.OWN:
         return arm
@@ -32,7 +32,7 @@ def short(arm: str, family: str = "") -> str:
         for begin, brief in (("cross-stitch-", "CS-"), ("mtl-shared-", "MTL-"), ("tree-", "")):
             if arm.startswith(begin):
                 return brief + arm.removeprefix(begin)
-    return named(arm, family)
+    return name_in_prose(arm, family)
 
 
 def arm_order(arms: Iterable[str]) -> list[str]:

@@ -142,7 +142,7 @@ def from_file(spec: str) -> Any:
 
 
 @contextlib.contextmanager
-def blamed(name: str) -> Iterator[None]:
+def blame(name: str) -> Iterator[None]:
     """Whatever a user's file `name` raises inside is one line that says where. Raises UserError."""
     try:
         yield

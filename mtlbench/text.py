@@ -36,25 +36,25 @@ def percent(
     return f"{texts[0]} {unit}".rstrip() + (f" [{texts[1]}, {texts[2]}]" if len(texts) == 3 else "")
 
 
-def listed(parts: Sequence[str]) -> str:
+def list_in_words(parts: Sequence[str]) -> str:
     """
-    >>> listed(["a"]), listed(["a", "b", "c"])
+    >>> list_in_words(["a"]), list_in_words(["a", "b", "c"])
     ('a', 'a, b and c')
     """
     return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts)
 
 
-def weighting_text(factors: Mapping[str, float]) -> str:
+def write_factors(factors: Mapping[str, float]) -> str:
     """Factors on the weights of tasks' losses, as the column `weighting` of the frame has them; of none, "".
 
-    >>> weighting_text({"detection": 0.4, "attributes": 1.6})
+    >>> write_factors({"detection": 0.4, "attributes": 1.6})
     'detection 0.4, attributes 1.6'
     """
     return ", ".join(f"{task} {factor:g}" for task, factor in factors.items())
 
 
 def factors_in(weighting: str) -> dict[str, float]:
-    """What `weighting_text` wrote.
+    """What `write_factors` wrote.
 
     >>> factors_in("detection 0.4, attributes 1.6"), factors_in("")
     ({'detection': 0.4, 'attributes': 1.6}, {})

@@ -28,7 +28,7 @@ from mtlbench.plugins import create, find
 from mtlbench.spec import Recipe
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import training_batch
-from mtlbench.training.evaluation import evaluate, finished
+from mtlbench.training.evaluation import evaluate, finish
 from mtlbench.training.loop import Training
 from mtlbench.training.samples import Scaled, View
 
@@ -140,7 +140,7 @@ def trunk(form: str, setting: Setting, say: Callable[[str], None]) -> dict[str, 
             yield training_batch(samples, tasks, view, SEED, i, setting.images)
 
     def curve() -> dict[str, float]:
-        meters = finished(evaluate([net], tasks, held_out, view, len(val)))
+        meters = finish(evaluate([net], tasks, held_out, view, len(val)))
         found = {
             name: next(score.value for score in meter.scores() if score.metric == tasks[name].headline)
             for name, meter in meters.items()
@@ -151,7 +151,7 @@ def trunk(form: str, setting: Setting, say: Callable[[str], None]) -> dict[str, 
 
     for _ in training.run(batches, 0, curve):
         pass
-    return saved(net)
+    return pack(net)
 
 
 def recipe_of(setting: Setting) -> Recipe:
@@ -169,7 +169,7 @@ def recipe_of(setting: Setting) -> Recipe:
     )
 
 
-def saved(net: MultiTaskNet) -> dict[str, np.ndarray]:
+def pack(net: MultiTaskNet) -> dict[str, np.ndarray]:
     """The trunk's float16 arrays; a fully connected layer has C H W in one dimension, a convolution too."""
     found: dict[str, Any] = {}
     for name, value in net.trunk.state_dict().items():

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.analysis.frame import rows_of_trials
-from mtlbench.analysis.inference import CONFIDENCE, mean_interval, paired_contrast
+from mtlbench.analysis.inference import CONFIDENCE, make_paired_contrast, mean_interval
 from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, newest, one_name_each
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
@@ -136,7 +136,7 @@ def claims_of(differences: pd.DataFrame) -> pd.DataFrame:
     whole = differences.pivot_table(index=["arm", "seed"], columns="task", values="difference", aggfunc="mean")
     found += _contrasts("normals shares more than the other tasks", "normals", whole, "normals", -1)
     for row in found:
-        contrast = paired_contrast(row["difference"], row["high"], row["n"])
+        contrast = make_paired_contrast(row["difference"], row["high"], row["n"])
         low, high = contrast.simultaneous(len(found), 1 - SHARE * (1 - CONFIDENCE))
         near, far = (low, high) if row.pop("sign") > 0 else (-high, -low)
         row["holds"] = "yes" if near > 0 else "no" if far < 0 else "open"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlbench.arm_names import named, short
+from mtlbench.arm_names import name_in_prose, short
 from mtlbench.spec import Family
 
 
@@ -67,7 +67,7 @@ class Arms:
 
     def label(self, arm: str) -> str:
         """For sentences: `Split conv4`."""
-        return named(arm, self.kind(arm).family)
+        return name_in_prose(arm, self.kind(arm).family)
 
     def short(self, arm: str) -> str:
         """For little room: `CS-rate-10`."""

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.analysis.inference import mean_interval
-from mtlbench.analysis.paper import comparable, published
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text, newest
+from mtlbench.analysis.paper import comparable, read_published
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -85,10 +85,10 @@ def category_gains(
     """
     frame, note = newest(_with_task(question, results.frame, selection.pair), selection)
     failures = [failure for failure in results.failures if failure["arm"] in (BASELINE, ARM)]
-    failed = failed_text(frame, failures)
+    failed = describe_failures(frame, failures)
     table = _gains(question, frame, failed)
     counts = pd.Series(results.counts_of(frame).get(question.task, {}), dtype=float)
-    left_out = _left_out(table, counts)
+    left_out = _list_left_out(table, counts)
     kept = table.drop(index=[name for name in left_out["category"] if name in table.index])
     if kept.empty:
         raise UserError(
@@ -133,7 +133,7 @@ def _gains(question: Question, frame: pd.DataFrame, failed: str) -> pd.DataFrame
     return stitched[seeds] - baseline[seeds]
 
 
-def _left_out(gains: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
+def _list_left_out(gains: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
     """Every category that cannot be shown, with the reason."""
     reasons = {}
     for name in [*counts.index, *gains.index.difference(counts.index, sort=False)]:
@@ -176,10 +176,10 @@ def _correlation(gains: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
     return pd.DataFrame([(mean, *np.clip([low, high], -1, 1), n)], columns=INTERVAL)
 
 
-def published_gains(question: Question, frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str]:
+def read_published_gains(question: Question, frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str]:
     """The paper's mean gains and a remark; an empty frame where there are none or they do not compare."""
     nothing = pd.DataFrame(columns=["group", "value"])
-    printed = published()
+    printed = read_published()
     if printed[(printed["source"] == question.source) & (printed["task"] == question.task)].empty:
         return nothing, f"The paper prints no mean gains for {question.task}."
     theirs, why_not = comparable(frame, results)

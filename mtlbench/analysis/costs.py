@@ -54,7 +54,7 @@ def _with_ancestors(keys: Sequence[str], lineage: Mapping[str, Sequence[str]]) -
     return sorted(found)
 
 
-def tuning_seconds(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
+def sum_tuning_seconds(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     """What it took to choose each arm's settings, in seconds by arm: every trial that only was tried out, once.
 
     frame: all results; rows: those of one setting that are compared (`selection.newest`). Empty for an untuned study.

@@ -11,7 +11,7 @@ import pandas as pd
 
 from mtlbench.analysis.frame import records, relative_change, whole_task
 from mtlbench.analysis.inference import intervals
-from mtlbench.analysis.paper import published
+from mtlbench.analysis.paper import read_published
 from mtlbench.arm_names import BASELINE, arm_order
 
 HEADLINES = "mean over tasks of headline changes"
@@ -42,7 +42,7 @@ def deltas(
 def deltas_of_seeds(frame: pd.DataFrame, baseline: str = BASELINE, subset: str = "test") -> pd.DataFrame:
     """The deltas of every arm and seed that has all the metrics. Columns delta, arm, seed, change (%), and
     roots (of all its networks) where the frame has them."""
-    counting = _counting(frame, subset)
+    counting = _select_metrics(frame, subset)
     changes = [relative_change(frame, baseline, subset, metric) for metric in dict.fromkeys(counting["metric"])]
     if not changes:
         return pd.DataFrame(columns=["delta", "arm", "seed", "change"])
@@ -64,7 +64,7 @@ def _roots(changes: list[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(changes).groupby(["arm", "seed"])["roots"].agg(" ".join).reset_index()
 
 
-def _counting(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
+def _select_metrics(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
     """The headlines and the metrics with a unit: task, metric, headline, higher_is_better."""
     rows = whole_task(frame, subset)
     counts = (rows["unit"] != "") | rows["headline"].astype(bool)
@@ -73,7 +73,7 @@ def _counting(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
 
 def _in_words(frame: pd.DataFrame, subset: str) -> dict[str, str]:
     """{delta: `normals: mean (lower is better), within_30; semseg: mIoU`}."""
-    counting = _counting(frame, subset)
+    counting = _select_metrics(frame, subset)
     texts = {}
     for delta in DELTAS:
         rows = counting[counting["headline"].astype(bool)] if delta == HEADLINES else counting
@@ -85,13 +85,13 @@ def _in_words(frame: pd.DataFrame, subset: str) -> dict[str, str]:
     return texts
 
 
-def published_deltas() -> pd.DataFrame:
+def read_published_deltas() -> pd.DataFrame:
     """The deltas of the paper's Tables 5 and 6, the ones with one-task; one run each.
 
     Columns source, pair, delta, arm, change (%, up is better), metrics.
     """
     found = []
-    for _, rows in published().groupby("source", sort=False):
+    for _, rows in read_published().groupby("source", sort=False):
         if BASELINE in set(rows["arm"]):
             table = deltas_of_seeds(rows).drop(columns="seed")
             words = table["delta"].map(_in_words(rows, "test"))

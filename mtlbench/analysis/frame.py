@@ -1,7 +1,7 @@
 """The results frame: which rows compare, changes paired by seed, the published numbers.
 
 What the changes show (intervals, the Split that val chooses) is in `inference`. Every function takes frames and returns
-frames; only `published` reads a file. The frame is long: one row a number, with the columns that
+frames; only `read_published` reads a file. The frame is long: one row a number, with the columns that
 `mtlbench.load_results` documents.
 """
 

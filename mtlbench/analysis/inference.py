@@ -19,7 +19,7 @@ from scipy.special import nctdtr, stdtrit
 
 from mtlbench.analysis.frame import FEWEST_SEEDS, whole_task
 from mtlbench.arm_names import BASELINE
-from mtlbench.text import listed
+from mtlbench.text import list_in_words
 
 CONFIDENCE = 0.95
 OWN_CONFIDENCE = 0.99  # of a contrast's own interval, at most, where many are looked at
@@ -128,7 +128,7 @@ class Contrast(NamedTuple):
         return self.mean - half, self.mean + half
 
 
-def paired_contrast(mean: float, high: float, seeds: int) -> Contrast:
+def make_paired_contrast(mean: float, high: float, seeds: int) -> Contrast:
     """The contrast whose t interval over seeds (`mean_interval`) ends at `high`; NaN without one."""
     known = not math.isnan(high)
     error, freedom = ((high - mean) / half_width(1.0, seeds - 1), seeds - 1) if known else (math.nan, math.nan)
@@ -261,7 +261,7 @@ def describe_intervals(found: pd.DataFrame, mark: str = "") -> str:
         f"each arm for itself, on its own noise and {BASELINE}'s about the mean of the arms that share no weights"
         f" (Welch; {low if low == high else f'{low} to {high}'} degrees of freedom)"
     )
-    return text + (f"; {marked}for {listed(paired)} the paired t interval" if paired else "")
+    return text + (f"; {marked}for {list_in_words(paired)} the paired t interval" if paired else "")
 
 
 def noise_band(frame: pd.DataFrame, confidence: float = 0.95, subset: str = "test") -> pd.DataFrame:
@@ -302,7 +302,7 @@ def detectable(noise: float, freedom: float, n: int, power: float = 0.8, confide
     below 3 seeds or without freedom."""
     if n < FEWEST_SEEDS or freedom < 1 or math.isnan(noise):
         return math.nan
-    return noise * _crossing(lambda difference: power_of(difference, 1.0, freedom, n, confidence), power)
+    return noise * _find_crossing(lambda difference: power_of(difference, 1.0, freedom, n, confidence), power)
 
 
 def seeds_for(
@@ -333,7 +333,7 @@ def seeds_for(
     return high
 
 
-def _crossing(rising: Callable[[float], float], level: float) -> float:
+def _find_crossing(rising: Callable[[float], float], level: float) -> float:
     """Where a function that rises from 0 on reaches the level."""
     low, high = 0.0, 1.0
     while rising(high) < level:

@@ -12,7 +12,7 @@ from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 
 
-def published() -> pd.DataFrame:
+def read_published() -> pd.DataFrame:
     """The paper's numbers (`paper.csv`) in the frame's columns plus `source`; one run each, the seed is empty."""
     package = Path(__file__).parents[1]
     places = (package / "results" / "paper.csv", package.parent / "results" / "paper.csv")  # installed; checkout
@@ -36,7 +36,7 @@ def comparable(frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str
     provenance_of and states are asked. Whoever shows published numbers beside ours asks here.
     """
     ours = records(frame.head(1))[0]
-    theirs = published()
+    theirs = read_published()
     theirs = theirs[theirs["pair"] == ours["pair"]]
     if theirs.empty:
         return theirs, f"The paper has no numbers for {ours['pair']}."
@@ -74,7 +74,7 @@ def contradiction(number: str) -> str:
     """
     if f"Table {number}" not in ONE_RUN:
         return ""
-    theirs = published()
+    theirs = read_published()
     theirs = theirs[theirs["arm"] == theirs["source"].map(ONE_RUN)]
     cells = theirs.pivot_table(index=["task", "metric"], columns="source", values="value", sort=False)
     differs = cells[cells.nunique(axis=1) > 1]

@@ -77,7 +77,7 @@ def newest(
     current = _last_trials(chosen[chosen["setting"] == last["setting"]])
     stale = chosen["key"].nunique() - current["key"].nunique()
     current, rates = at_best_rates(current)
-    note = f"{_sentence(last)}, {rates or tuning_text(current)}"
+    note = f"{_sentence(last)}, {rates or describe_tuning(current)}"
     note += " (the newest results)" if None in asked.values() else ""
     others = candidates.drop(chosen.index)[IDENTITY].drop_duplicates()
     if len(others):
@@ -99,16 +99,16 @@ def failures_of(
     done = frame.groupby(["arm", "seed", "task"])["finished"].max()
     later = {cell: str(finished) for cell, finished in done.items()}
 
-    def mended(failure: Mapping[str, Any]) -> bool:
+    def is_mended(failure: Mapping[str, Any]) -> bool:
         tasks = [failure["task"]] if failure["task"] else frame["task"].unique()
         times = [later.get((failure["arm"], failure["seed"], task), "") for task in tasks]
         return max(times) > str(failure.get("failed", ""))
 
     same = [one for one in failures if all(one.get(name, value) == value for name, value in own.items())]
-    return [failure for failure in same if failure.get("purpose", "") in purposes and not mended(failure)]
+    return [failure for failure in same if failure.get("purpose", "") in purposes and not is_mended(failure)]
 
 
-def failed_text(
+def describe_failures(
     frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]], purposes: Sequence[Purpose] = IN_TABLES
 ) -> str:
     """`Failed or blocked: a, b.` for the frame's failures, or nothing."""
@@ -132,7 +132,7 @@ def _last_trials(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(outdated.index.union(dead_costs.index))
 
 
-def tuning_text(frame: pd.DataFrame) -> str:
+def describe_tuning(frame: pd.DataFrame) -> str:
     """At which learning rates and weights of losses the arms were trained, as a clause."""
     budget = int(frame["tuned"].max())
     if budget:

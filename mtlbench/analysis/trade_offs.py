@@ -157,7 +157,7 @@ def trade_offs(frame: pd.DataFrame, selection: Selection = NEWEST, globs: Sequen
     changes = [_changes(rows, subset) for subset in ("val", "test")]
     tasks = tuple(dict.fromkeys(changes[1]["task"]))
     pair = rows["pair"].iloc[0]
-    if {*tasks} != _weighed(rows):
+    if {*tasks} != _find_tasks(rows):
         raise UserError(f"the trade-off needs {BASELINE} on test in every task; type: mtlbench run --pair {pair}")
     return TradeOffs(rows.drop(columns="base"), note, Arms.of(rows), tasks, *changes)
 
@@ -186,7 +186,7 @@ def _changes(rows: pd.DataFrame, subset: str) -> pd.DataFrame:
     return changes.assign(name=names, arm=names.map(facts["base"]), weighting=names.map(facts["weighting"]))
 
 
-def _weighed(rows: pd.DataFrame) -> set[str]:
+def _find_tasks(rows: pd.DataFrame) -> set[str]:
     """The tasks of the pair."""
     weightings = rows.loc[rows["purpose"] == Purpose.WEIGHTINGS, "weighting"]
     return set(factors_in(str(weightings.iloc[0])))

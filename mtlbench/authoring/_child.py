@@ -16,11 +16,11 @@ from typing import Any, TextIO
 
 import torch
 
-from mtlbench.authoring.check import CALLED, Finding, _reason, arguments, built_in_kind, kind_of
+from mtlbench.authoring.check import CALLED, Finding, _reason, arguments, find_built_in_kind, kind_of
 from mtlbench.errors import UserError
 from mtlbench.plugins import BrokenFile, file_of, find
 from mtlbench.spec import is_file
-from mtlbench.training.process import SHARED, lasting, state
+from mtlbench.training.process import SHARED, forbid_exit, state
 
 
 class Heard(io.TextIOBase):
@@ -47,8 +47,8 @@ def answers(spec: str, kind: str, root: Path | None) -> Iterator[tuple[Finding |
     file = file_of(place) if is_file(place) else Path()
     sys.stdout = heard = Heard(file.parent)
     try:
-        with lasting():
-            cls = find(kind or built_in_kind(place), place)
+        with forbid_exit():
+            cls = find(kind or find_built_in_kind(place), place)
     except BrokenFile as error:
         cause = error.__cause__
         yield (
@@ -71,12 +71,12 @@ def answers(spec: str, kind: str, root: Path | None) -> Iterator[tuple[Finding |
     before = state()
     for finding in questions(cls, options):
         yield finding, ""
-    for finding in left(before, state(), heard, file):
+    for finding in find_leftovers(before, state(), heard, file):
         yield finding, ""
     yield None, f"{cls.__name__}, a {CALLED.get(kind, kind)}"
 
 
-def left(before: dict[str, Any], after: dict[str, Any], heard: Heard, file: Path) -> Iterator[Finding]:
+def find_leftovers(before: dict[str, Any], after: dict[str, Any], heard: Heard, file: Path) -> Iterator[Finding]:
     """Whether the plug-in leaves the process as it was, and is silent."""
     source = file.read_text(errors="replace").splitlines() if file.is_file() else []
     good = True
@@ -116,7 +116,7 @@ def _change(before: Any, after: Any) -> str:
     return text if len(text) < 80 else ""
 
 
-def told(spec: str, kind: str, root: Path | None) -> Iterator[dict[str, Any]]:
+def examine(spec: str, kind: str, root: Path | None) -> Iterator[dict[str, Any]]:
     """What the parent is told of a plug-in; that all has been asked, or what is not there, comes last."""
     try:
         for finding, what in answers(spec, kind, root):
@@ -132,7 +132,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     asked = json.load(sys.stdin)
     sys.path[:] = asked["path"]
-    for line in told(asked["spec"], asked["kind"], Path(asked["root"]) if asked["root"] else None):
+    for line in examine(asked["spec"], asked["kind"], Path(asked["root"]) if asked["root"] else None):
         print(json.dumps(line), file=lines, flush=True)
     os._exit(0)  # whatever threads the plug-in has started
 

@@ -155,7 +155,7 @@ class Case:
         shape = (len(rows), width, *batch.images.shape[2:]) if self.form == "fcn" else (len(rows), width)
         return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
-    def predicted(self, batch: Batch, *outputs: Tensor) -> dict[str, Tensor]:
+    def average_outputs(self, batch: Batch, *outputs: Tensor) -> dict[str, Tensor]:
         """What goes to the meter: the mean of the networks' predictions."""
         with torch.no_grad():
             return average([self.task.predict(output.detach(), batch) for output in outputs])

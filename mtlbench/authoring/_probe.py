@@ -17,7 +17,7 @@ from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import MIXED, Recipe
 from mtlbench.training.loop import gradients
 from mtlbench.training.optimiser import make_optimiser
-from mtlbench.training.process import lasting
+from mtlbench.training.process import forbid_exit
 
 # A task is of one form, whatever others are beside it.
 MIXED_TASKS = {"semseg": "fcn", "normals": "fcn", "detection": "roi", "attributes": "roi", "tags": "image"}
@@ -145,7 +145,7 @@ def watch(unit: nn.Module, stage: Stage, names: tuple[str, ...], following: list
     unit.register_forward_hook(look)
 
 
-def asked(cls: Any, questions: Sequence[Callable[[Case], None]], cases: list[Case]) -> Iterator[Finding]:
+def ask(cls: Any, questions: Sequence[Callable[[Case], None]], cases: list[Case]) -> Iterator[Finding]:
     """A finding for each question, whose first line of text says what holds if it passes for all cases.
 
     A case that fails a question is not asked further, since one fault leads to others; without cases left, none is.
@@ -166,7 +166,7 @@ def asked(cls: Any, questions: Sequence[Callable[[Case], None]], cases: list[Cas
 
 def _fault(cls: Any, question: Callable[[Case], None], case: Case) -> str:
     try:
-        with lasting():
+        with forbid_exit():
             question(case)
     except Fault as fault:
         return str(fault)

@@ -115,7 +115,7 @@ def arguments(spec: str) -> tuple[str, Options]:
         raise UserError(f"{spec!r}: write FILE.py:Class(name=value, ...) with plain values") from None
 
 
-def built_in_kind(place: str) -> str:
+def find_built_in_kind(place: str) -> str:
     """The kind that a built-in name is of; any for a file, whose class tells. Raises UserError."""
     if is_file(place):
         return "scheme"
@@ -165,7 +165,7 @@ def _reason(error: BaseException, file: Path) -> str:
     return f"{path.name}:{line}{'' if name.startswith('<') else f' (in {name})'}: {text}"
 
 
-def declared(
+def check_declaration(
     cls: Any, options: Options, methods: Sequence[str], given: Sequence[str] = ()
 ) -> tuple[list[Finding], Options | None]:
     """Findings on the version, the methods and the options of a class, and its options as a trial would keep them (None

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlbench.authoring._probe import Fault, Probe, a, asked, batch_of, difference, elsewhere, probes, shape, steps
-from mtlbench.authoring.check import Finding, declared, place, reason
+from mtlbench.authoring._probe import Fault, Probe, a, ask, batch_of, difference, elsewhere, probes, shape, steps
+from mtlbench.authoring.check import Finding, check_declaration, place, reason
 from mtlbench.contracts import Geometry, Stage
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import ImagePool, RegionPool, whole_images
@@ -87,7 +87,7 @@ class Case:
             yield stage, module, x
 
 
-def declares(case: Case) -> None:
+def check_own_declaration(case: Case) -> None:
     """It says how images are scaled, and what its last map's geometry is."""
     it, name = case.backbone, type(case.backbone).__name__
     for field, count in FIELDS.items():
@@ -112,7 +112,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def stages(case: Case) -> None:
+def check_stages(case: Case) -> None:
     """Its stages have names of their own, and say where units stand."""
     found = case.stages
     if not found or not all(isinstance(stage, Stage) for stage in found):
@@ -125,7 +125,7 @@ def stages(case: Case) -> None:
         raise Fault("no stage has stitched=True: say after which ones cross-stitch and other units stand")
 
 
-def modules(case: Case) -> None:
+def check_modules(case: Case) -> None:
     """build gives modules of the channels and parameters that the stages declare."""
     where = place(type(case.backbone).build)
     batch = batch_of(case.form, TASKS, 2, SIZE)
@@ -152,14 +152,14 @@ def modules(case: Case) -> None:
         raise Fault(f"{where}the last stage gives the shape {shape(x)}; in form {case.form} it must give {what}")
 
 
-def geometry(case: Case) -> None:
+def check_geometry(case: Case) -> None:
     """The geometry is that of the last map (form fcn): the step of its cells in pixels, and the place of the first."""
     if case.form != "fcn":
         return
     stride, centre, _ = case.backbone.geometry
     pixels = CELLS * stride
-    _, small = _last(case, pixels)
-    images, large = _last(case, 2 * pixels)
+    _, small = run_last_stage(case, pixels)
+    images, large = run_last_stage(case, 2 * pixels)
     if (more := large.shape[3] - small.shape[3]) != CELLS:
         raise Fault(
             f"geometry.stride is {stride}, but {pixels} pixels more a side give {more} cells more, not "
@@ -178,7 +178,7 @@ def geometry(case: Case) -> None:
         )
 
 
-def _last(case: Case, pixels: int) -> tuple[Tensor, Tensor]:
+def run_last_stage(case: Case, pixels: int) -> tuple[Tensor, Tensor]:
     """Two images, and the last map of them."""
     images = torch.randn(2, 3, pixels, pixels, generator=torch.Generator().manual_seed(0)).requires_grad_()
     with seeded(0, "geometry"):
@@ -186,7 +186,7 @@ def _last(case: Case, pixels: int) -> tuple[Tensor, Tensor]:
     return images, x
 
 
-def predictions(case: Case) -> None:
+def check_predictions(case: Case) -> None:
     """Networks of it give finite outputs for one image and for several, of any size."""
     net = case.net()
     for images, size in ((1, SIZE), (3, SIZE), (1, SIZE + 21)):
@@ -202,7 +202,7 @@ def predictions(case: Case) -> None:
             )
 
 
-def learning(case: Case) -> None:
+def check_learning(case: Case) -> None:
     """Every parameter gets a gradient, and the same seed gives the same training."""
     one, other = case.net(), elsewhere(case.net)
     if name := difference(one.state_dict(), other.state_dict()):
@@ -227,7 +227,7 @@ def learning(case: Case) -> None:
         )
 
 
-def weights(case: Case) -> None:
+def check_weights(case: Case) -> None:
     """adapted refuses a file of weights that does not fit, in words."""
     try:
         case.backbone.adapted({})
@@ -244,7 +244,7 @@ def weights(case: Case) -> None:
     )
 
 
-def counted(case: Case) -> None:
+def check_counting(case: Case) -> None:
     """Its floating-point operations can be counted: forward needs no values, only shapes."""
     try:
         cost(probes(case.form, TASKS), case.make(), find("scheme", "separate")(), case.form, (SIZE, SIZE), 8)
@@ -255,7 +255,7 @@ def counted(case: Case) -> None:
         ) from error
 
 
-def mixed(case: Case) -> None:
+def check_mixed(case: Case) -> None:
     """In form mixed tasks of all forms share the stages before the first one by_form, and train together."""
     if not case.whole:
         return
@@ -279,7 +279,16 @@ def mixed(case: Case) -> None:
             raise Fault(f"in form mixed {name} gets {shape(output)}, not finite numbers {shape(batch.labels[name])}")
 
 
-QUESTIONS = (declares, stages, modules, geometry, predictions, learning, weights, counted)
+QUESTIONS = (
+    check_own_declaration,
+    check_stages,
+    check_modules,
+    check_geometry,
+    check_predictions,
+    check_learning,
+    check_weights,
+    check_counting,
+)
 
 
 def _of_form(whole: Callable[[], Any], form: str) -> Any:
@@ -288,7 +297,7 @@ def _of_form(whole: Callable[[], Any], form: str) -> Any:
 
 def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a backbone's class, with these options of its constructor, and what does not; never raises."""
-    found, resolved = declared(cls, options or {}, ("build", "adapted"), given=("form",))
+    found, resolved = check_declaration(cls, options or {}, ("build", "adapted"), given=("form",))
     yield from found
     forms = getattr(cls, "forms", ())
     good = isinstance(forms, tuple) and len(forms) > 0 and set(forms) <= set(FORMS)
@@ -306,7 +315,7 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
         whole = partial(cls, form=MIXED, **resolved)
         cases += [Case(partial(_of_form, whole, form), form, whole) for form in OF_FORMS]
     wrong = False
-    for finding in asked(cls, (*QUESTIONS, *([mixed] if MIXED in forms else [])), cases):
+    for finding in ask(cls, (*QUESTIONS, *([check_mixed] if MIXED in forms else [])), cases):
         wrong = wrong or not finding.ok
         yield finding
     if not wrong:

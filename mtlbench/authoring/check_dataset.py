@@ -17,7 +17,7 @@ from mtlbench.errors import UserError
 from mtlbench.plugins import find, names
 from mtlbench.spec import Options
 from mtlbench.training.batches import evaluation_batch, training_batch
-from mtlbench.training.process import lasting
+from mtlbench.training.process import forbid_exit
 from mtlbench.training.samples import Scaled, View
 
 SUBSETS = ("train", "val", "test")
@@ -39,7 +39,7 @@ class Case:
         self.labelled: set[tuple[str, str]] = set()  # subset and task
         self.found: dict[str, np.ndarray] = {}  # counts of train by task
 
-    def opened(self) -> Any:
+    def open(self) -> Any:
         """Opened anew, as another process would, and prepared."""
         data = self.cls(**self.options)
         data.prepare(_hear)
@@ -47,7 +47,7 @@ class Case:
 
     @cached_property
     def data(self) -> Any:
-        return self.opened()
+        return self.open()
 
     @cached_property
     def categories(self) -> dict[str, tuple[str, ...]]:
@@ -67,7 +67,7 @@ def _hear(line: str) -> None:
     """Takes lines on progress, which nobody waits for here."""
 
 
-def opens(case: Case) -> None:
+def check_opening(case: Case) -> None:
     """It opens, and `prepare` can be called again."""
     data = case.data
     data.prepare(_hear)
@@ -79,9 +79,9 @@ def opens(case: Case) -> None:
         )
 
 
-def same_print(case: Case) -> None:
+def check_fingerprint(case: Case) -> None:
     """The fingerprint is the same twice, and after opening the data again."""
-    first, second, third = case.data.fingerprint(), case.data.fingerprint(), case.opened().fingerprint()
+    first, second, third = case.data.fingerprint(), case.data.fingerprint(), case.open().fingerprint()
     if not isinstance(first, str) or not first:
         raise UserError(f"{case.at('fingerprint')} is {first!r}; it must be a text")
     if len({first, second, third}) > 1:
@@ -91,7 +91,7 @@ def same_print(case: Case) -> None:
         )
 
 
-def sizes(case: Case) -> None:
+def check_sizes(case: Case) -> None:
     """train, val and test have images."""
     lengths = {name: len(case.data.subset(name)) for name in SUBSETS}
     if empty := [name for name, length in lengths.items() if not length]:
@@ -102,7 +102,7 @@ def sizes(case: Case) -> None:
         )
 
 
-def named(case: Case) -> None:
+def check_names(case: Case) -> None:
     """Categories have different names, and there is a count for each."""
     for task, found in case.categories.items():
         if len(set(found)) != len(found) or not all(isinstance(name, str) for name in found):
@@ -113,7 +113,7 @@ def named(case: Case) -> None:
             raise UserError(f"{case.at('counts')} of {task} are {len(counts)} numbers for {len(found)} categories")
 
 
-def images(case: Case, title: str, sample: Sample) -> None:
+def check_image(case: Case, title: str, sample: Sample) -> None:
     """Images are `H W 3` uint8, their labels arrays of the data set's tasks."""
     image = sample.image
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -127,7 +127,7 @@ def images(case: Case, title: str, sample: Sample) -> None:
             raise UserError(f"{title}: the label of {task} has NaN or infinity; say 0 where nothing is known")
 
 
-def maps(case: Case, title: str, sample: Sample) -> None:
+def check_maps(case: Case, title: str, sample: Sample) -> None:
     """Label maps are as large as their images; classes are uint8, normals unit vectors or 0."""
     for task, label in _labels(case, sample, "fcn"):
         what, size = f"{title}: the label of {task}", sample.image.shape[:2]
@@ -146,7 +146,7 @@ def maps(case: Case, title: str, sample: Sample) -> None:
                 )
 
 
-def classes(case: Case, title: str, sample: Sample) -> None:
+def check_classes(case: Case, title: str, sample: Sample) -> None:
     """Labels are numbers of categories, 255 where nothing is known."""
     for task, label in sample.labels.items():
         count = len(case.categories[task])
@@ -165,7 +165,7 @@ def classes(case: Case, title: str, sample: Sample) -> None:
                 )
 
 
-def boxes(case: Case, title: str, sample: Sample) -> None:
+def check_boxes(case: Case, title: str, sample: Sample) -> None:
     """Boxes and proposals lie in their images, and every box has its labels."""
     rows = {task: len(label) for task, label in _labels(case, sample, "roi")}
     if not rows:
@@ -197,7 +197,7 @@ def boxes(case: Case, title: str, sample: Sample) -> None:
             )
 
 
-def apart(case: Case, title: str, sample: Sample) -> None:
+def check_apart(case: Case, title: str, sample: Sample) -> None:
     """No subset has an image of another."""
     digest = hashlib.sha256(np.ascontiguousarray(sample.image).tobytes()).digest()
     other = case.where.setdefault(digest, title)
@@ -205,14 +205,14 @@ def apart(case: Case, title: str, sample: Sample) -> None:
         raise UserError(f"{title} is the same as {other}: subsets must not share images")
 
 
-def present(case: Case) -> None:
+def check_present(case: Case) -> None:
     """Every task has labels in train and in test."""
     for task in case.data.tasks:
         if missing := [name for name in ("train", "test") if (name, task) not in case.labelled]:
             raise UserError(f"no image of {missing[0]} has a label of {task}; leave it out of tasks, or add labels")
 
 
-def counted(case: Case) -> None:
+def check_counts(case: Case) -> None:
     """The counts are what train has (where all of it was looked at)."""
     if len(case.data.subset("train")) > LOOKED:
         return
@@ -226,9 +226,9 @@ def counted(case: Case) -> None:
             )
 
 
-def again(case: Case) -> None:
+def check_again(case: Case) -> None:
     """An image is the same when it is asked for again, by several threads, and after opening the data again."""
-    anew = case.opened()
+    anew = case.open()
     for name in SUBSETS:
         subset, chosen = case.data.subset(name), case.numbers(name)[:4]
         known = [subset[number] for number in chosen]
@@ -242,7 +242,7 @@ def again(case: Case) -> None:
                         )
 
 
-def surveyed(case: Case) -> None:
+def check_survey(case: Case) -> None:
     """`verify` finds nothing wrong in the files."""
     survey = case.cls(**case.options).verify(_hear)
     if not isinstance(survey, Survey):
@@ -254,7 +254,7 @@ def surveyed(case: Case) -> None:
         raise UserError(f"{problems[0]}{more}")
 
 
-def batched(case: Case) -> None:
+def check_batches(case: Case) -> None:
     """Training and evaluation batches can be made, mirrored and scaled."""
     for form in set(case.forms.values()):
         own = [task for task, its in case.forms.items() if its == form]
@@ -267,9 +267,9 @@ def batched(case: Case) -> None:
             evaluation_batch([test[i] for i in range(min(2, len(test)))], view)
 
 
-FIRST = (opens, same_print, sizes, named)  # without which nothing else can be asked
-OF_IMAGES = (images, maps, classes, boxes, apart)
-LAST = (present, counted, again, surveyed, batched)
+FIRST = (check_opening, check_fingerprint, check_sizes, check_names)  # without which nothing else can be asked
+OF_IMAGES = (check_image, check_maps, check_classes, check_boxes, check_apart)
+LAST = (check_present, check_counts, check_again, check_survey, check_batches)
 
 
 def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
@@ -285,33 +285,33 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
         )
         return
     for question in FIRST:
-        yield (finding := _asked(case, question))
+        yield (finding := _ask(case, question))
         if not finding.ok:
             return
     faults: dict[Callable[..., None], Finding] = {}
     for subset in SUBSETS:
         for number in case.numbers(subset):
             try:
-                with lasting():
+                with forbid_exit():
                     sample = case.data.subset(subset)[number]
             except Exception as error:
                 yield Finding(False, f"image {number} of {subset} cannot be read: {reason(error, cls)}")
                 return
             title = f"image {number} of {subset}"
             for of_image in OF_IMAGES:
-                if of_image not in faults and not (finding := _asked(case, of_image, title, sample)).ok:
+                if of_image not in faults and not (finding := _ask(case, of_image, title, sample)).ok:
                     faults[of_image] = finding
             if not faults:
                 _note(case, subset, sample)
     for of_image in OF_IMAGES:
         yield faults.get(of_image) or _holds(of_image)
     for question in LAST if not faults else ():
-        yield _asked(case, question)
+        yield _ask(case, question)
 
 
-def _asked(case: Case, question: Callable[..., None], *of: Any) -> Finding:
+def _ask(case: Case, question: Callable[..., None], *of: Any) -> Finding:
     try:
-        with lasting():
+        with forbid_exit():
             question(case, *of)
     except Exception as error:
         return Finding(False, reason(error, case.cls))

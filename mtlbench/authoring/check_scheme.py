@@ -18,7 +18,7 @@ from mtlbench.authoring._probe import (
     RECIPE,
     Fault,
     a,
-    asked,
+    ask,
     batch_of,
     difference,
     elsewhere,
@@ -28,7 +28,7 @@ from mtlbench.authoring._probe import (
     units_of,
     watch,
 )
-from mtlbench.authoring.check import Finding, declared, place, reason
+from mtlbench.authoring.check import Finding, check_declaration, place, reason
 from mtlbench.contracts import Stage, join
 from mtlbench.errors import UserError
 from mtlbench.nets.forms import HasAlphas, columns_of
@@ -101,7 +101,7 @@ class Case:
         return outputs
 
 
-def groups(case: Case) -> None:
+def check_groups(case: Case) -> None:
     """Groups are a partition of the tasks at every stage, and only split on the way."""
     scheme = case.make()
     columns = columns_of(scheme, dict.fromkeys(case.names, "")).names
@@ -129,7 +129,7 @@ def groups(case: Case) -> None:
         raise Fault(f"{where}{str(error).rpartition(f'{type(scheme).__name__}: ')[2]}") from error
 
 
-def units(case: Case) -> None:
+def check_units(case: Case) -> None:
     """A unit is a torch module or None, and only one after the last stage sets channels."""
     scheme = case.make()
     plan(scheme, case.stages, case.names)  # networks ask for all groups first
@@ -150,7 +150,7 @@ def units(case: Case) -> None:
             raise Fault(f"{where}lr_multiplier of the unit after {stage.name} is {factor!r}; it must be a number")
 
 
-def outputs(case: Case) -> None:
+def check_outputs(case: Case) -> None:
     """Units keep task names, shapes and finite numbers, on maps and vectors, for one image and for several."""
     net = case.start
     for images in (1, 3):
@@ -159,7 +159,7 @@ def outputs(case: Case) -> None:
                 raise Fault(f"the network's output for {task} has NaN or infinity")
 
 
-def rates(case: Case) -> None:
+def check_rates(case: Case) -> None:
     """Rates, if there are any, name parameters of the network."""
     net = case.start
     found = getattr(net.scheme, "rates", {})
@@ -168,7 +168,7 @@ def rates(case: Case) -> None:
     make_optimiser(net, RECIPE)
 
 
-def penalty(case: Case) -> None:
+def check_penalty(case: Case) -> None:
     """The penalty, if there is one, is a finite scalar with a gradient."""
     net = case.start
     found: Any = net.penalty()
@@ -187,19 +187,20 @@ def penalty(case: Case) -> None:
         raise Fault(f"{where} is {found.item()} at the start")
 
 
-def learning(case: Case) -> None:
+def check_learning(case: Case) -> None:
     """Every parameter gets a gradient, and gradients are finite."""
     net = case.net()
     still = [name for name, _ in net.named_parameters()]
-    for step, losses in enumerate(_numbered(case.steps(net, STEPS), type(net.scheme))):
+    for step, losses in enumerate(_number(case.steps(net, STEPS), type(net.scheme))):
         for name, parameter in net.named_parameters():
             if parameter.grad is None and step == 0:
                 raise Fault(
-                    f"{_owner(net, name)} gets no gradient: nothing depends on it; use it in forward, or leave it out"
+                    f"{_find_owner(net, name)} gets no gradient: nothing depends on it; use it in "
+                    "forward, or leave it out"
                 )
             if parameter.grad is not None and not parameter.grad.isfinite().all():
                 raise Fault(
-                    f"{_owner(net, name)} gets a gradient of NaN or infinity in step {step + 1}; look for a "
+                    f"{_find_owner(net, name)} gets a gradient of NaN or infinity in step {step + 1}; look for a "
                     "root, norm or logarithm of 0"
                 )
         still = [name for name in still if (g := net.get_parameter(name).grad) is None or not g.any()]
@@ -207,12 +208,12 @@ def learning(case: Case) -> None:
             raise Fault(f"the loss is no number in step {step + 1}")
     if still and len(case.names) > 1:  # with one task there may be nothing to mix
         raise Fault(
-            f"{_owner(net, still[0])} gets a gradient of 0 in each of {STEPS} steps: what is done with it has "
+            f"{_find_owner(net, still[0])} gets a gradient of 0 in each of {STEPS} steps: what is done with it has "
             "no influence on any task"
         )
 
 
-def _numbered(steps: Iterator[dict[str, Tensor]], cls: Any) -> Iterator[dict[str, Tensor]]:
+def _number(steps: Iterator[dict[str, Tensor]], cls: Any) -> Iterator[dict[str, Tensor]]:
     """The steps; what goes wrong only in a later one says in which."""
     for step in range(STEPS):
         try:
@@ -225,7 +226,7 @@ def _numbered(steps: Iterator[dict[str, Tensor]], cls: Any) -> Iterator[dict[str
         yield losses
 
 
-def zeros(case: Case) -> None:
+def check_zeros(case: Case) -> None:
     """Gradients are finite where features are 0, as many are after a ReLU."""
     net = case.plain(case.make(), case.names, SMALL)
     given: list[tuple[str, Tensor]] = []
@@ -243,7 +244,9 @@ def zeros(case: Case) -> None:
         unit.register_forward_pre_hook(partial(blank, at.name))
     next(steps(net, [batch_of(case.form, case.names, 2, SIZE, regions=4)]))
     named = [(f"the unit after {stage}", stage, x.grad) for stage, x in given]
-    named += [(_owner(net, name), name.split(".")[1], p.grad) for name, p in net.units.named_parameters(prefix="units")]
+    named += [
+        (_find_owner(net, name), name.split(".")[1], p.grad) for name, p in net.units.named_parameters(prefix="units")
+    ]
     kinds = {at.name: type(unit) for at, unit, _ in units_of(net)}
     for what, stage, slope in named:
         if slope is not None and not slope.isfinite().all():
@@ -253,25 +256,25 @@ def zeros(case: Case) -> None:
             )
 
 
-def own(case: Case) -> None:
+def check_own(case: Case) -> None:
     """Every parameter has one place, and no two networks have the same one."""
     seen: dict[int, str] = {}
     net, other = case.net(), case.net()
     for name, parameter in net.named_parameters(remove_duplicate=False):
         if (first := seen.setdefault(id(parameter), name)) != name:
             raise Fault(
-                f"{_owner(net, name)} is the same as {first}: it would count, and have a rate, as that one "
+                f"{_find_owner(net, name)} is the same as {first}: it would count, and have a rate, as that one "
                 "alone; make a new module or parameter at every call of unit"
             )
     for name, parameter in other.named_parameters():
         if id(parameter) in seen:
             raise Fault(
-                f"{_owner(other, name)} is the same in two networks: the trials of one process would go on "
+                f"{_find_owner(other, name)} is the same in two networks: the trials of one process would go on "
                 "with each other's weights; make it in unit, not in the class or file"
             )
 
 
-def _owner(net: MultiTaskNet, name: str) -> str:
+def _find_owner(net: MultiTaskNet, name: str) -> str:
     """A parameter in words."""
     part, stage, *rest = name.split(".")
     if part != "units":
@@ -280,7 +283,7 @@ def _owner(net: MultiTaskNet, name: str) -> str:
     return f"{place(kinds[stage].__init__)}parameter {'.'.join(rest)} of the unit after {stage}"
 
 
-def repeatable(case: Case) -> None:
+def check_repeatable(case: Case) -> None:
     """The same seed gives the same start, the same training and the same predictions."""
     one, other = case.net(), elsewhere(case.net)
     if name := difference(one.state_dict(), other.state_dict()):
@@ -300,7 +303,7 @@ def repeatable(case: Case) -> None:
         raise Fault(f"two evaluations of one network differ for {name}; draw nothing at random unless self.training")
 
 
-def alone(case: Case) -> None:
+def check_alone(case: Case) -> None:
     """In evaluation an image's outputs do not depend on the other images of its batch."""
     net = case.trained
     one, several = case.outputs(net, 1), case.outputs(net, 3)
@@ -312,7 +315,7 @@ def alone(case: Case) -> None:
             )
 
 
-def kept(case: Case) -> None:
+def check_state(case: Case) -> None:
     """A network that is read back from its state dict predicts the same."""
     net, again = case.trained, case.net(seed=1)
     file = io.BytesIO()
@@ -326,7 +329,7 @@ def kept(case: Case) -> None:
         )
 
 
-def alphas(case: Case) -> None:
+def check_alphas(case: Case) -> None:
     """alphas() of units, if there are any, are receiver x giver x channel."""
     for stage, unit, tasks in units_of(case.start):
         if not isinstance(unit, HasAlphas):
@@ -340,7 +343,7 @@ def alphas(case: Case) -> None:
             raise Fault(f"{where} has the shape {shape(found)}, not {wanted}")
 
 
-def outcome(case: Case) -> None:
+def check_outcome(case: Case) -> None:
     """What a search has found, if it is one, is plain JSON data."""
     net = case.trained
     if not hasattr(net.scheme, "outcome"):
@@ -359,7 +362,7 @@ def outcome(case: Case) -> None:
         plan(scheme, case.stages, case.names)
 
 
-def parents(case: Case) -> None:
+def check_parents(case: Case) -> None:
     """Where it starts from one-task networks (from_one_task), their weights fit."""
     if not getattr(case.start.scheme, "from_one_task", False):
         return
@@ -373,7 +376,7 @@ def parents(case: Case) -> None:
         ) from error
 
 
-def counted(case: Case) -> None:
+def check_counting(case: Case) -> None:
     """Its floating-point operations can be counted: forward needs no values, only shapes."""
     try:
         cost(
@@ -393,27 +396,27 @@ def counted(case: Case) -> None:
 
 
 QUESTIONS = (
-    groups,
-    units,
-    outputs,
-    own,
-    rates,
-    penalty,
-    learning,
-    zeros,
-    repeatable,
-    alone,
-    kept,
-    alphas,
-    outcome,
-    parents,
-    counted,
+    check_groups,
+    check_units,
+    check_outputs,
+    check_own,
+    check_rates,
+    check_penalty,
+    check_learning,
+    check_zeros,
+    check_repeatable,
+    check_alone,
+    check_state,
+    check_alphas,
+    check_outcome,
+    check_parents,
+    check_counting,
 )
 
 
 def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a scheme's class, with these options of its constructor, and what does not; never raises."""
-    found, resolved = declared(cls, options or {}, ("groups", "unit"))
+    found, resolved = check_declaration(cls, options or {}, ("groups", "unit"))
     yield from found
     if resolved is None:
         return
@@ -421,21 +424,21 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     cases = [Case(make, form, TASKS[form][:count]) for count in (2, 3, 1) for form in TASKS]
     cases.append(Case(make, MIXED, OF_BOTH))
     wrong = False
-    for finding in asked(cls, QUESTIONS, cases):
+    for finding in ask(cls, QUESTIONS, cases):
         wrong = wrong or not finding.ok
         yield finding
     if not wrong:
-        yield Finding(True, price(cases[:2]))
+        yield Finding(True, measure_price(cases[:2]))
 
 
-def price(cases: list[Case], repeats: int = 3) -> str:
+def measure_price(cases: list[Case], repeats: int = 3) -> str:
     """What a training step and the parameters come to, as times those of the one-task networks together."""
     texts = []
     for case in cases:
         joint = case.plain(case.make(), case.names, TIMED)
         ones = [case.plain(find("scheme", "separate")(), (name,), TIMED) for name in case.names]
         found = [
-            (_step_seconds(net, case.form, repeats), sum(p.numel() for p in net.parameters())) for net in (joint, *ones)
+            (_time_step(net, case.form, repeats), sum(p.numel() for p in net.parameters())) for net in (joint, *ones)
         ]
         time_, size = (own / sum(of_ones) for own, *of_ones in zip(*found, strict=True))
         texts.append(f"{time_:.1f} times the time and {size:.2f} times the parameters in form {case.form}")
@@ -446,7 +449,7 @@ def price(cases: list[Case], repeats: int = 3) -> str:
     )
 
 
-def _step_seconds(net: MultiTaskNet, form: str, repeats: int) -> float:
+def _time_step(net: MultiTaskNet, form: str, repeats: int) -> float:
     """CPU seconds of the shortest of some steps after the first."""
     found, start = [], 0.0
     for _ in steps(net, [batch_of(form, net.tasks, 4, SIZE, regions=16)] * (repeats + 1)):

@@ -22,7 +22,7 @@ from mtlbench.nets.network import MultiTaskNet, seeded
 from mtlbench.plugins import find
 from mtlbench.spec import Options
 from mtlbench.training.batches import parts
-from mtlbench.training.process import lasting
+from mtlbench.training.process import forbid_exit
 
 PARTS = {
     "version": "1",
@@ -37,7 +37,7 @@ STEPS = 300  # in which outputs are fitted to the labels
 KEPT = 1 << 20  # bytes of what `keep` gives, at most
 
 
-def fitted(case: Case) -> None:
+def check_fit(case: Case) -> None:
     """`fit` gives plain JSON data, the same twice."""
     found = case.cls.fit(CATEGORIES, case.images)
     try:
@@ -53,12 +53,12 @@ def fitted(case: Case) -> None:
         raise UserError(f"{case.at('fit')}fit gives something else the second time; seed what it draws")
 
 
-def made(case: Case) -> None:
+def check_making(case: Case) -> None:
     """The task can be made of its categories and what `fit` has found."""
     _ = case.task
 
 
-def mirrored(case: Case) -> None:
+def check_mirror(case: Case) -> None:
     """`mirror` keeps shape and dtype, and twice is the label again."""
     label = case.images[0].labels[case.name]
     once = case.cls.mirror(label)
@@ -70,7 +70,7 @@ def mirrored(case: Case) -> None:
         raise UserError(f"{where} twice is not the label again; it exchanges left and right (label[:, ::-1])")
 
 
-def headed(case: Case) -> None:
+def check_head(case: Case) -> None:
     """The head keeps images and map size, for one and for several, and starts the same for a seed."""
     for count, channels in ((1, 8), (3, 24)):
         x = torch.randn(count, channels, 5, 4) if case.form == "fcn" else torch.randn(count, channels)
@@ -87,7 +87,7 @@ def headed(case: Case) -> None:
             raise UserError(f"{where} starts differently for the same seed; draw with torch, not with random or numpy")
 
 
-def lost(case: Case) -> None:
+def check_loss(case: Case) -> None:
     """The loss is one finite number with a finite gradient that is not 0."""
     batch = case.batch(0, 1, 2)
     output = case.output(batch)
@@ -110,7 +110,7 @@ def lost(case: Case) -> None:
         raise UserError(f"{where} has a gradient of 0 everywhere: nothing would be learned")
 
 
-def averaged(case: Case) -> None:
+def check_average(case: Case) -> None:
     """The loss is the mean over what `count` counts, padding at the border of smaller images left out."""
     batch = case.batch(0, 1, 2)
     output = case.output(batch).detach()
@@ -143,7 +143,7 @@ def averaged(case: Case) -> None:
         )
 
 
-def unlabelled(case: Case) -> None:
+def check_unlabelled(case: Case) -> None:
     """An image that is not labelled for the task changes nothing; where none is, the loss is 0 with a gradient of 0."""
     both, output = case.batch(0, 3), case.output(case.batch(0, 3))
     own = output[:1] if both.regions is None else output[both.regions[:, 0] == 0]
@@ -167,7 +167,7 @@ def unlabelled(case: Case) -> None:
         )
 
 
-def predicted(case: Case) -> None:
+def check_predictions(case: Case) -> None:
     """Predictions are finite tensors, a row an image or region, and may be averaged over networks."""
     batch = case.batch(0, 1, 2)
     found = case.task.predict(case.output(batch).detach(), batch)
@@ -185,19 +185,19 @@ def predicted(case: Case) -> None:
             raise UserError(f"{where} gives {name} as {values.dtype}; what is averaged over networks must be floats")
         if not values.isfinite().all():
             raise UserError(f"{where} gives {name} NaN or infinity")
-    case.task.meter().add(case.predicted(batch, case.output(batch), case.output(batch, seed=1)), batch)
+    case.task.meter().add(case.average_outputs(batch, case.output(batch), case.output(batch, seed=1)), batch)
 
 
-def metered(case: Case) -> None:
+def check_meter(case: Case) -> None:
     """Scores and chance are of the task's metrics, the same for one batch and for several; nothing seen is no error."""
     together, apart, labelled = (case.task.meter() for _ in range(3))
     batch = case.batch(0, 1, 2, 3)
     output = case.output(batch)
-    together.add(case.predicted(batch, output), batch)
+    together.add(case.average_outputs(batch, output), batch)
     for number, piece in enumerate(parts(batch, 1)):
         own = output[number : number + 1] if batch.regions is None else output[batch.regions[:, 0] == number]
         for meter in (apart, labelled) if number < 3 else (apart,):
-            meter.add(case.predicted(piece, own), piece)
+            meter.add(case.average_outputs(piece, own), piece)
     where = f"{place(type(together).scores)}scores of the meter"
     for what in ("scores", "chance"):
         named = {score.metric for score in getattr(together, what)()}
@@ -216,7 +216,7 @@ def metered(case: Case) -> None:
     empty.scores(), empty.chance()
 
 
-def learnable(case: Case) -> None:
+def check_learnable(case: Case) -> None:
     """Outputs that are fitted to the labels score better than chance."""
     batch = case.batch(0, 1, 2)
     output = torch.zeros_like(case.output(batch)).requires_grad_()
@@ -230,7 +230,7 @@ def learnable(case: Case) -> None:
         adam.step()
         first, last = (float(loss.detach()) if step == 0 else first), float(loss.detach())
     meter = case.task.meter()
-    meter.add(case.predicted(batch, output), batch)
+    meter.add(case.average_outputs(batch, output), batch)
     best, chance = case.headline(meter.scores()), case.headline(meter.chance())
     higher = case.task.metrics[case.task.headline].higher_is_better
     if not (best > chance if higher else best < chance):
@@ -247,7 +247,7 @@ def check_boxes(case: Case) -> None:
     if not hasattr(case.cls, "boxes"):
         return
     batch = case.batch(0)
-    found = case.task.boxes(case.predicted(batch, case.output(batch)), batch)
+    found = case.task.boxes(case.average_outputs(batch, case.output(batch)), batch)
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.shape[1] != 6:
         raise UserError(
             f"{case.at('boxes')}boxes must return an array `n 6`: class index, score, x1 y1 x2 y2 of each box"
@@ -256,7 +256,7 @@ def check_boxes(case: Case) -> None:
         raise UserError(f"{case.at('boxes')}boxes must stand in the order of their scores, the best first")
 
 
-def drawn(case: Case) -> None:
+def check_drawing(case: Case) -> None:
     """What is kept of a prediction is small, and can be drawn, as the truth can; boxes that are found have scores."""
     check_boxes(case)
     has = [hasattr(case.cls, method) for method in ("keep", "draw")]
@@ -265,7 +265,7 @@ def drawn(case: Case) -> None:
     if not all(has):
         raise UserError("keep and draw go together: one is there, the other is not")
     batch = case.batch(0)
-    kept = case.task.keep(case.predicted(batch, case.output(batch)), batch)
+    kept = case.task.keep(case.average_outputs(batch, case.output(batch)), batch)
     if not isinstance(kept, np.ndarray) or kept.dtype == object:
         raise UserError(f"{case.at('keep')}keep must return a numpy array of numbers")
     if kept.nbytes > KEPT:
@@ -276,7 +276,7 @@ def drawn(case: Case) -> None:
     canvas.savefig(io.BytesIO())
 
 
-def trained(case: Case) -> None:
+def check_training(case: Case) -> None:
     """In a network every parameter of its head gets a gradient, and operations can be counted."""
     tasks, backbone = {case.name: case.task}, find("backbone", "caffenet")(case.form, **SMALL)
     network.cost(tasks, backbone, find("scheme", "separate")(), case.form, (SIZE, SIZE), 8)
@@ -290,34 +290,47 @@ def trained(case: Case) -> None:
             )
 
 
-QUESTIONS = (fitted, made, mirrored, headed, lost, averaged, unlabelled, predicted, metered, learnable, drawn, trained)
+QUESTIONS = (
+    check_fit,
+    check_making,
+    check_mirror,
+    check_head,
+    check_loss,
+    check_average,
+    check_unlabelled,
+    check_predictions,
+    check_meter,
+    check_learnable,
+    check_drawing,
+    check_training,
+)
 
 
 def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a task's class with these options of its constructor, and what does not; never raises."""
-    stated = _stated(cls, options or {})
+    stated = _check_statements(cls, options or {})
     yield Finding(not stated, stated or "it states version, form, weight, metrics and headline, and has all methods")
     if stated:
         return
     best: list[Finding] = []
     for kind, label in LABELS[cls.form].items():
-        asked = dict(_asked(Case(cls, options or {}, label)))
+        asked = dict(_ask(Case(cls, options or {}, label)))
         found = [Finding(True, f"made-up labels that it can read: {kind}"), *asked.values()]
         if sum(finding.ok for finding in found) > sum(finding.ok for finding in best):
             best = found
-        if learnable in asked and asked[learnable].ok:
+        if check_learnable in asked and asked[check_learnable].ok:
             break
     yield from best
 
 
-def _asked(case: Case) -> Iterator[tuple[Callable[[Case], None], Finding]]:
+def _ask(case: Case) -> Iterator[tuple[Callable[[Case], None], Finding]]:
     for question in QUESTIONS:
         try:
-            with lasting():
+            with forbid_exit():
                 question(case)
         except Exception as error:
             yield question, Finding(False, _words(case, error))
-            if question in (fitted, made, lost):  # without which nothing else can be asked
+            if question in (check_fit, check_making, check_loss):  # without which nothing else can be asked
                 return
         else:
             yield question, Finding(True, str(question.__doc__).rstrip("."))
@@ -330,7 +343,7 @@ def _words(case: Case, error: Exception) -> str:
     return text
 
 
-def _stated(cls: Any, options: Options) -> str:
+def _check_statements(cls: Any, options: Options) -> str:
     """What is wrong with what the class says of itself, before anything is made; empty where nothing is."""
     if missing := [f"{name} = {example}" for name, example in PARTS.items() if not hasattr(cls, name)]:
         return f"the class has no {' and no '.join(missing)}"

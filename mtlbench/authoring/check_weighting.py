@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlbench.authoring._probe import RECIPE, Fault, asked, batch_of, difference, elsewhere, probes
-from mtlbench.authoring.check import Finding, declared, place
+from mtlbench.authoring._probe import RECIPE, Fault, ask, batch_of, difference, elsewhere, probes
+from mtlbench.authoring.check import Finding, check_declaration, place
 from mtlbench.contracts import Batch
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, seeded
@@ -97,7 +97,7 @@ class Short:
         return f"{place(getattr(type(self.weigher.weighting), self.method, None))}{self.method} "
 
 
-def method(case: Case) -> None:
+def check_method(case: Case) -> None:
     """It has one of combine, weights and aggregate."""
     found = [method for method in METHODS if callable(getattr(case.make(), method, None))]
     if len(found) != 1:
@@ -105,7 +105,7 @@ def method(case: Case) -> None:
         raise Fault(f"{type(case.make()).__name__} has {had}; it needs one of {', '.join(METHODS)}")
 
 
-def answers(case: Case) -> None:
+def check_answers(case: Case) -> None:
     """Its answer has the right shape and is finite, in every step, where a task is not labelled, too."""
     short = Short(case)
     try:
@@ -114,7 +114,7 @@ def answers(case: Case) -> None:
         raise Fault(f"{place(getattr(type(short.weigher.weighting), short.method, None))}{error}") from error
 
 
-def extremes(case: Case) -> None:
+def check_extremes(case: Case) -> None:
     """Its answer is finite where a loss is 0, and where gradients are equal, opposite, or of very different lengths."""
     rows = torch.eye(case.count, 8, dtype=torch.float64)
     several = {"equal gradients": torch.ones_like(rows), "gradients of very different lengths": rows.clone()}
@@ -124,19 +124,19 @@ def extremes(case: Case) -> None:
     losses = {"a loss of 0": [0.0, *[1.0] * (case.count - 1)], "losses of 0": [0.0] * case.count}
     short = Short(case)
     for what, given in losses.items() if short.method == "combine" else several.items():
-        if not weighed(case, given).isfinite().all():
+        if not weigh(case, given).isfinite().all():
             raise Fault(
                 f"{short.where}gives NaN or infinity for {what}; look for a division by 0, or a logarithm or root of 0"
             )
 
 
-def scale(case: Case) -> None:
+def check_scale(case: Case) -> None:
     """Where nothing is to be weighed (equal losses, equal gradients) a step is about the plain sum."""
     rows = torch.ones(case.count, 8, dtype=torch.float64)
     short = Short(case)
     is_of_losses = short.method == "combine"
     given: Any = [1.0] * case.count if is_of_losses else rows
-    drawn = torch.stack([weighed(case, given, draw).double().mean() for draw in range(DRAWS)])
+    drawn = torch.stack([weigh(case, given, draw).double().mean() for draw in range(DRAWS)])
     found = float(drawn.mean()) / (1.0 if is_of_losses else case.count)
     if not 1 / FAR < found < FAR:
         likely = "; multiply by the number of tasks" if math.isclose(found, 1 / case.count, rel_tol=0.1) else ""
@@ -146,7 +146,7 @@ def scale(case: Case) -> None:
         )
 
 
-def weighed(case: Case, given: Any, draw: int = 0) -> Tensor:
+def weigh(case: Case, given: Any, draw: int = 0) -> Tensor:
     """What a fresh weighting makes of losses (their weights) or of gradients `T P` (the step)."""
     made: Any = Short(case).weigher.weighting
     with seeded(draw, "check"):
@@ -164,7 +164,7 @@ def weighed(case: Case, given: Any, draw: int = 0) -> Tensor:
         return step
 
 
-def repeatable(case: Case) -> None:
+def check_repeatable(case: Case) -> None:
     """The same seed gives the same training, whatever else has been trained in the process."""
     one, other = Short(case), Short(case)
     one.steps(STEPS)
@@ -176,7 +176,7 @@ def repeatable(case: Case) -> None:
         )
 
 
-def resumed(case: Case) -> None:
+def check_resumed(case: Case) -> None:
     """A training that goes on from what state_dict gave is the one that was not interrupted."""
     whole, first = Short(case), Short(case)
     whole.steps(2 * STEPS)
@@ -206,9 +206,11 @@ def resumed(case: Case) -> None:
 
 def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a weighting's class, with these options of its constructor, and what does not; never raises."""
-    found, resolved = declared(cls, options or {}, ())
+    found, resolved = check_declaration(cls, options or {}, ())
     yield from found[1:]
     if resolved is None:
         return
     cases = [Case(partial(cls, **resolved), count) for count in (2, 3)]
-    yield from asked(cls, (method, answers, extremes, scale, repeatable, resumed), cases)
+    yield from ask(
+        cls, (check_method, check_answers, check_extremes, check_scale, check_repeatable, check_resumed), cases
+    )

@@ -67,7 +67,7 @@ def unfit(kind: str, name: str, text: str, folder: Path) -> str:
         return "is a word of Python's own"
     if name in names(kind):
         return f"is a built-in {kind}"
-    if cls in used(text) or hasattr(builtins, cls):
+    if cls in find_names(text) or hasattr(builtins, cls):
         return "would hide what the file itself uses"
     spec = importlib.util.find_spec(name)
     if spec is not None and spec.origin and Path(spec.origin).parent != folder:
@@ -75,7 +75,7 @@ def unfit(kind: str, name: str, text: str, folder: Path) -> str:
     return ""
 
 
-def used(text: str) -> set[str]:
+def find_names(text: str) -> set[str]:
     """The names that stand in a Python text."""
     nodes = list(ast.walk(ast.parse(text)))
     classes = {node.name for node in nodes if isinstance(node, ast.ClassDef)}

@@ -85,7 +85,7 @@ def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
     """A UserError is one line on standard error and exit status 2; a returned number is the exit status."""
 
     @wraps(command)
-    def wrapped(**options: Any) -> None:
+    def call(**options: Any) -> None:
         try:
             status = command(**options)
         except UserError as error:
@@ -98,4 +98,4 @@ def one_line_errors(command: Callable[..., int | None]) -> Callable[..., None]:
             sys.exit(130)
         sys.exit(status or 0)
 
-    return wrapped
+    return call

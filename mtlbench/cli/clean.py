@@ -14,7 +14,7 @@ from mtlbench.cli._shared import RESULTS, one_line_errors, say
 from mtlbench.cli.terminal import print_table
 from mtlbench.errors import UserError
 from mtlbench.report.table import Column, Table, simple_table
-from mtlbench.store.board import locked, run_of
+from mtlbench.store.board import lock, run_of
 from mtlbench.store.folders import MADE, PLANNED, groups
 from mtlbench.store.states import State, states_in
 from mtlbench.store.store import Store
@@ -57,7 +57,7 @@ def clean(results: Path, yes: bool) -> None:
     if not items:
         say(f"nothing to clean in {store.root}")
         return
-    print_table(_listing(items), wide_console())
+    print_table(_tabulate(items), wide_console())
     lost = sum(item.kind == RESUME for item in items)
     if lost:
         say(f"this costs the progress of {lost} unfinished trial{'s' * (lost > 1)}")
@@ -119,7 +119,7 @@ def remove(root: Path, items: list[Item]) -> list[Item]:
     for group in groups(root):
         own = [item for item in items if group in item.path.parents]
         if own and not run_of(group):
-            with locked(group):
+            with lock(group):
                 still = {(item.kind, item.path) for item in _of_group(group)}
                 gone += [item for item in own if (item.kind, item.path) in still and _remove(item.path)]
     for item in items:
@@ -143,7 +143,7 @@ def _remove(path: Path) -> bool:
     return True
 
 
-def _listing(items: list[Item]) -> Table:
+def _tabulate(items: list[Item]) -> Table:
     """Counts and sizes by kind."""
     rows = []
     for kind in KINDS:

@@ -63,7 +63,7 @@ def data_arguments(function: Any) -> Any:
 @one_line_errors
 def data_prepare(**values: Any) -> None:
     """Decode, derive normals and propose boxes once, in parallel; `run` does it too, where it has not been done."""
-    prepare(*asked_for(**values))
+    prepare(*resolve_dataset(**values))
 
 
 @command.command("verify")
@@ -72,10 +72,10 @@ def data_prepare(**values: Any) -> None:
 def data_verify(**values: Any) -> int:
     """Count what is there, compare it with what was published, and name every missing or broken file in a line each;
     the exit status is 1 where something is missing or broken."""
-    return verify(*asked_for(**values))
+    return verify(*resolve_dataset(**values))
 
 
-def asked_for(
+def resolve_dataset(
     dataset: str,
     data_root: Path | None,
     data_options: Sequence[tuple[str, object]],
@@ -98,13 +98,13 @@ def asked_for(
 
 def prepare(name: str, data_root: Path | None, options: Options) -> None:
     """Make the caches of a data set and say what its subsets hold. Raises UserError where a file is broken."""
-    from mtlbench.plan.data import opened
-    from mtlbench.plugins import blamed
+    from mtlbench.plan.data import open_options
+    from mtlbench.plugins import blame
     from mtlbench.vision.proposals import recall
 
     start = time.monotonic()
-    dataset = opened(name, options, data_root)[0]
-    with blamed(name):
+    dataset = open_options(name, options, data_root)[0]
+    with blame(name):
         dataset.prepare(say)
     test = dataset.subset("test")
     pairs = ((one.boxes, one.proposals) for one in map(test.__getitem__, range(len(test))))
@@ -121,11 +121,11 @@ def prepare(name: str, data_root: Path | None, options: Options) -> None:
 
 def verify(name: str, data_root: Path | None, options: Options) -> int:
     """Look at every file, print counts and problems, and return 0, or 1 where something is broken or missing."""
-    from mtlbench.plan.data import opened
-    from mtlbench.plugins import blamed
+    from mtlbench.plan.data import open_options
+    from mtlbench.plugins import blame
 
-    dataset: Dataset = opened(name, options, data_root)[0]
-    with blamed(name):
+    dataset: Dataset = open_options(name, options, data_root)[0]
+    with blame(name):
         survey = dataset.verify(say)
     return report(name, survey)
 

@@ -51,15 +51,15 @@ def command(kind: str, pair: str) -> None:
 
 
 def print_listing(kind: str, pair: str = "") -> None:
-    """Print what `listing` finds. Raises UserError."""
+    """Print what `tabulate` finds. Raises UserError."""
     console = wide_console()
-    for place, table in enumerate(listing(kind, pair)):
+    for place, table in enumerate(tabulate(kind, pair)):
         if place:
             console.print()
         print_table(table, console)
 
 
-def listing(kind: str, pair: str = "") -> list[Table]:
+def tabulate(kind: str, pair: str = "") -> list[Table]:
     """Tables of all that a kind (one of KINDS) has; `pair`, a built-in space or a file with a SPACE, narrows recipes,
     spaces and arms to it. Raises UserError."""
     if kind not in KINDS:
@@ -98,7 +98,7 @@ def _spaces(found: dict[str, SearchSpace]) -> Table:
     heads = ("space", "tasks", "data sets (default recipe)", Column("arms"), "")
     rows = []
     for name, space in found.items():
-        path = Path(name).expanduser() if name.endswith(".py") else spaces.carried("search_spaces") / f"{name}.py"
+        path = Path(name).expanduser() if name.endswith(".py") else spaces.find_packaged("search_spaces") / f"{name}.py"
         data = ", ".join(f"{dataset} ({recipe})" for dataset, recipe in space.datasets.items())
         rows.append((name, " + ".join(space.pair.tasks), data, len(space.arms), first_sentence(path)))
     return simple_table(heads, rows)

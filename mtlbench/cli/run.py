@@ -248,7 +248,7 @@ def run_study(dry_run: bool, values: dict[str, Any]) -> int:
         return 0 if execute_shown(study, console).complete else 1
     for note in study.notes:
         say(note)
-    print_table(listing(study), console)
+    print_table(tabulate_plan(study), console)
     say(summary_of_missing(study))
     return 0
 
@@ -262,7 +262,7 @@ def summary_of_missing(study: Study) -> str:
     return f"{len(study.missing)} trials to run, which write about {written}"
 
 
-def listing(study: Study) -> Table:
+def tabulate_plan(study: Study) -> Table:
     """The table of --dry-run."""
     from mtlbench.report.table import Column, large, simple_table
 

@@ -13,10 +13,10 @@ import numpy as np
 import scipy.io
 
 from mtlbench.datasets._nyu_normals import valid
-from mtlbench.datasets._nyu_survey import counted_from_zero
+from mtlbench.datasets._nyu_survey import is_counted_from_zero
 from mtlbench.datasets._problems import Problem
 from mtlbench.errors import UserError
-from mtlbench.system.given import find_picture, named_alike, pointer_at, pointer_in, read_text
+from mtlbench.system.given import find_alike, find_picture, pointer_at, pointer_in, read_text
 from mtlbench.system.images import open_image
 
 FRAMES, CLASSES, RAW_CLASSES = 1449, 40, 894  # of the labelled data set; 894 are mapped to 40 (Gupta et al. 2013)
@@ -148,7 +148,7 @@ class Folders:
             if stored is not None and (stored.ndim != 2 or stored.dtype.itemsize == 1):
                 found.add(self._file("depth", frame), f": {what}", f"depth maps are {what}")
             elif stored is not None:
-                found.depth = measured(stored.astype(np.float32) / np.float32(1000))
+                found.depth = cut_to_camera(stored.astype(np.float32) / np.float32(1000))
         if not self.derived:
             found.normal = self._pixels(found, "normal", "RGB")
         found.check(str(self._file("depth" if self.derived else "normal", frame)))
@@ -157,7 +157,7 @@ class Folders:
     def depth(self, frame: Frame) -> np.ndarray:
         """The depth alone, `H W` float32 in metres, of a frame whose `content` has it."""
         with open_image(self._file("depth", frame).read_bytes()) as image:
-            return measured(np.array(image).astype(np.float32) / np.float32(1000))
+            return cut_to_camera(np.array(image).astype(np.float32) / np.float32(1000))
 
     def _file(self, folder: str, frame: Frame) -> Path:
         return find_picture(self.root / folder / frame.official, f"{frame.number:05d}", ENDINGS[folder])
@@ -203,7 +203,7 @@ class Official:
         """What is wrong with the whole of a file."""
         checks: list[Callable[[], object]] = [self._shapes]
         checks += [partial(load_mat, self.root / SPLITS, f"{name}Ndxs") for name in LISTS]
-        checks += [partial(_mapping, self.root), partial(class_names, self.root)]
+        checks += [partial(_read_mapping, self.root), partial(class_names, self.root)]
         checks += [partial(camera, self.root, HEIGHT, WIDTH)] if self.derived else []
         return _failures(checks)
 
@@ -224,7 +224,7 @@ class Official:
         for array in arrays.values():
             found.seen.update(np.ascontiguousarray(array))
         found.image = np.ascontiguousarray(arrays["images"])
-        classes = np.concatenate([[0], _mapping(self.root)]).astype(np.uint8) - np.uint8(1)  # 0 wraps round to 255
+        classes = np.concatenate([[0], _read_mapping(self.root)]).astype(np.uint8) - np.uint8(1)  # 0 wraps round to 255
         found.seen.update(classes)
         found.largest_label = int(arrays["labels"].max())
         if found.largest_label >= len(classes):
@@ -238,13 +238,13 @@ class Official:
         if self.reads_depth and not np.isfinite(arrays["depths"]).all():
             found.add(where, f": depth is NaN or infinite; {REPLACE}", f"frames have NaN or infinite depth; {REPLACE}")
         elif self.reads_depth:
-            found.depth = measured(arrays["depths"].astype(np.float32))
+            found.depth = cut_to_camera(arrays["depths"].astype(np.float32))
         found.check(where)
         return found
 
     def depth(self, frame: Frame) -> np.ndarray:
         """The depth alone, `H W` float32 in metres, of a frame whose `content` has it."""
-        return measured(self._array("depths", frame).astype(np.float32))
+        return cut_to_camera(self._array("depths", frame).astype(np.float32))
 
     def _array(self, name: str, frame: Frame) -> np.ndarray:
         """MATLAB's array with its axes in their order: `H W` or `H W 3`."""
@@ -286,7 +286,7 @@ def splits(root: Path) -> dict[str, set[int]]:
     if not path.exists():
         return {}
     found = {name: {int(frame) for frame in load_mat(path, f"{name}Ndxs")} for name in LISTS}
-    if counted_from_zero(found):
+    if is_counted_from_zero(found):
         raise UserError(f"{path} counts frames from 0, and they are 1..{FRAMES}; add 1 to trainNdxs and testNdxs")
     return found
 
@@ -331,7 +331,7 @@ def class_names(root: Path) -> tuple[str, ...]:
     return names
 
 
-def measured(depth: np.ndarray) -> np.ndarray:
+def cut_to_camera(depth: np.ndarray) -> np.ndarray:
     """The depth `H W`, zero outside the depth camera's picture."""
     height, width = depth.shape
     rows = slice(round(TOP * height / HEIGHT), round(BOTTOM * height / HEIGHT))
@@ -345,7 +345,7 @@ def _pixels(found: Content, path: Path, mode: str | None, missing: str) -> np.nd
     """The pixels of a file, in a PIL mode or as stored; None adds a problem. `missing` has places for `it` and `its
     line`."""
     if not path.exists():
-        pointer, others = pointer_at(path), named_alike(path.parent, path.stem)
+        pointer, others = pointer_at(path), find_alike(path.parent, path.stem)
         there = f" ({' and '.join(others)} there is not taken for it)" if others and not pointer else ""
         what = pointer or missing.format("it", "its line") + there
         found.add(path, f" is {what}", f"files are {pointer or missing.format('them', 'their lines') + there}")
@@ -373,7 +373,7 @@ def _is_inside(file: Any, name: str) -> bool:
     )
 
 
-def _mapping(root: Path) -> np.ndarray:
+def _read_mapping(root: Path) -> np.ndarray:
     """Class 1..40 of each of the 894 labels."""
     mapping = load_mat(root / MAPPING, "mapClass")
     if len(mapping) != RAW_CLASSES or mapping.min() < 0 or mapping.max() > CLASSES:

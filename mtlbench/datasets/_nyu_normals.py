@@ -70,7 +70,7 @@ def has_normals(depth: np.ndarray, focal: tuple[float, float], centre: tuple[flo
     )
 
 
-def decoded(codes: np.ndarray) -> np.ndarray:
+def decode(codes: np.ndarray) -> np.ndarray:
     """`H W 3` uint8, v = 127.5 + 127.5 n, as unit vectors float32; zero where invalid."""
     vectors = codes.astype(np.float32)
     vectors -= 127.5
@@ -79,7 +79,7 @@ def decoded(codes: np.ndarray) -> np.ndarray:
     return vectors
 
 
-def coded(normals: np.ndarray) -> np.ndarray:
+def encode(normals: np.ndarray) -> np.ndarray:
     """Unit or zero vectors `H W 3` as uint8, (127, 127, 127) where zero."""
     codes = np.rint(127.5 + 127.5 * normals).astype(np.uint8)
     codes[~normals.any(axis=2)] = 127
@@ -87,8 +87,8 @@ def coded(normals: np.ndarray) -> np.ndarray:
 
 
 def valid(codes: np.ndarray) -> np.ndarray:
-    """Which pixels `H W` of coded normals `decoded` does not make zero."""
-    return np.asarray(decoded(codes).any(axis=2))
+    """Which pixels `H W` of coded normals `decode` does not make zero."""
+    return np.asarray(decode(codes).any(axis=2))
 
 
 def conventions() -> list[str]:
@@ -97,7 +97,7 @@ def conventions() -> list[str]:
     return ["-".join(words) for order in itertools.permutations(pairs) for words in itertools.product(*order)]
 
 
-def turned(vectors: np.ndarray, axes: str) -> np.ndarray:
+def turn(vectors: np.ndarray, axes: str) -> np.ndarray:
     """Vectors `... 3` in the convention `axes`, brought to x left, y up, z towards the camera."""
     result = np.empty_like(vectors)
     for channel, word in enumerate(axes.split("-")):
@@ -106,7 +106,7 @@ def turned(vectors: np.ndarray, axes: str) -> np.ndarray:
     return result
 
 
-def turned_codes(codes: np.ndarray, axes: str) -> np.ndarray:
+def turn_codes(codes: np.ndarray, axes: str) -> np.ndarray:
     """Coded normals `H W 3` uint8 in the convention `axes`, brought to x left, y up, z towards the camera."""
     invalid = ~valid(codes)
     result = np.empty_like(codes)
@@ -119,7 +119,7 @@ def turned_codes(codes: np.ndarray, axes: str) -> np.ndarray:
 
 def evidence_of_axes(codes: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of every few valid pixels of coded normals: the vector `N 3` as stored, view ray `N 3`, whether floor `N`."""
-    vectors, floor = decoded(codes[::CHECKED_STEP, ::CHECKED_STEP]), floor[::CHECKED_STEP, ::CHECKED_STEP]
+    vectors, floor = decode(codes[::CHECKED_STEP, ::CHECKED_STEP]), floor[::CHECKED_STEP, ::CHECKED_STEP]
     known = vectors.any(axis=2)
     return vectors[known], view_rays(*known.shape)[known], floor[known]
 
@@ -134,8 +134,8 @@ def wrong_axes(evidence: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], ch
         return []
     scores = {}
     for axes in conventions():
-        scores[axes] = float(((turned(vectors, axes) * rays).sum(axis=1) < 0).mean())
-        if floor.sum() >= ENOUGH_FLOOR and turned(vectors[floor], axes)[:, 1].mean() < 0.5:
+        scores[axes] = float(((turn(vectors, axes) * rays).sum(axis=1) < 0).mean())
+        if floor.sum() >= ENOUGH_FLOOR and turn(vectors[floor], axes)[:, 1].mean() < 0.5:
             scores[axes] = 0.0
     best = max(scores, key=lambda axes: scores[axes])
     if scores[best] < FACING:

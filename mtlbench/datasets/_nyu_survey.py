@@ -145,7 +145,7 @@ def wrong_camera(centre: tuple[float, float], height: int, width: int) -> str:
     )
 
 
-def counted_from_zero(frames: Mapping[str, Iterable[int]]) -> bool:
+def is_counted_from_zero(frames: Mapping[str, Iterable[int]]) -> bool:
     """Whether lists of train and test frames are the official ones, or part of them, with every number one too low."""
     official = f"{int(OFFICIAL_TEST, 16):0{OFFICIAL_FRAMES}b}"
 

@@ -21,17 +21,17 @@ FORMAT = 1  # of these folders
 
 
 class Prepared:
-    """An opened folder: `about` holds what its maker noted, `array(name, i)` the arrays. Made by `prepared`."""
+    """An opened folder: `about` holds what its maker noted, `array(name, i)` the arrays. Made by `prepare`."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         found = json.loads((folder / ABOUT).read_text())
         self.about: dict[str, Any] = found["about"]
         self._lists: dict[str, dict[str, Any]] = found["lists"]
-        self._maps = {name: self._mapped(name) for name in self._lists}
+        self._maps = {name: self._map(name) for name in self._lists}
         self._starts = {name: np.cumsum([0, *map(_length, one["shapes"])]) for name, one in self._lists.items()}
 
-    def _mapped(self, name: str) -> np.ndarray:
+    def _map(self, name: str) -> np.ndarray:
         path, kind = self.folder / f"{name}.bin", np.dtype(self._lists[name]["dtype"])
         return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
@@ -50,7 +50,7 @@ class Prepared:
         """On the disk."""
         return sum(path.stat().st_size for path in self.folder.iterdir())
 
-    def damaged(self) -> list[Path]:
+    def find_damaged(self) -> list[Path]:
         """The files whose content is not what was written (reads everything)."""
         paths = {self.folder / f"{name}.bin": one["sha256"] for name, one in self._lists.items()}
         return [path for path, seal in paths.items() if _sha256(path) != seal]
@@ -76,21 +76,21 @@ class Writer:
     def add(self, name: str, array: np.ndarray) -> None:
         """Append an array; all of a list have one dtype."""
         if name not in self._lists:
-            with _writing(self.folder):
+            with _blame_disk(self.folder):
                 self._files[name] = open(self.folder / f"{name}.bin", "wb")
             self._hashes[name] = hashlib.sha256()
             self._lists[name] = {"dtype": array.dtype.str, "shapes": []}
         if array.dtype.str != self._lists[name]["dtype"]:
             raise TypeError(f"{name}: {array.dtype.str} after {self._lists[name]['dtype']}")
         content = np.ascontiguousarray(array).tobytes()
-        with _writing(self.folder):
+        with _blame_disk(self.folder):
             self._files[name].write(content)
         self._hashes[name].update(content)
         self._lists[name]["shapes"].append(list(array.shape))
 
     def close(self, stamp: str, about: dict[str, Any]) -> None:
         """Seal the lists and write what there is to know."""
-        with _writing(self.folder):
+        with _blame_disk(self.folder):
             for name, file in self._files.items():
                 file.flush()
                 os.fsync(file.fileno())
@@ -99,7 +99,7 @@ class Writer:
             (self.folder / ABOUT).write_text(json.dumps(found))
 
 
-def prepared(folder: Path, stamp: str, build: Callable[[Writer], dict[str, Any]]) -> Prepared:
+def prepare(folder: Path, stamp: str, build: Callable[[Writer], dict[str, Any]]) -> Prepared:
     """Open `folder`, made by `build` (adds arrays, returns `about`) unless it is there, whole and of this stamp.
 
     Safe under concurrent calls and after a kill. Raises UserError where the cache cannot be written.
@@ -133,7 +133,7 @@ def stamp_of(root: Path, paths: Iterable[Path], *more: object) -> str:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
+def _blame_disk(folder: Path) -> Iterator[None]:
     """Around writes alone: what fails in them is the disk's fault, not that of the files that are read."""
     try:
         yield

@@ -67,7 +67,7 @@ def columns_of(text: Text, asked: Mapping[str, str], group: str, is_file: Callab
     for name in asked:
         if name not in text.header:
             raise unknown(f"column in {text.path.name}", name, text.header)
-    told = {name: _told(name, what) for name, what in asked.items()}
+    told = {name: _describe(name, what) for name, what in asked.items()}
     found = []
     for index, name in enumerate(text.header):
         if name in told:
@@ -81,7 +81,7 @@ def columns_of(text: Text, asked: Mapping[str, str], group: str, is_file: Callab
     flags = [column for column in found if column.kind == "multilabel"]
     if len(flags) == 1 and flags[0].name not in told:  # a yes or no alone is a class
         found[flags[0].index] = replace(flags[0], kind="classification", task="")
-    return tuple(_named(found))
+    return tuple(_name_tasks(found))
 
 
 def parse_column(word: str) -> tuple[str, str]:
@@ -97,7 +97,7 @@ def parse_column(word: str) -> tuple[str, str]:
     raise UserError(f"{word!r}: write COLUMN:KIND or COLUMN:KIND:TASK, where KIND is one of {', '.join(KINDS)}")
 
 
-def _told(name: str, what: str) -> Column:
+def _describe(name: str, what: str) -> Column:
     kind, _, task = what.partition(":")
     if kind not in KINDS:
         raise unknown(f"kind of column {name}", kind, KINDS)
@@ -111,15 +111,15 @@ def _looks(index: int, name: str, cells: Sequence[str]) -> Column:
     values = set(cells)
     small = {cell.lower() for cell in values}
 
-    def left_out(why: str) -> Column:
+    def leave_out(why: str) -> Column:
         return Column(index, name, "skip", note=why)
 
     if not name:
-        return left_out("no name")
+        return leave_out("no name")
     if not values:
-        return left_out("all cells are empty")
+        return leave_out("all cells are empty")
     if len(values) == 1:
-        return left_out(f"one value everywhere ({cells[0]})")
+        return leave_out(f"one value everywhere ({cells[0]})")
     if name.lower() in ("subset", "split") and (name.lower() == "subset" or small <= SUBSETS.keys()):
         return Column(index, name, "subset")
     if small <= {*YES, *NO} and not {"0", "-1"} <= small:
@@ -130,10 +130,10 @@ def _looks(index: int, name: str, cells: Sequence[str]) -> Column:
     if len(numbers) >= MOST_NUMBERS * len(cells):  # the other cells are then named as wrong
         steps = np.diff(np.array(numbers, dtype=np.float64))
         if len(steps) > 1 and (steps == 1).all():
-            return left_out("a number for each row")
+            return leave_out("a number for each row")
         return Column(index, name, "regression")
     if 2 * len(values) > len(cells) or len(values) > MOST_CLASSES:
-        return left_out("another text in nearly every row")
+        return leave_out("another text in nearly every row")
     return Column(index, name, "classification")
 
 
@@ -158,7 +158,7 @@ def _with_file(text: Text, columns: list[Column], is_file: Callable[[str], bool]
     return columns
 
 
-def _named(columns: Sequence[Column]) -> list[Column]:
+def _name_tasks(columns: Sequence[Column]) -> list[Column]:
     """The columns with a task each, multilabel ones with one together; no two kinds share a name."""
     used = {TAGS, *(column.task for column in columns if column.task)}
     found = []

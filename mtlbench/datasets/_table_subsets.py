@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 SHARES = {"test": 0.15, "val": 0.15}  # of the images, the rest is train; as `mtlbench new dataset` has it (ours)
 
 
-def divided(groups: Sequence[str], wanted: Mapping[str, float] = SHARES) -> list[str]:
+def divide(groups: Sequence[str], wanted: Mapping[str, float] = SHARES) -> list[str]:
     """The subset of each image, from the group of each: always the same, whole groups, in the order of hashes of their
     names, until a subset has its share (Ours).
 
-    >>> divided(["a", "a", "b", "c"], {"test": 0.5})
+    >>> divide(["a", "a", "b", "c"], {"test": 0.5})
     ['train', 'train', 'test', 'test']
     """
     sizes: dict[str, int] = {}
@@ -29,10 +29,10 @@ def divided(groups: Sequence[str], wanted: Mapping[str, float] = SHARES) -> list
     return [subset.get(group, "train") for group in groups]
 
 
-def joined(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
+def join_groups(groups: Sequence[str], digests: Sequence[str]) -> list[str]:
     """A name for each image that those of one group, and those with the same bytes, share: the first of the groups.
 
-    >>> joined(["a", "b", "c"], ["1", "2", "1"])
+    >>> join_groups(["a", "b", "c"], ["1", "2", "1"])
     ['a', 'b', 'a']
     """
     parent: dict[str, str] = {}

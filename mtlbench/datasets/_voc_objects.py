@@ -12,7 +12,7 @@ import numpy as np
 
 from mtlbench.datasets._problems import Problem
 from mtlbench.datasets._voc_folders import ATTRIBUTES, text_in
-from mtlbench.datasets._voc_words import Wrong, category_of, edges_of, meant_class, one_line
+from mtlbench.datasets._voc_words import Wrong, category_of, edges_of, guess_class, one_line
 from mtlbench.system.given import pointer_at, pointer_in
 from mtlbench.vision import proposals as selective_search
 
@@ -44,7 +44,7 @@ def read_lines(path: Path, listed: set[str], problems: list[Problem]) -> list[tu
         meant = name if name in listed else None
         try:
             if len(fields) != 6 + ATTRIBUTES:
-                meant_is = _meant(fields)
+                meant_is = _suggest_class(fields)
                 wrong_length = f"{len(fields)} fields, must be {6 + ATTRIBUTES}{meant_is}"
                 raise Wrong(wrong_length, f"lines have a wrong number of fields{meant_is}")
             bits = fields[6:]
@@ -59,10 +59,10 @@ def read_lines(path: Path, listed: set[str], problems: list[Problem]) -> list[tu
     return found
 
 
-def _meant(fields: list[str]) -> str:
+def _suggest_class(fields: list[str]) -> str:
     """`; 'tv monitor' is tvmonitor` for a line of too many fields where a class in two words is why; else empty."""
     words = " ".join(fields[1 : len(fields) - 4 - ATTRIBUTES])
-    meant = meant_class(words) if len(fields) > 6 + ATTRIBUTES else ""
+    meant = guess_class(words) if len(fields) > 6 + ATTRIBUTES else ""
     return f"; {words!r} is {meant}" if meant else ""
 
 

@@ -40,12 +40,12 @@ class Wrong(Exception):
 def category_of(name: str) -> int:
     if name in CLASSES:
         return CLASSES.index(name)
-    meant = meant_class(name)
+    meant = guess_class(name)
     hint = f"; VOC calls it {meant}" if meant else ""
     raise Wrong(f"{name!r} is none of VOC's 20 classes{hint}", f"objects are of no class of VOC, {name!r}{hint}")
 
 
-def meant_class(name: str) -> str:
+def guess_class(name: str) -> str:
     """The class of VOC that another name means: `tv monitor`, `motorcycle`, `Airplane`; empty where none is known."""
     plain = re.sub(r"[\W_]", "", name).lower()
     return SYNONYMS.get(plain) or (plain if plain in CLASSES else "")

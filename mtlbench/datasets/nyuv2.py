@@ -19,7 +19,7 @@ from mtlbench.datasets import _nyu_files as files
 from mtlbench.datasets import _nyu_normals as surfaces
 from mtlbench.datasets._nyu_files import IGNORED, LABELLED, LISTS, Content, Folders, Frame, Official
 from mtlbench.datasets._nyu_survey import DepthSurvey, LabelSurvey, wrong_camera
-from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
+from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
 from mtlbench.datasets._problems import Problem, lines_of
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
@@ -128,7 +128,7 @@ class Nyuv2:
         """Look at all files and pack them for the memory map, unless that is done; derive normals where needed."""
         frames = [Frame(name, number) for name, numbers in self._files.lists()[0].items() for number in numbers]
         stamp = stamp_of(self._root, self._files.paths(frames), self.version, self._files, self.axes, surfaces.VERSION)
-        ready = prepared(self._folder, stamp, lambda writer: self._build(writer, say))
+        ready = prepare(self._folder, stamp, lambda writer: self._build(writer, say))
         self._refuse([Problem(*problem) for problem in ready.about["problems"]])
         for name in LISTS:
             if not any(one["official"] == name for one in ready.about["frames"]):
@@ -145,7 +145,7 @@ class Nyuv2:
         with contextlib.suppress(OSError, ValueError, KeyError):  # such a folder is made anew
             look.problems += [
                 Problem(f"{path}: not what was written; delete {self._folder}")
-                for path in Prepared(self._folder).damaged()
+                for path in Prepared(self._folder).find_damaged()
             ]
         train = [frame.number for frame in whole if frame.official == "train"]
         val = carve(look.lists["train"], look.official_train, self.val_fraction)
@@ -158,7 +158,7 @@ class Nyuv2:
         counts += [Count("measured depth (%)", look.share("measured"))] if self._files.reads_depth else []
         if look.views:
             valid = [
-                surfaces.valid(surfaces.coded(surfaces.normals_from_depth(d, *view))).mean() for d, view in look.views
+                surfaces.valid(surfaces.encode(surfaces.normals_from_depth(d, *view))).mean() for d, view in look.views
             ]
             what = f"valid normals that the depth gives (%, of {len(valid)} frames)"
             counts += [Count(what, round(100 * float(np.mean(valid))))]
@@ -205,7 +205,7 @@ class Nyuv2:
                 assert found.depth is not None
                 writer.add("depth", np.rint(1000 * found.depth.clip(0, FURTHEST)).astype(np.uint16))
             if found.normal is not None:
-                writer.add("normal", surfaces.turned_codes(found.normal, self.axes))
+                writer.add("normal", surfaces.turn_codes(found.normal, self.axes))
             elif found.depth is not None:
                 view = files.camera(self._root, *found.depth.shape)
                 content = hashlib.sha256(found.depth.tobytes()).hexdigest()
@@ -284,7 +284,7 @@ class Nyuv2Subset:
     def __getitem__(self, index: int) -> Sample:
         row = self._rows[index]
         image, classes, codes = (self._ready.array(name, row) for name in ("image", "semseg", "normal"))
-        labels = {"semseg": classes, "normals": surfaces.decoded(codes)}
+        labels = {"semseg": classes, "normals": surfaces.decode(codes)}
         if self._with_depth:
             labels["depth"] = self._ready.array("depth", row).astype(np.float32) / np.float32(1000)
         return Sample(image=image, labels=labels)
@@ -423,7 +423,7 @@ def layout(root: Path, with_depth: bool = False) -> Folders | Official:
 def _write_normals(job: tuple[Folders | Official, Frame, files.Camera], path: Path) -> None:
     source, frame, view = job
     with open(path, "wb") as file:
-        Image.fromarray(surfaces.coded(surfaces.normals_from_depth(source.depth(frame), *view))).save(
+        Image.fromarray(surfaces.encode(surfaces.normals_from_depth(source.depth(frame), *view))).save(
             file, format="PNG"
         )
 

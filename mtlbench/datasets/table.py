@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from mtlbench.contracts import Count, Sample, Survey
-from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
+from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
 from mtlbench.datasets._problems import Problem, lines_of
 from mtlbench.datasets._table_columns import Column, TableTask, columns_of, parse_column, tasks_of
 from mtlbench.datasets._table_pictures import Picture, place_of, read_picture
 from mtlbench.datasets._table_rows import Rows, read_rows
-from mtlbench.datasets._table_subsets import SHARES, divided, joined
+from mtlbench.datasets._table_subsets import SHARES, divide, join_groups
 from mtlbench.datasets._table_text import Text, is_empty, read_table
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
@@ -65,7 +65,7 @@ class Table:
             columns = dict(parse_column(word) for word in columns.split(",") if word)
         self.asked, self.group = dict(columns or {}), group
         self.side, self.most, self.broken = side, most, broken
-        self.path, self.images = _opened(Path(root).expanduser().resolve())
+        self.path, self.images = _locate(Path(root).expanduser().resolve())
         self._store: Prepared | None = None
         self._subsets: dict[str, list[int]] = {}
 
@@ -113,7 +113,7 @@ class Table:
         """What the rows say."""
         return read_rows(self.text, self.columns, self.tasks_in_table)
 
-    def described(self) -> list[str]:
+    def describe(self) -> list[str]:
         """A line for each task, its columns and how much is labelled, and for each column that is left out."""
         lines, images = [], len(self.rows.names)
         for task in self.tasks_in_table:
@@ -146,7 +146,7 @@ class Table:
         seen = hashlib.sha256(repr((str(self.path), about, names)).encode()).hexdigest()[:12]
         stamp = stamp_of(self.images, paths, *about)
         self._refuse([*self.text.problems, *self.rows.problems])  # before any image is decoded
-        store = prepared(cache_root() / f"table-v{self.version}-{seen}", stamp, lambda w: self._build(w, names, say))
+        store = prepare(cache_root() / f"table-v{self.version}-{seen}", stamp, lambda w: self._build(w, names, say))
         problems = [*self.text.problems, *self.rows.problems, *(Problem(*one) for one in store.about["problems"])]
         digests = dict(zip(store.about["names"], store.about["digests"], strict=True))
         problems += self._leaks(digests)
@@ -272,14 +272,14 @@ class Table:
     def _divide(self, names: Sequence[str], digests: Mapping[str, str]) -> dict[str, list[int]]:
         """Indices, among `digests`, of the images of each subset, in their order."""
         place = {name: index for index, name in enumerate(self.rows.names)}
-        groups = joined([self.rows.groups[place[n]] for n in names], [digests[n] for n in names])
+        groups = join_groups([self.rows.groups[place[n]] for n in names], [digests[n] for n in names])
         given = [self.rows.subsets[place[name]] for name in names]
         subsets = given
         if not any(given):
-            subsets = divided(groups)
+            subsets = divide(groups)
         elif "val" not in given:
             train = [index for index, subset in enumerate(given) if subset == "train"]
-            carved = divided([groups[index] for index in train], {"val": SHARES["val"]})
+            carved = divide([groups[index] for index in train], {"val": SHARES["val"]})
             for index, subset in zip(train, carved, strict=True):
                 subsets[index] = subset
         number = {name: index for index, name in enumerate(digests)}
@@ -348,7 +348,7 @@ class TableSubset:
         return Sample(self._store.array("image", place), dict(labels))
 
 
-def _opened(root: Path) -> tuple[Path, Path]:
+def _locate(root: Path) -> tuple[Path, Path]:
     """The table and the folder of images that a root stands for. Raises UserError."""
     if root.suffix != ".json":
         beside = root.parent / "images"

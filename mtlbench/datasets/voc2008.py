@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mtlbench.contracts import Count, Sample, Survey
-from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
+from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
 from mtlbench.datasets._problems import Problem, lines_of
 from mtlbench.datasets._voc_files import Annotations, read_annotations
 from mtlbench.datasets._voc_folders import ATTRIBUTES, Folders
@@ -20,7 +20,7 @@ from mtlbench.datasets._voc_pictures import Picture, read_picture, wrong_in
 from mtlbench.datasets._voc_words import CLASSES
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
-from mtlbench.system.given import named_alike, pointer_at
+from mtlbench.system.given import find_alike, pointer_at
 from mtlbench.system.machine import cores
 from mtlbench.system.parallel import Progress
 from mtlbench.vision import proposals as selective_search
@@ -80,19 +80,19 @@ class Voc2008:
         """
         folder = cache_root() / f"voc2008-v{self.version}-{self.proposal_size}-{_short(str(self._files.root))}"
         stamp = stamp_of(self._files.root, self._files.all_files(), self.version, SEARCH, self.proposal_size)
-        found = prepared(folder, stamp, lambda writer: self._build(writer, say))
+        found = prepare(folder, stamp, lambda writer: self._build(writer, say))
         problems = [Problem(*problem) for problem in found.about["problems"]]
         self._refuse(problems)
         if left_out := found.about["left_out"]:
             say(f"voc2008: {len(left_out)} images with problems are left out; `{self._command()}` lists them")
         self._opened = found
-        self._subsets = self._divided(found)
+        self._subsets = self._divide(found)
 
     def verify(self, say: Callable[[str], None]) -> Survey:
         """Read every file, decode every image, and compare the counts with the published ones."""
         found = read_annotations(self._files)
         problems = found.problems + self._look(found, lambda picture: None, say)
-        return Survey(tuple(self._counted(found, problems)), lines_of(problems))
+        return Survey(tuple(self._count(found, problems)), lines_of(problems))
 
     def fingerprint(self) -> str:
         """Hash of options, subsets, image contents, annotations and proposals. Raises UserError before `prepare`."""
@@ -169,7 +169,7 @@ class Voc2008:
         """Decode every listed image; `visit` takes each in order. The problems of images and of boxes in them."""
         names, problems = found.names, list[Problem]()
         if names and not any(path.exists() or pointer_at(path) for path in map(self._files.image, names)):
-            others = named_alike(self._files.images, names[0])
+            others = find_alike(self._files.images, names[0])
             there = f" as JPEG or PNG ({others[0]} there is not taken)" if others else ""
             text = f"{self._files.images} has none of the {len(names)} listed images; copy them there{there}"
             return [Problem(text)]
@@ -195,7 +195,7 @@ class Voc2008:
     def _command(self) -> str:
         return f"mtlbench data verify voc2008 --data-root {self._files.root}"
 
-    def _counted(self, found: Annotations, problems: list[Problem]) -> list[Count]:
+    def _count(self, found: Annotations, problems: list[Problem]) -> list[Count]:
         lines = {
             official: [thing for name in names for thing in found.lines.get(name, [])]
             for official, names in found.lists.items()
@@ -211,7 +211,7 @@ class Voc2008:
         counts = [
             Count("images, VOC's train (train and val)", len(found.lists["train"]), IMAGES["train"]),
             Count("images, VOC's val (test)", len(found.lists["val"]), IMAGES["val"]),
-            Count("images of train that are carved out as val", len(carved(sound, self.val_fraction))),
+            Count("images of train that are carved out as val", len(carve_val(sound, self.val_fraction))),
             Count("images with problems", len(wrong & set(found.names))),
             Count("attribute lines, train", len(lines["train"]), OBJECTS["train"]),
             Count("attribute lines, test", len(lines["val"]), OBJECTS["val"]),
@@ -239,10 +239,10 @@ class Voc2008:
             raise UserError(f"voc2008 is not prepared; type mtlbench data prepare voc2008 --data-root {root}")
         return self._opened
 
-    def _divided(self, store: Prepared) -> dict[str, list[int]]:
+    def _divide(self, store: Prepared) -> dict[str, list[int]]:
         """Indices of each subset, in the order of VOC's lists."""
         lists, names = store.about["lists"], store.about["names"]
-        val = carved([names[index] for index in lists["train"]], self.val_fraction)
+        val = carve_val([names[index] for index in lists["train"]], self.val_fraction)
         return {
             "train": [index for index in lists["train"] if names[index] not in val],
             "val": [index for index in lists["train"] if names[index] in val],
@@ -270,7 +270,7 @@ class Voc2008Subset:
         )
 
 
-def carved(names: list[str], fraction: float) -> set[str]:
+def carve_val(names: list[str], fraction: float) -> set[str]:
     """Our val: this share of the names, those with the lowest hashes."""
     by_hash = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
     return set(by_hash[: round(fraction * len(names))])

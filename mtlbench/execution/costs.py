@@ -32,10 +32,10 @@ class Costs:
     @staticmethod
     def _count(trial: Trial) -> tuple[int, int]:
         from mtlbench.training.context import Context
-        from mtlbench.training.process import unharmed
+        from mtlbench.training.process import guard_process
 
         try:
-            with unharmed(), contextlib.redirect_stdout(io.StringIO()):  # it may print
+            with guard_process(), contextlib.redirect_stdout(io.StringIO()):  # it may print
                 return Context(trial).cost()
         except Exception:  # a user's scheme: its trials fail, with the reason each, and the others go on
             if not is_file(trial.scheme.source):

@@ -16,7 +16,7 @@ from mtlbench.spec import Options, Trial, is_file, short_hash
 from mtlbench.store.folders import MADE
 from mtlbench.store.sealing import FAILURE, TRACEBACK, write_failure
 from mtlbench.store.store import Store
-from mtlbench.system.files import StoreBroken, replacing, writing
+from mtlbench.system.files import StoreBroken, blame_disk, replace_file
 
 CHUNK = 16 << 20  # bytes in one message
 
@@ -42,22 +42,22 @@ class Courier:
 
     def read(self, trial: Options, key: str, name: str, start: int) -> bytes | None:
         """Up to CHUNK bytes of a file of the trial or of its parent `key`; None where there is no such file."""
-        path = self._folder(trial, key) / _known(name)
+        path = self._folder(trial, key) / _check_name(name)
         return _piece(path, start) if path.is_file() else None
 
     def write(self, trial: Options, name: str, start: int, data: bytes) -> None:
         """Take in a piece. Raises StoreBroken."""
         folder = self._folder(trial, "")
-        with writing(folder), open(folder / f".{_known(name)}.arriving", "r+b" if start else "wb") as file:
+        with blame_disk(folder), open(folder / f".{_check_name(name)}.arriving", "r+b" if start else "wb") as file:
             file.seek(start)
             file.write(data)
 
-    def arrived(self, trial: Options, names: list[str]) -> None:
+    def accept(self, trial: Options, names: list[str]) -> None:
         """All pieces of these files are here. Raises StoreBroken."""
         folder = self._folder(trial, "")
-        with writing(folder):
+        with blame_disk(folder):
             for name in sorted(names, key=lambda name: name == "result.json"):
-                os.replace(folder / f".{_known(name)}.arriving", folder / name)
+                os.replace(folder / f".{_check_name(name)}.arriving", folder / name)
             if "result.json" in names:
                 (folder / "resume.pt").unlink(missing_ok=True)
 
@@ -74,7 +74,7 @@ def _piece(path: Path, start: int) -> bytes:
         return file.read(CHUNK)
 
 
-def _known(name: str) -> str:
+def _check_name(name: str) -> str:
     if name not in MADE:
         raise ValueError(f"{name!r} is no file of a trial")
     return name
@@ -87,7 +87,7 @@ class Remote(Protocol):
     def weights(self, file: str, start: int) -> bytes: ...
     def read(self, trial: Options, key: str, name: str, start: int) -> bytes | None: ...
     def write(self, trial: Options, name: str, start: int, data: bytes) -> None: ...
-    def arrived(self, trial: Options, names: list[str]) -> None: ...
+    def accept(self, trial: Options, names: list[str]) -> None: ...
 
 
 def away(
@@ -102,7 +102,7 @@ def away(
     plain = trial.to_json()
     folder = base / trial.key
     shutil.rmtree(folder, ignore_errors=True)
-    with writing(base):
+    with blame_disk(base):
         folder.mkdir(parents=True)
         parents = {key: folder / "parents" / key for key in trial.parents}
         for key, place in parents.items():
@@ -125,7 +125,7 @@ def away(
     except StoreBroken:
         raise
     except Exception as error:
-        with writing(folder):
+        with blame_disk(folder):
             write_failure(folder, trial.key, failure_of(error), traceback.format_exc())
         _send(remote, plain, folder, [TRACEBACK, FAILURE])
         raise
@@ -154,7 +154,7 @@ def _send(remote: Remote, trial: Options, folder: Path, names: list[str]) -> Non
     for name in names:
         for start in range(0, max((folder / name).stat().st_size, 1), CHUNK):  # an empty file travels, too
             remote.write(trial, name, start, _piece(folder / name, start))
-    remote.arrived(trial, names)
+    remote.accept(trial, names)
 
 
 def user_sources(trials: Iterable[Trial]) -> dict[str, str]:
@@ -172,7 +172,7 @@ def with_weights(trial: Trial, base: Path, remote: Remote) -> Trial:
     copy = base / "weights" / trial.backbone.options["weights"] / path.name
     if not copy.is_file():
         copy.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(copy) as temporary:
+        with replace_file(copy) as temporary:
             _fetch(temporary, partial(remote.weights, trial.weights_file))
     return dataclasses.replace(trial, weights_file=str(copy))
 

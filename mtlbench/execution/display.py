@@ -52,19 +52,19 @@ class Display:
         if self.live:
             self.live.stop()
 
-    def started(self, trial: Trial) -> None:
+    def note_start(self, trial: Trial) -> None:
         """A trial was handed to a worker."""
         self.fractions[trial.key] = 0.0
         self.ids[trial.key] = self.bars.add_task(trial.label, total=1.0)
         self._note()
 
-    def progressed(self, trial: Trial, fraction: float) -> None:
+    def note_progress(self, trial: Trial, fraction: float) -> None:
         """A trial went on."""
         self.fractions[trial.key] = fraction
         self.bars.update(self.ids[trial.key], completed=fraction)
         self._note()
 
-    def ended(self, trial: Trial, error: str) -> None:
+    def note_end(self, trial: Trial, error: str) -> None:
         """A trial finished or failed."""
         self.worked += self.cost(trial)
         if error and trial.purpose == Purpose.TUNING:

@@ -59,12 +59,12 @@ def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources
 
     device = torch.device("cuda" if torch.cuda.is_available() and resources.gpus != 0 else "cpu")
     while isinstance(trial := queue.next(), Trial):
-        watcher.started(trial)
+        watcher.note_start(trial)
         error = ""
         try:
             errand = Errand(device, cores(), seconds_of_parents(trial, store), resources.resume_every)
-            for fraction in silenced(attempt(trial, store, errand, trial.key in fresh)):
-                watcher.progressed(trial, fraction)
+            for fraction in silence(attempt(trial, store, errand, trial.key in fresh)):
+                watcher.note_progress(trial, fraction)
                 if interrupts.asked:
                     raise KeyboardInterrupt
         except StoreBroken:
@@ -72,10 +72,10 @@ def run_local(queue: Queue, store: Store, watcher: Watcher, resources: Resources
         except Exception as exception:
             error = str(failure_of(exception))
         queue.end(trial.key, error)
-        watcher.ended(trial, error)
+        watcher.note_end(trial, error)
 
 
-def silenced(work: Iterator[T]) -> Iterator[T]:
+def silence(work: Iterator[T]) -> Iterator[T]:
     """The same; what is printed on the way is dropped, as on Ray: it would stand between the lines of a run."""
     with open(os.devnull, "w") as nowhere:
         while True:

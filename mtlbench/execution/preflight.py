@@ -39,7 +39,7 @@ def bytes_of(missing: Sequence[Trial], costs: Costs) -> int:
     return kept + SMALL_FILES * len(missing) + 2 * sum(largest)
 
 
-def pretrained_of(
+def find_pretrained(
     starts: Iterable[str], backbone: Plugin, form: str, dataset: str, file: Path | None
 ) -> dict[str, Pretrained]:
     """{start: the file of weights that networks start from}, checked against the backbone. "imagenet" takes `file`, or

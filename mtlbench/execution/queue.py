@@ -20,9 +20,9 @@ class Answer(Enum):
 class Watcher(Protocol):
     """Who is told how the run goes."""
 
-    def started(self, trial: Trial) -> None: ...
-    def progressed(self, trial: Trial, fraction: float) -> None: ...
-    def ended(self, trial: Trial, error: str) -> None: ...
+    def note_start(self, trial: Trial) -> None: ...
+    def note_progress(self, trial: Trial, fraction: float) -> None: ...
+    def note_end(self, trial: Trial, error: str) -> None: ...
     def again(self, trial: Trial, why: str) -> None: ...
     def say(self, line: str) -> None: ...
 
@@ -87,20 +87,20 @@ class Queue:
         self.running.discard(key)
         self._waiting.insert(0, key)
 
-    def blocked(self) -> list[Blocked]:
+    def list_blocked(self) -> list[Blocked]:
         """Trials behind a failed one, each with the first failed ancestor."""
         found = []
         for key in self._waiting:
-            culprit = self._failed_ancestor(key)
+            culprit = self._find_failed_ancestor(key)
             if culprit is not None:
                 found.append(Blocked(self.trials[key], self.trials[culprit]))
         return found
 
-    def _failed_ancestor(self, key: str) -> str | None:
+    def _find_failed_ancestor(self, key: str) -> str | None:
         for parent in self.trials[key].parents:
             if parent in self.failed:
                 return parent
-            if parent in self.trials and (found := self._failed_ancestor(parent)):
+            if parent in self.trials and (found := self._find_failed_ancestor(parent)):
                 return found
         return None
 

@@ -120,10 +120,10 @@ class TrialActor(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Start another trial in this process."""
-        self.work = self.working(new_config)
+        self.work = self.run_trial(new_config)
         return True
 
-    def working(self, config: dict[str, Any]) -> Iterator[float]:
+    def run_trial(self, config: dict[str, Any]) -> Iterator[float]:
         """The trial of a configuration, running."""
         from mtlbench.training.trial import Errand, run_trial
 
@@ -133,7 +133,7 @@ class TrialActor(tune.Trainable):
                 "install the same version on every machine"
             )
         if self.base is None:  # below the scratch folder of a private Ray; on a cluster there is none
-            self.device = assigned_device(config["gpus"])
+            self.device = get_device(config["gpus"])
             self.base = make_scratch(os.environ.get(MARK) or tempfile.gettempdir())
         errand = Errand(self.device, config["cpus"], config["seconds_of_parents"], config["resume_every"])
         try:
@@ -148,25 +148,25 @@ class TrialActor(tune.Trainable):
         try:
             for fraction in self.work:
                 if time.perf_counter() > until:
-                    return self._told(Outcome.RUNNING, fraction=fraction)
+                    return self._make_report(Outcome.RUNNING, fraction=fraction)
         except StoreBroken as error:
-            return self._told(Outcome.STORE_BROKEN, str(error))
+            return self._make_report(Outcome.STORE_BROKEN, str(error))
         except RayLost as error:
-            return self._told(Outcome.RAY_LOST, str(error))
+            return self._make_report(Outcome.RAY_LOST, str(error))
         except Exception as error:
             from mtlbench.training.failures import failure_of
 
             failure = failure_of(error)
             memory = failure.kind is FailureKind.OUT_OF_MEMORY
-            return self._told(Outcome.OUT_OF_MEMORY if memory else Outcome.FAILED, str(failure))
-        return self._told(Outcome.DONE)
+            return self._make_report(Outcome.OUT_OF_MEMORY if memory else Outcome.FAILED, str(failure))
+        return self._make_report(Outcome.DONE)
 
-    def _told(self, outcome: Outcome, error: str = "", fraction: float = 1.0) -> dict[str, Any]:
+    def _make_report(self, outcome: Outcome, error: str = "", fraction: float = 1.0) -> dict[str, Any]:
         report = Report(outcome, error, fraction, socket.gethostname(), str(self.device))
         return {"report": report, "done": outcome is not Outcome.RUNNING}
 
 
-def assigned_device(gpus: float) -> Any:
+def get_device(gpus: float) -> Any:
     """The device that Ray assigned, not the one that torch would find: a CPU trial sees all GPUs of its machine."""
     import torch
 
@@ -205,9 +205,9 @@ class RayCourier:
         """Hand over a piece."""
         _answer(self.actor.write.remote(trial, name, start, data))
 
-    def arrived(self, trial: Options, names: list[str]) -> None:
+    def accept(self, trial: Options, names: list[str]) -> None:
         """All pieces of these files were handed over."""
-        _answer(self.actor.arrived.remote(trial, names))
+        _answer(self.actor.accept.remote(trial, names))
 
 
 def _answer(call: Any) -> Any:
@@ -236,13 +236,13 @@ class QueueSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """The configuration of the next ready trial, None to wait, FINISHED at the end."""
         interrupts.listen()  # Tune has taken SIGUSR1
-        trial = Answer.FINISHED if self.stopped() else self.queue.next()
+        trial = Answer.FINISHED if self.is_stopped() else self.queue.next()
         if trial is Answer.FINISHED:
             return Searcher.FINISHED
         if not isinstance(trial, Trial):
             return None
         self.running[trial_id] = trial
-        self.watcher.started(trial)
+        self.watcher.note_start(trial)
         try:
             self.store.begin(trial, trial.key in self.fresh and self.queue.attempts[trial.key] == 1)
         except StoreBroken as error:
@@ -255,14 +255,14 @@ class QueueSearcher(Searcher):
             "seconds_of_parents": seconds_of_parents(trial, self.store),
         }
 
-    def stopped(self) -> bool:
+    def is_stopped(self) -> bool:
         """Whether nothing more is to be run: the store cannot be written, the courier is gone, or the user asked."""
         return self.broken is not None or interrupts.asked
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Progress."""
         trial, report = self.running[trial_id], result["report"]
-        self.watcher.progressed(trial, report.fraction)
+        self.watcher.note_progress(trial, report.fraction)
         self._heed(trial, report)
 
     def _heed(self, trial: Trial, report: Report) -> None:
@@ -281,7 +281,7 @@ class QueueSearcher(Searcher):
         report: Report | None = result["report"] if result else None
         if trial and report:  # Tune tells of a last result only here
             self._heed(trial, report)
-        if trial is None or (self.stopped() and not self.store.done(trial)):
+        if trial is None or (self.is_stopped() and not self.store.done(trial)):
             return
         done = self.store.done(trial)  # the store is the truth
         lost = not done and (error or report is None)
@@ -298,7 +298,7 @@ class QueueSearcher(Searcher):
                 reason = f"its process ended {ATTEMPTS} times ({CAUSES})"
                 self.store.fail(trial, Failure(FailureKind.LOST, "", reason))
             self.queue.end(trial.key, reason)
-            self.watcher.ended(trial, reason)
+            self.watcher.note_end(trial, reason)
 
     def _again(self, trial: Trial, why: str) -> None:
         self.queue.again(trial.key)
@@ -327,7 +327,7 @@ class StopEarly(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether to end the run."""
-        return self.searcher.stopped()
+        return self.searcher.is_stopped()
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing."""
@@ -471,12 +471,12 @@ def _request(queue: Queue, watcher: Watcher, resources: Resources) -> dict[str, 
     with_gpu = [(cpus / gpus) for cpus, gpus in machines if gpus]
     gpus = resources.gpus
     if gpus is None:
-        gpus = _measured_share(queue, watcher, min(with_gpu)) if with_gpu else 0.0
+        gpus = _measure_share(queue, watcher, min(with_gpu)) if with_gpu else 0.0
     cpus = min(MOST_CPUS, int(min(with_gpu) * gpus)) if gpus and with_gpu else 0
     return {"cpus": max(threads, cpus), "gpus": gpus}
 
 
-def _measured_share(queue: Queue, watcher: Watcher, cpus_per_gpu: float) -> float:
+def _measure_share(queue: Queue, watcher: Watcher, cpus_per_gpu: float) -> float:
     """The part of a GPU that the costliest trial needs, by a measured step on one of the GPUs."""
     from mtlbench.execution.gpu_sharing import costliest, trials_per_gpu
 
@@ -507,7 +507,7 @@ def _measure(trial: dict[str, Any], sources: dict[str, str]) -> Any:
     base = make_scratch(os.environ.get(MARK) or tempfile.gettempdir())
     try:
         at_hand = with_sources(Trial.from_json(trial), base, sources.__getitem__)
-        return measure(at_hand, assigned_device(1.0))
+        return measure(at_hand, get_device(1.0))
     finally:
         shutil.rmtree(base, ignore_errors=True)
 

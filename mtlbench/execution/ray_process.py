@@ -98,7 +98,7 @@ def _take_back(queue: Queue, store: Store, watcher: Watcher) -> None:
         trial = queue.trials[key]
         if store.done(trial):
             queue.end(key)
-            watcher.ended(trial, "")
+            watcher.note_end(trial, "")
         else:
             queue.again(key)
             watcher.again(trial, "")
@@ -170,12 +170,12 @@ def _pass_on(what: str, about: list[Any], queue: Queue, watcher: Watcher) -> Non
     trial, more = queue.trials[about[0]], about[1:]
     if what == "started":
         queue.take(trial.key)
-        watcher.started(trial)
+        watcher.note_start(trial)
     elif what == "progressed":
-        watcher.progressed(trial, *more)
+        watcher.note_progress(trial, *more)
     elif what == "ended":
         queue.end(trial.key, *more)
-        watcher.ended(trial, *more)
+        watcher.note_end(trial, *more)
     else:
         queue.again(trial.key)
         watcher.again(trial, *more)
@@ -199,15 +199,15 @@ class Teller:
     def __init__(self, pipe: Any) -> None:
         self.pipe = pipe
 
-    def started(self, trial: Trial) -> None:
+    def note_start(self, trial: Trial) -> None:
         """A trial was handed to a worker."""
         self.pipe.send(("started", trial.key))
 
-    def progressed(self, trial: Trial, fraction: float) -> None:
+    def note_progress(self, trial: Trial, fraction: float) -> None:
         """A trial went on."""
         self.pipe.send(("progressed", trial.key, fraction))
 
-    def ended(self, trial: Trial, error: str) -> None:
+    def note_end(self, trial: Trial, error: str) -> None:
         """A trial finished or failed."""
         self.pipe.send(("ended", trial.key, error))
 

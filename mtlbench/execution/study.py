@@ -13,7 +13,7 @@ from mtlbench.errors import UserError
 from mtlbench.execution.costs import Costs
 from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.local import run_local
-from mtlbench.execution.preflight import check_disk, check_gpu, pretrained_of
+from mtlbench.execution.preflight import check_disk, check_gpu, find_pretrained
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.execution.tables import space_of
 from mtlbench.execution.wide_arms import find_widths
@@ -26,8 +26,8 @@ from mtlbench.plan.expand import (
     DataSource,
     Pretrained,
     Settings,
+    apply_init,
     expand,
-    started,
     starts_with_weights,
 )
 from mtlbench.plan.options import RunOptions
@@ -124,7 +124,7 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     arms = choose_arms(
         space, options.all_splits, options.all_schemes, options.arms, options.schemes, trees, options.affinity
     )
-    arms, recipe = started(arms, recipe, options.init)
+    arms, recipe = apply_init(arms, recipe, options.init)
     arms = at_methods(arms, options.weightings)
     arms = at_rates(arms, options.lr_grid)
     if options.loss_weight_grid:
@@ -134,7 +134,7 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     store = Store(options.results, create)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     needed = starts_with_weights(arms, recipe)
-    pretrained = pretrained_of(needed, backbone, space.pair.form, dataset, options.weights)
+    pretrained = find_pretrained(needed, backbone, space.pair.form, dataset, options.weights)
     if options.weights and "imagenet" not in needed:
         raise UserError("--weights: no network starts from ImageNet weights; add --init imagenet")
     data = prepare_dataset(dataset, space.pair.tasks, recipe, options.data_root, say)
@@ -234,7 +234,7 @@ def _execute_next(study: Study, show: Show) -> Outcome:
     note_names(study.trials, store, queue.done)
     failed = tuple((queue.trials[key], reason) for key, reason in queue.failed.items())
     done = len(queue.done & set(queue.trials))
-    return Outcome(len(queue.trials), done, 0.0, failed, tuple(queue.blocked()), tuple(held))
+    return Outcome(len(queue.trials), done, 0.0, failed, tuple(queue.list_blocked()), tuple(held))
 
 
 def round_line(trials: Sequence[Trial]) -> str:

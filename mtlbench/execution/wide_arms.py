@@ -22,7 +22,7 @@ def find_widths(arms: Sequence[Arm], planned: Callable[[Sequence[Arm]], list[Tri
         at_width = dataclasses.replace(arm, backbone=arm.backbone | {"widen": round(math.exp(log_width), 3)})
         return math.log(max(costs.of(trial)[0] for trial in planned([at_width]))) - target
 
-    def fitting(arm: Arm) -> Arm:
+    def fit(arm: Arm) -> Arm:
         before, now = 0.0, math.log(2) / 2  # parameters grow with the square of the width, nearly
         error_before, error = excess(arm, before), excess(arm, now)
         for _ in range(6):
@@ -32,4 +32,4 @@ def find_widths(arms: Sequence[Arm], planned: Callable[[Sequence[Arm]], list[Tri
             error_before, error = error, excess(arm, now)
         return dataclasses.replace(arm, backbone=arm.backbone | {"widen": round(math.exp(now), 3)})
 
-    return tuple(fitting(arm) if arm.wide else arm for arm in arms)
+    return tuple(fit(arm) if arm.wide else arm for arm in arms)

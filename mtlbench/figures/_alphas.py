@@ -11,7 +11,7 @@ from mtlbench.analysis.frame import FEWEST_SEEDS, records
 from mtlbench.figures import _panels as panels
 
 
-def sorted_values(final: pd.DataFrame) -> pd.DataFrame:
+def sort_values(final: pd.DataFrame) -> pd.DataFrame:
     """A layer's alphas sorted per seed, then averaged by rank; `low` and `high` are the seeds' range."""
     found = []
     for quantity in QUANTITIES:
@@ -22,7 +22,7 @@ def sorted_values(final: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("rank", kind="stable", ignore_index=True)
 
 
-def training_of(means: pd.DataFrame) -> pd.DataFrame:
+def average_training(means: pd.DataFrame) -> pd.DataFrame:
     """Means over a layer's units along training, and in `start` where they began."""
     table = pd.concat([_long(means, quantity, "iteration") for quantity in QUANTITIES], ignore_index=True)
     table = table.sort_values("iteration", kind="stable", ignore_index=True)
@@ -54,7 +54,7 @@ def numbers_text(numbers: pd.DataFrame, arm: str) -> str:
     texts = []
     for task, table in numbers[numbers["arm"] == arm].groupby("task", sort=False):
         said = [
-            f"{row['stage']} {panels.signed(row['difference'], row['difference_low'], row['difference_high'])}"
+            f"{row['stage']} {panels.write_signed(row['difference'], row['difference_low'], row['difference_high'])}"
             for row in sorted(records(table), key=lambda row: -row["difference"])
         ]
         texts.append(f"{task} {said[0]}" if len(said) == 1 else f"{task} most at {said[0]}, least at {said[-1]}")
@@ -67,7 +67,7 @@ def claims_text(claims: pd.DataFrame, arms: list[str]) -> str:
     for claim, table in claims.groupby("claim", sort=False):
         first, others = table[table["arm"] == arms[0]], table[table["arm"] != arms[0]]
         said = [
-            f"{row['task']} {panels.signed(row['difference'], row['low'], row['high'])} ({row['holds']})"
+            f"{row['task']} {panels.write_signed(row['difference'], row['low'], row['high'])} ({row['holds']})"
             for row in records(first)
         ]
         text = f"{claim}: {', '.join(said)}"

@@ -33,17 +33,19 @@ def place_labels(
         outside = np.maximum(half - choices, 0) + np.maximum(choices + half - page, 0)
         crossed = (np.abs(choices[:, None] - lines[None]) < half).all(axis=2).sum(axis=1)
         options.append(choices)
-        fixed.append(far + 3 * crossed + 10 * _covered(choices, half, markers, marker) + 1000 * outside.sum(axis=1))
+        fixed.append(
+            far + 3 * crossed + 10 * _measure_cover(choices, half, markers, marker) + 1000 * outside.sum(axis=1)
+        )
     places = np.full(anchors.shape, np.inf)  # not placed yet
     for _ in range(4):
         for i in range(len(anchors)):
             others = np.isfinite(places[:, 0]) & (np.arange(len(anchors)) != i)
-            covered = _covered(options[i], sizes[i] / 2, places[others], sizes[others] / 2)
+            covered = _measure_cover(options[i], sizes[i] / 2, places[others], sizes[others] / 2)
             places[i] = options[i][np.argmin(fixed[i] + 10 * covered)]
     return places
 
 
-def _covered(centres: np.ndarray, half: np.ndarray, others: np.ndarray, halves: np.ndarray) -> np.ndarray:
+def _measure_cover(centres: np.ndarray, half: np.ndarray, others: np.ndarray, halves: np.ndarray) -> np.ndarray:
     """Area that a rectangle around each centre shares with other rectangles, summed over those."""
     reach = half + halves[None] - np.abs(centres[:, None] - others[None])
     shared = np.minimum(np.maximum(reach, 0), 2 * np.minimum(half, halves)[None])

@@ -30,7 +30,7 @@ def over_seeds(rows: pd.DataFrame, keys: Sequence[str], value: str) -> pd.DataFr
     return groups.agg(mean="mean", low="min", high="max", n="count").reset_index()
 
 
-def signed(mean: float, low: float, high: float, sign: str = "+") -> str:
+def write_signed(mean: float, low: float, high: float, sign: str = "+") -> str:
     """`+0.12 [+0.08, +0.16]`, without the interval where there is none; two decimals."""
     texts = [f"{round(number, 2) + 0.0:{sign}.2f}" for number in (mean, low, high)]
     return texts[0] if np.isnan(low) else f"{texts[0]} [{texts[1]}, {texts[2]}]"
@@ -85,7 +85,7 @@ def far_off(rows: pd.DataFrame) -> pd.Series:
     return far
 
 
-def wrapped(text: str, width: float) -> list[str]:
+def wrap(text: str, width: float) -> list[str]:
     """The caption in lines that fit a figure of this width (inches)."""
     return textwrap.wrap(text, int(width * LETTERS), break_on_hyphens=False)
 

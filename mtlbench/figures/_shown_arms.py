@@ -29,7 +29,7 @@ def other_names(frame: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]
     }
 
 
-def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = False) -> tuple[list[str], str]:
+def choose_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = False) -> tuple[list[str], str]:
     """The arms that a figure shows, in table order, and a sentence on other names and what is left out, or "".
 
     With globs the arms that match one, and the baseline; else all if `every`, else all but variants: those of an arm
@@ -43,16 +43,16 @@ def shown_arms(frame: pd.DataFrame, globs: Sequence[str] = (), every: bool = Fal
     known = other_names(frame, asked)
     shown = list(known)
     if not globs and not every:
-        standing_in = _standing_in(arms, known)
+        standing_in = _find_substitutes(arms, known)
         shown = [arm for arm in known if not arms.is_variant(arm) or arm in standing_in]
     texts = [" = ".join([arm, *known[arm]]) for arm in shown if known[arm]]
     text = f"One network each: {'; '.join(texts)}." if texts else ""
     if hidden := [arm for arm in known if arm not in shown]:
-        text += f" Left out: {listed(hidden, 'ablations')}."
+        text += f" Left out: {list_names(hidden, 'ablations')}."
     return shown, text.strip()
 
 
-def _standing_in(arms: Arms, known: Mapping[str, Sequence[str]]) -> set[str]:
+def _find_substitutes(arms: Arms, known: Mapping[str, Sequence[str]]) -> set[str]:
     """The variants that a figure shows in place of plain arms that were not run."""
     lacking: dict[str, list[str]] = {}
     for arm in known:
@@ -61,6 +61,6 @@ def _standing_in(arms: Arms, known: Mapping[str, Sequence[str]]) -> set[str]:
     return {arm for own in lacking.values() for arm in [name for name in own if known[name]] or own}
 
 
-def listed(arms: Sequence[str], what: str = "arms") -> str:
+def list_names(arms: Sequence[str], what: str = "arms") -> str:
     """Their names, or how many they are."""
     return ", ".join(arms) if len(arms) <= MOST_NAMED else f"{len(arms)} {what}"

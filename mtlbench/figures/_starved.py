@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mtlbench.analysis.categories import ARM, CategoryGains, Question, category_gains, published_gains
+from mtlbench.analysis.categories import ARM, CategoryGains, Question, category_gains, read_published_gains
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
 from mtlbench.analysis.selection import Selection
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.figures import _style as style
 from mtlbench.figures._gains import amount, draw_category_gains, draw_group_gains, mark_least_labelled
-from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_title, seeds_text, wrapped
+from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_title, seeds_text, wrap
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -58,7 +58,7 @@ class StarvedData:
     caption: str
 
 
-def starved_data(
+def gather_data(
     question: Question,
     results: Results,
     selection: Selection,
@@ -67,7 +67,7 @@ def starved_data(
     """Everything that is drawn. Raises UserError where an arm, the task or the counts are missing."""
     gains = category_gains(question, results, selection)
     nothing = pd.DataFrame(columns=["group", "value"])
-    overlay, remark = published_gains(question, gains.frame, results) if paper else (nothing, "")
+    overlay, remark = read_published_gains(question, gains.frame, results) if paper else (nothing, "")
     tasks = list(dict.fromkeys(whole_task(gains.frame, "test")["task"]))
     return StarvedData(
         question=question,
@@ -122,7 +122,7 @@ def _draw(data: StarvedData, canvas: Canvas) -> None:
     longest = INCHES.letter * int(bars["category"].str.len().max())
     turned = longest > step
     names = 0.08 + (longest if turned else LINE)
-    lines = wrapped(data.caption, width)
+    lines = wrap(data.caption, width)
     tall_groups = INCHES.group * (len(groups) + 0.6)
     top = INCHES.header + INCHES.bars + names + INCHES.gap + INCHES.title
     canvas.set_size_inches(width, top + tall_groups + 0.42 + LINE * len(lines) + 0.1)

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 
 from mtlbench.analysis.alphas import alpha_numbers
 from mtlbench.analysis.frame import records
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.contracts import Results
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
@@ -25,7 +25,7 @@ from mtlbench.figures._alpha_panels import (
     draw_layer_alphas,
     draw_sorted_alphas,
 )
-from mtlbench.figures._alphas import claims_text, numbers_text, sorted_values, training_of, what_text
+from mtlbench.figures._alphas import average_training, claims_text, numbers_text, sort_values, what_text
 from mtlbench.spec import Family
 
 if TYPE_CHECKING:
@@ -114,13 +114,13 @@ class Alphas:
             numbers_text(found.numbers, names[0]),
             claims_text(found.claims, names),
             "The paper's Table 4 is a picture: there are no published numbers." if paper else "",
-            failed_text(found.frame, failures),
+            describe_failures(found.frame, failures),
         ]
         return AlphasData(
             starts=found.starts,
             stages=found.means["stage"].unique().tolist(),
-            sorted=sorted_values(found.final),
-            training=training_of(found.means),
+            sorted=sort_values(found.final),
+            training=average_training(found.means),
             numbers=found.numbers,
             claims=found.claims,
             caption=" ".join(section for section in sections if section),
@@ -148,7 +148,7 @@ def _draw(data: AlphasData, canvas: Canvas) -> None:
     most = int(data.numbers.groupby("arm")["stage"].nunique().max())
     beside = INCHES.left + INCHES.right + INCHES.training_gap + INCHES.training
     width = max(INCHES.least_width, beside + most * (INCHES.narrowest_panel + INCHES.gap))
-    lines = panels.wrapped(data.caption, width)
+    lines = panels.wrap(data.caption, width)
     rows = len(data.starts) * len(tasks)
     tall = INCHES.panel if rows <= FEW_ROWS else INCHES.low_panel
     foot = 2 * INCHES.legend + panels.LINE * len(lines) + 0.12
@@ -158,7 +158,7 @@ def _draw(data: AlphasData, canvas: Canvas) -> None:
     shades = dict(zip(data.stages, ramp, strict=True))
     top = INCHES.margin
     for start in records(data.starts):
-        panels.draw_title(canvas, _heading(start), top + 0.14)
+        panels.draw_title(canvas, _write_heading(start), top + 0.14)
         top += INCHES.heading
         for place, task in enumerate(tasks):
             top += INCHES.numbers
@@ -217,7 +217,7 @@ def _draw_layers(canvas: Canvas, mine: AlphasData, stages: list[str], colour: st
     return made
 
 
-def _heading(start: dict[str, Any]) -> str:
+def _write_heading(start: dict[str, Any]) -> str:
     words = rf"start ($\alpha_s$, $\alpha_d$) = ({start['own']:.2g}, {start['other']:.2g})"
     return f"{words}:  {start['arm']}, {start['seeds']} seed{'s' if start['seeds'] > 1 else ''}"
 

@@ -15,15 +15,15 @@ from mtlbench.analysis.costs import pair_costs
 from mtlbench.analysis.frame import FEWEST_SEEDS, mean_over_tasks, records, relative_change
 from mtlbench.analysis.front import find_front
 from mtlbench.analysis.inference import describe_intervals, intervals
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text, newest
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._costs import DOWN, FRONT_DASHES, draw_costs, label_costs, limit_costs
-from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, far_off, seeds_text, wrapped
-from mtlbench.figures._shown_arms import marker_of, shown_arms
-from mtlbench.text import MINUS, listed
+from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, far_off, seeds_text, wrap
+from mtlbench.figures._shown_arms import choose_arms, marker_of
+from mtlbench.text import MINUS, list_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,18 +94,22 @@ class Cost:
         """
         frame, note = newest(results.frame, selection)
         changes = relative_change(frame).dropna(subset=["change"])
-        names, names_text = shown_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms, every=True)
-        points = _priced(changes, frame, names)
+        names, names_text = choose_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms, every=True)
+        points = _price(changes, frame, names)
         if BASELINE not in set(points["arm"]) or points["arm"].nunique() < 2:
             raise UserError(
                 f"cost compares arms with {BASELINE}, but there are test numbers and costs of"
                 f" {', '.join(arm_order(points['arm'])) or 'no arm'} only (every task and seed of {BASELINE} counts);"
                 f" type: mtlbench run --pair {frame['pair'].iloc[0]}"
             )
-        points = _marked(points, Arms.of(frame))
+        points = _mark(points, Arms.of(frame))
         tasks = list(dict.fromkeys(changes["task"]))
         lacking = arm_order({*names} - {*points["arm"]})
-        remarks = (names_text, failed_text(frame, results.failures), "The paper publishes no costs." if paper else "")
+        remarks = (
+            names_text,
+            describe_failures(frame, results.failures),
+            "The paper publishes no costs." if paper else "",
+        )
         return CostData(
             points=points[[*POINTS]],
             panels=pd.DataFrame({"panel": [MEAN, *tasks], "place": range(-1, len(tasks))}),
@@ -121,7 +125,7 @@ class Cost:
 def _draw(data: CostData, canvas: Canvas) -> None:
     """A row of panels for the mean over tasks and for each task, a column a cost."""
     points, panels = data.points, records(data.panels)
-    lines = wrapped(data.caption, INCHES.width)
+    lines = wrap(data.caption, INCHES.width)
     handles = _legend(points)
     legend_rows = -(-len(handles) // 6)
     foot = INCHES.legend * legend_rows + LINE * len(lines) + 0.12
@@ -162,7 +166,7 @@ def _draw_row(canvas: Canvas, points: pd.DataFrame, panel: dict[str, Any], top: 
     return made
 
 
-def _priced(changes: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+def _price(changes: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Mean change and cost, per panel, of the named arms that have all tasks and a cost."""
     means = intervals(pd.concat([mean_over_tasks(changes, MEAN), changes], ignore_index=True))
     costs = pair_costs(frame)[list(COSTS)].reset_index().melt("arm", var_name="cost", value_name="x")
@@ -171,7 +175,7 @@ def _priced(changes: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str]) ->
     return shown.rename(columns={"task": "panel"})
 
 
-def _marked(points: pd.DataFrame, arms: Arms) -> pd.DataFrame:
+def _mark(points: pd.DataFrame, arms: Arms) -> pd.DataFrame:
     """The points in table order, with front, named, plain, marker, split, label and far."""
     points = points.assign(front=False)
     for _, panel in points.groupby(["panel", "cost"]):
@@ -221,7 +225,7 @@ def caption(
         unnamed = shown[~shown["named"]]
         ablated = unnamed["plain"] != unnamed["arm"]
         others = [what for what, some in (("ablations", ablated.any()), ("trees", (~ablated).any())) if some]
-        parts.append(f"Named: the front and all arms but {listed(others)}.")
+        parts.append(f"Named: the front and all arms but {list_in_words(others)}.")
     if far := off_axis(shown[shown["panel"] == MEAN]):
         parts.append(f"Off the axis, at its edge without whiskers: {far}.")
     if lacking:

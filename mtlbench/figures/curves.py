@@ -14,14 +14,14 @@ from matplotlib.colors import to_hex
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import records, rows_of_trials, whole_task
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text, newest
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
 from mtlbench.figures._curves import LABEL_STEP_INCHES, LEADER_INCHES, draw_curves, label_curves
-from mtlbench.figures._shown_arms import listed, shown_arms
+from mtlbench.figures._shown_arms import choose_arms, list_names
 from mtlbench.spec import Family
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Curves:
         """
         frame, note = newest(results.frame, selection)
         rows = rows_of_trials(results.curves, frame)
-        names, names_text = shown_arms(frame, arms, every=True)
+        names, names_text = choose_arms(frame, arms, every=True)
         rows = rows[rows["arm"].isin(names)]
         if rows.empty:
             known = frame["pair"].iloc[0]
@@ -124,7 +124,7 @@ class Curves:
             "In brackets: the last value of arms so far off that axes leave them out." if len(far) else "",
             names_text,
             "The paper publishes no curves." if paper else "",
-            failed_text(frame, results.failures),
+            describe_failures(frame, results.failures),
         )
         return CurvesData(
             arms=looks(points["arm"].unique().tolist(), Arms.of(frame)),
@@ -147,7 +147,7 @@ def _draw(data: CurvesData, canvas: Canvas) -> None:
     letters = data.arms["arm"].str.len().max() + 8 * (len(data.far) > 0)
     column = INCHES.panel + LEADER_INCHES + INCHES.letter * letters + INCHES.gap
     width = INCHES.left + len(tasks) * column - INCHES.gap + INCHES.right
-    lines = panels.wrapped(data.caption, width)
+    lines = panels.wrap(data.caption, width)
     talls = [max(INCHES.val, 0.1 + LABEL_STEP_INCHES * len(data.arms)), INCHES.loss][: len(quantities)]
     drawn = sum(talls) + INCHES.between * (len(quantities) - 1)
     canvas.set_size_inches(width, INCHES.title + drawn + INCHES.ticks + panels.LINE * len(lines) + 0.1)
@@ -251,11 +251,11 @@ def caption(
         f" {'Thick: mean over' if most > 1 else 'One line an arm:'} {panels.seeds_text(points['seed'])}"
         f"{'; thin: each seed' if most > 1 else ''}.",
         note,
-        f"From where the longest parent ends (vertical dashes): {listed(children)}." if children else "",
-        f"Parents of {listed(lost)} are not in the results: drawn from 0." if lost else "",
+        f"From where the longest parent ends (vertical dashes): {list_names(children)}." if children else "",
+        f"Parents of {list_names(lost)} are not in the results: drawn from 0." if lost else "",
         "Dotted, where in reach: what knowing nothing gives on test." if known else "",
         f"Fewer seeds: {', '.join(fewer)}." if fewer else "",
-        f"Not trained, no curve: {listed(missing)}." if missing else "",
+        f"Not trained, no curve: {list_names(missing)}." if missing else "",
         "No val headline was taken." if points["val_headline"].isna().all() else "",
         *remarks,
     ]

@@ -18,7 +18,7 @@ from mtlbench.analysis.comparison import BEATS, LOSES, Case
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
 from mtlbench.analysis.inference import describe_intervals, intervals, noise_band
 from mtlbench.analysis.paper import comparable
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text, newest
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -32,7 +32,7 @@ from mtlbench.figures._panels import (
     draw_title,
     far_off,
     seeds_text,
-    wrapped,
+    wrap,
 )
 from mtlbench.figures._schematic import (
     architecture_rows,
@@ -42,7 +42,7 @@ from mtlbench.figures._schematic import (
     row_tops,
     seeds_differ,
 )
-from mtlbench.figures._shown_arms import marker_of, shown_arms
+from mtlbench.figures._shown_arms import choose_arms, marker_of
 from mtlbench.spec import Family
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Figure2:
         changes = relative_change(frame).dropna(subset=["change"])
         if changes.empty:
             raise UserError(f"figure2 needs {BASELINE} on test; type: mtlbench run --pair {frame['pair'].iloc[0]}")
-        shown, names_text = shown_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms)
+        shown, names_text = choose_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms)
         trials = frame[frame["arm"].isin(shown)].drop_duplicates(["arm", "seed", "key"])
         places = layout(shown, Arms.of(frame), count_columns(results.architectures_of(trials)))
         tasks = list(dict.fromkeys(changes["task"]))
@@ -140,7 +140,7 @@ class Figure2:
             names_text,
             trees,
             _search_text(seeds_differ(architectures)),
-            failed_text(frame, results.failures),
+            describe_failures(frame, results.failures),
             remark,
         )
         points = changes.merge(places[["arm", "x"]])[["task", "metric", "arm", "seed", "x", "value", "change"]]
@@ -177,7 +177,7 @@ def _draw(data: Figure2Data, canvas: Canvas) -> None:
     across = width - INCHES.left - INCHES.right
     column = min(across / columns, INCHES.widest_column)
     aside = (across / column - columns) / 2  # empty columns on both sides where arms are few
-    lines = wrapped(data.caption, width)
+    lines = wrap(data.caption, width)
     handles = _legend(data, tasks)
     legend_rows = 2 if len(handles) <= 10 else 3
     foot = INCHES.legend + LINE * legend_rows + LINE * len(lines) + 0.08

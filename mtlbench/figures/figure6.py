@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mtlbench.analysis.categories import CLASSES
 from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.contracts import Results
-from mtlbench.figures._starved import StarvedData, draw_starved, starved_data
+from mtlbench.figures._starved import StarvedData, draw_starved, gather_data
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -23,7 +23,7 @@ class Figure6:
         paper: bool = False,
     ) -> StarvedData:
         """Everything that is drawn. Raises UserError without cross-stitch, one-task or label counts."""
-        return starved_data(CLASSES, results, selection, paper)
+        return gather_data(CLASSES, results, selection, paper)
 
     def draw(self, data: StarvedData, canvas: Canvas) -> None:
         """Draws on an empty canvas, whose size is set to fit the number of categories."""

@@ -13,13 +13,13 @@ from matplotlib.lines import Line2D
 
 from mtlbench.analysis.frame import FEWEST_SEEDS, records
 from mtlbench.analysis.front import find_front
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.analysis.trade_offs import PURPOSES, TradeOffs, trade_offs
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.figures import _style as style
-from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, seeds_text, wrapped
-from mtlbench.figures._shown_arms import listed, marker_of
+from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, seeds_text, wrap
+from mtlbench.figures._shown_arms import list_names, marker_of
 from mtlbench.figures._trade_offs import (
     FRONT_DASHES,
     draw_trade_off,
@@ -101,7 +101,7 @@ class Front:
         seeds = _seeds(found, panels)
         volumes = found.mean_volumes
         base = volumes[volumes["arm"] == BASELINE]
-        failed = failed_text(found.rows, results.failures, PURPOSES)
+        failed = describe_failures(found.rows, results.failures, PURPOSES)
         remarks = (failed, "The paper publishes no weightings." if paper else "")
         return FrontData(
             arms=looks,
@@ -123,7 +123,7 @@ class Front:
 
 def _draw(data: FrontData, canvas: Canvas) -> None:
     """A panel for every two tasks, two in a row, and the hypervolumes in the last one."""
-    lines = wrapped(data.caption, INCHES.width)
+    lines = wrap(data.caption, INCHES.width)
     handles = _legend(data)
     longest = max(len(handle.get_label()) for handle in handles)
     legend_columns = max(1, min(6, int(INCHES.width / (INCHES.letter * longest + INCHES.handle))))
@@ -251,8 +251,8 @@ def caption(found: TradeOffs, means: pd.DataFrame, seeds: pd.DataFrame, remarks:
     ]
     if far := _beyond(means, seeds):
         parts.append(f"Off the axes: {count(far, 'dot')}.")
-    if lacking := _lacking(found):
-        parts.append(f"Weightings without numbers in every task and seed: {listed(lacking, 'weightings')}.")
+    if lacking := _list_lacking(found):
+        parts.append(f"Weightings without numbers in every task and seed: {list_names(lacking, 'weightings')}.")
     return " ".join(filter(None, (*parts, *remarks)))
 
 
@@ -290,7 +290,7 @@ def _beyond(means: pd.DataFrame, seeds: pd.DataFrame) -> int:
     return far
 
 
-def _lacking(found: TradeOffs) -> list[str]:
+def _list_lacking(found: TradeOffs) -> list[str]:
     """Weightings of arms that other arms have, or that have fewer seeds than one-task, or no number in a task."""
     seeds = found.points.groupby("name")["n"].min()
     most = int(found.points["n"].max())

@@ -42,7 +42,7 @@ def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Reci
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}{TUNED}{budget}", tune=budget)
     other = options.backbone and options.backbone != recipe.backbone
     if recipe.init == "pretrained" and (other or not hasattr(find("dataset", dataset), "pretrained")):
-        recipe = starting_from(recipe, "scratch")  # there is no trunk
+        recipe = start_from(recipe, "scratch")  # there is no trunk
     if other:
         recipe = dataclasses.replace(recipe, backbone=options.backbone, backbone_options={})
     check_tasks(space, options.task_options, "--task-option TASK.NAME=VALUE")
@@ -74,7 +74,7 @@ def check_together(recipe: Recipe, options: RunOptions) -> None:
         raise UserError("--weighting and learned loss weights (uncertainty) are two answers; leave one of them out")
 
 
-def starting_from(recipe: Recipe, start: str) -> Recipe:
+def start_from(recipe: Recipe, start: str) -> Recipe:
     """The recipe with networks that start there (one of STARTS), and with what it changes for that."""
     if start == recipe.init:
         return recipe

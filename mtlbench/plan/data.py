@@ -9,7 +9,7 @@ from pathlib import Path
 from mtlbench.contracts import Dataset
 from mtlbench.errors import UserError
 from mtlbench.plan.chosen import name_in_recipes
-from mtlbench.plugins import blamed, create, plugin
+from mtlbench.plugins import blame, create, plugin
 from mtlbench.spec import Options, Plugin, Recipe, canonical
 from mtlbench.text import Say
 
@@ -29,11 +29,11 @@ class Prepared:
 _kept: dict[str, Prepared] = {}  # by what was opened, the newest last
 
 
-def opened(name: str, options: Options, data_root: Path | None) -> tuple[Dataset, Plugin, str]:
+def open_options(name: str, options: Options, data_root: Path | None) -> tuple[Dataset, Plugin, str]:
     """A data set with these options, not yet prepared, and its folder as absolute text. Raises UserError."""
     data = plugin("dataset", name, options)
     root = str(data_root.expanduser().resolve()) if data_root else ""
-    with blamed(name):
+    with blame(name):
         return open_dataset(data, root), data, root
 
 
@@ -42,13 +42,13 @@ def prepare_dataset(name: str, tasks: Sequence[str], recipe: Recipe, data_root: 
 
     `say` takes lines on what is made. Raises UserError where it has no labels for one of the tasks.
     """
-    dataset, data, root = opened(name, recipe.dataset_options.get(name_in_recipes(name), {}), data_root)
+    dataset, data, root = open_options(name, recipe.dataset_options.get(name_in_recipes(name), {}), data_root)
     if lacking := [task for task in tasks if task not in dataset.tasks]:
         raise UserError(
             f"{name} has no labels for {' and '.join(lacking)} (it has {', '.join(dataset.tasks)}); give a "
             "--pair of its tasks, docs/own_task.md says how to make one"
         )
-    with blamed(name):
+    with blame(name):
         return _prepare(dataset, data, root, say)
 
 

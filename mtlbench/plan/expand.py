@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
 from mtlbench.plan.arms import matching
-from mtlbench.plan.chosen import starting_from
+from mtlbench.plan.chosen import start_from
 from mtlbench.plan.options import Start
 from mtlbench.plan.tuning import Setting
 from mtlbench.plugins import defaults_of, find, plugin, scheme_class, unknown
@@ -57,7 +57,7 @@ def expand(
     `settings`: of arms that are not trained at the recipe's rate and weights of losses. Raises UserError.
     """
     starts = _starts(backbone, pretrained)
-    setting = _setting(data, starts[recipe.init][0], recipe)
+    setting = _hash_setting(data, starts[recipe.init][0], recipe)
     trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
     for seed in seeds:
         for arm in arms:
@@ -151,7 +151,7 @@ def _starts(backbone: Plugin, pretrained: Mapping[str, Pretrained]) -> dict[str,
     return starts
 
 
-def _setting(data: DataSource, usual: Plugin, recipe: Recipe) -> str:
+def _hash_setting(data: DataSource, usual: Plugin, recipe: Recipe) -> str:
     """Hash of the data, the backbone that networks usually start from, and the whole recipe."""
     plugin = data.plugin
     return short_hash(
@@ -182,7 +182,7 @@ def starts_with_weights(arms: Iterable[Arm], recipe: Recipe) -> set[str]:
     return {recipe.init, *(arm.start for arm in arms if not arm.average)} - {"scratch", ""}
 
 
-def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> tuple[tuple[Arm, ...], Recipe]:
+def apply_init(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> tuple[tuple[Arm, ...], Recipe]:
     """The arms and the recipe under `--init [ARM=]START`.
 
     START alone is where networks without parents start, one of STARTS; "one-task" is how those that can have parents
@@ -192,7 +192,7 @@ def started(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> tup
     chosen = list(arms)
     for start, name in starts:
         if not name:
-            recipe = starting_from(recipe, start) if start != BASELINE else recipe
+            recipe = start_from(recipe, start) if start != BASELINE else recipe
             continue
         for hit in matching([arm.name for arm in chosen], name):
             place = next(i for i, arm in enumerate(chosen) if arm.name == hit)

@@ -13,7 +13,7 @@ from mtlbench.plugins import unknown
 from mtlbench.spec import MIXED, Pair, Recipe, SearchSpace, is_file
 
 
-def carried(name: str) -> Path:
+def find_packaged(name: str) -> Path:
     """A folder or file that lies beside the package in a checkout and inside it when installed."""
     package = Path(__file__).parents[1]
     inside = package / name
@@ -22,12 +22,12 @@ def carried(name: str) -> Path:
 
 def names() -> list[str]:
     """The built-in search spaces."""
-    return sorted(path.stem for path in carried("search_spaces").glob("[a-z]*.py"))
+    return sorted(path.stem for path in find_packaged("search_spaces").glob("[a-z]*.py"))
 
 
 def load(name: str) -> SearchSpace:
     """A built-in space by name, or the SPACE of a file `PATH.py`. Raises UserError."""
-    path = Path(name).expanduser() if name.endswith(".py") else carried("search_spaces") / f"{name}.py"
+    path = Path(name).expanduser() if name.endswith(".py") else find_packaged("search_spaces") / f"{name}.py"
     if not name.endswith(".py") and name not in names():
         raise unknown("pair", name, names())
     if not path.is_file():

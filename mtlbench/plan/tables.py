@@ -41,7 +41,7 @@ def table_space(name: str, root: Path, columns: Mapping[str, str], group: str, s
     what the columns are. Raises UserError where they are fewer than two tasks.
     """
     data: Any = create("dataset", DATASET, root=root, columns=dict(columns), group=group)
-    tasks, lines = data.tasks, data.described()
+    tasks, lines = data.tasks, data.describe()
     for line in lines:
         say(line)
     if len(tasks) < 2:

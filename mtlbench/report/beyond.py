@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mtlbench.analysis.comparison import BEATS, FRONT_SHARE, Case, Difference, difference_of
-from mtlbench.analysis.inference import mean_interval, paired_contrast
+from mtlbench.analysis.inference import make_paired_contrast, mean_interval
 from mtlbench.analysis.trade_offs import TradeOffs, has_grid, trade_offs
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -50,5 +50,5 @@ def beyond_splits(found: TradeOffs) -> BeyondSplits:
         own = table.loc[table["arm"] == arm, "advantage"]
         if len(own):
             mean, _, high, seeds = mean_interval(own)
-            advantages[arm] = difference_of(paired_contrast(mean, high, seeds), len(others), FRONT_SHARE)
+            advantages[arm] = difference_of(make_paired_contrast(mean, high, seeds), len(others), FRONT_SHARE)
     return BeyondSplits(found.note, tuple(found.splits), tuple(others), advantages)

@@ -24,8 +24,8 @@ from mtlbench.analysis.comparison import (
     difference_of,
 )
 from mtlbench.analysis.frame import records, relative_change
-from mtlbench.analysis.inference import paired_contrast
-from mtlbench.analysis.paper import published
+from mtlbench.analysis.inference import make_paired_contrast
+from mtlbench.analysis.paper import read_published
 from mtlbench.analysis.selection import newest
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
@@ -236,22 +236,22 @@ def claims(case: Case, results: Results) -> ClaimResults:
     untested = []
     for claim in CLAIMS:
         if claim.pair in ("", case.pair):
-            if draft := _tested(case, claim):
+            if draft := _test(case, claim):
                 drafts.append(draft)
             else:
-                untested.append(Untested(claim.text, _lacking(case, claim), claim.space))
+                untested.append(Untested(claim.text, _list_lacking(case, claim), claim.space))
     if case.pair == "semseg_sn":
         for draft, text, arms in ((_robust(case), ROBUST, "two starts"), (_too_fast(case), TOO_FAST, "higher rate")):
             if draft:
                 drafts.append(draft)
             else:
                 untested.append(Untested(text, (f"no {arms}",), ABLATED))
-    drafts += [*_starved(case, results), *_task_specific(case, results)]
+    drafts += [*_test_starved(case, results), *_task_specific(case, results)]
     family = sum(draft.contrasts for draft in drafts)
     return ClaimResults(tuple(draft.judge(family) for draft in drafts), tuple(untested), case.family, family)
 
 
-def _lacking(case: Case, claim: Claim) -> tuple[str, ...]:
+def _list_lacking(case: Case, claim: Claim) -> tuple[str, ...]:
     """Why a claim was not tested."""
     failed = {str(failure["arm"]) for failure in case.failures}
     why = []
@@ -270,11 +270,11 @@ def outcome_of(found: Difference) -> Outcome:
     return {BEATS: Outcome.HOLDS, LOSES: Outcome.FAILS}.get(found.relation, Outcome.OPEN)
 
 
-def _finding(scope: str, arm: str, other: str, found: Difference) -> Finding:
+def _make_finding(scope: str, arm: str, other: str, found: Difference) -> Finding:
     return Finding(scope, outcome_of(found), found, arm, other, seeds=found.seeds)
 
 
-def _tested(case: Case, claim: Claim) -> Draft | None:
+def _test(case: Case, claim: Claim) -> Draft | None:
     """A claim on every scope; None where its arms are missing or failed."""
     best = claim.other == (BEST_SPLIT,)
     found = []
@@ -289,7 +289,7 @@ def _tested(case: Case, claim: Claim) -> Draft | None:
 
     def judge(family: int) -> ClaimResult:
         how = (case.family, FAMILY_SHARE) if answered else (family, CLAIMS_SHARE)
-        findings = (_finding(scope, arm, other, difference_of(one, *how)) for scope, arm, other, one in found)
+        findings = (_make_finding(scope, arm, other, difference_of(one, *how)) for scope, arm, other, one in found)
         return ClaimResult(Kind.BEST_SPLIT if best else Kind.ARMS, claim.text, claim.source, tuple(findings))
 
     return Draft(0 if answered else len(found), judge)
@@ -319,7 +319,7 @@ def _different(text: str, places: Mapping[str, tuple[Case, str, str]]) -> Draft:
     """`places` are what is compared by name: the case, the scope and the Split that val chooses there."""
     arms = list(dict.fromkeys(arm for _, _, arm in places.values()))
     findings = [
-        _finding(name, arm, other, found)
+        _make_finding(name, arm, other, found)
         for name, (case, scope, arm) in places.items()
         for other in arms
         if other != arm and (found := case.difference(scope, arm, other))
@@ -334,7 +334,7 @@ def _robust(case: Case) -> Draft | None:
     usual = case.arm(USUAL_START)
     if not starts or not usual:
         return None
-    table = published().query("source == 'Table 1'")
+    table = read_published().query("source == 'Table 1'")
     spread = relative_change(table, USUAL_START).groupby("task")["change"].agg(lambda change: change.abs().max())
     contrasts = {
         (task, arm): found
@@ -386,7 +386,7 @@ def _too_fast(case: Case) -> Draft | None:
     return Draft(0, lambda family: ClaimResult(Kind.DIVERGES, TOO_FAST, "Section 5.2", tuple(findings)))
 
 
-def _starved(case: Case, results: Results) -> Iterable[Draft]:
+def _test_starved(case: Case, results: Results) -> Iterable[Draft]:
     """Figures 5 and 6: least-labelled categories against most-labelled ones."""
     for question in (ATTRIBUTES, CLASSES):
         if question.task not in case.scopes:
@@ -396,11 +396,11 @@ def _starved(case: Case, results: Results) -> Iterable[Draft]:
         except UserError:
             continue  # the report names it
         for row in records(groups[groups["end"] == "difference"]):
-            yield Draft(1, partial(_starved_by, question, row))
+            yield Draft(1, partial(_test_starved_by, question, row))
 
 
-def _starved_by(question: Question, row: Mapping[str, Any], family: int) -> ClaimResult:
-    found = difference_of(paired_contrast(row["mean"], row["high"], row["n"]), family, CLAIMS_SHARE)
+def _test_starved_by(question: Question, row: Mapping[str, Any], family: int) -> ClaimResult:
+    found = difference_of(make_paired_contrast(row["mean"], row["high"], row["n"]), family, CLAIMS_SHARE)
     finding = Finding(question.task, outcome_of(found), found, group=row["group"], seeds=found.seeds)
     return ClaimResult(Kind.STARVED, STARVED, question.section, (finding,))
 
@@ -416,7 +416,7 @@ def _task_specific(case: Case, results: Results) -> Iterable[Draft]:
     for text, table in found.claims[found.claims["arm"] == arm].groupby("claim", sort=False):
         findings = []
         for row in records(table):
-            contrast = paired_contrast(row["difference"], row["high"], row["n"])
+            contrast = make_paired_contrast(row["difference"], row["high"], row["n"])
             difference = difference_of(contrast, len(found.claims), ALPHAS_SHARE)
             findings.append(Finding(row["task"], holds[row["holds"]], difference, arm, seeds=difference.seeds))
         result = ClaimResult(Kind.ALPHAS, f"Alphas: {text}", "Section 5.4", tuple(findings))

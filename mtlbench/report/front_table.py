@@ -9,7 +9,7 @@ import pandas as pd
 
 from mtlbench.analysis.frame import FEWEST_SEEDS, records
 from mtlbench.analysis.inference import describe_intervals
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.analysis.trade_offs import PURPOSES, TradeOffs, trade_offs
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
@@ -101,7 +101,7 @@ def _notes(found: TradeOffs, failures: Sequence[Mapping[str, Any]]) -> list[str]
     points = found.mean_volumes.loc[found.mean_volumes["arm"] != BASELINE, "points"]
     if points.nunique() > 1:
         notes.append(f"Arms have from {points.min()} to {points.max()} weightings: fewer reach less volume.")
-    failed = failed_text(found.rows, failures, PURPOSES)
+    failed = describe_failures(found.rows, failures, PURPOSES)
     return [*notes, *([failed] if failed else [])]
 
 

@@ -20,7 +20,7 @@ from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 from mtlbench.report.paper_layouts import TABLES, Layout, LayoutRow, Score
-from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, counted, plus_minus
+from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, count_seeds, plus_minus
 from mtlbench.spec import Recipe
 from mtlbench.text import count
 
@@ -52,15 +52,15 @@ def paper_table(number: str, results: Results, selection: Selection = NEWEST, pa
         ),
         *_choice_notes(layout, frame, chosen),
         *([Note(layout.remark)] if layout.remark else []),
-        *_missing_notes(layout, frame, rows, failures, table),
+        *_note_missing(layout, frame, rows, failures, table),
         *([Note(remark)] if remark else []),
     ]
     if len(theirs):
         notes.append(Note(f"Published: Table {number} of the paper, one run each. {contradiction(number)}".rstrip()))
     shown: list[Row] = []
     for row in rows:
-        shown.append(_measured_row(row, table, failures))
-        shown += _published_rows(row, table, theirs)
+        shown.append(_make_measured_row(row, table, failures))
+        shown += _make_published_rows(row, table, theirs)
     groups = (*(Group(_columns(scores), words) for words, scores in layout.groups), FAILURES)
     title = f"Table {number}: {layout.title}. {note}"
     return Table(title, _labels(layout), groups, tuple(shown), tuple(notes))
@@ -186,7 +186,7 @@ def _failures(
     return found
 
 
-def _measured_row(row: LayoutRow, table: pd.DataFrame, failures: Sequence[Mapping[str, str]]) -> Row:
+def _make_measured_row(row: LayoutRow, table: pd.DataFrame, failures: Sequence[Mapping[str, str]]) -> Row:
     """Our numbers; where there are none because a trial failed, why."""
     own = table[table["arm"] == row.arm]
     broken = [failure for failure in failures if failure["arm"] == row.arm]
@@ -195,7 +195,7 @@ def _measured_row(row: LayoutRow, table: pd.DataFrame, failures: Sequence[Mappin
         "row": Cell(row.label),
         "arm": Cell(row.arm),
         "source": Cell("measured"),
-        "n": counted(own.groupby("task", sort=False)["n"].max().tolist()),
+        "n": count_seeds(own.groupby("task", sort=False)["n"].max().tolist()),
         "failures": Cell("; ".join(f"{failure['where']}: {failure['reason']}" for failure in broken)),
     }
     for found in records(own):
@@ -208,12 +208,12 @@ def _measured_row(row: LayoutRow, table: pd.DataFrame, failures: Sequence[Mappin
     return Row(cells, span=broken[0]["reason"] if broken and own["mean"].isna().all() else "")
 
 
-def _published_rows(row: LayoutRow, table: pd.DataFrame, theirs: pd.DataFrame) -> list[Row]:
+def _make_published_rows(row: LayoutRow, table: pd.DataFrame, theirs: pd.DataFrame) -> list[Row]:
     """The paper's values of the arms that a row stands for, as far as the paper has some."""
     columns = table.loc[table["arm"] == row.arm, ["task", "metric"]]
     rows = []
     for arm in row.published:
-        values = _published(theirs, arm, columns)
+        values = _find_published(theirs, arm, columns)
         if values:
             label = "published" if arm == row.arm else f"published, {_name(arm)}"
             source = theirs["source"].iloc[0]
@@ -223,7 +223,7 @@ def _published_rows(row: LayoutRow, table: pd.DataFrame, theirs: pd.DataFrame) -
     return rows
 
 
-def _published(theirs: pd.DataFrame, arm: str, own: pd.DataFrame) -> list[float]:
+def _find_published(theirs: pd.DataFrame, arm: str, own: pd.DataFrame) -> list[float]:
     """The paper's values of an arm in the order of the columns; [] where it has none."""
     if theirs.empty or arm not in set(theirs["arm"]):
         return []
@@ -251,7 +251,7 @@ def _choice_notes(layout: Layout, frame: pd.DataFrame, chosen: Sequence[Mapping[
     return [Note(text, command)]
 
 
-def _missing_notes(
+def _note_missing(
     layout: Layout,
     frame: pd.DataFrame,
     rows: Sequence[LayoutRow],

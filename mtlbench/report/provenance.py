@@ -19,7 +19,7 @@ from mtlbench.plan.tuning import weight_lattice
 from mtlbench.report.claims import IMAGENET
 from mtlbench.report.sentences import ABLATIONS
 from mtlbench.spec import Family, Pair, SearchSpace
-from mtlbench.text import listed
+from mtlbench.text import list_in_words
 
 MOST_LEVELS = 15  # of a lattice of weightings that is looked for
 _ALONG = (Family.BASELINE, Family.PARENT)  # arms that come along with their children
@@ -43,7 +43,7 @@ def facts_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[tuple[str,
     finished = sorted(str(trial["finished"])[:16].replace("T", " ") for trial in trials)
     hours = sum(float(trial["seconds"]) for trial in trials) / 3600
     facts = [
-        ("Pair", f"{case.pair}: {listed([task for task in case.scopes if task])}"),
+        ("Pair", f"{case.pair}: {list_in_words([task for task in case.scopes if task])}"),
         ("Data set", distinct(lambda trial: trial["dataset"])),
         ("Fingerprint of the data", distinct(lambda trial: trial["fingerprint"])),
         ("Folder of the data", distinct(lambda trial: trial["data_root"])),
@@ -77,7 +77,7 @@ def fields_of(trials: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
     """What trains these trials and makes this report; the rest of the options comes from the recipe."""
     arms = {str(arm) for arm in case.frame["arm"]} | {str(failure["arm"]) for failure in case.failures}
-    setting = _setting(case, trials)
+    setting = _describe_setting(case, trials)
     written: list[str] = []
     left = set(arms)
     for name in [case.pair, *([ABLATIONS[case.pair]] if case.pair in ABLATIONS else [])]:
@@ -112,11 +112,11 @@ def grid_commands(case: Case, trials: Sequence[Mapping[str, Any]], found: TradeO
             lattices[levels] = lattice
     own = any(map(found.arms.is_own, found.varied))
     arms = " ".join(f"--arm {arm}" for arm in found.varied) + (" --scheme FILE.py:Class" if own else "")
-    start = f"mtlbench run --pair {case.pair} {_setting(case, trials)} {_backbone(case, case.pair)}{arms}"
+    start = f"mtlbench run --pair {case.pair} {_describe_setting(case, trials)} {_backbone(case, case.pair)}{arms}"
     return [f"{start} --loss-weight-grid {levels}" for levels in sorted(lattices)]
 
 
-def _setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
+def _describe_setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
     """The options that say on which data, by which recipe and with which seeds."""
     roots = dict.fromkeys(str(trial["data_root"]) for trial in trials if trial["data_root"])
     if case.pick["dataset"] == DATASET:

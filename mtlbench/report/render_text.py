@@ -41,7 +41,7 @@ def _blocks(table: Table, width: int) -> list[list[Group]]:
 
 def _rule(table: Table, groups: Sequence[Group]) -> str:
     """A line as wide as these groups and the labels."""
-    parts = [_aligned(group, table.rows, 0) for group in (Group(table.shown_labels), *groups)]
+    parts = [_align(group, table.rows, 0) for group in (Group(table.shown_labels), *groups)]
     return "-" * len(GAP.join(lines[0] for lines in parts))
 
 
@@ -50,8 +50,8 @@ def _lines(table: Table, groups: Sequence[Group]) -> list[str]:
     columns = [column for group in groups for column in group.shown]
     rows = [row for row in table.rows if not row.apart or any(not row.cell(column).is_empty for column in columns)]
     head_lines = max(len(group.words) for group in groups)
-    labels = _aligned(Group(table.shown_labels), [_indented(row, table.shown_labels[0]) for row in rows], head_lines)
-    parts = [labels, *(_aligned(group, rows, head_lines) for group in groups)]
+    labels = _align(Group(table.shown_labels), [_indent(row, table.shown_labels[0]) for row in rows], head_lines)
+    parts = [labels, *(_align(group, rows, head_lines) for group in groups)]
     lines = [GAP.join(cells) for cells in zip(*parts, strict=True)]
     rule = "-" * len(lines[0])
     found = [*lines[: head_lines + 1], rule]
@@ -62,7 +62,7 @@ def _lines(table: Table, groups: Sequence[Group]) -> list[str]:
     return [line.rstrip() for line in found]
 
 
-def _indented(row: Row, label: Column) -> Row:
+def _indent(row: Row, label: Column) -> Row:
     return (
         dataclasses.replace(row, cells={**row.cells, label.name: Cell(INDENT + label.text(row.cell(label)))})
         if row.beneath
@@ -70,7 +70,7 @@ def _indented(row: Row, label: Column) -> Row:
     )
 
 
-def _aligned(group: Group, rows: Sequence[Row], head_lines: int) -> list[str]:
+def _align(group: Group, rows: Sequence[Row], head_lines: int) -> list[str]:
     """Lines of one length: the words over a group, its heads, its cells. The words end where the last numbers end."""
     lines = [GAP.join(cells) for cells in zip(*(_cells(column, rows) for column in group.shown), strict=True)]
     behind = _mark_size(group.shown[-1], rows)

@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from mtlbench.analysis.choice import best_split
-from mtlbench.analysis.costs import COSTS, pair_costs, tuning_seconds
+from mtlbench.analysis.costs import COSTS, pair_costs, sum_tuning_seconds
 from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change, whole_task
 from mtlbench.analysis.inference import INTERVAL_COLUMNS, describe_intervals, intervals
 from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each
 from mtlbench.arm_names import BASELINE, arm_order
-from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change, counted, decimals, large
+from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change, count_seeds, decimals, large
 from mtlbench.spec import Family
 from mtlbench.text import DAGGER, duration
 
@@ -71,9 +71,9 @@ def results_table(
     rows, note = newest(frame, selection)
     failures = failures_of(rows, failures)
     failed = [str(failure["arm"]) for failure in failures if failure["family"] != Family.PARENT]
-    evidence = gather(rows, failed, confidence, dict(tuning_seconds(frame, rows)))
+    evidence = gather(rows, failed, confidence, dict(sum_tuning_seconds(frame, rows)))
     groups = tuple(_task_group(evidence, task) for task in evidence.headlines)
-    tuning = (_tuning_group(rows),) if evidence.settings else ()
+    tuning = (_make_tuning_group(rows),) if evidence.settings else ()
     labels = (Column("arm", is_text=True), Column("n", in_csv=False))
     table_rows = [_arm_row(evidence, arm, failures) for arm in evidence.arms]
     notes = _notes(evidence, failures, confidence)
@@ -138,7 +138,7 @@ def settings_in_words(rows: pd.DataFrame) -> dict[str, str]:
     return found
 
 
-def _tuning_group(rows: pd.DataFrame) -> Group:
+def _make_tuning_group(rows: pd.DataFrame) -> Group:
     """The columns of a tuned study: what was chosen for an arm, and what that took."""
     heading = f"best on val of {int(rows['tuned'].max())} settings"
     return Group((Column(SETTING, heading, is_text=True), Column(TUNING_SECONDS, "tuning, seconds", decimals(0))))
@@ -165,7 +165,7 @@ def _arm_row(evidence: Evidence, arm: str, failures: Sequence[Mapping[str, Any]]
     is_choice = arm == evidence.choice("")
     cells = {
         "arm": Cell(arm, marks=frozenset({Mark.CHOSEN_FOR_PAIR} if is_choice else ())),
-        "n": counted(seeds.values()),
+        "n": count_seeds(seeds.values()),
         "pair chosen on val": Cell(is_choice),
         "failures": Cell("; ".join(_failure(failure) for failure in failures if failure["arm"] == arm)),
         **{name: Cell(costs[name]) for name in COSTS},

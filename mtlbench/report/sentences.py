@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mtlbench.analysis.comparison import NOISE, RELATIONS, Case, Difference
 from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.trade_offs import LEVELS
-from mtlbench.arm_names import BASELINE, named
+from mtlbench.arm_names import BASELINE, name_in_prose
 from mtlbench.report.beyond import BeyondSplits
 from mtlbench.report.claims import (
     ALPHA,
@@ -30,7 +30,7 @@ from mtlbench.report.verdict import (
     Resolution,
     Verdict,
 )
-from mtlbench.text import MINUS, count, listed, percent
+from mtlbench.text import MINUS, count, list_in_words, percent
 
 ABLATIONS = {"semseg_sn": "ablations", "det_attr": "ablations_det_attr"}  # pair -> the space with its other arms
 COSTS = {"parameters": "Parameters", "training_flops_with_parents": "Training FLOPs with parents"}
@@ -52,47 +52,53 @@ def answer_sentences(found: Answer) -> list[str]:
     """The Split that val chooses, cross-stitch against its rivals, its costs."""
     if found.no_choice is NoChoice.NO_BASELINE:
         return [f"Nothing can be said: {BASELINE} has no headline on test that another arm could be compared with."]
-    said = [_chosen(one) for one in found.chosen]
+    said = [_say_choice(one) for one in found.chosen]
     if found.no_choice:
         why = "is no val to choose on" if found.no_choice is NoChoice.NO_VAL else "are no Splits"
         said.append(f"No Split is chosen: there {why}.")
-    said += [_compared(one) for one in found.comparisons]
+    said += [_say_comparison(one) for one in found.comparisons]
     return said + [_ratios(one) for one in found.costs]
 
 
-def _chosen(one: ChosenSplit) -> str:
+def _say_choice(one: ChosenSplit) -> str:
     """`For normals, val chooses Split conv4 of 7 Splits (+1.5 % there); on test it beats one-task by ...`."""
     many = f" of {one.splits} Splits" if one.splits > 1 else ", the only Split"
     mean = "" if one.scope else " (mean over its tasks)"
-    start = f"For {in_words(one.scope)}{mean}, val chooses {named(one.arm)}{many} ({percent(one.val_change)} there)"
+    start = (
+        f"For {in_words(one.scope)}{mean}, val chooses {name_in_prose(one.arm)}{many} ({percent(one.val_change)} there)"
+    )
     if one.difference is None:
         return f"{start}; it shares no seed with {BASELINE}."
-    clause = _clause(one.difference.relation, [compared(one.difference, BASELINE)])
+    clause = _clause(one.difference.relation, [say_compared(one.difference, BASELINE)])
     return f"{start}; on test it {clause}."
 
 
-def _compared(one: Comparison) -> str:
+def _say_comparison(one: Comparison) -> str:
     """`For normals, cross-stitch beats one-task by ... and is within noise of Split conv4 ...`, the wins first."""
     clauses = []
     for relation in (*RELATIONS, ""):
-        texts = [compared(found, named(rival)) for rival, found in one.rivals.items() if found.relation == relation]
+        texts = [
+            say_compared(found, name_in_prose(rival))
+            for rival, found in one.rivals.items()
+            if found.relation == relation
+        ]
         clauses += [_clause(relation, texts)] if texts else []
     return f"For {in_words(one.scope)}, {one.arm} {'; '.join(clauses)}."
 
 
 def _clause(relation: str, texts: list[str]) -> str:
-    return f"{relation} {listed(texts)}" if relation else f"stands at {listed(texts)} (no interval)"
+    return f"{relation} {list_in_words(texts)}" if relation else f"stands at {list_in_words(texts)} (no interval)"
 
 
 def _ratios(one: CostRatio) -> str:
     grouped: dict[str, list[str]] = {}
     for other, ratio in one.ratios.items():
-        grouped.setdefault(f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2g}", []).append(named(other))
-    against = "; ".join(f"{ratio} x {listed(names)}" for ratio, names in grouped.items())
+        grouped.setdefault(f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2g}", []).append(name_in_prose(other))
+    against = "; ".join(f"{ratio} x {list_in_words(names)}" for ratio, names in grouped.items())
     return f"{COSTS[one.cost]} of {one.arm} for the pair: {against}."
 
 
-def compared(found: Difference, other: str) -> str:
+def say_compared(found: Difference, other: str) -> str:
     """What follows the relation: `one-task by 1.2 % [0.3, 2.1]`, `one-task (+0.4 % [-0.5, +1.3])`, `+0.4 % against
     one-task`."""
     if not found.has_interval:
@@ -129,11 +135,12 @@ def resolution_sentences(found: Resolution | None, case: Case) -> list[str]:
     least = [f"{percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least.items()]
     said = [f"{percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least_said.items()]
     half = [str(seeds) for seeds in found.seeds_for_half.values()]
-    more = half[0] if len(set(half)) == 1 else listed(half)
+    more = half[0] if len(set(half)) == 1 else list_in_words(half)
     return [
-        f"With {count(found.seeds, 'seed')}, differences from {BASELINE} under {listed(least)} cannot be relied on"
+        f"With {count(found.seeds, 'seed')}, differences from {BASELINE} under {list_in_words(least)} cannot be "
+        "relied on"
         f" to show in an arm's own interval ({100 * POWER:.0f} % power); {more} seeds would show half of that.",
-        f"What is said here allows for {count(found.contrasts, 'contrast')} at once, and needs {listed(said)}.",
+        f"What is said here allows for {count(found.contrasts, 'contrast')} at once, and needs {list_in_words(said)}.",
     ]
 
 
@@ -152,14 +159,14 @@ def front_sentences(found: BeyondSplits, case: Case) -> list[str]:
         return [f"No other arm was trained at several weightings to be held against {front}; type: {more}"]
     if not found.advantages:
         return [f"Nothing is held against {front}: no arm has a weighting with numbers on val in the Splits' seeds."]
-    outside = [compared(found.advantages[arm], named(arm)) for arm in found.outside]
-    others = {named(arm): one for arm, one in found.advantages.items() if arm not in found.outside}
-    inside = listed([f"{arm} ({size(one)})" for arm, one in others.items() if one.has_interval])
-    alone = listed([f"{arm} ({percent(one.mean)})" for arm, one in others.items() if not one.has_interval])
+    outside = [say_compared(found.advantages[arm], name_in_prose(arm)) for arm in found.outside]
+    others = {name_in_prose(arm): one for arm, one in found.advantages.items() if arm not in found.outside}
+    inside = list_in_words([f"{arm} ({size(one)})" for arm, one in others.items() if one.has_interval])
+    alone = list_in_words([f"{arm} ({percent(one.mean)})" for arm, one in others.items() if not one.has_interval])
     said = []
     if outside:
         lie = "lies" if len(outside) == 1 else "lie"
-        said.append(f"Outside {front} {lie} {listed(outside)}{f'; not shown to: {inside}' if inside else ''}.")
+        said.append(f"Outside {front} {lie} {list_in_words(outside)}{f'; not shown to: {inside}' if inside else ''}.")
     elif inside:
         said.append(f"No arm is shown to lie outside {front}: {inside}.")
     if alone:
@@ -170,7 +177,7 @@ def front_sentences(found: BeyondSplits, case: Case) -> list[str]:
 def _splits(found: BeyondSplits) -> str:
     """`Split conv4 and Split fc8 reach`."""
     number = len(found.splits)
-    names = listed(list(map(named, found.splits))) if number < 4 else count(number, "Split")
+    names = list_in_words(list(map(name_in_prose, found.splits))) if number < 4 else count(number, "Split")
     return f"{names} {'reaches' if number == 1 else 'reach'}"
 
 
@@ -195,15 +202,15 @@ def _claim(one: ClaimResult) -> str:
     """`TEXT (SOURCE): holds for normals (+1.2 % [+0.3, +2.1]); is open for semseg (...).`"""
     start = f"{one.text} ({one.source}): "
     if one.same:
-        return f"{start}not seen here, val chooses {named(one.same)} for both."
+        return f"{start}not seen here, val chooses {name_in_prose(one.same)} for both."
     if one.kind is Kind.DIVERGES:
-        return f"{start}{'; '.join(f'{part.outcome}: {_diverged(part)}' for part in one.findings)}."
+        return f"{start}{'; '.join(f'{part.outcome}: {_say_diverged(part)}' for part in one.findings)}."
     if one.kind is Kind.SPLITS_DIFFER:
-        return f"{start}{one.outcome}: {listed([_of_splits(part) for part in one.findings])}."
+        return f"{start}{one.outcome}: {list_in_words([_of_splits(part) for part in one.findings])}."
     worded = [(part.outcome, WORDED[one.kind](part)) for part in one.findings]
     order = (Outcome.HOLDS, Outcome.FAILS, Outcome.OPEN)
     grouped = [(word, [what for outcome, what in worded if outcome is word]) for word in order]
-    return f"{start}{'; '.join(f'{word} for {listed(what)}' for word, what in grouped if what)}."
+    return f"{start}{'; '.join(f'{word} for {list_in_words(what)}' for word, what in grouped if what)}."
 
 
 def _size(found: Finding, unit: str = "%", digits: int = 1) -> str:
@@ -218,11 +225,11 @@ def _of_arms(found: Finding) -> str:
 
 
 def _of_best_split(found: Finding) -> str:
-    return f"{in_words(found.scope)} ({named(found.other)}: {_size(found)})"
+    return f"{in_words(found.scope)} ({name_in_prose(found.other)}: {_size(found)})"
 
 
 def _of_splits(found: Finding) -> str:
-    return f"on {found.scope} {named(found.arm)} against {named(found.other)}: {_size(found)}"
+    return f"on {found.scope} {name_in_prose(found.arm)} against {name_in_prose(found.other)}: {_size(found)}"
 
 
 def _of_starts(found: Finding) -> str:
@@ -242,7 +249,7 @@ def _of_alphas(found: Finding) -> str:
     return f"{found.scope} (alpha_s - alpha_d differs by {_size(found, '', 2)})"
 
 
-def _diverged(found: Finding) -> str:
+def _say_diverged(found: Finding) -> str:
     text = f"x {found.arm.removeprefix(RATE)} diverged in {found.diverged} of {count(found.seeds, 'seed')}"
     return "; ".join([text, *(f"{one.scope} {_size(one)} against x 1000" for one in found.beside)])
 
@@ -262,15 +269,16 @@ def gap_sentences(found: Gaps, case: Case) -> list[str]:
     said = []
     if found.missing:
         said.append(
-            f"Not compared, since not trained: {listed(list(map(named, found.missing)))}; type:"
+            f"Not compared, since not trained: {list_in_words(list(map(name_in_prose, found.missing)))}; type:"
             f" {command(case, case.pair + ' --all-splits')}"
         )
     for one in found.failed:
-        which = f"{one.arm}{', ' + one.task if one.task else ''}, seed{'s' * (len(one.seeds) > 1)} {listed(one.seeds)}"
+        seeds = f"seed{'s' * (len(one.seeds) > 1)} {list_in_words(one.seeds)}"
+        which = f"{one.arm}{', ' + one.task if one.task else ''}, {seeds}"
         said.append(f"Not compared: {which}: {one.status}{': ' + one.reason if one.reason else ''}")
     if found.fewer:
         fewer = [f"{case.kinds.label(arm)} {n}" for arm, n in found.fewer.items()]
-        said.append(f"Fewer than the {count(found.seeds, 'seed')} of {BASELINE}: {listed(fewer)}.")
+        said.append(f"Fewer than the {count(found.seeds, 'seed')} of {BASELINE}: {list_in_words(fewer)}.")
     return said
 
 

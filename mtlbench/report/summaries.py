@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from mtlbench.analysis.choice import optimism
 from mtlbench.analysis.comparison import Case
-from mtlbench.analysis.deltas import DELTAS, deltas, published_deltas
+from mtlbench.analysis.deltas import DELTAS, deltas, read_published_deltas
 from mtlbench.analysis.frame import records
 from mtlbench.analysis.inference import describe_intervals
 from mtlbench.analysis.paper import comparable
-from mtlbench.arm_names import arm_order, named
+from mtlbench.arm_names import arm_order, name_in_prose
 from mtlbench.contracts import Results
 from mtlbench.report.sentences import in_words
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change_with_unit, decimals, large
@@ -37,10 +37,10 @@ def delta_table(case: Case, results: Results) -> Table:
     notes = [f"{delta}: {metrics[delta]} ({source})." for delta, source in DELTAS.items() if delta in metrics]
     theirs, remark = comparable(case.frame, results)
     if len(theirs):
-        table = published_deltas()
+        table = read_published_deltas()
         table = table[table["pair"] == case.pair].pivot_table(index=["arm", "source"], columns="delta", values="change")
         for (arm, source), values in zip(table.index, records(table), strict=True):
-            label = Cell(f"{named(arm)}, published ({source})")
+            label = Cell(f"{name_in_prose(arm)}, published ({source})")
             rows.append(Row({"arm": label, **{delta: Cell(value) for delta, value in values.items()}}))
     if which := describe_intervals(found, DAGGER):
         notes.append(f"95 % intervals: {which}.")
@@ -65,7 +65,7 @@ def optimism_table(case: Case) -> Table:
     for found in records(optimism(case.unique)):
         if found["task"] in case.scopes:
             cells = {"for": Cell(in_words(found["task"]))}
-            cells |= {name: Cell(named(found[name])) for name in ("arm_val", "arm_test")}
+            cells |= {name: Cell(name_in_prose(found[name])) for name in ("arm_val", "arm_test")}
             cells |= {name: Cell(found[name]) for name in ("test_of_val", "test_of_test", "optimism", "error")}
             rows.append(Row(cells))
     splits = case.splits

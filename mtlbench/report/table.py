@@ -78,7 +78,7 @@ def _number(cell: Cell) -> float:
     return float(cell.value)
 
 
-def counted(counts: Iterable[int]) -> Cell:
+def count_seeds(counts: Iterable[int]) -> Cell:
     """The number of seeds; one number a task (`3/2`) where tasks differ."""
     numbers = list(counts)
     return Cell(numbers[0] if len(set(numbers)) == 1 else "/".join(map(str, numbers)))

@@ -165,7 +165,7 @@ def answer(case: Case) -> Answer:
     """The Split that val chooses, and cross-stitch against its rivals, for the pair and each task."""
     if case.changes.empty:
         return Answer(no_choice=NoChoice.NO_BASELINE)
-    chosen = tuple(_chosen_split(case, scope) for scope in case.scopes if scope in case.choice)
+    chosen = tuple(_judge_choice(case, scope) for scope in case.scopes if scope in case.choice)
     no_choice = None if chosen else NoChoice.NO_VAL if case.splits else NoChoice.NO_SPLITS
     arm = case.arm(*CROSS_STITCH)
     if not arm:
@@ -174,7 +174,7 @@ def answer(case: Case) -> Answer:
     return Answer(chosen, no_choice, tuple(one for one in comparisons if one.rivals), _cost_ratios(case, arm))
 
 
-def _chosen_split(case: Case, scope: str) -> ChosenSplit:
+def _judge_choice(case: Case, scope: str) -> ChosenSplit:
     row = case.choice[scope]
     found = case.difference(scope, row["arm"], BASELINE)
     return ChosenSplit(scope, row["arm"], len(case.splits), row["val_change"], found)

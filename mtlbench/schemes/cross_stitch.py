@@ -66,14 +66,14 @@ class _Mixed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, alpha: Tensor, *xs: Tensor) -> tuple[Tensor, ...]:
         ctx.save_for_backward(alpha, *xs)
-        return tuple(_combined(receiver, xs) for receiver in _over(xs[0], alpha))
+        return tuple(_combine(receiver, xs) for receiver in _over(xs[0], alpha))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         alpha, *xs = ctx.saved_tensors
         axes = [0, *range(2, xs[0].dim())] if alpha.shape[2] > 1 else list(range(xs[0].dim()))
         products = [(gradient * x).sum(axes) for gradient in gradients for x in xs]
-        back = (_combined(giver, gradients) for giver in _over(xs[0], alpha.transpose(0, 1)))
+        back = (_combine(giver, gradients) for giver in _over(xs[0], alpha.transpose(0, 1)))
         return torch.stack(products).view_as(alpha), *back
 
 
@@ -82,7 +82,7 @@ def _over(x: Tensor, alpha: Tensor) -> Tensor:
     return alpha.reshape(*alpha.shape, *(1,) * (x.dim() - 2))
 
 
-def _combined(factors: Tensor, xs: Sequence[Tensor]) -> Tensor:
+def _combine(factors: Tensor, xs: Sequence[Tensor]) -> Tensor:
     """The sum of all factor * x."""
     total = factors[0] * xs[0]
     for factor, x in zip(factors[1:], xs[1:], strict=True):

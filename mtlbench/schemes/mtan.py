@@ -29,11 +29,11 @@ class Mtan:
 
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
         """All tasks up to the last pooling, every task for itself from there on."""
-        return [tasks] if stage.name in _shared(stage) else [(task,) for task in tasks]
+        return [tasks] if stage.name in _find_shared(stage) else [(task,) for task in tasks]
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """The masks of a block after the pooling that ends it; inside, what remembers the shared maps."""
-        shared = _shared(stage)
+        shared = _find_shared(stage)
         if stage.name not in shared:
             return None
         if stage.has_parameters:
@@ -55,7 +55,7 @@ class Mtan:
         )
 
 
-def _shared(stage: Stage) -> dict[str, int]:
+def _find_shared(stage: Stage) -> dict[str, int]:
     """The stages up to the last pooling, with their channels. Raises UserError."""
     trunk = stage.trunk.names
     shared = {
@@ -96,9 +96,9 @@ class Attention(nn.Module):
         self.masks = nn.ModuleDict(
             {
                 task: nn.Sequential(
-                    *_normalised(first * (2 if has_previous else 1), last, 1),
+                    *_make_normalised(first * (2 if has_previous else 1), last, 1),
                     nn.ReLU(inplace=True),
-                    *_normalised(last, last, 1),
+                    *_make_normalised(last, last, 1),
                     nn.Sigmoid(),
                 )
                 for task in tasks
@@ -106,7 +106,7 @@ class Attention(nn.Module):
         )
         self.pass_on: nn.Module = nn.Identity()  # f
         if next_first:
-            self.pass_on = nn.Sequential(*_normalised(last, next_first, 3), nn.ReLU(inplace=True))
+            self.pass_on = nn.Sequential(*_make_normalised(last, next_first, 3), nn.ReLU(inplace=True))
 
     def forward(self, xs: dict[str, Tensor], this: Pass) -> dict[str, Tensor]:
         """Shared `B C H W`, unchanged; after the last pooling {task: its own stream}, `B C H W` or `R C H W`."""
@@ -138,7 +138,7 @@ class PoolStreams(nn.Module):
         return this.memory["streams"] if self.returns_streams else xs
 
 
-def _normalised(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, nn.Module]:
+def _make_normalised(inputs: int, outputs: int, kernel: int) -> tuple[nn.Module, nn.Module]:
     convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
     nn.init.xavier_normal_(convolution.weight)  # the authors' start
     return convolution, nn.BatchNorm2d(outputs)

@@ -140,10 +140,10 @@ class SubspaceUnit(nn.Module):
         if this is not None:
             this.memory.setdefault(LAYERS, []).append(found)
             if self.beta is not None:
-                return self._weighed(this.memory[LAYERS], self.beta)
+                return self._weigh(this.memory[LAYERS], self.beta)
         return found
 
-    def _weighed(self, outputs: list[dict[str, Tensor]], beta: Tensor) -> dict[str, Tensor]:
+    def _weigh(self, outputs: list[dict[str, Tensor]], beta: Tensor) -> dict[str, Tensor]:
         shapes = {tuple(output[self.tasks[0]].shape[1:]) for output in outputs}
         if len(shapes) > 1:
             raise UserError(f"sluice: {', '.join(self.layers)} have maps of different sizes; write sluice(betas=False)")

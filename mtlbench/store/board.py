@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from mtlbench.errors import UserError
 from mtlbench.store.shapes import Run
-from mtlbench.system.files import is_regular, own, text_of, write, writing
+from mtlbench.system.files import blame_disk, is_regular, own, text_of, write
 from mtlbench.system.schema import Misshapen, decode, encode
 
 LOCK_SECONDS = 1.0  # another reader of the lock holds it for some microseconds
@@ -69,10 +69,10 @@ def _run_in(text: str) -> Run:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[FileIO]:
+def lock(folder: Path) -> Iterator[FileIO]:
     """Hold <root>/<pair>/<dataset> alone, through the file that comes. Raises UserError while a run works there, and
     StoreBroken."""
-    with writing(folder):
+    with blame_disk(folder):
         file = FileIO(own(folder / ".lock"), "a")
     with file:
         _take(file.fileno(), folder)

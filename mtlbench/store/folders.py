@@ -30,7 +30,7 @@ PLANNED = ("trial.json", NAMES, "sources.json")  # all that a trial's folder hol
 MADE = (*SEALED, TRACEBACK, FAILURE, "resume.pt", "result.json")  # by one
 
 
-def checked(folder: Path, name: str) -> Path:
+def check_file(folder: Path, name: str) -> Path:
     """The path of a finished trial's file, for who needs it as it was written. Raises Damaged where it is not."""
     path = folder / name
     if is_as_sealed(folder, name, read_result(folder / "result.json")):

@@ -11,7 +11,7 @@ from mtlbench.spec import Trial
 from mtlbench.store.columns import FRAME
 from mtlbench.store.shapes import NameOfTrial, Result
 from mtlbench.system.files import UNSOUND, text_of
-from mtlbench.text import printable, weighting_text
+from mtlbench.text import printable, write_factors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,7 @@ def head_of(trial: Trial, key: str, name: NameOfTrial, result: Result) -> Head:
         trial.family,
         name.variant_of,
         name.rate,
-        weighting_text(name.weighting),
+        write_factors(name.weighting),
         name.tuned,
         name.purpose.value,
         name.seed,
@@ -68,7 +68,7 @@ def head_of(trial: Trial, key: str, name: NameOfTrial, result: Result) -> Head:
     )
 
 
-def named(heads: Sequence[Head], lengths: Sequence[int]) -> pd.DataFrame:
+def repeat_heads(heads: Sequence[Head], lengths: Sequence[int]) -> pd.DataFrame:
     """Columns NAMING: every head as many times as its length says."""
     import numpy as np
     import pandas as pd
@@ -77,7 +77,7 @@ def named(heads: Sequence[Head], lengths: Sequence[int]) -> pd.DataFrame:
     return pd.DataFrame(heads, columns=NAMING).take(places).reset_index(drop=True)
 
 
-def taken(rows: pd.DataFrame, places: Sequence[range]) -> pd.DataFrame:
+def take_ranges(rows: pd.DataFrame, places: Sequence[range]) -> pd.DataFrame:
     """The rows at these places, one range after the other."""
     import numpy as np
 
@@ -135,14 +135,14 @@ class LongFrame:
         self._places += [self._kinds[kind]] * len(heads)
         self._values += values * len(heads)
 
-    def made(self, roots: Mapping[str, str]) -> pd.DataFrame:
+    def make(self, roots: Mapping[str, str]) -> pd.DataFrame:
         """One row a number; columns as in COLUMNS. `roots` are of the trials by key (`roots_of`)."""
         import pandas as pd
 
         if not self._values:
             return pd.DataFrame(columns=COLUMNS).astype({"headline": bool, "higher_is_better": bool, "value": float})
-        heads = named(self._heads, list(map(len, self._places)))
-        words = taken(pd.DataFrame(self._words, columns=WORDING), self._places)
+        heads = repeat_heads(self._heads, list(map(len, self._places)))
+        words = take_ranges(pd.DataFrame(self._words, columns=WORDING), self._places)
         values = pd.Series(self._values, name="value")
         return pd.concat([heads, words, values, heads["key"].map(roots).rename("roots")], axis=1)[COLUMNS]
 
@@ -176,7 +176,7 @@ def read_tables(
         except (OSError, *UNSOUND):
             tables.flush()
             tables.places.append(None)
-    return tables.made()
+    return tables.make()
 
 
 class _Tables:
@@ -209,7 +209,7 @@ class _Tables:
             return
         lines = [text.count("\n") for text in waiting]
         try:
-            frame = self._parsed(self.header + "".join(waiting))
+            frame = self._parse(self.header + "".join(waiting))
         except UNSOUND:
             frame = None
         if frame is not None and len(frame) == sum(lines):
@@ -218,7 +218,7 @@ class _Tables:
             for text in waiting:
                 self._alone(self.header + text)
 
-    def made(self) -> tuple[pd.DataFrame, list[range | None]]:
+    def make(self) -> tuple[pd.DataFrame, list[range | None]]:
         """The rows, and where those of each file are."""
         import pandas as pd
 
@@ -227,12 +227,12 @@ class _Tables:
 
     def _alone(self, text: str) -> None:
         try:
-            frame = self._parsed(text)
+            frame = self._parse(text)
             self._take(frame, [len(frame)])
         except UNSOUND:
             self.places.append(None)
 
-    def _parsed(self, text: str) -> pd.DataFrame:
+    def _parse(self, text: str) -> pd.DataFrame:
         import pandas as pd
 
         names = list(self.kinds)

@@ -54,12 +54,12 @@ def find_trials(results: Path, text: str, pair: str = "") -> list[Finished]:
     root = Store(results).root
     folder = os.path.expanduser(text)
     if os.path.isfile(os.path.join(folder, "trial.json")):
-        return [_finished(Path(folder).resolve())]
+        return [_open_finished(Path(folder).resolve())]
     hits = {f.name: f for f in _folders(root) if f.name.startswith(text)} if _is_prefix(text) else {}
     if len(hits) > 1:
-        raise UserError(f"{len(hits)} trials begin with {text!r}: {_listed(hits.values())}; type more digits")
+        raise UserError(f"{len(hits)} trials begin with {text!r}: {_list_folders(hits.values())}; type more digits")
     if hits:
-        return [_finished(hits[min(hits)])]
+        return [_open_finished(hits[min(hits)])]
     arm, colon, seed = text.partition(":")
     if colon and not re.fullmatch(r"\d{1,18}", seed):
         raise UserError(f"{text!r}: {seed!r} is no seed; type for example {arm or 'one-task'}:0")
@@ -81,7 +81,7 @@ def _folders(root: Path) -> list[Path]:
     return [folder for group in groups(root) for folder in trial_folders(group)]
 
 
-def _finished(folder: Path) -> Finished:
+def _open_finished(folder: Path) -> Finished:
     """Raises UserError for a trial that is not finished, or damaged."""
     trial = read_trial(folder)
     if not (folder / "result.json").exists():
@@ -94,7 +94,7 @@ def _all_finished(root: Path) -> list[Finished]:
     found = []
     for folder in _folders(root):
         try:
-            own = _finished(folder)
+            own = _open_finished(folder)
             found += [Finished(folder, own.trial, name, own.result) for name in names_of(folder)]
         except UserError:
             continue
@@ -142,7 +142,7 @@ def _not_found(root: Path, text: str, arm: str, seed: str, pair: str, others: Se
     )
 
 
-def _listed(folders: Iterable[Path]) -> str:
+def _list_folders(folders: Iterable[Path]) -> str:
     labels = []
     for folder in folders:
         try:

@@ -14,7 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from mtlbench.errors import UserError
-from mtlbench.system.files import UNSOUND, is_regular, replacing
+from mtlbench.system.files import UNSOUND, is_regular, replace_file
 
 SHOWN = 8  # test images whose predictions are kept
 FILE = "predictions.npz"
@@ -25,7 +25,7 @@ UNREADABLE = (*UNSOUND, OSError, EOFError, MemoryError, NotImplementedError, Run
 def write(path: Path, kept: Mapping[str, Sequence[np.ndarray]]) -> None:
     """{task: an array an image} as one compressed file, whole or not at all."""
     arrays: dict[str, Any] = {f"{name}.{i}": array for name, own in kept.items() for i, array in enumerate(own)}
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with replace_file(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **arrays)
 
 

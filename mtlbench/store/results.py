@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from mtlbench.errors import UserError
 from mtlbench.spec import Options, Purpose, Trial
 from mtlbench.store.folders import all_folders, names_in, own_name, read_trial, without_collector
-from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, named, read_tables, roots_of, taken
-from mtlbench.store.sealing import FAILURE, Damaged, Outdated, read_result, sealed_text
+from mtlbench.store.frames import NAMING, Head, LongFrame, head_of, read_tables, repeat_heads, roots_of, take_ranges
+from mtlbench.store.sealing import FAILURE, Damaged, Outdated, read_result, read_sealed
 from mtlbench.store.shapes import FailureKind, NameOfTrial, Result
 from mtlbench.store.states import State, states_of
 from mtlbench.store.store import Store
@@ -81,7 +81,7 @@ class Results:
         long = LongFrame()
         for one in self._finished:
             long.add(one.trial, one.result, one.heads())
-        return long.made(roots_of({one.folder.name: one.trial.parents for one in self._finished}))
+        return long.make(roots_of({one.folder.name: one.trial.parents for one in self._finished}))
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -102,7 +102,7 @@ class Results:
 
         having = {os.path.join(one.folder, file): one for one in self._finished if file in one.result.files}
         seals = {path: one.result.files[file] for path, one in having.items()}
-        rows, places = read_tables(list(having), kinds, lambda path: sealed_text(path, seals[path]))
+        rows, places = read_tables(list(having), kinds, lambda path: read_sealed(path, seals[path]))
         heads: list[Head] = []
         shown: list[range] = []  # of each head's rows
         for one, place in zip(having.values(), places, strict=True):
@@ -116,7 +116,7 @@ class Results:
                 shown += [place] * len(one.names)
         if not heads:
             return pd.DataFrame(columns=[*NAMING, *kinds])
-        return pd.concat([named(heads, list(map(len, shown))), taken(rows, shown)], axis=1)
+        return pd.concat([repeat_heads(heads, list(map(len, shown))), take_ranges(rows, shown)], axis=1)
 
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         """{task: {category: how often it is labelled in train}} of the trials in `frame`."""
@@ -203,13 +203,13 @@ class Results:
                     "status": status,
                     "kind": "" if blocked else kind.value,
                     "reason": reason,
-                    "failed": _written(state.folder / file),
+                    "failed": _get_time(state.folder / file),
                 }
             )
         return found
 
 
-def _written(path: Path) -> str:
+def _get_time(path: Path) -> str:
     """When a file was written last, as results say when they finished; "" where it is gone."""
     try:
         return datetime.datetime.fromtimestamp(path.stat().st_mtime, datetime.UTC).isoformat(timespec="milliseconds")

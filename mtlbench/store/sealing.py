@@ -51,13 +51,13 @@ class Outdated(Damaged):
     """A file of an older format."""
 
 
-def outdated(path: Path | str, format_: object) -> Outdated:
+def make_outdated(path: Path | str, format_: object) -> Outdated:
     """The error for a file of an older format."""
     mend = "this mtlbench trains it anew; mtlbench clean removes it"
     return Outdated(path, f"was written in format {format_}", mend)
 
 
-def sealed(data: Options) -> str:
+def seal_text(data: Options) -> str:
     """JSON text whose first field is the SHA-256 of all that follows it."""
     rest = json.dumps(data, indent=1, allow_nan=False)[1:] + "\n"
     return CHECKSUM.format(_digest(rest)) + rest
@@ -69,7 +69,7 @@ def _digest(text: str) -> str:
 
 def write_own(path: Path, key: str, data: Options) -> None:
     """Write a JSON file of the trial `key`, whole or not at all."""
-    write(path, sealed({"format": FORMAT, "key": key, **data}))
+    write(path, seal_text({"format": FORMAT, "key": key, **data}))
 
 
 def write_result(folder: Path, key: str, result: Result) -> None:
@@ -125,10 +125,10 @@ def _check_header(path: Path | str, text: str, mend: str) -> None:
         header = decode(text, Header)
     except Misshapen as error:
         if _is_before_formats(text):
-            raise outdated(path, "3 or before") from error
+            raise make_outdated(path, "3 or before") from error
         raise Damaged(path, "is damaged", mend) from error
     if header.format < FORMAT:
-        raise outdated(path, header.format)
+        raise make_outdated(path, header.format)
     if header.format > FORMAT:
         raise UserError(f"{path} was written in format {header.format}: upgrade mtlbench")
     if not text.startswith(CHECKSUM.format(_digest(text[START:]))):
@@ -156,7 +156,7 @@ def read_result(path: Path | str) -> Result:
     return read_own(path, Result, TRAIN_AGAIN)
 
 
-def lost_files(folder: Path, result: Result) -> list[str]:
+def find_lost(folder: Path, result: Result) -> list[str]:
     """Names of the files that children need and that are missing or have another size."""
     return [
         name for name, sealed_ in result.files.items() if name == "weights.pt" and _size(folder / name) != sealed_.size
@@ -178,7 +178,7 @@ def is_as_sealed(folder: Path, name: str, result: Result) -> bool:
     return False
 
 
-def sealed_text(path: str, seal_: Seal) -> str:
+def read_sealed(path: str, seal_: Seal) -> str:
     """The text of a file that has this seal. Raises OSError or ValueError."""
     text = text_of(path)
     if _digest(text) != seal_.digest:

@@ -51,7 +51,7 @@ def keep_sources(trial: Trial, folder: Path) -> None:
         write_own(folder / FILE, trial.key, plain(Sources(known)))
 
 
-def kept_texts(folder: Path) -> dict[str, str]:
+def read_texts(folder: Path) -> dict[str, str]:
     """The texts that `keep_sources` wrote. Raises UserError."""
     return read_own(folder / FILE, Sources, "the next run of this trial writes it anew").texts
 
@@ -65,7 +65,7 @@ def changes(missing: Sequence[Trial], group: Path, again: Iterable[str]) -> list
         if result.parent.name in again:
             continue
         try:
-            files, texts = _files(read_trial(result.parent)), kept_texts(result.parent)
+            files, texts = _files(read_trial(result.parent)), read_texts(result.parent)
         except UserError:
             continue
         for name, place, version in wanted:

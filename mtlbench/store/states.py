@@ -13,7 +13,7 @@ from mtlbench.errors import UserError
 from mtlbench.spec import Trial
 from mtlbench.store.board import run_of
 from mtlbench.store.folders import PLANNED, groups, read_trial, trial_folders, without_collector
-from mtlbench.store.sealing import FAILURE, TRACEBACK, Damaged, Outdated, lost_files, read_failure, read_result
+from mtlbench.store.sealing import FAILURE, TRACEBACK, Damaged, Outdated, find_lost, read_failure, read_result
 from mtlbench.store.shapes import Failure, Run
 from mtlbench.system.files import text_of
 
@@ -78,7 +78,7 @@ def _verdict(folder: Path, amiss: str, names: set[str], running: Mapping[str, fl
     """State and reason; "blocked" is for others to see. `amiss` says what is wrong with trial.json."""
     if "result.json" in names:  # the first thing that a new attempt removes
         try:
-            lost = lost_files(folder, read_result(folder / "result.json"))
+            lost = find_lost(folder, read_result(folder / "result.json"))
             if lost:
                 return "done", f"{' and '.join(lost)} damaged: the next run trains it anew"
             return "done", f"{amiss}: the next run writes it anew" if amiss else ""
@@ -123,12 +123,12 @@ def states_in(group: Path, run: Run | None) -> list[State]:
     by_key = {state.folder.name: state for state in states}
     found = []
     for state in states:
-        culprit = _failed_ancestor(state, by_key) if state.state == "waiting" else None
+        culprit = _find_failed_ancestor(state, by_key) if state.state == "waiting" else None
         found.append(dataclasses.replace(state, state="blocked", reason=culprit.label) if culprit else state)
     return found
 
 
-def _failed_ancestor(state: State, by_key: Mapping[str, State]) -> State | None:
+def _find_failed_ancestor(state: State, by_key: Mapping[str, State]) -> State | None:
     seen: set[str] = set()
     todo = [state]
     while todo:

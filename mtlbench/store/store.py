@@ -17,12 +17,12 @@ from pathlib import Path
 
 from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Trial
-from mtlbench.store.board import Board, locked
+from mtlbench.store.board import Board, lock
 from mtlbench.store.folders import check_trial, names_in, own_name, read_trial, write_names, write_trial
-from mtlbench.store.sealing import Damaged, lost_files, read_failure, read_result, write_failure
+from mtlbench.store.sealing import Damaged, find_lost, read_failure, read_result, write_failure
 from mtlbench.store.shapes import Failure, Result, Stamp
 from mtlbench.store.sources import keep_sources
-from mtlbench.system.files import is_regular, own, write, writing
+from mtlbench.system.files import blame_disk, is_regular, own, write
 from mtlbench.system.schema import Misshapen, decode, encode
 
 
@@ -55,11 +55,11 @@ class Store:
         """One run at a time works on a pair and a data set. Raises UserError while another one does; a dead run holds
         nothing. Raises StoreBroken."""
         folder = self._group(pair, dataset)
-        with writing(folder):
+        with blame_disk(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder) as file:
+        with lock(folder) as file:
             board = Board(folder)
-            with writing(folder):
+            with blame_disk(folder):
                 file.truncate(0)
                 file.write(encode(board.run).encode())
             try:
@@ -98,7 +98,7 @@ class Store:
         result = self.result(trial)
         if result is None or (trial.keep_weights and "weights.pt" not in result.files):
             return False
-        return not lost_files(self.folder(trial), result)
+        return not find_lost(self.folder(trial), result)
 
     def plan(self, trials: Iterable[Trial]) -> None:
         """Note the trials that will run, for `mtlbench status` and tables. Raises StoreBroken, and UserError for names
@@ -115,7 +115,7 @@ class Store:
             try:
                 read_trial(folder)
             except Damaged:
-                with writing(folder):
+                with blame_disk(folder):
                     own(folder).mkdir(parents=True, exist_ok=True)
                     _write_trial(folder, trial)
 
@@ -123,7 +123,7 @@ class Store:
         """A clean folder for the trial, with trial.json; of what an earlier attempt left its names stay, and the file
         that it goes on from, unless it finished or is trained `again`. Raises StoreBroken."""
         folder = self.folder(trial)
-        with writing(folder):
+        with blame_disk(folder):
             own(folder).mkdir(parents=True, exist_ok=True)
             keep = {"names.json"} | (set() if again or (folder / "result.json").exists() else {"resume.pt"})
             for left_over in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):  # "done" goes first
@@ -139,7 +139,7 @@ class Store:
 
         Raises StoreBroken."""
         folder = self.folder(trial)
-        with writing(folder):
+        with blame_disk(folder):
             try:
                 first = read_trial(folder)
             except Damaged:  # the result says that this is the trial

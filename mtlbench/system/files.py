@@ -38,22 +38,22 @@ class StoreBroken(UserError):
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def blame_disk(folder: Path) -> Iterator[None]:
     """Around writes into `folder` alone. Raises StoreBroken where space, quota, permission or the disk fails."""
     try:
         yield
     except OSError as error:
         if error.errno not in BROKEN:
             raise
-        raise _broken(folder, error.strerror) from error
+        raise _make_broken(folder, error.strerror) from error
     except RuntimeError as error:
         if TORCH_WRITER not in str(error):
             raise
         why = error.__context__
-        raise _broken(folder, why.strerror if isinstance(why, OSError) else "no space left") from error
+        raise _make_broken(folder, why.strerror if isinstance(why, OSError) else "no space left") from error
 
 
-def _broken(folder: Path, reason: str | None) -> StoreBroken:
+def _make_broken(folder: Path, reason: str | None) -> StoreBroken:
     return StoreBroken(
         f"cannot write to {folder}: {reason}; finished trials are kept; make room, or use another folder with "
         "--results, and type the same command"
@@ -96,12 +96,12 @@ def own(path: Path) -> Path:
 
 def write(path: Path, text: str) -> None:
     """Write a file that is either there whole or not at all."""
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_text(text)
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -117,7 +117,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Rows with equal columns; nothing is written for none."""
     if not rows:
         return
-    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+    with replace_file(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)

@@ -66,12 +66,12 @@ def find_picture(folder: Path, stem: str, endings: Sequence[str] = PICTURES) -> 
     usual = folder / f"{stem}{endings[0]}"
     if usual.exists():
         return usual
-    names = [name for name in named_alike(folder, stem) if os.path.splitext(name)[1].lower() in endings]
+    names = [name for name in find_alike(folder, stem) if os.path.splitext(name)[1].lower() in endings]
     same = [name for name in names if os.path.splitext(name)[0] == stem]
     return folder / (same or names)[0] if names else usual
 
 
-def named_alike(folder: Path, stem: str) -> tuple[str, ...]:
+def find_alike(folder: Path, stem: str) -> tuple[str, ...]:
     """The names of files in a folder that differ from `stem` in their ending and in case alone."""
     try:
         return _names_in(folder, folder.stat().st_mtime_ns).get(stem.lower(), ())

@@ -70,10 +70,10 @@ def make_missing(
         workers = min(cores(), len(missing))
         say(f"{what}: {len(missing)} images on {workers} processes")
         # not fork: the caller may hold threads (Ray's, torch's)
-        with _started_alike():  # multiprocessing starts a helper here
+        with _start_alike():  # multiprocessing starts a helper here
             pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_start_worker)
         try:
-            with _started_alike():
+            with _start_alike():
                 jobs = [pool.submit(_make, folder / name, one, make) for name, one in missing.items()]
             progress = Progress(len(jobs), f"{what}: {{}} of {{}} images", say)
             for done, job in enumerate(as_completed(jobs), start=1):
@@ -91,7 +91,7 @@ def _make(path: Path, one: T, make: Callable[[T, Path], None]) -> None:
 
 
 @contextlib.contextmanager
-def _started_alike() -> Iterator[None]:
+def _start_alike() -> Iterator[None]:
     """Processes started inside take one thread for linear algebra (on busy cores more threads wait for each other) and
     import nothing from the folder that the command was typed in, which may be a stranger's."""
     ours = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1"}  # read before any code of ours is

@@ -52,12 +52,12 @@ def _is_dead(path: Path) -> bool:
         return False
     try:
         about = path.stat()
-        return about.st_uid == os.getuid() and not _held(path) and not _runs(int(match[1]), about.st_mtime)
+        return about.st_uid == os.getuid() and not _is_held(path) and not _runs(int(match[1]), about.st_mtime)
     except OSError:  # it goes just now
         return False
 
 
-def _held(folder: Path) -> bool:
+def _is_held(folder: Path) -> bool:
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -113,7 +113,7 @@ def scratch_folder() -> Iterator[Path]:
         reaper.wait()
 
 
-def marked(scratch: str, driver: int) -> list[psutil.Process]:
+def find_marked(scratch: str, driver: int) -> list[psutil.Process]:
     """Living processes that were started in the run: they have its mark in their environment, or, where a process has
     written its title over that, a file open below the scratch folder (every process of Ray has its log)."""
     found = []
@@ -131,7 +131,7 @@ def marked(scratch: str, driver: int) -> list[psutil.Process]:
 def kill_marked(scratch: str, driver: int) -> None:
     """Kill what is left of the run, frozen processes too."""
     until = time.monotonic() + LONGEST_SWEEP
-    while (left := marked(scratch, driver)) and time.monotonic() < until:
+    while (left := find_marked(scratch, driver)) and time.monotonic() < until:
         for process in left:
             with contextlib.suppress(psutil.Error):
                 process.kill()

@@ -90,9 +90,9 @@ class Codebook:
 
         The corners of the triangle with the highest total probability, mixed by their probabilities (Ladicky et al.).
         """
-        return torch.cat([self._mixed(part) for part in probability.split(_chunk(probability))])
+        return torch.cat([self._mix(part) for part in probability.split(_chunk(probability))])
 
-    def _mixed(self, probability: Tensor) -> Tensor:
+    def _mix(self, probability: Tensor) -> Tensor:
         best = (probability @ self._corner_of.to(probability)).max(dim=1).indices
         corners = torch.from_numpy(self.triangles).to(probability.device)[best]
         mixed = (probability.gather(1, corners)[..., None] * self.codes.to(probability)[corners]).sum(dim=1)

@@ -62,14 +62,14 @@ class Classification:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of `B K` in nats, averaged over the labelled images."""
-        labelled = _labelled(batch)
+        labelled = _find_labelled(batch)
         labels = batch.labels["classification"].long().masked_fill(~labelled, IGNORED[0])
         total = F.cross_entropy(output.float(), labels, ignore_index=IGNORED[0], reduction="sum")
         return total / labelled.sum().clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
         """The labelled images."""
-        return _labelled(batch).sum()
+        return _find_labelled(batch).sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`probability` `B K`."""
@@ -101,7 +101,7 @@ class Classification:
         return "not labelled" if label in IGNORED else self.categories[label]
 
 
-def _labelled(batch: Batch) -> Tensor:
+def _find_labelled(batch: Batch) -> Tensor:
     """`B` bool: images with a class."""
     labels = batch.labels["classification"]
     return (labels != IGNORED[0]) & (labels != IGNORED[1]) & batch.masks["classification"]
@@ -117,7 +117,7 @@ class ClassificationMeter:
 
     def add(self, prediction: dict[str, Tensor], batch: Batch) -> None:
         """Add the labelled images of a batch."""
-        labelled = _labelled(batch).cpu()
+        labelled = _find_labelled(batch).cpu()
         self.probability.append(prediction["probability"].cpu()[labelled].double().numpy())
         self.labels.append(batch.labels["classification"].cpu()[labelled].long().numpy())
 

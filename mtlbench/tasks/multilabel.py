@@ -62,14 +62,14 @@ class Multilabel:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Sigmoid cross-entropy of `B K` in nats, averaged over the labelled entries of all images."""
-        labels, labelled = batch.labels["multilabel"], _labelled(batch)
+        labels, labelled = batch.labels["multilabel"], _find_labelled(batch)
         goal = labels.float().masked_fill(~labelled, 0.0)
         entries = F.binary_cross_entropy_with_logits(output.float(), goal, reduction="none")
         return (entries * labelled).sum() / labelled.sum().clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
         """The labelled entries."""
-        return _labelled(batch).sum()
+        return _find_labelled(batch).sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`probability` `B K` of yes."""
@@ -103,7 +103,7 @@ class Multilabel:
         return (name, INK) if label == UNLABELLED else (name, RIGHT) if label else (CROSS + name, WRONG)
 
 
-def _labelled(batch: Batch) -> Tensor:
+def _find_labelled(batch: Batch) -> Tensor:
     """`B K` bool: what is known."""
     return (batch.labels["multilabel"] != UNLABELLED) & batch.masks["multilabel"][:, None]
 
@@ -119,7 +119,7 @@ class MultilabelMeter:
     def add(self, prediction: dict[str, Tensor], batch: Batch) -> None:
         """Add a batch."""
         self.probability.append(prediction["probability"].cpu().numpy())
-        labels = batch.labels["multilabel"].masked_fill(~_labelled(batch), UNLABELLED)
+        labels = batch.labels["multilabel"].masked_fill(~_find_labelled(batch), UNLABELLED)
         self.labels.append(labels.cpu().numpy().astype(np.uint8))
 
     def _columns(self) -> list[tuple[str, np.ndarray, np.ndarray]]:

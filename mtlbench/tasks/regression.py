@@ -71,7 +71,7 @@ class Regression:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Of `B 1` in squared standard deviations, averaged over the labelled images."""
-        labelled = _labelled(batch)
+        labelled = _find_labelled(batch)
         goal = ((batch.labels["regression"].double() - self.mean) / self.std).float()
         goal = torch.where(labelled, goal, 0.0)  # NaN times 0 would be NaN
         error = F.huber_loss if self.kind == "huber" else F.mse_loss
@@ -80,7 +80,7 @@ class Regression:
 
     def count(self, batch: Batch) -> Tensor:
         """The labelled images."""
-        return _labelled(batch).sum()
+        return _find_labelled(batch).sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`number` `B` in the column's unit."""
@@ -104,7 +104,7 @@ class Regression:
         draw_under(axes, sample.image, [(text, INK)])
 
 
-def _labelled(batch: Batch) -> Tensor:
+def _find_labelled(batch: Batch) -> Tensor:
     """`B` bool: images with a number."""
     return batch.labels["regression"].isfinite() & batch.masks["regression"]
 
@@ -119,7 +119,7 @@ class RegressionMeter:
 
     def add(self, prediction: dict[str, Tensor], batch: Batch) -> None:
         """Add the labelled images of a batch."""
-        labelled = _labelled(batch).cpu()
+        labelled = _find_labelled(batch).cpu()
         self.guesses.append(prediction["number"].cpu()[labelled].double().numpy())
         self.truths.append(batch.labels["regression"].cpu()[labelled].double().numpy())
 

@@ -57,14 +57,14 @@ class Semseg:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of `B K H W` at full resolution, averaged over the labelled pixels of the labelled images."""
-        labelled = _labelled(batch)
+        labelled = _find_labelled(batch)
         labels = batch.labels["semseg"].long().masked_fill(~labelled, IGNORED)
         total = F.cross_entropy(output.float(), labels, ignore_index=IGNORED, reduction="sum")
         return total / labelled.sum().clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
         """Labelled pixels of the labelled images."""
-        return _labelled(batch).sum()
+        return _find_labelled(batch).sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`probability` `B K H W`."""
@@ -86,7 +86,7 @@ class Semseg:
         height, width = sample.image.shape[:2]
         axes.imshow(_colours(classes), extent=(0, width, height, 0), interpolation="nearest")
         rows, columns = classes.shape
-        for name, row, column in self._named_areas(classes):
+        for name, row, column in self._name_areas(classes):
             axes.annotate(
                 name,
                 ((column + 0.5) * width / columns, (row + 0.5) * height / rows),
@@ -96,7 +96,7 @@ class Semseg:
                 bbox={"boxstyle": "round,pad=0.1", "facecolor": "white", "alpha": 0.7, "linewidth": 0},
             )
 
-    def _named_areas(self, classes: np.ndarray) -> list[tuple[str, int, int]]:
+    def _name_areas(self, classes: np.ndarray) -> list[tuple[str, int, int]]:
         """Name, row and column of the innermost pixel of each large connected area."""
         found = []
         for label in np.setdiff1d(classes, [IGNORED]):
@@ -109,7 +109,7 @@ class Semseg:
         return found
 
 
-def _labelled(batch: Batch) -> Tensor:
+def _find_labelled(batch: Batch) -> Tensor:
     """`B H W` bool: pixels with a class, in the images that are labelled."""
     return (batch.labels["semseg"] != IGNORED) & batch.masks["semseg"][:, None, None]
 

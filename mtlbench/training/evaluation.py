@@ -65,7 +65,7 @@ def evaluate(
     return meters
 
 
-def finished(steps: Generator[object, None, T]) -> T:
+def finish(steps: Generator[object, None, T]) -> T:
     """What a generator returns, run to its end."""
     while True:
         try:

@@ -143,7 +143,7 @@ class Training:
         self._summed = 0
 
     def _add_to_curve(self, i: int, evaluate_curve: Callable[[], dict[str, float]]) -> None:
-        with self.record.evaluation_clock(), located(i, self.net):
+        with self.record.evaluation_clock(), locate(i, self.net):
             headline = evaluate_curve()
         self.net.train()
         for name in self.tasks:
@@ -221,13 +221,13 @@ class LossWatch:
             self.first = self.first or [max(1.0, value) for value in values]
             if not all(value <= TOO_LARGE * start for value, start in zip(values, self.first, strict=True)):
                 found = ", ".join(f"{name} {value:.3g}" for name, value in zip(self.tasks, values, strict=True))
-                with located(step, net):
+                with locate(step, net):
                     raise Diverged(f"the loss is {found}")
         self._recent.clear()
 
 
 @contextlib.contextmanager
-def located(step: int, net: MultiTaskNet) -> Iterator[None]:
+def locate(step: int, net: MultiTaskNet) -> Iterator[None]:
     """A Diverged from inside says after which iteration, and where the alphas (means over channels) stood."""
     try:
         yield

@@ -86,11 +86,11 @@ def state() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def unharmed() -> Iterator[None]:
+def guard_process() -> Iterator[None]:
     """What is done inside neither ends this process nor leaves its shared state changed. Raises Ended."""
     before = state()
     try:
-        with lasting():
+        with forbid_exit():
             yield
     finally:
         for name, part in SHARED.items():
@@ -99,20 +99,20 @@ def unharmed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lasting() -> Iterator[None]:
+def forbid_exit() -> Iterator[None]:
     """sys.exit and os._exit of this thread are an error here, which says where they stand. Raises Ended."""
     real, owner, process = os._exit, threading.get_ident(), os.getpid()
 
     def refuse(status: int) -> NoReturn:
         if (threading.get_ident(), os.getpid()) != (owner, process):  # the end of a run is one, a fork's child another
             real(status)
-        raise Ended(_ending(sys._getframe(1), f"os._exit({status})"))
+        raise Ended(_describe_ending(sys._getframe(1), f"os._exit({status})"))
 
     os._exit = refuse
     try:
         yield
     except SystemExit as error:
-        raise Ended(_ending(_innermost(error.__traceback__), f"sys.exit({error.code!r})")) from error
+        raise Ended(_describe_ending(_innermost(error.__traceback__), f"sys.exit({error.code!r})")) from error
     finally:
         os._exit = real
 
@@ -127,7 +127,7 @@ def _innermost(at: TracebackType | None) -> TracebackType | None:
     return found
 
 
-def _ending(at: Any, how: str) -> str:
+def _describe_ending(at: Any, how: str) -> str:
     """In words; `at` is a frame or a traceback's step."""
     frame = getattr(at, "tb_frame", at)
     line = getattr(at, "tb_lineno", None) or getattr(at, "f_lineno", 0)

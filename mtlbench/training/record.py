@@ -13,7 +13,7 @@ import torch
 
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Options
-from mtlbench.system.files import replacing, writing
+from mtlbench.system.files import blame_disk, replace_file
 
 Row = dict[str, Any]
 
@@ -60,7 +60,7 @@ class ResumeFile:
 
     def save(self, state: Options) -> None:
         """Replace the file."""
-        with writing(self.path.parent), replacing(self.path) as temporary, open(temporary, "wb") as file:
+        with blame_disk(self.path.parent), replace_file(self.path) as temporary, open(temporary, "wb") as file:
             torch.save({**state, "key": self.key}, file)
 
     def load(self) -> Options | None:

@@ -20,17 +20,17 @@ from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import find
 from mtlbench.spec import Options, Trial
 from mtlbench.store import predictions
-from mtlbench.store.folders import checked
+from mtlbench.store.folders import check_file
 from mtlbench.store.sealing import read_result, write_result
 from mtlbench.store.shapes import Measure, Model, Result, ScoreRow, StageGroups
-from mtlbench.system.files import replacing, write_csv, writing
+from mtlbench.system.files import blame_disk, replace_file, write_csv
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context, weighting_of
-from mtlbench.training.evaluation import average, evaluate, finished
+from mtlbench.training.evaluation import average, evaluate, finish
 from mtlbench.training.loader import loader_workers, to_device
 from mtlbench.training.loop import Training
-from mtlbench.training.process import unharmed
+from mtlbench.training.process import guard_process
 from mtlbench.training.record import Record, ResumeFile, alphas_by_channel
 
 TRAINING_SHARE = 0.9  # of a trial's progress; the rest is evaluation
@@ -57,7 +57,7 @@ def run_trial(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: E
     keep_memory()
     torch.set_num_threads(trial.recipe.threads)
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    with unharmed():
+    with guard_process():
         yield from _run(trial, folder, parents, errand, start)
 
 
@@ -82,13 +82,13 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
             yield TRAINING_SHARE * fraction
         record = training.record
         if trial.keep_weights or (len(trial.task_names) == 1 and not trial.parents):  # asked for, or a possible parent
-            with writing(folder), replacing(folder / "weights.pt") as path, open(path, "wb") as file:
+            with blame_disk(folder), replace_file(folder / "weights.pt") as path, open(path, "wb") as file:
                 torch.save({k: v.cpu() for k, v in nets[0].state_dict().items()}, file)
     scores = yield from _scores(context, nets, record)
-    with writing(folder):
+    with blame_disk(folder):
         write_csv(folder / "curve.csv", record.curve)
         write_csv(folder / "alphas.csv", record.alphas + alphas_by_channel(nets[0], trial.iterations))
-        predictions.write(folder / predictions.FILE, _kept(context, nets))
+        predictions.write(folder / predictions.FILE, _keep(context, nets))
         seconds = time.perf_counter() - start + record.earlier_seconds
         model = context.model() if (folder / "weights.pt").exists() else None
         result = _result(context, nets[0], record, scores, (seconds, seconds + errand.seconds_of_parents), model)
@@ -99,7 +99,7 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
 
 def _weights(parent: Path) -> dict[str, Tensor]:
     """What a finished parent has learned. Raises UserError where its file is not what the parent wrote."""
-    state: dict[str, Tensor] = torch.load(checked(parent, "weights.pt"), map_location="cpu", weights_only=True)
+    state: dict[str, Tensor] = torch.load(check_file(parent, "weights.pt"), map_location="cpu", weights_only=True)
     return state
 
 
@@ -214,7 +214,7 @@ def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:
     count = min(len(samples), context.trial.recipe.curve_images)
     if not count:
         return dict.fromkeys(context.tasks, float("nan"))
-    meters = finished(evaluate(nets, context.tasks, samples, context.view, count))
+    meters = finish(evaluate(nets, context.tasks, samples, context.view, count))
     return {
         name: next(s.value for s in meters[name].scores() if s.metric == task.headline and not s.category)
         for name, task in context.tasks.items()
@@ -222,7 +222,7 @@ def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:
 
 
 @torch.inference_mode()
-def _kept(context: Context, nets: list[MultiTaskNet]) -> dict[str, list[np.ndarray]]:
+def _keep(context: Context, nets: list[MultiTaskNet]) -> dict[str, list[np.ndarray]]:
     """What every task that has `keep` keeps of its predictions on the first test images."""
     test, device = context.subsets["test"], next(nets[0].parameters()).device
     kept: dict[str, list[np.ndarray]] = {name: [] for name, task in context.tasks.items() if hasattr(task, "keep")}

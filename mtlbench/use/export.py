@@ -22,10 +22,10 @@ from mtlbench.store import sources
 from mtlbench.store.folders import check_trial
 from mtlbench.store.lookup import find_trials
 from mtlbench.store.shapes import Exported, ExportHeader, Input
-from mtlbench.system.files import UNSOUND, replacing
+from mtlbench.system.files import UNSOUND, replace_file
 from mtlbench.system.schema import Misshapen, convert, encode
 from mtlbench.text import Say
-from mtlbench.use.trained import OF_NETWORKS, Trained, built, check_versions, opened
+from mtlbench.use.trained import OF_NETWORKS, Trained, build, check_versions, open_trained
 
 FORMAT = 1  # of exported files
 SUFFIXES = (".pt", ".pth", ".safetensors")
@@ -39,7 +39,7 @@ def export(
     The networks of an arm that has one a task become one network over all tasks. The file holds `state` (plain
     tensors; names `trunk.<stage>.<tasks>.*`, `units.<stage>.*`, `heads.<task>.*`), `trial`, `model`, `input` (mean,
     std, channels, sides) and `keys`; a safetensors file has all but the tensors as JSON text in its metadata.
-    `files` are as `opened` takes them. Raises UserError.
+    `files` are as `open_trained` takes them. Raises UserError.
     """
     if file.suffix not in SUFFIXES:
         raise UserError(f"{file}: give a FILE that ends in {' or '.join(SUFFIXES)}")
@@ -50,11 +50,11 @@ def export(
     if averaged:
         members = sorted({key for one in averaged for key in one.trial.parents})
         raise UserError(f"{text} averages networks and is none itself; export its members: {', '.join(members)}")
-    trained = merged([opened(one, warn, files) for one in found], text)
+    trained = merge([open_trained(one, warn, files) for one in found], text)
     state = {name: value.contiguous() for name, value in trained.nets[0].state_dict().items()}
     about = description(trained, [one.folder.name for one in found])
     try:
-        with replacing(file) as temporary:
+        with replace_file(file) as temporary:
             if file.suffix == ".safetensors":
                 _safetensors().torch.save_file(state, temporary, {"mtlbench": json.dumps(about)})
             else:
@@ -65,7 +65,7 @@ def export(
     return file
 
 
-def merged(parts: Sequence[Trained], text: str) -> Trained:
+def merge(parts: Sequence[Trained], text: str) -> Trained:
     """One network over the tasks of several that share nothing. Raises UserError for others."""
     if len(parts) == 1:
         return parts[0]
@@ -84,7 +84,7 @@ def merged(parts: Sequence[Trained], text: str) -> Trained:
     )
     tasks = {name: value for part in parts for name, value in part.model.tasks.items()}
     state = {name: value for part in parts for name, value in part.nets[0].state_dict().items()}
-    return built(trial, msgspec.structs.replace(parts[0].model, tasks=tasks), [state], text)
+    return build(trial, msgspec.structs.replace(parts[0].model, tasks=tasks), [state], text)
 
 
 def description(trained: Trained, keys: Sequence[str]) -> Options:
@@ -154,7 +154,7 @@ def load(file: Path, files: Sequence[str | Path] = ()) -> Trained:
     trial = sources.with_files(about.trial, files, ask, OF_NETWORKS)
     check_versions(trial)
     try:
-        return built(trial, about.model, [state], str(file))
+        return build(trial, about.model, [state], str(file))
     except UNSOUND as error:  # options and facts of plug-ins, which have shapes of their own
         raise UserError(f"{file} is not what mtlbench export-weights wrote: {error}") from error
 

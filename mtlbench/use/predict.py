@@ -22,12 +22,12 @@ from mtlbench.nets.network import placed
 from mtlbench.spec import Options
 from mtlbench.store.lookup import Finished, find_trials
 from mtlbench.store.store import Store
-from mtlbench.system.files import own, replacing, write
+from mtlbench.system.files import own, replace_file, write
 from mtlbench.system.images import open_image
 from mtlbench.text import Say
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.samples import scale
-from mtlbench.use.trained import Trained, opened
+from mtlbench.use.trained import Trained, open_trained
 from mtlbench.vision import proposals as selective_search
 from mtlbench.vision.drawing import PALETTE, Drawer, count_shown, picture, save
 
@@ -56,10 +56,11 @@ def predict(
     Of an image x.jpg: x-prediction.png (the image and each task's prediction, drawn by the task), x-prediction.json,
     and what the JSON names: x-TASK.png (class indices), x-TASK.npy (vectors) or x-TASK.npz, all in the image's size.
     The networks of an arm that has one a task predict together. `say` takes each picture's path, `warn` a line of each
-    image that is left out; the exit status is 1 where one is. `files` are as `opened` takes them. Raises UserError.
+    image that is left out; the exit status is 1 where one is. `files` are as `open_trained` takes them. Raises
+    UserError.
     """
     found = find_trials(results, text, pair)
-    trained = [opened(one, warn, files) for one in found]
+    trained = [open_trained(one, warn, files) for one in found]
     folder = out or own(Store(results).root / f"predict-{found[0].name.arm}-{found[0].folder.name}")
     if any(image.resolve().parent == folder.resolve() for image in images):
         raise UserError(f"--out {folder} has images to predict on: give another, so that none there is overwritten")
@@ -134,7 +135,7 @@ class Predicted:
         return 0 if self.sample.proposals is None else len(self.sample.proposals)
 
 
-def predicted(trained: Sequence[Trained], image: np.ndarray, number: int) -> Predicted:
+def predict_image(trained: Sequence[Trained], image: np.ndarray, number: int) -> Predicted:
     """What the networks predict on an image `H W 3` uint8 RGB; `number` orders the boxes of its selective search."""
     first = trained[0]
     plain = Sample(image, {})
@@ -178,7 +179,7 @@ def proposals(trained: Trained, image: np.ndarray, number: int) -> np.ndarray:
 def _predict_one(found: Sequence[Finished], trained: Sequence[Trained], path: Path, folder: Path, stem: str) -> Path:
     """Write an image's files; the picture's path. Raises UserError."""
     image, number = read_image(path)
-    result = predicted(trained, image, number)
+    result = predict_image(trained, image, number)
     size, name = image.shape[:2], found[0].name
     about: Options = {
         "image": str(path),
@@ -218,12 +219,12 @@ def dense(
     if probability is not None and hasattr(task, "decode"):
         vectors = task.decode(probability[0].flatten(1).T).T.reshape(1, 3, *probability.shape[2:])
         resized = F.normalize(F.interpolate(vectors, size, mode="bilinear"), dim=1)[0].permute(1, 2, 0)
-        with replacing(folder / f"{stem}.npy") as temporary, open(temporary, "wb") as file:
+        with replace_file(folder / f"{stem}.npy") as temporary, open(temporary, "wb") as file:
             np.save(file, resized.numpy().astype(np.float32), allow_pickle=False)
         return {"vectors": f"{stem}.npy"}
     if probability is not None and probability.dim() == 4 and probability.shape[1] == len(categories) < 256:
         classes = likeliest(probability, size)
-        with replacing(folder / f"{stem}.png") as temporary:
+        with replace_file(folder / f"{stem}.png") as temporary:
             class_map(classes).save(temporary, format="PNG")
         pixels = np.bincount(classes.ravel(), minlength=len(categories))
         return {
@@ -231,13 +232,13 @@ def dense(
             "categories": list(categories),
             "pixels": {c: int(count) for c, count in zip(categories, pixels, strict=True) if count},
         }
-    with replacing(folder / f"{stem}.npz") as temporary, open(temporary, "wb") as file:
-        arrays = {part: fitted(value[0], size).numpy() for part, value in prediction.items()}
+    with replace_file(folder / f"{stem}.npz") as temporary, open(temporary, "wb") as file:
+        arrays = {part: resize(value[0], size).numpy() for part, value in prediction.items()}
         np.savez_compressed(file, allow_pickle=False, **arrays)
     return {"arrays": f"{stem}.npz"}
 
 
-def fitted(value: Tensor, size: tuple[int, int]) -> Tensor:
+def resize(value: Tensor, size: tuple[int, int]) -> Tensor:
     """A map `... h w` in that size, bilinear; anything without two sides is left as it is."""
     if value.dim() < 2:
         return value

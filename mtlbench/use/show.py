@@ -14,7 +14,7 @@ from mtlbench.contracts import Sample, Task
 from mtlbench.errors import UserError
 from mtlbench.plan.data import open_dataset
 from mtlbench.store import predictions, sources
-from mtlbench.store.folders import checked
+from mtlbench.store.folders import check_file
 from mtlbench.store.lookup import find_trials
 from mtlbench.store.store import Store
 from mtlbench.text import Say
@@ -48,7 +48,7 @@ def show(
     trials = [sources.with_files(one.trial, files, sources.command_for(one.trial)) for one in found]
     open_dataset(trials[0].dataset, root).prepare(say)
     for one, trial in zip(found, trials, strict=True):
-        kept = predictions.read(checked(one.folder, predictions.FILE))
+        kept = predictions.read(check_file(one.folder, predictions.FILE))
         context = Context(dataclasses.replace(trial, data_root=root))
         for name, task in context.tasks.items():
             if not (hasattr(task, "keep") and hasattr(task, "draw")):

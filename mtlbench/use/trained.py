@@ -16,7 +16,7 @@ from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import file_of, find
 from mtlbench.spec import Plugin, Trial, is_file
 from mtlbench.store import sources
-from mtlbench.store.folders import checked, read_trial
+from mtlbench.store.folders import check_file, read_trial
 from mtlbench.store.lookup import Finished
 from mtlbench.store.sealing import read_result
 from mtlbench.store.shapes import Model
@@ -62,7 +62,7 @@ class Trained:
         return found
 
 
-def opened(found: Finished, warn: Say, files: Sequence[str | Path] = ()) -> Trained:
+def open_trained(found: Finished, warn: Say, files: Sequence[str | Path] = ()) -> Trained:
     """The network of a finished trial. `files` are users' plug-in files that it was trained with; no other code is run.
     `warn` takes a line of one that has changed.
 
@@ -70,14 +70,14 @@ def opened(found: Finished, warn: Say, files: Sequence[str | Path] = ()) -> Trai
     """
     trial = sources.with_files(found.trial, files, sources.command_for(found.trial), OF_NETWORKS)
     check_versions(trial)
-    for path in changed_files(trial, found.folder):
+    for path in find_changed(trial, found.folder):
         warn(f"{path} has changed since {trial.label} was trained with it: what it predicts now may be something else")
     folders = [found.folder.parent / key for key in trial.parents] if trial.average else [found.folder]
     states = [weights_of(folder) for folder in folders]
-    return built(trial, model_of(folders[0], warn, files), states, found.label)
+    return build(trial, model_of(folders[0], warn, files), states, found.label)
 
 
-def built(trial: Trial, model: Model, states: Sequence[dict[str, Tensor]], label: str) -> Trained:
+def build(trial: Trial, model: Model, states: Sequence[dict[str, Tensor]], label: str) -> Trained:
     """Networks with these states; `label` is for the error. Raises UserError where they do not fit."""
     tasks = tasks_of(trial, model.tasks)
     nets = [placed(network_of(trial, tasks, model.outcomes).eval(), torch.device("cpu")) for _ in states]
@@ -98,7 +98,7 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
             f"{trial.label} ({folder.name}) kept no weights; type mtlbench run ... --keep-weights '{trial.arm}' to"
             " train it again and keep them"
         )
-    weights: dict[str, Tensor] = torch.load(checked(folder, "weights.pt"), map_location="cpu", weights_only=True)
+    weights: dict[str, Tensor] = torch.load(check_file(folder, "weights.pt"), map_location="cpu", weights_only=True)
     return weights
 
 
@@ -128,11 +128,11 @@ def _of_network(trial: Trial) -> list[tuple[str, Plugin]]:
     return [("backbone", trial.backbone), ("scheme", trial.scheme), *(("task", task) for task in trial.tasks)]
 
 
-def changed_files(trial: Trial, folder: Path) -> list[Path]:
+def find_changed(trial: Trial, folder: Path) -> list[Path]:
     """Users' files that the network is made with and whose text is not the one beside the result."""
     places = {name: plugin.source for name, plugin in trial.plugins.items() if name not in ("dataset", "weighting")}
     try:
-        texts = sources.kept_texts(folder)
+        texts = sources.read_texts(folder)
     except UserError:
         return []
     used = {file_of(place): texts[name] for name, place in places.items() if is_file(place) and name in texts}

@@ -11,7 +11,7 @@ import numpy as np
 
 from mtlbench.contracts import Sample
 from mtlbench.errors import UserError
-from mtlbench.system.files import replacing
+from mtlbench.system.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,7 +118,7 @@ def _outside(axes: Axes) -> list[float]:
 def save(canvas: Canvas, path: Path) -> None:
     """Write a picture in the format of its suffix. Raises UserError."""
     try:
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             canvas.savefig(temporary, format=path.suffix[1:] or "png", dpi=DPI)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot write {path}: {error}; give another file with --out FILE.png") from error

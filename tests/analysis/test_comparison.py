@@ -15,7 +15,7 @@ from mtlbench.analysis.comparison import (
     Difference,
     case_of,
 )
-from mtlbench.text import listed, percent, probability
+from mtlbench.text import list_in_words, percent, probability
 from tests.support.equal_arms import Noise, equal_studies
 from tests.support.worlds import world
 
@@ -52,7 +52,12 @@ def test_a_bound_that_excludes_0_does_not_read_0(numbers: tuple[float, ...], tex
 
 
 def test_lists_and_probabilities_read_as_english() -> None:
-    assert [listed(parts) for parts in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+    assert [list_in_words(parts) for parts in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    ]
     assert [probability(p) for p in (0.999, 0.001, 0.684, float("nan"))] == ["P > 0.99", "P < 0.01", "P = 0.68", ""]
 
 

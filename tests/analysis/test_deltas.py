@@ -19,7 +19,7 @@ NYU = (
 
 @pytest.fixture(scope="module")
 def paper() -> pd.DataFrame:
-    return deltas.published_deltas()
+    return deltas.read_published_deltas()
 
 
 @pytest.mark.parametrize(

@@ -187,9 +187,9 @@ def test_simultaneous_intervals_are_bonferronis_and_never_narrower_than_the_cont
 def test_a_contrast_can_be_made_again_from_its_interval() -> None:
     values = pd.Series([1.0, 2.0, 4.0, 2.5])
     mean, low, high, seeds = inference.mean_interval(values)
-    found = inference.paired_contrast(mean, high, seeds)
+    found = inference.make_paired_contrast(mean, high, seeds)
     assert found.error == pytest.approx(scipy.stats.sem(values)) and found.interval() == pytest.approx((low, high))
-    assert np.isnan(inference.paired_contrast(1.0, float("nan"), 2).error)
+    assert np.isnan(inference.make_paired_contrast(1.0, float("nan"), 2).error)
 
 
 def test_which_intervals_were_used_is_said() -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from mtlbench.analysis.frame import records
-from mtlbench.analysis.paper import published
+from mtlbench.analysis.paper import read_published
 
 DENSE = [
     ("normals", "mean", "degrees", False),
@@ -56,7 +56,7 @@ TABLES = {
 COLUMNS = {"Table 6": REGIONS, "Section 6.5 (Figure 5)": DATA_STARVED}
 
 
-def typed() -> dict[tuple[str, str, str, str], float]:
+def read_typed() -> dict[tuple[str, str, str, str], float]:
     """{(source, arm, task, metric): value} of the text above."""
     found = {}
     for source, text in TABLES.items():
@@ -69,11 +69,11 @@ def typed() -> dict[tuple[str, str, str, str], float]:
 
 @pytest.fixture(scope="module")
 def paper() -> pd.DataFrame:
-    return published()
+    return read_published()
 
 
 def test_every_number_is_the_papers_and_no_number_is_missing(paper: pd.DataFrame) -> None:
-    expected = typed()
+    expected = read_typed()
     assert len(expected) == 4 * 8 + 4 * 8 + 2 * 8 + 5 * 8 + 6 * 2 + 2 == len(paper) == 134
     cells = zip(paper["source"], paper["arm"], paper["task"], paper["metric"], strict=True)
     assert dict(zip(cells, paper["value"], strict=True)) == expected

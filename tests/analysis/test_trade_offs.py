@@ -9,7 +9,7 @@ from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.selection import Selection, failures_of, newest
 from mtlbench.analysis.trade_offs import PURPOSES, has_grid, trade_offs
 from mtlbench.errors import UserError
-from tests.support.arms import failed
+from tests.support.arms import make_failure
 from tests.support.grids import BEND, THREE, grid_frame
 from tests.support.synthetic_results import results_frame
 
@@ -145,6 +145,6 @@ def test_changes_are_those_against_one_task_with_the_same_seed() -> None:
 
 def test_a_weighting_that_failed_is_no_failed_arm_of_a_table() -> None:
     frame = grid_frame(FOUR)
-    failure = failed("cross-stitch~0.2:1.8", pair="det_attr", seed=9, task="", status="failed", failed="")
+    failure = make_failure("cross-stitch~0.2:1.8", pair="det_attr", seed=9, task="", status="failed", failed="")
     assert failures_of(frame, [failure]) == []
     assert failures_of(frame, [failure], PURPOSES) == [failure]

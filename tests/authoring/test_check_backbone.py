@@ -38,9 +38,9 @@ class Small(Caffenet):
         pass
 
     def build(self, stage: str) -> nn.Module:
-        return self.changed(stage, super().build(stage))
+        return self.alter(stage, super().build(stage))
 
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return module
 
 
@@ -71,12 +71,12 @@ class Twins(Small):
 
 
 class Wide(Small):
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return nn.Sequential(module, nn.Conv2d(10, 7, 1)) if stage == "conv1" else module
 
 
 class Parametric(Small):
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return nn.Sequential(module, nn.Conv2d(10, 10, 1)) if stage == "pool1" else module
 
 
@@ -86,34 +86,34 @@ class Again(Small):
     def change(self) -> None:
         self.made = {}
 
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return self.made.setdefault(stage, module)
 
 
 class Regionless(Small):
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return nn.MaxPool2d(3, 2, 1) if stage == "pool5" else module
 
 
 class Flat(Small):
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return nn.Sequential(module, nn.Flatten(2)) if stage == "fc7" and self.form == "fcn" else module
 
 
 class Neighbours(Small):
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return nn.Sequential(module, nn.BatchNorm2d(10, track_running_stats=False)) if stage == "conv1" else module
 
 
 class Unused(Small):
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         if stage == "conv4":
             module.register_parameter("extra", nn.Parameter(torch.ones(1)))
         return module
 
 
 class Dropping(Small):
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return nn.Sequential(module, nn.Dropout(0.2)) if stage == "fc6" else module
 
 
@@ -122,7 +122,7 @@ class Valued(Small):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x if x.sum() >= 0 else -x
 
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         return nn.Sequential(module, self.Negative()) if stage == "fc6" else module
 
 
@@ -137,7 +137,7 @@ class Credulous(Small):
 
 
 class Raising(Small):
-    def changed(self, stage: str, module: nn.Module) -> nn.Module:
+    def alter(self, stage: str, module: nn.Module) -> nn.Module:
         raise ValueError(f"nothing for {stage}")
 
 

@@ -21,7 +21,7 @@ from mtlbench.contracts import Sample, Survey
 from mtlbench.datasets.rooms import Rooms, RoomsSubset
 from mtlbench.errors import UserError
 from tests.support.places import ROOT
-from tests.support.samples import changed_template
+from tests.support.samples import change_template
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ def own_folders(root: Path, count: int = 10, height: int = 32, width: int = 40) 
     return root
 
 
-template = partial(changed_template, "dataset", "my_data")
+template = partial(change_template, "dataset", "my_data")
 
 
 def wrong(cls: Any, **options: Any) -> list[str]:
@@ -130,7 +130,10 @@ BROKEN = {
     "print by chance": (("seen.hexdigest()[:16]", "seen.hexdigest()[:8] + str(id(self))"), "after opening again; hash"),
     "no val": (('{"val": shuffled[:val]', '{"val": []'), "val is empty"),
     "shared image": (('{"val": shuffled[:val]', '{"val": shuffled[-val:]'), "subsets must not share images"),
-    "counts": (('self._counted("train")', 'self._counted("val")'), "counts says .* of class 0 .*; train has"),
+    "counts": (
+        ('self._count_categories("train")', 'self._count_categories("val")'),
+        "counts says .* of class 0 .*; train has",
+    ),
     "too few counts": ((": len(self.categories(task))]", ": 1]"), "counts of semseg are 1 numbers for 3 categories"),
     "grey image": (('.convert("RGB"))\n        labels', '.convert("L"))\n        labels'), "it must be H W 3 uint8"),
     "too many classes": (
@@ -181,7 +184,7 @@ def rooms_with(change: Callable[[Sample], Sample]) -> Any:
     return OtherRooms
 
 
-def altered(**changes: Any) -> Callable[[Sample], Sample]:
+def alter(**changes: Any) -> Callable[[Sample], Sample]:
     def change(sample: Sample) -> Sample:
         only = {task: sample.labels[task] for task in ("detection", "attributes")}
         made = {name: value(sample) if callable(value) else value for name, value in changes.items()}
@@ -190,8 +193,8 @@ def altered(**changes: Any) -> Callable[[Sample], Sample]:
     return change
 
 
-def labelled(task: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[[Sample], Sample]:
-    return altered(
+def set_label(task: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[[Sample], Sample]:
+    return alter(
         labels=lambda sample: {
             **{t: sample.labels[t] for t in ("detection", "attributes")},
             task: value(sample.labels[task]),
@@ -202,16 +205,16 @@ def labelled(task: str, value: Callable[[np.ndarray], np.ndarray]) -> Callable[[
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (altered(), "a.jpg: truncated .and 1 more: mtlbench data verify lists them"),
-        (altered(boxes=lambda s: s.boxes + 40), r"boxes have \[.*\]; .* must lie in the image of 32 x 32"),
-        (altered(boxes=lambda s: s.boxes[:, [2, 1, 0, 3]]), "x1 < x2 and y1 < y2"),
-        (altered(proposals=None), "has no proposals, which detection needs"),
-        (altered(proposals=lambda s: s.proposals.astype(np.float64)), "proposals are 16 4 float64; they must be"),
-        (altered(difficult=lambda s: s.difficult[1:]), r"has \d+ boxes and \d+ rows of difficult"),
-        (altered(labels=lambda s: s.labels), "labels of semseg, which is not in tasks: detection, attributes"),
-        (labelled("detection", lambda label: label[1:]), "rows of detection; there must be one a box"),
-        (labelled("detection", lambda label: label + 100), "but there are .* categories: 0 to"),
-        (labelled("attributes", lambda label: label[:, 1:]), "it must be a row of .* numbers 0 or 1 for each box"),
+        (alter(), "a.jpg: truncated .and 1 more: mtlbench data verify lists them"),
+        (alter(boxes=lambda s: s.boxes + 40), r"boxes have \[.*\]; .* must lie in the image of 32 x 32"),
+        (alter(boxes=lambda s: s.boxes[:, [2, 1, 0, 3]]), "x1 < x2 and y1 < y2"),
+        (alter(proposals=None), "has no proposals, which detection needs"),
+        (alter(proposals=lambda s: s.proposals.astype(np.float64)), "proposals are 16 4 float64; they must be"),
+        (alter(difficult=lambda s: s.difficult[1:]), r"has \d+ boxes and \d+ rows of difficult"),
+        (alter(labels=lambda s: s.labels), "labels of semseg, which is not in tasks: detection, attributes"),
+        (set_label("detection", lambda label: label[1:]), "rows of detection; there must be one a box"),
+        (set_label("detection", lambda label: label + 100), "but there are .* categories: 0 to"),
+        (set_label("attributes", lambda label: label[:, 1:]), "it must be a row of .* numbers 0 or 1 for each box"),
     ],
 )
 def test_each_breach_of_boxes_is_said_in_its_own_words(change: Callable[[Sample], Sample], says: str) -> None:

@@ -19,7 +19,7 @@ from mtlbench.authoring.check import _last_own_line, how_it_ended
 from mtlbench.authoring.check_scheme import QUESTIONS, Case
 from mtlbench.authoring.check_scheme import TASKS as NAMES
 from mtlbench.cli.main import main
-from mtlbench.training.process import Ended, unharmed
+from mtlbench.training.process import Ended, guard_process
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ LEFT = {  # a line of forward, and what is said of the process after it
 }
 
 
-def written(folder: Path, *lines: str) -> Path:
+def write(folder: Path, *lines: str) -> Path:
     path = folder / "own.py"
     tied = any("TIED" in line for line in lines)
     text = HEAD.replace("self.gate = nn.Parameter(torch.ones(()))", "self.gate = TIED") if tied else HEAD
@@ -74,12 +74,12 @@ def written(folder: Path, *lines: str) -> Path:
 
 @pytest.mark.parametrize("line", LATE)
 def test_what_shows_late_or_at_zeros_is_named(tmp_path: Path, line: str) -> None:
-    from mtlbench.authoring._probe import asked
+    from mtlbench.authoring._probe import ask
     from mtlbench.plugins import find
 
-    cls = find("scheme", f"{written(tmp_path, line)}:Own")
+    cls = find("scheme", f"{write(tmp_path, line)}:Own")
     case = Case(cls, "fcn", NAMES["fcn"][:2])
-    text = next(finding.text for finding in asked(cls, QUESTIONS, [case]) if not finding.ok)
+    text = next(finding.text for finding in ask(cls, QUESTIONS, [case]) if not finding.ok)
     assert re.match(LATE[line], text), text
 
 
@@ -112,7 +112,7 @@ def test_what_a_trial_changes_in_its_process_is_put_back() -> None:
         list(warnings.filters),
         np.random.get_state()[1].tolist(),
     )
-    with unharmed():
+    with guard_process():
         torch.set_num_threads(before[0] + 1)
         torch.set_default_dtype(torch.float64)
         torch.use_deterministic_algorithms(True)
@@ -136,7 +136,7 @@ def test_what_a_trial_changes_in_its_process_is_put_back() -> None:
 @pytest.mark.parametrize("end", [lambda: sys.exit("done"), lambda: os._exit(7)], ids=["sys", "os"])
 def test_an_end_of_the_process_is_an_error(end: object) -> None:
     real = os._exit
-    with pytest.raises(Ended, match=r"test_check_process\.py:\d+ \(in <lambda>\) ends the process by"), unharmed():
+    with pytest.raises(Ended, match=r"test_check_process\.py:\d+ \(in <lambda>\) ends the process by"), guard_process():
         end()
     assert os._exit is real
 
@@ -144,8 +144,8 @@ def test_an_end_of_the_process_is_an_error(end: object) -> None:
 def test_in_a_run_such_schemes_are_failed_arms_and_prints_are_not_shown(tmp_path: Path) -> None:
     """In a process of its own, which os._exit would end."""
     (tmp_path / "one").mkdir(), (tmp_path / "two").mkdir()
-    ends = written(tmp_path / "one", "print('HERE')", "if self.calls > 1: os._exit(4)")
-    leaves = written(tmp_path / "two", "sys.exit(3)")
+    ends = write(tmp_path / "one", "print('HERE')", "if self.calls > 1: os._exit(4)")
+    leaves = write(tmp_path / "two", "sys.exit(3)")
     leaves.write_text(leaves.read_text().replace("class Own", "class Other"))
     command = [
         sys.executable,

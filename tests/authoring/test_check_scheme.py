@@ -14,7 +14,7 @@ from click.testing import Result
 from torch import Tensor, nn
 
 from mtlbench.authoring import check_scheme
-from mtlbench.authoring.check_scheme import Case, findings, price
+from mtlbench.authoring.check_scheme import Case, findings, measure_price
 from mtlbench.contracts import Pass, Stage
 from mtlbench.plugins import find, names
 from mtlbench.schemes.separate import Separate
@@ -194,7 +194,8 @@ def test_options_are_checked_as_a_trial_keeps_them() -> None:
 def test_the_price_counts_against_one_task_networks() -> None:
     """Nothing shared is all of their parameters; a common trunk of two networks saves all but the heads of one."""
     apart, together = (
-        price([Case(make, "fcn", ("semseg", "normals"))], repeats=1) for make in (Separate, lambda: Split("fc8"))
+        measure_price([Case(make, "fcn", ("semseg", "normals"))], repeats=1)
+        for make in (Separate, lambda: Split("fc8"))
     )
     assert "and 1.00 times the parameters in form fcn" in apart and "and 0.50 times the parameters" in together
 

@@ -13,7 +13,7 @@ import pytest
 from mtlbench import plugins
 from mtlbench.authoring.check_task import QUESTIONS, findings
 from mtlbench.plugins import find
-from tests.support.samples import changed_template
+from tests.support.samples import change_template
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +50,7 @@ def test_boxes_that_predict_cannot_use_are_named(boxes: Any, message: str, monke
     assert [text for text in wrong(detection) if message in text]
 
 
-template = partial(changed_template, "task", "height")
+template = partial(change_template, "task", "height")
 
 
 def test_the_template_works(tmp_path: Path) -> None:

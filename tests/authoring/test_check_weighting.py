@@ -11,14 +11,14 @@ from mtlbench.authoring.check_weighting import METHODS, findings
 from mtlbench.plugins import find
 from tests.support.commands import cli
 from tests.support.mistaken_weightings import MISTAKES
-from tests.support.weighings import EACH, weighting
+from tests.support.weighings import EACH, make_weighting
 
 pytestmark = pytest.mark.slow
 
 
 @EACH
 def test_every_built_in_weighting_is_sound(name: str) -> None:
-    weighting(name)
+    make_weighting(name)
     found = list(findings(find("weighting", name)))
     assert [finding.text for finding in found if not finding.ok] == [] and len(found) == 8
 

@@ -23,7 +23,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def printed(counts: tuple[Count, ...], problems: tuple[str, ...]) -> tuple[int, str]:
+def run(counts: tuple[Count, ...], problems: tuple[str, ...]) -> tuple[int, str]:
     with redirect_stdout(StringIO()) as text:
         status = report("some", Survey(counts, problems))
     return status, text.getvalue()
@@ -44,11 +44,11 @@ def test_a_data_set_is_made_ready_and_looked_at(cache: Path) -> None:
 
 def test_a_survey_tells_sound_from_complete() -> None:
     whole, part = Count("images", 795, 795), Count("images", 220, 795)
-    assert printed((whole, Count("val", 79)), ()) == (0, printed((whole, Count("val", 79)), ())[1])
-    assert printed((whole,), ())[1].endswith("complete and sound\n")
-    status, text = printed((part,), ())
+    assert run((whole, Count("val", 79)), ()) == (0, run((whole, Count("val", 79)), ())[1])
+    assert run((whole,), ())[1].endswith("complete and sound\n")
+    status, text = run((part,), ())
     assert status == 1 and "differs" in text and text.endswith("sound, but not the published data set\n")
-    status, text = printed((whole,), ("a.jpg: truncated", "b.xml:3: empty box\x1b[31m"))
+    status, text = run((whole,), ("a.jpg: truncated", "b.xml:3: empty box\x1b[31m"))
     assert status == 1 and text.splitlines()[-3:] == ["a.jpg: truncated", "b.xml:3: empty box?[31m", "2 problems"]
 
 

@@ -21,7 +21,7 @@ from mtlbench.cli import run
 from mtlbench.cli.main import COMMANDS, main
 from mtlbench.spec import FORMAT
 from mtlbench.store.store import Store
-from tests.support.commands import LOCAL, SMOKE, cli, folders, numbers, refused, start, works
+from tests.support.commands import LOCAL, SMOKE, cli, folders, get_refusal, numbers, start, works
 from tests.support.processes import process_ids
 
 pytestmark = pytest.mark.slow
@@ -261,7 +261,7 @@ def test_a_scheme_that_raises_is_a_named_failure_and_the_others_go_on(schemes: P
     alone = Path(shutil.copytree(results, tmp_path / "alone"))
     for folder in folders(alone).values():
         (folder / "result.json").unlink(missing_ok=True)
-    assert "1 trials failed; the first, broken seed 0: RuntimeError" in refused("table", "--results", alone)
+    assert "1 trials failed; the first, broken seed 0: RuntimeError" in get_refusal("table", "--results", alone)
     schemes_fixed = schemes.with_name("fixed.py")
     schemes_fixed.write_text(SCHEMES.replace('raise RuntimeError("no such plan")', "return [tasks]"))
     said = works(*LOCAL, "--arm", "one-task", "--scheme", f"{schemes_fixed}:Broken", "--results", results)
@@ -343,21 +343,23 @@ def test_a_mistake_is_answered_in_one_line(
     places = {"tmp": tmp_path, "mine": schemes}
     filled = [option.format(**places) for option in options]
     before = schemes.read_text()
-    assert message in refused(*LOCAL, "--arm", "one-task", "--results", tmp_path / "results", *filled)
+    assert message in get_refusal(*LOCAL, "--arm", "one-task", "--results", tmp_path / "results", *filled)
     assert schemes.read_text() == before
     assert not [path for path in tmp_path.rglob("*") if path.name not in ("results", "format.json")]
 
 
 def test_a_missing_pair_and_wrong_things_to_show_are_answered_in_one_line(finished: Path, tmp_path: Path) -> None:
-    assert "for example --pair det_attr" in refused("run")
-    assert "no figure called 'figur2'. Did you mean 'figure2'?" in refused("plot", "figur2", "--results", finished)
+    assert "for example --pair det_attr" in get_refusal("run")
+    assert "no figure called 'figur2'. Did you mean 'figure2'?" in get_refusal("plot", "figur2", "--results", finished)
     out = tmp_path / "none" / "a.png"
-    assert f"cannot write {out}" in refused("plot", "figure2", "--results", finished, "--out", out)
-    assert "cannot write" in refused("plot", "figure2", "--results", finished, "--out", tmp_path / "a.xyz")
+    assert f"cannot write {out}" in get_refusal("plot", "figure2", "--results", finished, "--out", out)
+    assert "cannot write" in get_refusal("plot", "figure2", "--results", finished, "--out", tmp_path / "a.xyz")
     for command in (("table",), ("plot", "figure2")):
-        assert "there are no results yet" in refused(*command, "--results", tmp_path / "none")
-        assert "no recipe with results called 'quick'" in refused(*command, "--results", finished, "--recipe", "quick")
-        assert "no pair with results called" in refused(*command, "--results", finished, "--pair", "semseg_sn")
+        assert "there are no results yet" in get_refusal(*command, "--results", tmp_path / "none")
+        assert "no recipe with results called 'quick'" in get_refusal(
+            *command, "--results", finished, "--recipe", "quick"
+        )
+        assert "no pair with results called" in get_refusal(*command, "--results", finished, "--pair", "semseg_sn")
     assert os.listdir(tmp_path) == []
 
 
@@ -365,7 +367,7 @@ def test_a_results_folder_of_a_newer_format_is_not_touched(study: Path) -> None:
     (study / "format.json").write_text('{"format": 99}')
     before = snapshot(study)
     for command in ((*LOCAL, *SHORT), (*LOCAL, *SHORT, "--dry-run"), ("table",), ("plot", "figure2")):
-        assert "was written in format 99" in refused(*command, "--results", study)
+        assert "was written in format 99" in get_refusal(*command, "--results", study)
     assert snapshot(study) == before
 
 
@@ -373,14 +375,14 @@ def test_a_result_of_a_newer_format_is_not_overwritten(study: Path) -> None:
     path = folders(study)["one-task detection"] / "result.json"
     path.write_text(path.read_text().replace(f'"format": {FORMAT}', '"format": 99'))
     before = snapshot(study)
-    assert "was written in format 99: upgrade mtlbench" in refused(*LOCAL, *SHORT, "--results", study)
+    assert "was written in format 99: upgrade mtlbench" in get_refusal(*LOCAL, *SHORT, "--results", study)
     assert snapshot(study) == before
 
 
 def test_an_unwritable_results_folder_is_refused_before_training(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write anywhere
     before = snapshot(study)
-    assert "cannot be written; use another folder with --results" in refused(*LOCAL, *SHORT, "--results", study)
+    assert "cannot be written; use another folder with --results" in get_refusal(*LOCAL, *SHORT, "--results", study)
     assert snapshot(study) == before
 
 
@@ -509,8 +511,8 @@ def test_a_killed_run_is_completed_by_the_same_command(
 def test_tables_of_the_paper_all_figures_and_the_report_of_a_study(finished: Path, tmp_path: Path) -> None:
     assert "cross-stitch" in works("table", "6", "--results", finished)
     assert "\\begin{tabular}" in works("table", "--format", "latex", "--results", finished)
-    assert "mtlbench plot alphas" in refused("table", "4", "--results", finished)
-    assert "table 5 --paper" in refused("table", "--paper", "--results", finished)
+    assert "mtlbench plot alphas" in get_refusal("table", "4", "--results", finished)
+    assert "table 5 --paper" in get_refusal("table", "--paper", "--results", finished)
     drawn = cli("plot", "all", "--results", finished, "--out", tmp_path / "figures")
     assert drawn.exit_code == 0
     assert {"figure2.png", "alphas.png", "curves.png"} <= set(os.listdir(tmp_path / "figures"))

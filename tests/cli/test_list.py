@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mtlbench import plugins
 from mtlbench.cli import list as module
-from mtlbench.cli.list import KINDS, PLUGINS, SOURCES, first_sentence, listing, matters, source_of, value_text
+from mtlbench.cli.list import KINDS, PLUGINS, SOURCES, first_sentence, matters, source_of, tabulate, value_text
 from mtlbench.cli.terminal import print_table
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
@@ -47,7 +47,7 @@ def own(tmp_path: Path) -> str:
 def lines(kind: str, pair: str = "") -> list[str]:
     """What is written to a file, without the spaces at the ends of lines."""
     console = Console(width=200, file=io.StringIO())
-    for table in listing(kind, pair):
+    for table in tabulate(kind, pair):
         print_table(table, console)
     assert isinstance(console.file, io.StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
@@ -89,7 +89,7 @@ def test_a_source_is_its_kind_and_the_words_after_it() -> None:
 
 # ---------------------------------------------------------------------------------------------------- recipes
 def test_a_recipe_with_sources_is_shown_field_by_field_and_another_one_in_a_line(own: str) -> None:
-    brief, full = listing("recipes", own)
+    brief, full = tabulate("recipes", own)
     # Without what another form, start, optimiser or decay has.
     hidden = ("name", "sources", "regions", "fill_background", "from_scratch", "beta2", "step_at", "step_factor")
     hidden = (*hidden, "poly_power")
@@ -201,9 +201,9 @@ def test_the_first_sentence_of_a_docstring(tmp_path: Path, docstring: str, sente
 # ---------------------------------------------------------------------------------------------------- command
 def test_wrong_names_are_answered_with_the_right_ones() -> None:
     with pytest.raises(UserError, match="no list called 'recipe'. Did you mean 'recipes'"):
-        listing("recipe")
+        tabulate("recipe")
     with pytest.raises(UserError, match="no pair called 'det_atr'. Did you mean 'det_attr'"):
-        listing("arms", "det_atr")
+        tabulate("arms", "det_atr")
 
 
 def test_into_a_pipe_everything_is_plain_and_no_plug_in_is_imported() -> None:

@@ -10,7 +10,7 @@ from mtlbench.cli.terminal import print_table
 from mtlbench.report.table import Column, simple_table
 
 
-def printed(width: int, *rows: tuple[str, int, str]) -> list[str]:
+def print_wide(width: int, *rows: tuple[str, int, str]) -> list[str]:
     console = Console(width=width, file=io.StringIO())
     print_table(simple_table(("name", Column("count"), "words"), rows, "A title"), console)
     assert isinstance(console.file, io.StringIO)
@@ -18,7 +18,7 @@ def printed(width: int, *rows: tuple[str, int, str]) -> list[str]:
 
 
 def test_numbers_end_at_one_place_and_long_texts_are_folded_but_of_the_first_column() -> None:
-    assert printed(30, ("a-name-of-length", 7, "one two three"), ("b", 12, "")) == [
+    assert print_wide(30, ("a-name-of-length", 7, "one two three"), ("b", 12, "")) == [
         "A title",
         "name              count  words",
         "a-name-of-length      7  one",
@@ -29,7 +29,7 @@ def test_numbers_end_at_one_place_and_long_texts_are_folded_but_of_the_first_col
 
 
 def test_brackets_are_text_and_nothing_steers_the_terminal() -> None:
-    assert printed(80, ("[bold]x[/bold]", 1, "\x1b[31m")) == [
+    assert print_wide(80, ("[bold]x[/bold]", 1, "\x1b[31m")) == [
         "A title",
         "name            count  words",
         "[bold]x[/bold]      1  ?[31m",

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mtlbench.datasets._problems import Problem, lines_of
-from mtlbench.datasets._voc_words import CLASSES, meant_class
+from mtlbench.datasets._voc_words import CLASSES, guess_class
 from mtlbench.errors import UserError
 from mtlbench.system.given import find_picture, pointer_in, read_text
 from mtlbench.system.images import open_image
@@ -172,7 +172,7 @@ def test_a_message_names_no_object_of_python(tmp_path: Path) -> None:
     ],
 )
 def test_other_names_of_classes(written: str, meant: str) -> None:
-    assert meant_class(written) == meant and (not meant or meant in CLASSES)
+    assert guess_class(written) == meant and (not meant or meant in CLASSES)
 
 
 def test_a_class_of_another_name_is_answered_with_vocs(tmp_path: Path) -> None:

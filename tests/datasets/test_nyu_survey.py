@@ -15,7 +15,7 @@ from mtlbench.datasets._nyu_survey import (
     OFFICIAL_TEST,
     DepthSurvey,
     LabelSurvey,
-    counted_from_zero,
+    is_counted_from_zero,
     wrong_camera,
 )
 from mtlbench.datasets.nyuv2 import Nyuv2
@@ -108,13 +108,13 @@ def test_official_lists_have_795_and_654_frames_and_begin_as_published() -> None
 
 
 def test_lists_counted_from_zero_are_noticed_without_frame_0() -> None:
-    assert not counted_from_zero({"train": TRAIN, "test": TEST})
+    assert not is_counted_from_zero({"train": TRAIN, "test": TEST})
     low = {"train": {n - 1 for n in TRAIN}, "test": {n - 1 for n in TEST}}
-    assert counted_from_zero(low)
+    assert is_counted_from_zero(low)
     part = {name: set(sorted(numbers - {0})[5:60]) for name, numbers in low.items()}
-    assert counted_from_zero(part)
-    assert not counted_from_zero({"train": {n + 1 for n in part["train"]}, "test": {n + 1 for n in part["test"]}})
-    assert not counted_from_zero({"train": set(range(1, 30)), "test": set(range(30, 60))})  # someone's own lists
+    assert is_counted_from_zero(part)
+    assert not is_counted_from_zero({"train": {n + 1 for n in part["train"]}, "test": {n + 1 for n in part["test"]}})
+    assert not is_counted_from_zero({"train": set(range(1, 30)), "test": set(range(30, 60))})  # someone's own lists
 
 
 # ---------------------------------------------------------------------------------------------------- real frames

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mtlbench.contracts import Sample, Subset
 from mtlbench.datasets import _nyu_files, nyuv2
-from mtlbench.datasets._nyu_normals import AXIS, conventions, normals_from_depth, turned
+from mtlbench.datasets._nyu_normals import AXIS, conventions, normals_from_depth, turn
 from mtlbench.datasets._prepared import Writer
 from mtlbench.datasets.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
 from mtlbench.errors import UserError
@@ -41,7 +41,7 @@ def room() -> tuple[np.ndarray, np.ndarray]:
     return normals, classes
 
 
-def stored(normals: np.ndarray, axes: str) -> np.ndarray:
+def encode(normals: np.ndarray, axes: str) -> np.ndarray:
     """uint8 pixels of a normal file with the given axes; invalid = (127, 127, 127)."""
     channels = [sign * normals[..., axis] for axis, sign in (AXIS[word] for word in axes.split("-"))]
     pixels = np.rint(127.5 + 127.5 * np.stack(channels, axis=-1)).astype(np.uint8)
@@ -60,7 +60,7 @@ def write(root: Path, axes: str = "left-up-towards") -> Path:
             pixels = rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
             Image.fromarray(pixels).save(root / "image" / name / f"{frame:05d}.jpg")
             Image.fromarray(classes).save(root / "seg40" / name / f"{frame:05d}.png")
-            Image.fromarray(stored(normals, axes)).save(root / "normal" / name / f"{frame:05d}.png")
+            Image.fromarray(encode(normals, axes)).save(root / "normal" / name / f"{frame:05d}.png")
     return root
 
 
@@ -94,10 +94,10 @@ def test_wrong_axes_are_noticed_and_the_right_ones_named(tmp_path: Path, wrong: 
 
 
 def test_conventions_are_the_48_signed_permutations() -> None:
-    pictures = {turned(np.eye(3), axes).tobytes() for axes in conventions()}
+    pictures = {turn(np.eye(3), axes).tobytes() for axes in conventions()}
     assert len(conventions()) == len(pictures) == 48
     # x right, y into the scene, z up: a wall ahead is (0, -1, 0), a floor (0, 0, 1)
-    assert turned(np.array([[0.0, -1, 0], [0, 0, 1], [1, 0, 0]]), "right-in-up").tolist() == [
+    assert turn(np.array([[0.0, -1, 0], [0, 0, 1], [1, 0, 0]]), "right-in-up").tolist() == [
         [0, 0, 1],
         [0, 1, 0],
         [-1, 0, 0],
@@ -269,7 +269,7 @@ def test_verify_notices_a_damaged_prepared_file(tmp_path: Path, own_cache: Path)
 
 
 # ---------------------------------------------------------------------------------------------------- what is broken
-def listed_twice(root: Path) -> None:
+def list_twice(root: Path) -> None:
     (root / "test.txt").write_text((root / "test.txt").read_text() + "00019\n")
 
 
@@ -281,7 +281,7 @@ def test_a_folder_broken_in_ten_ways_gives_ten_lines(tmp_path: Path) -> None:
     (image / "00003.jpg").unlink()  # 2
     (image / "00004.jpg").write_bytes((image / "00004.jpg").read_bytes()[:-300])  # 3: truncated
     (tmp_path / "normal" / "train" / "00005.png").write_bytes(b"no picture")  # 4
-    listed_twice(tmp_path)  # 5
+    list_twice(tmp_path)  # 5
     Image.new("L", (WIDTH, HEIGHT // 2)).save(tmp_path / "seg40" / "train" / "01300.png")  # 6: another size
     Image.new("L", (WIDTH, HEIGHT), 41).save(tmp_path / "seg40" / "train" / "01301.png")  # 7: label out of range
     Image.new("RGB", (WIDTH, HEIGHT), (127, 127, 127)).save(tmp_path / "normal" / "test" / "00030.png")  # 8
@@ -375,7 +375,7 @@ def test_official_files_and_folders_give_the_same(tmp_path: Path) -> None:
     assert official.subset("test")[0].labels["normals"].any() and official.verify(silent).problems == ()
     view = _nyu_files.camera(tmp_path, HEIGHT, WIDTH)
     for frame, sample in ((0, official.subset("train")[0]), (3, official.subset("train")[2])):
-        derived = normals_from_depth(_nyu_files.measured(arrays["depths"][frame]), *view)
+        derived = normals_from_depth(_nyu_files.cut_to_camera(arrays["depths"][frame]), *view)
         assert derived.any() and np.abs(sample.labels["normals"] - derived).max() < 0.01
         assert (sample.image == arrays["images"][frame]).all()
     files = sorted((cache_root() / "nyuv2-normals").glob("*.png"))
@@ -384,7 +384,7 @@ def test_official_files_and_folders_give_the_same(tmp_path: Path) -> None:
         for frame, name in ((1, "train"), (2, "train"), (4, "train"), (3, "test")):
             folder = tmp_path / place / "normal" / (name if nested else "")
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(stored(room()[0], STANDARD)).save(folder / f"{frame:05d}.png")
+            Image.fromarray(encode(room()[0], STANDARD)).save(folder / f"{frame:05d}.png")
     official, folders = Nyuv2(tmp_path / "mat"), Nyuv2(tmp_path / "folders")
     assert same(official, folders)
     assert np.abs(official.subset("test")[0].labels["normals"] - room()[0]).max() < 0.01
@@ -490,13 +490,13 @@ def test_depth_labels_are_the_measured_metres_of_both_layouts(tmp_path: Path, gi
         for place in ("mat", "folders"):
             folder = tmp_path / place / "normal" / name
             folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(stored(room()[0], STANDARD)).save(folder / f"{frame:05d}.png")
+            Image.fromarray(encode(room()[0], STANDARD)).save(folder / f"{frame:05d}.png")
     official, folders = Nyuv2(tmp_path / "mat", depth=True), Nyuv2(tmp_path / "folders", depth=True)
     assert same(official, folders) and official.tasks == ("semseg", "normals", "depth")
     assert not official.categories("depth") and not official.counts("depth")
     for data in (official, folders):
         for index, frame in enumerate((1, 2, 4)):
-            expected = _nyu_files.measured(arrays["depths"][frame - 1])
+            expected = _nyu_files.cut_to_camera(arrays["depths"][frame - 1])
             label = data.subset("train")[index].labels["depth"]
             assert label.dtype == np.float32 and np.abs(label - expected).max() < 0.00051
             assert not label[0].any() and (label > 0).any()  # the first rows lie outside the camera's picture
@@ -557,5 +557,5 @@ def test_published_axes_show_floors_that_point_up() -> None:
     folder = REAL.parent / "nyuv2_published"
     pixels = np.asarray(Image.open(folder / "drsleep_00433_normal.png").convert("RGB")).astype(float)
     floor = np.asarray(Image.open(folder / "drsleep_00433_seg40.png")) == FLOOR
-    up = turned((pixels - 127.5) / 127.5, "right-in-up")[floor & (pixels != 127).all(axis=2)][:, 1]
+    up = turn((pixels - 127.5) / 127.5, "right-in-up")[floor & (pixels != 127).all(axis=2)][:, 1]
     assert up.mean() > 0.9

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mtlbench.datasets import _prepared
-from mtlbench.datasets._prepared import Prepared, Writer, prepared, stamp_of
+from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
 from mtlbench.errors import UserError
 from mtlbench.system import machine
 from mtlbench.system.parallel import make_missing
@@ -46,7 +46,7 @@ def same(found: Prepared) -> bool:
 
 
 def test_lists_come_back_with_their_shapes(tmp_path: Path) -> None:
-    found = prepared(tmp_path / "cache" / "one", "stamp", build)
+    found = prepare(tmp_path / "cache" / "one", "stamp", build)
     assert same(found) and found.length("image") == 3 and found.about == {"names": ["a", "b", "c"]}
     assert found.array("nothing", 2).shape == (0, 64) and found.array("nothing", 2).dtype == bool
     assert found.bytes == sum(path.stat().st_size for path in found.folder.iterdir())
@@ -56,61 +56,61 @@ def test_lists_come_back_with_their_shapes(tmp_path: Path) -> None:
 
 
 def test_arrays_are_read_only_views(tmp_path: Path) -> None:
-    image = prepared(tmp_path / "one", "stamp", build).array("image", 0)
+    image = prepare(tmp_path / "one", "stamp", build).array("image", 0)
     assert type(image) is np.ndarray and not image.flags.writeable and not image.flags.owndata
 
 
 def test_it_is_built_once_for_each_stamp(tmp_path: Path) -> None:
-    prepared(tmp_path / "one", "stamp", build)
-    assert same(prepared(tmp_path / "one", "stamp", never))
+    prepare(tmp_path / "one", "stamp", build)
+    assert same(prepare(tmp_path / "one", "stamp", never))
     with pytest.raises(AssertionError, match="built again"):
-        prepared(tmp_path / "one", "other stamp", never)
-    assert same(prepared(tmp_path / "one", "stamp", never))  # a build that fails takes nothing away
+        prepare(tmp_path / "one", "other stamp", never)
+    assert same(prepare(tmp_path / "one", "stamp", never))  # a build that fails takes nothing away
 
 
 def test_arrays_of_an_older_opening_stay_as_they_were(tmp_path: Path) -> None:
-    old = prepared(tmp_path / "one", "stamp", build)
+    old = prepare(tmp_path / "one", "stamp", build)
 
     def other(writer: Writer) -> dict[str, Any]:
         writer.add("image", IMAGES[0] + 1)
         return {}
 
-    new = prepared(tmp_path / "one", "new stamp", other)
+    new = prepare(tmp_path / "one", "new stamp", other)
     assert same(old) and (new.array("image", 0) == IMAGES[0] + 1).all()
 
 
 def test_a_flipped_byte_is_named(tmp_path: Path) -> None:
-    found = prepared(tmp_path / "one", "stamp", build)
-    assert found.damaged() == []
+    found = prepare(tmp_path / "one", "stamp", build)
+    assert found.find_damaged() == []
     path = found.folder / "boxes.bin"
     content = bytearray(path.read_bytes())
     content[5] ^= 1
     path.write_bytes(content)
-    assert Prepared(found.folder).damaged() == [path]
+    assert Prepared(found.folder).find_damaged() == [path]
     (found.folder / "nothing.bin").unlink()
-    assert sorted(found.damaged()) == [path, found.folder / "nothing.bin"]
+    assert sorted(found.find_damaged()) == [path, found.folder / "nothing.bin"]
 
 
 @pytest.mark.parametrize("name", ["image.bin", "about.json", "nothing.bin"])
 def test_a_truncated_or_missing_file_is_made_anew(tmp_path: Path, name: str) -> None:
-    path = prepared(tmp_path / "one", "stamp", build).folder / name
+    path = prepare(tmp_path / "one", "stamp", build).folder / name
     if path.stat().st_size:
         path.write_bytes(path.read_bytes()[:-1])
     else:
         path.unlink()
-    assert same(prepared(tmp_path / "one", "stamp", build)) and Prepared(tmp_path / "one").damaged() == []
+    assert same(prepare(tmp_path / "one", "stamp", build)) and Prepared(tmp_path / "one").find_damaged() == []
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "3", '{"format": 1, "stamp": "stamp"}', '{"lists": [1]}'])
 def test_a_wrong_about_is_made_anew(tmp_path: Path, text: str) -> None:
-    (prepared(tmp_path / "one", "stamp", build).folder / "about.json").write_text(text)
-    assert same(prepared(tmp_path / "one", "stamp", build))
+    (prepare(tmp_path / "one", "stamp", build).folder / "about.json").write_text(text)
+    assert same(prepare(tmp_path / "one", "stamp", build))
 
 
 def test_another_format_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = prepared(tmp_path / "one", "stamp", build).folder
+    folder = prepare(tmp_path / "one", "stamp", build).folder
     monkeypatch.setattr(_prepared, "FORMAT", _prepared.FORMAT + 1)
-    prepared(folder, "stamp", build)
+    prepare(folder, "stamp", build)
     assert json.loads((folder / "about.json").read_text())["format"] == _prepared.FORMAT
 
 
@@ -120,9 +120,9 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        prepared(tmp_path / "cache" / "one", "stamp", half)
+        prepare(tmp_path / "cache" / "one", "stamp", half)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == [".one.lock"]
-    assert same(prepared(tmp_path / "cache" / "one", "stamp", build))
+    assert same(prepare(tmp_path / "cache" / "one", "stamp", build))
 
 
 def test_a_list_has_one_kind_of_numbers(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_list_has_one_kind_of_numbers(tmp_path: Path) -> None:
         return {}
 
     with pytest.raises(TypeError, match="image"):
-        prepared(tmp_path / "one", "stamp", mixed)
+        prepare(tmp_path / "one", "stamp", mixed)
 
 
 def _open(folder: Path, queue: Any) -> None:
@@ -141,7 +141,7 @@ def _open(folder: Path, queue: Any) -> None:
         time.sleep(0.3)
         return build(writer)
 
-    queue.put(same(prepared(folder, "stamp", slowly)))
+    queue.put(same(prepare(folder, "stamp", slowly)))
 
 
 def test_processes_that_come_together_build_once(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_threads_that_come_together_build_once(tmp_path: Path) -> None:
 
     found: list[bool] = []
     threads = [
-        threading.Thread(target=lambda: found.append(same(prepared(tmp_path / "one", "stamp", slowly))))
+        threading.Thread(target=lambda: found.append(same(prepare(tmp_path / "one", "stamp", slowly))))
         for _ in range(4)
     ]
     for thread in threads:
@@ -184,11 +184,11 @@ def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match=r"^cannot write to the cache .*No space left .* MTLBENCH_CACHE=FOLDER$"):
-        prepared(tmp_path / "one", "stamp", build)
+        prepare(tmp_path / "one", "stamp", build)
     monkeypatch.undo()
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="MTLBENCH_CACHE"):
-        prepared(tmp_path / "file" / "one", "stamp", build)
+        prepare(tmp_path / "file" / "one", "stamp", build)
 
 
 # ---------------------------------------------------------------------------------------------------- stamps

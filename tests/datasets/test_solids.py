@@ -20,7 +20,7 @@ from mtlbench.datasets._rooms.render import render
 from mtlbench.datasets._rooms.scene import LABELS, Placed, Scene, Thing, make_scene
 from mtlbench.datasets.rooms import Rooms, described_scenes, scenes
 from mtlbench.errors import UserError
-from mtlbench.execution.preflight import pretrained_of
+from mtlbench.execution.preflight import find_pretrained
 from mtlbench.plan.spaces import load, recipe_of
 from mtlbench.plugins import plugin
 from tests.support.places import ROOT
@@ -80,7 +80,7 @@ def put(*parts: Part, yaw: float = 0.0) -> Scene:
     return scene
 
 
-def described(scene: Scene) -> tuple[str, set[str]]:
+def describe(scene: Scene) -> tuple[str, set[str]]:
     (rendered,) = render([scene], [0], 64)
     forms, qualities = solids.objects(scene, rendered)
     assert len(forms) == 1
@@ -92,7 +92,7 @@ def test_an_object_is_what_its_solids_are() -> None:
     block = Part(BOX, (0, 0.2, 0), (0.5, 0.2, 0.3), TAN)
     away = math.dist((0, 1, 3), block.centre)
     assert 2.9 < away < 3.2
-    assert described(put(block)) == (
+    assert describe(put(block)) == (
         "flat block",
         {
             "some block",
@@ -109,7 +109,7 @@ def test_an_object_is_what_its_solids_are() -> None:
     )
     pole = Part(CAN, (0, 0.5, 1), (0.1, 0.5, 0.1), TAN, 0.5)
     ball = Part(ELLIPSOID, (0, 1.2, 1), (0.3, 0.3, 0.3), WHITE)
-    form, qualities = described(put(pole, ball, yaw=math.pi / 2))
+    form, qualities = describe(put(pole, ball, yaw=math.pi / 2))
     assert form == "tall ellipsoid"
     assert {"some ellipsoid", "some drum", "some cone", "parts from 2", "height from 1.25", "left seen"} <= qualities
     assert not {"some block", "parts from 5", "width from 0.75", "front seen", "tan paint"} & qualities
@@ -140,7 +140,7 @@ def test_the_trunk_fits_the_networks_of_quick_and_is_what_its_page_says(pair: st
     recipe = recipe_of(space, "quick")
     assert recipe.init == "pretrained"
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    (found,) = pretrained_of({"pretrained"}, backbone, space.pair.form, "rooms", None).values()
+    (found,) = find_pretrained({"pretrained"}, backbone, space.pair.form, "rooms", None).values()
     assert found.options == {"scaled": True} and Path(found.file).stat().st_size < 1.5e6
     assert found.digest in (Path(found.file).parent / "PROVENANCE.md").read_text()
     with np.load(found.file, allow_pickle=False) as arrays:
@@ -151,9 +151,9 @@ def test_a_trunk_that_is_not_there_is_said_in_a_line() -> None:
     for dataset, backbone in (("rooms", "alexnet"), ("voc2008", "caffenet")):
         words = f"{dataset} has no pretrained trunk for {backbone} in form roi; type --init scratch"
         with pytest.raises(UserError, match=words):
-            pretrained_of({"pretrained"}, plugin("backbone", backbone, {}), "roi", dataset, None)
+            find_pretrained({"pretrained"}, plugin("backbone", backbone, {}), "roi", dataset, None)
     with pytest.raises(UserError, match="does not fit .*; type --init scratch") as error:
-        pretrained_of({"pretrained"}, plugin("backbone", "caffenet", {"small": True}), "roi", "rooms", None)
+        find_pretrained({"pretrained"}, plugin("backbone", "caffenet", {"small": True}), "roi", "rooms", None)
     assert "\n" not in str(error.value)
 
 

@@ -14,19 +14,19 @@ from pyarrow import parquet
 
 from mtlbench.authoring.check_dataset import findings
 from mtlbench.datasets._table_columns import columns_of, parse_column, tasks_of
-from mtlbench.datasets._table_subsets import divided, joined
+from mtlbench.datasets._table_subsets import divide, join_groups
 from mtlbench.datasets._table_text import Row, Text
 from mtlbench.datasets.table import Table
 from mtlbench.errors import UserError
 from tests.support.tables import HEADER, photos, rows_for, write_images, write_table
 
 
-def opened(table: Path, images: Path, **options: object) -> Table:
+def open_table(table: Path, images: Path, **options: object) -> Table:
     return Table(Table.place(table, images), **options)
 
 
 def ready(table: Path, images: Path, **options: object) -> Table:
-    data = opened(table, images, **options)
+    data = open_table(table, images, **options)
     data.prepare(lambda line: None)
     return data
 
@@ -139,7 +139,9 @@ def test_a_file_may_be_named_without_its_ending_and_in_a_folder_but_not_elsewher
     write_images(tmp_path / "p" / "in", 12)
     write_images(tmp_path, 1)
     rows = [[f"in/{n}", "ab"[n % 2], "cd"[n % 2]] for n in range(12)] + [["../0.png", "a", "c"]]
-    survey = opened(write_table(tmp_path / "t.csv", rows, ("f", "a", "b")), tmp_path / "p").verify(lambda line: None)
+    survey = open_table(write_table(tmp_path / "t.csv", rows, ("f", "a", "b")), tmp_path / "p").verify(
+        lambda line: None
+    )
     assert [problem for problem in survey.problems if "../0.png is not in" in problem] == [*survey.problems]
 
 
@@ -157,18 +159,18 @@ def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
     assert found[0].fingerprint() == found[1].fingerprint()
     (tmp_path / "no.parquet").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"no\.parquet cannot be read as Parquet"):
-        _ = opened(tmp_path / "no.parquet", images).tasks
+        _ = open_table(tmp_path / "no.parquet", images).tasks
 
 
 # ---------------------------------------------------------------------------------------------------- subsets
 def test_groups_are_in_one_subset_and_shares_are_near_those_wanted() -> None:
     groups = [f"person {n // 4}" for n in range(400)]
-    subsets = divided(groups)
+    subsets = divide(groups)
     assert all(len({s for s, g in zip(subsets, groups, strict=True) if g == one}) == 1 for one in {*groups})
     assert [subsets.count(name) for name in ("train", "val", "test")] == [280, 60, 60]
-    assert divided(groups) == subsets and divided(groups[::-1])[::-1] == subsets
-    assert {*divided(["a", "b", "c"])} == {"train", "val", "test"}
-    assert joined(["x", "y", "z", "y"], ["1", "1", "2", "3"]) == ["x", "x", "z", "x"]
+    assert divide(groups) == subsets and divide(groups[::-1])[::-1] == subsets
+    assert {*divide(["a", "b", "c"])} == {"train", "val", "test"}
+    assert join_groups(["x", "y", "z", "y"], ["1", "1", "2", "3"]) == ["x", "x", "z", "x"]
 
 
 def test_groups_and_equal_bytes_stay_together_and_a_subset_column_is_obeyed(tmp_path: Path) -> None:
@@ -205,7 +207,7 @@ def test_what_is_wrong_is_a_line_each(tmp_path: Path) -> None:
     rows[8][1] = "old"
     rows += [rows[9], [*rows[10][:1], "99", *rows[10][2:]], ["", "1", "2", "a", "0", "1", "nikon"], ["7.png", "1"]]
     write_table(table, rows, (*HEADER, "camera"))
-    assert lines(opened(table, images)) == [
+    assert lines(open_table(table, images)) == [
         "people.csv:45: 2 cells, the first line has 7; put text with commas into quotes",
         "people.csv:10: age is 'old', which is no number; correct it, or empty the cell",
         "people.csv:43: 10.png stands in line 12 already, with other cells; take one out",
@@ -239,13 +241,13 @@ def test_images_and_groups_of_two_subsets_are_named(tmp_path: Path) -> None:
     shutil.copy(tmp_path / "p" / "0.png", tmp_path / "p" / "11.png")
     rows = [[n, f"g{i}", "ab"[i % 2], ("train", "val", "test")[i // 4]] for i, n in enumerate(names)]
     rows[5][1] = "g1"
-    data = opened(write_table(tmp_path / "t.csv", rows, ("f", "who", "a", "subset")), tmp_path / "p", group="who")
+    data = open_table(write_table(tmp_path / "t.csv", rows, ("f", "who", "a", "subset")), tmp_path / "p", group="who")
     assert lines(data) == [
         "t.csv:7: 'group g1' is in val and in train; give a group one subset",
         "t.csv:13: 11.png (test) has the same bytes as 0.png (train); take one out",
     ]
     rows[3][3] = "tarin"
-    data = opened(write_table(tmp_path / "t.csv", rows, ("f", "who", "a", "subset")), tmp_path / "p")
+    data = open_table(write_table(tmp_path / "t.csv", rows, ("f", "who", "a", "subset")), tmp_path / "p")
     assert lines(data)[0] == "t.csv:5: subset is 'tarin'; write train, val or test"
 
 
@@ -267,7 +269,7 @@ def test_images_and_groups_of_two_subsets_are_named(tmp_path: Path) -> None:
 def test_a_text_that_is_no_table_is_one_line(tmp_path: Path, content: bytes, says: str) -> None:
     write_images(tmp_path / "p", 2)
     (tmp_path / "t.csv").write_bytes(content)
-    data = opened(tmp_path / "t.csv", tmp_path / "p")
+    data = open_table(tmp_path / "t.csv", tmp_path / "p")
     with pytest.raises(UserError, match=says):
         _ = data.tasks
     assert len(data.verify(lambda line: None).problems) == 1
@@ -276,7 +278,7 @@ def test_a_text_that_is_no_table_is_one_line(tmp_path: Path, content: bytes, say
 def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     names = write_images(tmp_path / "p", 12)
     table = write_table(tmp_path / "t.csv", [[n, "ab"[i % 2]] for i, n in enumerate(names)], ("f", "a"), "utf-8-sig")
-    assert [column.name for column in opened(table, tmp_path / "p").columns] == ["f", "a"]
+    assert [column.name for column in open_table(table, tmp_path / "p").columns] == ["f", "a"]
 
 
 # ---------------------------------------------------------------------------------------------------- contract
@@ -316,7 +318,7 @@ def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:
         Table()
     for options in ({"side": 8}, {"most": -1}, {"broken": "mend"}):
         with pytest.raises(UserError, match="table: "):
-            opened(table, images, **options)
+            open_table(table, images, **options)
     place = Table.place(table, images)
     place.write_text("{}")
     with pytest.raises(UserError, match=r"is gone or damaged; give --csv and --images again"):

@@ -20,7 +20,7 @@ from tests.support.voc import BITS, TEST, TRAIN, add_xml, image_file, picture, r
 pytestmark = pytest.mark.usefixtures("voc_cache")
 
 
-def prepared_folder(tmp_path: Path, of: str = "") -> Path:
+def find_prepared(tmp_path: Path, of: str = "") -> Path:
     """The newest one of the default options."""
     folders = (tmp_path / "cache").glob("voc2008-v2-200-*")
     return max(folders, key=lambda folder: (folder / "about.json").stat().st_mtime_ns)
@@ -103,7 +103,7 @@ def test_proposals_are_made_once_on_several_processes_and_a_stop_loses_none(
     files = sorted((tmp_path / "cache").rglob("*.npy"))
     stamps, first = [path.stat().st_mtime_ns for path in files], data.fingerprint()
     files[0].unlink()
-    shutil.rmtree(prepared_folder(tmp_path))
+    shutil.rmtree(find_prepared(tmp_path))
     assert ready(tmp_path).fingerprint() == first
     assert len(files) == 7 and [path.stat().st_mtime_ns for path in files][1:] == stamps[1:]
 
@@ -111,7 +111,7 @@ def test_proposals_are_made_once_on_several_processes_and_a_stop_loses_none(
 def test_damaged_proposals_are_named(tmp_path: Path) -> None:
     ready(write(tmp_path))
     stored = next((tmp_path / "cache").rglob("*.npy"))
-    shutil.rmtree(prepared_folder(tmp_path))
+    shutil.rmtree(find_prepared(tmp_path))
     stored.write_bytes(stored.read_bytes()[:-9])
     with pytest.raises(UserError, match=stored.name):
         ready(tmp_path)
@@ -152,9 +152,9 @@ def test_a_second_opening_reads_no_image(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_val_fraction_and_number_of_proposals_need_no_new_preparation(tmp_path: Path) -> None:
     whole = ready(write(tmp_path)).subset("test")[0].proposals
-    made = (prepared_folder(tmp_path) / "about.json").stat().st_mtime_ns
+    made = (find_prepared(tmp_path) / "about.json").stat().st_mtime_ns
     fewer = ready(tmp_path, proposals=3, val_fraction=0.6)
-    assert (prepared_folder(tmp_path) / "about.json").stat().st_mtime_ns == made
+    assert (find_prepared(tmp_path) / "about.json").stat().st_mtime_ns == made
     first = fewer.subset("test")[0].proposals
     assert whole is not None and first is not None and len(whole) > 3 and (first == whole[:3]).all()
     assert len(fewer.subset("val")) == 3
@@ -190,7 +190,7 @@ def test_fingerprint_is_of_contents_not_of_places_and_times(tmp_path: Path) -> N
     path.write_bytes(content)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert ready(tmp_path / "there").fingerprint() == first
-    shutil.rmtree(prepared_folder(tmp_path, "there"))
+    shutil.rmtree(find_prepared(tmp_path, "there"))
     assert ready(tmp_path / "there").fingerprint() != first
 
 
@@ -198,7 +198,7 @@ def test_fingerprint_follows_the_proposals(tmp_path: Path) -> None:
     first = ready(write(tmp_path)).fingerprint()
     stored = next((tmp_path / "cache").rglob("*.npy"))
     np.save(stored, np.load(stored) + 1)
-    shutil.rmtree(prepared_folder(tmp_path))
+    shutil.rmtree(find_prepared(tmp_path))
     assert ready(tmp_path).fingerprint() != first
 
 

@@ -18,7 +18,7 @@ from tests.support.voc import REAL, TEST, TRAIN, add_xml, image_file, line, read
 pytestmark = pytest.mark.usefixtures("voc_cache")
 
 
-def everything(data: Voc2008, subset: str) -> list[Sample]:
+def read_all(data: Voc2008, subset: str) -> list[Sample]:
     return [data.subset(subset)[index] for index in range(len(data.subset(subset)))]
 
 
@@ -103,8 +103,8 @@ def test_broken_files_are_refused_or_left_out(tmp_path: Path) -> None:
     data.prepare(said.append)
     assert any("3 images with problems are left out" in text for text in said)
     kept = [whole.subset("train")[index].image for index in (0, 2, 3)]
-    assert [sample.image.tobytes() for sample in everything(data, "train")] == [image.tobytes() for image in kept]
-    assert [sample.image.tobytes() for sample in everything(data, "test")] == [whole.subset("test")[1].image.tobytes()]
+    assert [sample.image.tobytes() for sample in read_all(data, "train")] == [image.tobytes() for image in kept]
+    assert [sample.image.tobytes() for sample in read_all(data, "test")] == [whole.subset("test")[1].image.tobytes()]
     with pytest.raises(UserError, match="and 2 more"):  # what leave-out has prepared is no way round
         ready(tmp_path)
     (folder / f"{TEST[1]}.xml").unlink()

@@ -46,13 +46,13 @@ class Line:
 
     def __getattr__(self, method: str) -> Any:
         def call(*arguments: Any) -> Any:
-            self.calls.append((method, arguments[-1] if method == "arrived" else len(arguments)))
+            self.calls.append((method, arguments[-1] if method == "accept" else len(arguments)))
             return getattr(self.courier, method)(*arguments)
 
         return call
 
-    def all_arrived(self) -> list[list[str]]:
-        return [names for method, names in self.calls if method == "arrived"]
+    def list_accepted(self) -> list[list[str]]:
+        return [names for method, names in self.calls if method == "accept"]
 
 
 def errand_of(errand: Errand) -> Any:
@@ -104,14 +104,14 @@ def test_a_resume_file_arrives_during_the_trial_and_another_worker_goes_on(tmp_p
     work = away(trial, tmp_path / "one", line, errand_of(often))
     for _ in range(3):
         next(work)
-    assert line.all_arrived() == [["resume.pt"]] * 3
+    assert line.list_accepted() == [["resume.pt"]] * 3
     assert torch.load(store.folder(trial) / "resume.pt", weights_only=True)["done"] == 3
     store.begin(trial)  # the first worker is lost
     again = Line(store)
     first = next(work := away(trial, tmp_path / "two", again, errand_of(ERRAND)))
     assert first == pytest.approx(0.9 * 4 / trial.iterations)
     list(work)
-    assert again.all_arrived()[-1][-1] == "result.json" and store.done(trial)
+    assert again.list_accepted()[-1][-1] == "result.json" and store.done(trial)
     assert not (store.folder(trial) / "resume.pt").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_courier_touches_the_files_of_a_trial_only(store: Store, name: str) ->
     trial = smoke("semseg_sn", ("one-task",))[0]
     store.begin(trial)
     line = Line(store)
-    for call in (("read", "", name, 0), ("write", name, 0, b"x"), ("arrived", [name])):
+    for call in (("read", "", name, 0), ("write", name, 0, b"x"), ("accept", [name])):
         with pytest.raises(ValueError, match="no file of a trial"):
             getattr(line, call[0])(trial.to_json(), *call[1:])
     with pytest.raises(ValueError, match="no parent"):

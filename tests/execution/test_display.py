@@ -26,15 +26,15 @@ def test_a_log_gets_a_progress_line_a_minute_at_most_and_every_failure(
     log = io.StringIO()
     with Display(queue, Board(tmp_path), Console(file=log, force_terminal=False)) as display:
         queue.take(TRIAL.key)
-        display.started(TRIAL)
+        display.note_start(TRIAL)
         for second in range(600):
             clock[0] += 1.0
-            display.progressed(TRIAL, second / 600)
+            display.note_progress(TRIAL, second / 600)
         lines = log.getvalue().splitlines()
         assert 9 <= len(lines) <= 10
         assert all(re.match(r"0 of 2 trials done, 1 running, 1 waiting", line) for line in lines)
-        display.ended(TRIAL, "the loss is nan")
+        display.note_end(TRIAL, "the loss is nan")
         clock[0] += LINE_SECONDS - 1
-        display.started(JOINT)
+        display.note_start(JOINT)
     (line,) = log.getvalue().splitlines()[len(lines) :]
     assert line.startswith("failed: ") and line.endswith("the loss is nan")

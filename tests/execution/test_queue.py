@@ -13,7 +13,7 @@ def trial(name: str, *parents: Trial) -> Trial:
     return dataclasses.replace(TRIAL, arm=name, fingerprint=name, parents=tuple(p.key for p in parents))
 
 
-def given(queue: Queue) -> str:
+def give(queue: Queue) -> str:
     answer = queue.next()
     assert isinstance(answer, Trial)
     return answer.arm
@@ -27,7 +27,7 @@ ALL = [A, B, CHILD, GRANDCHILD]
 
 def test_children_start_when_all_their_parents_are_done() -> None:
     queue = Queue(ALL, (), lambda t: 1.0)
-    assert {given(queue), given(queue)} == {"a", "b"}
+    assert {give(queue), give(queue)} == {"a", "b"}
     assert queue.next() is Answer.WAIT
     queue.end(A.key)
     assert queue.next() is Answer.WAIT
@@ -55,11 +55,11 @@ def test_the_longest_path_goes_first() -> None:
 def test_children_of_a_failed_trial_are_blocked_and_never_waited_for() -> None:
     other = trial("other")
     queue = Queue([*ALL, other], (), lambda t: 1.0)
-    started = {given(queue) for _ in range(3)}
+    started = {give(queue) for _ in range(3)}
     assert started == {"a", "b", "other"}
     queue.end(A.key, "out of memory")
     queue.end(B.key)
     assert queue.next() is Answer.WAIT
     queue.end(other.key)
     assert queue.next() is Answer.FINISHED
-    assert [(b.trial, b.because_of) for b in queue.blocked()] == [(CHILD, A), (GRANDCHILD, A)]
+    assert [(b.trial, b.because_of) for b in queue.list_blocked()] == [(CHILD, A), (GRANDCHILD, A)]

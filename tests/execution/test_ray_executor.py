@@ -26,12 +26,12 @@ class Watcher:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
 
-    def started(self, trial: Trial) -> None:
+    def note_start(self, trial: Trial) -> None:
         self.told.append(("started", trial.arm))
 
-    def progressed(self, trial: Trial, fraction: float) -> None: ...
+    def note_progress(self, trial: Trial, fraction: float) -> None: ...
 
-    def ended(self, trial: Trial, error: str) -> None:
+    def note_end(self, trial: Trial, error: str) -> None:
         self.told.append(("ended", error))
 
     def again(self, trial: Trial, why: str) -> None:
@@ -129,7 +129,7 @@ def test_a_store_that_breaks_ends_the_run_and_no_trial_fails(tmp_path: Path) -> 
     run.suggest()
     told = {"done": True, "report": Report(Outcome.STORE_BROKEN, "cannot write to x")}
     run.searcher.on_trial_complete("1", told)
-    assert run.searcher.stopped() and str(run.searcher.broken) == "cannot write to x"
+    assert run.searcher.is_stopped() and str(run.searcher.broken) == "cannot write to x"
     assert run.suggest() == QueueSearcher.FINISHED and not run.queue.failed
     (run.store.root / "p").mkdir(exist_ok=True)
     other = Run(tmp_path / "other")
@@ -140,7 +140,7 @@ def test_a_store_that_breaks_ends_the_run_and_no_trial_fails(tmp_path: Path) -> 
 def test_after_an_interrupt_nothing_more_is_handed_out(tmp_path: Path) -> None:
     run = Run(tmp_path)
     interrupts.asked = True
-    assert run.suggest() == QueueSearcher.FINISHED and run.searcher.stopped()
+    assert run.suggest() == QueueSearcher.FINISHED and run.searcher.is_stopped()
 
 
 @pytest.mark.parametrize(
@@ -206,6 +206,6 @@ def test_a_trial_that_was_not_assigned_a_gpu_stays_on_the_cpu(monkeypatch: pytes
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(ray, "get_gpu_ids", list)
-    assert ray_executor.assigned_device(0.0) == torch.device("cpu")
+    assert ray_executor.get_device(0.0) == torch.device("cpu")
     monkeypatch.setattr(ray, "get_gpu_ids", lambda: [0])
-    assert ray_executor.assigned_device(1.0) == torch.device("cuda")
+    assert ray_executor.get_device(1.0) == torch.device("cuda")

@@ -46,7 +46,7 @@ def rows(frame: pd.DataFrame, arm: str, seed: int, stage: str, end: Matrix, own:
     return found
 
 
-def made(frame: pd.DataFrame, found: list[Any]) -> WithAlphas:
+def make(frame: pd.DataFrame, found: list[Any]) -> WithAlphas:
     columns = [*NAMING, "iteration", "stage", "receiver", "giver", "channel", "alpha"]
     return WithAlphas(frame, {}, alphas=pd.DataFrame(found, columns=columns))
 
@@ -67,7 +67,7 @@ def random_results(
             for receiver, giver in itertools.product(TASKS[pair], repeat=2)
         }
         found += rows(frame, arm, seed, stage, end, own)
-    return made(frame, found)
+    return make(frame, found)
 
 
 def level(own: tuple[float, float], other: tuple[float, float]) -> Matrix:
@@ -88,7 +88,7 @@ def three_seeds() -> WithAlphas:
         found += rows(frame, "cross-stitch", seed, "pool1", level((0.7, 0.9), (0.2, 0.1)), 0.9)
         found += rows(frame, "cross-stitch", seed, "pool5", level((own, 0.9), (0.1, 0.1)), 0.9)
         found += rows(frame, "cross-stitch", seed, "fc7", level((0.6, 0.9), (0.3, 0.1)), 0.9)
-    return made(frame, found)
+    return make(frame, found)
 
 
 def test_values_are_sorted_per_seed_and_averaged_by_rank() -> None:
@@ -102,7 +102,7 @@ def test_values_are_sorted_per_seed_and_averaged_by_rank() -> None:
             ("semseg", "normals"): [0.0] * 3,
         }
         found += rows(frame, "cross-stitch", seed, "pool5", end, 0.9)
-    table = Alphas().data(made(frame, found)).sorted.query("task == 'normals'")
+    table = Alphas().data(make(frame, found)).sorted.query("task == 'normals'")
     own_line = table[table["quantity"] == "alpha_s"]
     assert own_line["rank"].tolist() == [0, 1, 2]
     assert own_line["mean"].tolist() == [1.0, 3.5, 4.5]  # 1 2 3 and 1 5 6
@@ -181,7 +181,7 @@ def test_arms_with_alphas_are_shown_where_cross_stitch_is_missing() -> None:
 
 
 def test_without_alphas_the_error_says_what_to_type() -> None:
-    for alphas in (made(results_frame(), []), random_results({"cross-stitch": 0.9}, "semseg_sn")):
+    for alphas in (make(results_frame(), []), random_results({"cross-stitch": 0.9}, "semseg_sn")):
         with pytest.raises(UserError, match=r"type: mtlbench run --pair \w+ --arm cross-stitch$") as error:
             Alphas().data(WithAlphas(results_frame(), {}, alphas=alphas.alphas))  # of another pair: not its own
         assert "\n" not in str(error.value)
@@ -193,7 +193,7 @@ def test_three_tasks_give_the_mean_over_the_others(monkeypatch: pytest.MonkeyPat
     frame = results_frame("trio", arms=("one-task", "cross-stitch"), seeds=(0,))
     values = {("semseg", "normals"): [0.1, 0.5], ("semseg", "attributes"): [0.3, 0.0]}
     end = {cell: values.get(cell, [0.8, 0.9]) for cell in itertools.product(trio, repeat=2)}
-    data = Alphas().data(made(frame, rows(frame, "cross-stitch", 0, "pool5", end, 0.8)))
+    data = Alphas().data(make(frame, rows(frame, "cross-stitch", 0, "pool5", end, 0.8)))
     line = data.sorted.query("task == 'semseg' and quantity == 'alpha_d'")
     assert line["mean"].tolist() == pytest.approx([0.2, 0.25])  # per unit first, then sorted
     assert "mean over the others" in data.caption

@@ -41,7 +41,7 @@ MORE = (
 SHARE = dict(zip(SPLITS, (0.99, 0.97, 0.93, 0.88, 0.85, 0.65, 0.51), strict=True))  # of two networks
 
 
-def priced(**options: object) -> FakeResults:
+def make_priced(**options: object) -> FakeResults:
     """Made-up results whose costs differ by arm as those of real networks do."""
     results = fake_results(**options)
     frame = results.frame
@@ -59,7 +59,7 @@ drawn = partial(draw, Cost())
 
 
 def test_points_are_mean_changes_with_the_interval_against_costs_per_pair() -> None:
-    results = priced(seeds=range(4))
+    results = make_priced(seeds=range(4))
     points = Cost().data(results).points
     changes = relative_change(results.frame)
     by_hand = changes[changes["arm"] == "split-conv4"].groupby("task")["change"].mean()
@@ -76,7 +76,7 @@ def test_points_are_mean_changes_with_the_interval_against_costs_per_pair() -> N
 
 
 def test_the_caption_names_the_arms_on_the_front() -> None:
-    results = priced(noise=0.0)  # mean over tasks: 0.15 x the effect
+    results = make_priced(noise=0.0)  # mean over tasks: 0.15 x the effect
     data = Cost().data(results)
     text = data.caption
     order = "split-fc8, split-fc7, split-fc6, split-conv5, split-conv4, cross-stitch"
@@ -85,12 +85,12 @@ def test_the_caption_names_the_arms_on_the_front() -> None:
     front = data.points.query("front and cost == 'parameters' and panel == 'detection'")["arm"].tolist()
     assert front == ["mtl-shared", "split-fc8"]  # there the effects are turned
     assert "Pareto front" in text and "3 seeds (0, 1, 2)" in text and "No intervals" not in text
-    alone = Cost().data(priced(seeds=(5,)), paper=True).caption
+    alone = Cost().data(make_priced(seeds=(5,)), paper=True).caption
     assert "1 seed (5)" in alone and "No intervals below 3 seeds" in alone and "publishes no costs" in alone
 
 
 def test_arms_without_a_task_or_costs_are_named() -> None:
-    results = priced()
+    results = make_priced()
     frame = results.frame
     no_cost = (frame["subset"] == "cost") & (frame["arm"] == "mtl-shared")
     no_task = (frame["task"] == "detection") & (frame["arm"] == "ensemble")
@@ -106,11 +106,11 @@ def test_arms_without_a_task_or_costs_are_named() -> None:
 @pytest.mark.parametrize("arms", [("one-task",), ("split-conv4", "cross-stitch")])
 def test_without_two_arms_the_error_says_what_to_type(arms: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="type: mtlbench run --pair det_attr$") as error:
-        Cost().data(priced(arms=arms))
+        Cost().data(make_priced(arms=arms))
     assert "\n" not in str(error.value)
 
 
-def placed(anchors: np.ndarray, sizes: np.ndarray, lines: np.ndarray, page: np.ndarray) -> np.ndarray:
+def place(anchors: np.ndarray, sizes: np.ndarray, lines: np.ndarray, page: np.ndarray) -> np.ndarray:
     """Every marker has a label."""
     return place_labels(anchors, sizes, anchors, lines, page)
 
@@ -118,15 +118,15 @@ def placed(anchors: np.ndarray, sizes: np.ndarray, lines: np.ndarray, page: np.n
 def test_a_single_label_stands_beside_its_marker_and_two_do_not_meet() -> None:
     page, size = np.array([200.0, 100.0]), np.array([[40.0, 8.0]])
     lines = np.zeros((0, 2))
-    alone = placed(np.array([[100.0, 50.0]]), size, lines, page)
+    alone = place(np.array([[100.0, 50.0]]), size, lines, page)
     assert alone[0].tolist() == pytest.approx([124.0, 50.0])
-    cornered = placed(np.array([[198.0, 98.0]]), size, lines, page)[0]
+    cornered = place(np.array([[198.0, 98.0]]), size, lines, page)[0]
     assert (cornered + size[0] / 2 <= page).all()
-    twins = placed(np.array([[100.0, 50.0], [100.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
+    twins = place(np.array([[100.0, 50.0], [100.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
     assert (np.abs(twins[0] - twins[1]) >= size[0]).any()
-    first, _ = placed(np.array([[100.0, 50.0], [124.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
+    first, _ = place(np.array([[100.0, 50.0], [124.0, 50.0]]), np.repeat(size, 2, axis=0), lines, page)
     assert (np.abs(first - [124.0, 50.0]) >= size[0] / 2).any()  # the other's marker
-    struck = placed(np.array([[100.0, 50.0]]), size, np.array([[x, 50.0] for x in range(200)]), page)[0]
+    struck = place(np.array([[100.0, 50.0]]), size, np.array([[x, 50.0] for x in range(200)]), page)[0]
     assert abs(struck[1] - 50) >= size[0, 1] / 2  # a line through the marker
 
 
@@ -146,7 +146,7 @@ def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> No
         "ablations": {"arms": (*ARMS, *ABLATIONS)},
         "many": {"arms": (*ARMS, *ABLATIONS, *MORE), "effects": {**EFFECTS, "cross-stitch-rate-1000": -90.0}},
     }.get(case, {})
-    results = fake_results(**options) if case == "same costs" else priced(**options)
+    results = fake_results(**options) if case == "same costs" else make_priced(**options)
     data = Cost().data(results)
     canvas = drawn(data)
     renderer, page = canvas.canvas.get_renderer(), canvas.bbox  # type: ignore[attr-defined]
@@ -174,7 +174,7 @@ def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> No
 
 def test_names_are_those_of_the_front_and_of_all_but_ablations() -> None:
     effects = {**EFFECTS, "cross-stitch-rate-1000": -90.0, "cross-stitch-rate-1": 40.0}
-    data = Cost().data(priced(arms=(*ARMS, *ABLATIONS, *MORE), effects=effects, seeds=range(5)))
+    data = Cost().data(make_priced(arms=(*ARMS, *ABLATIONS, *MORE), effects=effects, seeds=range(5)))
     points = data.points[data.points["panel"] == MEAN]
     for _, rows in points.groupby("cost"):
         named = set(rows.loc[rows["named"], "arm"])
@@ -184,7 +184,7 @@ def test_names_are_those_of_the_front_and_of_all_but_ablations() -> None:
     words = [text.get_text() for text in drawn(data).legends[0].get_texts()]
     assert {"cross-stitch: variants", "mtl-shared: variants", "off the axis"} <= set(words)
     assert "cross-stitch-rate-1000 \N{MINUS SIGN}1" in data.caption
-    few = Cost().data(priced(arms=(*ARMS, *ABLATIONS)), arms=["split-*"]).points["arm"]
+    few = Cost().data(make_priced(arms=(*ARMS, *ABLATIONS)), arms=["split-*"]).points["arm"]
     assert set(few) == {"one-task", *SPLITS}
 
 
@@ -192,7 +192,7 @@ def test_few_trees_are_all_named_of_many_those_on_the_front() -> None:
     trees = [f"tree-conv{k}:det+att-fc{m}" for k in (2, 3, 4, 5) for m in (6, 7)]
     effects = {**EFFECTS, **dict.fromkeys(trees, -20.0), trees[0]: 90.0}
     for shown, named in ((trees[:6], set(trees[:6])), (trees, {trees[0]})):
-        data = Cost().data(priced(arms=(*ARMS, *shown), effects=effects))
+        data = Cost().data(make_priced(arms=(*ARMS, *shown), effects=effects))
         points = data.points[data.points["panel"] == MEAN]
         for _, rows in points[points["arm"].isin(trees)].groupby("cost"):
             assert set(rows.loc[rows["named"], "arm"]) == named
@@ -203,7 +203,7 @@ def test_few_trees_are_all_named_of_many_those_on_the_front() -> None:
 
 
 def test_a_column_shares_its_costs_and_a_row_its_changes() -> None:
-    axes = np.array(drawn(Cost().data(priced())).axes).reshape(3, 3)
+    axes = np.array(drawn(Cost().data(make_priced())).axes).reshape(3, 3)
     for column in axes.T:
         assert len({panel.get_xlim() for panel in column}) == 1 and column[0].get_xscale() == "log"
         low, high = column[0].get_xlim()

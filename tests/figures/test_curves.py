@@ -54,7 +54,7 @@ class WithCurves(FakeResults):
         return found
 
 
-def made(pair: str = "semseg_sn", arms: Sequence[str] = ARMS, seeds: Sequence[int] = (0, 1, 2)) -> WithCurves:
+def make(pair: str = "semseg_sn", arms: Sequence[str] = ARMS, seeds: Sequence[int] = (0, 1, 2)) -> WithCurves:
     """Curves of 4 points a trial: val = the test headline * fraction of the points, loss = 2 / point."""
     frame = results_frame(pair, arms=arms, seeds=seeds)
     chosen = frame[(frame["subset"] == "test") & frame["headline"] & (frame["arm"] != "ensemble")]
@@ -69,7 +69,7 @@ def made(pair: str = "semseg_sn", arms: Sequence[str] = ARMS, seeds: Sequence[in
 
 
 def test_children_begin_where_their_longest_parent_ends() -> None:
-    points = Curves().data(made()).points.groupby(["arm", "task"])["x"].agg(["min", "max"])
+    points = Curves().data(make()).points.groupby(["arm", "task"])["x"].agg(["min", "max"])
     assert points.loc["one-task"].to_numpy().tolist() == [[200, 800], [300, 1200]]
     assert points.loc["one-task-longer"].to_numpy().tolist() == [[900, 1200], [1300, 1600]]  # its own task's parent
     assert points.loc["cross-stitch"].to_numpy().tolist() == [[1300, 1600], [1300, 1600]]  # the longer of two
@@ -82,14 +82,14 @@ def test_grandparents_count_and_lost_parents_are_named() -> None:
         for key, parents in (("a", []), ("b", ["a"]), ("c", ["b", "a"]), ("d", ["gone"]))
     ]
     assert begins_of(provenance, {"a": 10, "b": 5, "c": 1, "d": 1}) == ({"a": 0, "b": 10, "c": 15, "d": 0}, {"d"})
-    results = made()
+    results = make()
     results.curves = results.curves[results.curves["arm"] != "one-task"]
     text = Curves().data(results).caption
     assert "Parents of one-task-longer, cross-stitch are not in the results: drawn from 0." in text
 
 
 def test_means_and_range_over_seeds() -> None:
-    results = made(arms=("one-task", "cross-stitch"), seeds=(0, 1))
+    results = make(arms=("one-task", "cross-stitch"), seeds=(0, 1))
     data = Curves().data(results)
     own = results.curves.query("arm == 'cross-stitch' and task == 'semseg' and iteration == 200")["val_headline"]
     found = data.means.query("arm == 'cross-stitch' and task == 'semseg' and x == 1400").set_index("quantity")
@@ -100,15 +100,15 @@ def test_means_and_range_over_seeds() -> None:
 
 
 def test_only_the_chosen_trials_are_drawn() -> None:
-    results, other = made(arms=("one-task",)), made("det_attr", arms=("one-task",))
+    results, other = make(arms=("one-task",)), make("det_attr", arms=("one-task",))
     results.frame = pd.concat([results.frame, other.frame], ignore_index=True)
     results.curves = pd.concat([results.curves, other.curves], ignore_index=True)
     assert set(Curves().data(results, selection=Selection("det_attr")).points["task"]) == {"detection", "attributes"}
-    assert "ensemble-member" not in set(Curves().data(made()).points["arm"])
+    assert "ensemble-member" not in set(Curves().data(make()).points["arm"])
 
 
 def test_tasks_say_metric_direction_and_chance() -> None:
-    tasks = Curves().data(made()).tasks.set_index("task")
+    tasks = Curves().data(make()).tasks.set_index("task")
     assert tasks.loc["normals", ["metric", "unit", "chance"]].tolist() == ["mean", "degrees", 48.0]
     assert not tasks.loc["normals", "higher_is_better"] and tasks.loc["semseg", "higher_is_better"]
 
@@ -131,7 +131,7 @@ def test_trees_are_a_ramp_of_their_own() -> None:
 
 
 def test_the_caption_says_what_was_drawn_and_what_is_missing() -> None:
-    results = made()
+    results = make()
     results.curves = results.curves[(results.curves["arm"] != "split-conv4") | (results.curves["seed"] == 0)]
     results.failures = [{"pair": "semseg_sn", "arm": "tree", "seed": 0, "task": "", "status": "failed", "reason": ""}]
     text = Curves().data(results, paper=True).caption
@@ -149,7 +149,7 @@ def test_the_caption_says_what_was_drawn_and_what_is_missing() -> None:
 
 
 def test_without_curves_the_error_says_what_to_type() -> None:
-    results = made(arms=("one-task",))
+    results = make(arms=("one-task",))
     for empty in (results.curves.head(0), results.curves.assign(setting="another")):
         results.curves = empty
         with pytest.raises(UserError, match="type: mtlbench run --pair semseg_sn") as error:
@@ -171,7 +171,7 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_nothing_overlaps_and_nothing_leaves_the_page(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS, "trio", ("semseg", "normals", "attributes"))
-    results = made(**CASES[case])
+    results = make(**CASES[case])
     if case == "no val":
         results.curves["val_headline"] = np.nan
     if case == "diverging":

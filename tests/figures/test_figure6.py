@@ -6,12 +6,12 @@ import pytest
 
 from mtlbench.datasets.nyuv2 import CLASSES
 from mtlbench.figures.figure6 import Figure6
-from tests.support.categories import constant, drawn, made_up, measured
+from tests.support.categories import constant, drawn, make_up, measure
 
 
 def test_figure6_is_iou_by_pixel_labels() -> None:
     values = constant(["wall", "bag"], (0, 1, 2), lambda place, seed: 3.0 * place + 0.5)
-    data = Figure6().data(measured(values, {"wall": 9_000_000, "bag": 800}, task="semseg"))
+    data = Figure6().data(measure(values, {"wall": 9_000_000, "bag": 800}, task="semseg"))
     assert dict(zip(data.bars["category"], data.bars["mean"], strict=True)) == pytest.approx({"bag": 3.5, "wall": 0.5})
     asked = data.question
     assert (asked.task, asked.metric, asked.labelled, data.place) == ("semseg", "IoU", "labelled pixels", 1)
@@ -20,7 +20,7 @@ def test_figure6_is_iou_by_pixel_labels() -> None:
 
 
 def test_the_paper_prints_no_numbers_for_figure6() -> None:
-    results = made_up(CLASSES, task="semseg", dataset="nyuv2", recipe="paper")
+    results = make_up(CLASSES, task="semseg", dataset="nyuv2", recipe="paper")
     data = Figure6().data(results, paper=True)
     assert data.published.empty and data.caption.endswith("no mean gains for semseg.")
     axes = drawn(data).axes

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from mtlbench.errors import UserError
 from mtlbench.figures._trade_offs import free_corner, limit_trade_off, pale
 from mtlbench.figures.front import Front
-from tests.support.arms import failed
+from tests.support.arms import make_failure
 from tests.support.drawings import draw
 from tests.support.grids import THREE, TWO, grid_frame
 from tests.support.synthetic_results import FakeResults, results_frame
@@ -122,7 +122,7 @@ def test_the_caption_names_what_is_missing_failed_and_on_the_front() -> None:
     frame = grid_frame(FOUR, noise=0.5)
     lost = (frame["arm"] == "split-fc8~0.2:1.8") | ((frame["arm"] == "mtl-shared") & (frame["seed"] == 1))
     about = {name: frame[name].iloc[0] for name in ("pair", "dataset", "recipe", "backbone", "setting")}
-    failure = failed("split-fc8~0.2:1.8", **about, seed=0, task="", status="failed", failed="")
+    failure = make_failure("split-fc8~0.2:1.8", **about, seed=0, task="", status="failed", failed="")
     data = Front().data(Grid(frame[~lost], [failure]), paper=True)
     assert "in every task and seed: mtl-shared 1 : 1 (2 of 3), split-fc8 0.2 : 1.8 (0 of 3)." in data.caption
     assert "Failed or blocked: split-fc8~0.2:1.8." in data.caption

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from mtlbench.analysis.arms import Arms
-from mtlbench.arm_names import named, short
+from mtlbench.arm_names import name_in_prose, short
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import far_off
-from mtlbench.figures._shown_arms import other_names, shown_arms
+from mtlbench.figures._shown_arms import choose_arms, other_names
 from mtlbench.spec import Family
 from tests.support.arms import with_facts
 
@@ -71,27 +71,27 @@ def test_ablations_are_left_out_unless_asked_for() -> None:
         my_tree="e",
         ensemble_member="f",
     )
-    shown, text = shown_arms(frame)
+    shown, text = choose_arms(frame)
     assert shown == ["one-task", "cross-stitch", "my-tree", "nddr"]
     assert text == "One network each: cross-stitch = cross-stitch-rate-100. Left out: cross-stitch-rate-1."
-    assert shown_arms(frame, ["*rate*"]) == (["one-task", "cross-stitch-rate-1", "cross-stitch-rate-100"], "")
-    assert shown_arms(frame, every=True)[0] == ["one-task", "cross-stitch", "cross-stitch-rate-1", "my-tree", "nddr"]
+    assert choose_arms(frame, ["*rate*"]) == (["one-task", "cross-stitch-rate-1", "cross-stitch-rate-100"], "")
+    assert choose_arms(frame, every=True)[0] == ["one-task", "cross-stitch", "cross-stitch-rate-1", "my-tree", "nddr"]
     with pytest.raises(UserError, match="no arm with results called 'ndr'.*nddr"):
-        shown_arms(frame, ["ndr"])
+        choose_arms(frame, ["ndr"])
 
 
 def test_without_the_plain_arm_its_network_stands_in_under_another_name() -> None:
     frame = trials(one_task="a", cross_stitch_rate_1="c", cross_stitch_rate_100="b", cross_stitch_alpha_0="b")
-    assert shown_arms(frame)[0] == ["one-task", "cross-stitch-alpha-0"]
+    assert choose_arms(frame)[0] == ["one-task", "cross-stitch-alpha-0"]
     unclear = trials(one_task="a", mtl_shared_1_1="c", mtl_shared_1_4="b")
-    assert set(shown_arms(unclear)[0]) == {"one-task", "mtl-shared-1-1", "mtl-shared-1-4"}
+    assert set(choose_arms(unclear)[0]) == {"one-task", "mtl-shared-1-1", "mtl-shared-1-4"}
 
 
 def test_short_names_stay_apart() -> None:
     names = ["split-conv4", "split-fc8-wide", "cross-stitch", "cross-stitch-rate-1", "mtl-shared", "mtl-shared-1-4"]
     assert len({short(name) for name in names}) == len(names)
     assert short("cross-stitch-rate-1") == "CS-rate-1" and short("split-conv4") == "Split conv4"
-    assert named("cross-stitch-rate-1") == "cross-stitch-rate-1" and named("mtl-shared") == "MTL-shared"
+    assert name_in_prose("cross-stitch-rate-1") == "cross-stitch-rate-1" and name_in_prose("mtl-shared") == "MTL-shared"
 
 
 @pytest.mark.parametrize(("sign", "count"), [(1, 1), (1, 3), (-1, 1), (-1, 3)])

@@ -32,7 +32,7 @@ def modules() -> Any:
 def verdict(modules: Any, now: float, before: float | None, unit: str = "x", **targets: float) -> str:
     figures, bench = modules
     stored = None if before is None else figures.Figure("f", before, unit, **targets)._asdict()
-    return bench.compared("a: f", figures.Figure("f", now, unit, **targets), stored)[""]
+    return bench.compare("a: f", figures.Figure("f", now, unit, **targets), stored)[""]
 
 
 @pytest.mark.parametrize(

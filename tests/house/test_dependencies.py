@@ -14,7 +14,7 @@ from tests.support.places import ROOT
 DISTRIBUTIONS = {"cv2": "opencv-contrib-python-headless"}
 
 
-def declared() -> set[str]:
+def read_declared() -> set[str]:
     """Distributions that the package needs, or an extra of it, in plain spelling."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [need for name, some in project["optional-dependencies"].items() if name != "dev" for need in some]
@@ -22,7 +22,7 @@ def declared() -> set[str]:
     return {re.split(r"[\[<>=!~ ]", need)[0].lower().replace("_", "-") for need in needs}
 
 
-def imported() -> set[str]:
+def find_imported() -> set[str]:
     """Distributions that some file of the package imports and that are not tried for."""
     names: set[str] = set()
     for path in (ROOT / "mtlbench").rglob("*.py"):
@@ -37,4 +37,4 @@ def imported() -> set[str]:
 
 
 def test_what_is_declared_is_imported_and_what_is_imported_is_declared() -> None:
-    assert declared() == imported()
+    assert read_declared() == find_imported()

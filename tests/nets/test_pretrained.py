@@ -127,7 +127,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hub" / "checkpoints"
 
 
-def published(monkeypatch: pytest.MonkeyPatch, content: bytes) -> str:
+def publish(monkeypatch: pytest.MonkeyPatch, content: bytes) -> str:
     """Make torchvision's AlexNet a file with this content; the file's name, which ends in its hash as theirs do."""
     name = f"alexnet-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     answer = SimpleNamespace(url=f"https://download.example.org/models/{name}")
@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_the_same_line(hub: Path) -> Non
 def test_a_file_in_torch_hubs_folder_is_taken_if_it_is_the_published_one(
     hub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = hub / published(monkeypatch, b"the published bytes")
+    place = hub / publish(monkeypatch, b"the published bytes")
     hub.mkdir(parents=True)
     place.write_bytes(b"the published bytes")
     assert pretrained.locate("alexnet", Alexnet("roi"), None) == place
@@ -164,7 +164,7 @@ def test_a_file_in_torch_hubs_folder_is_taken_if_it_is_the_published_one(
 
 @pytest.mark.parametrize("arrives", [b"the published bytes", b"another page"])
 def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.MonkeyPatch, arrives: bytes) -> None:
-    published(monkeypatch, b"the published bytes")
+    publish(monkeypatch, b"the published bytes")
 
     class Page:
         def __enter__(self) -> Page:

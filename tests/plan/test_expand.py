@@ -12,8 +12,8 @@ import pytest
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import check_arms, custom, select
-from mtlbench.plan.chosen import choose_recipe, starting_from
-from mtlbench.plan.expand import DataSource, Pretrained, expand, started, starts_with_weights
+from mtlbench.plan.chosen import choose_recipe, start_from
+from mtlbench.plan.expand import DataSource, Pretrained, apply_init, expand, starts_with_weights
 from mtlbench.plan.options import RunOptions, parse_seeds, parse_start
 from mtlbench.plugins import plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, Trial, derive_seed
@@ -22,7 +22,7 @@ SPACE = spaces.load("det_attr")
 
 
 def trials_of(recipe: str = "quick", seeds: tuple[int, ...] = (0,), **changes: Any) -> list[Trial]:
-    chosen = dataclasses.replace(starting_from(spaces.recipe_of(SPACE, recipe), "scratch"), **changes)
+    chosen = dataclasses.replace(start_from(spaces.recipe_of(SPACE, recipe), "scratch"), **changes)
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
     return expand(SPACE.pair, SPACE.arms, seeds, DataSource(Plugin("rooms"), "", "abc"), backbone, chosen)
 
@@ -154,7 +154,7 @@ WEIGHTS = Pretrained("/somewhere/net.npz", "0123456789ab")
 
 
 def from_starts(*starts: str, recipe: str = "quick", file: Pretrained = WEIGHTS) -> dict[str, Trial]:
-    arms, chosen = started(SPACE.arms, spaces.recipe_of(SPACE, recipe), list(map(parse_start, starts)))
+    arms, chosen = apply_init(SPACE.arms, spaces.recipe_of(SPACE, recipe), list(map(parse_start, starts)))
     backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
     weights = dict.fromkeys(starts_with_weights(arms, chosen), file)
     found = expand(SPACE.pair, arms, (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, chosen, weights)
@@ -174,7 +174,7 @@ def test_weights_are_identity_their_path_is_not_and_children_share_their_parents
     assert not {t.key for t in other.values()} & {t.key for t in pretrained.values()}
     assert not {t.setting for t in other.values()} & {t.setting for t in pretrained.values()}
     assert from_starts("scratch").keys() == plain.keys() and not starts_with_weights(
-        *started(SPACE.arms, spaces.recipe_of(SPACE, "paper"), [parse_start("scratch")])
+        *apply_init(SPACE.arms, spaces.recipe_of(SPACE, "paper"), [parse_start("scratch")])
     )
 
 
@@ -192,7 +192,7 @@ def test_quick_from_scratch_is_what_it_was_before_trunks_came_with_rooms(
     space = spaces.load(pair)
 
     def trials(*starts: str) -> list[Trial]:
-        arms, recipe = started(space.arms, spaces.recipe_of(space, "quick"), list(map(parse_start, starts)))
+        arms, recipe = apply_init(space.arms, spaces.recipe_of(space, "quick"), list(map(parse_start, starts)))
         backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
         weights = dict.fromkeys(starts_with_weights(arms, recipe), WEIGHTS)
         return expand(space.pair, arms, (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, recipe, weights)
@@ -212,11 +212,11 @@ def test_a_trunk_is_for_its_data_set_and_backbone_and_others_start_from_scratch(
         return choose_recipe(SPACE, dataset, RunOptions("det_attr", recipe="quick", backbone=backbone))
 
     assert on("rooms").init == "pretrained"
-    scratch = starting_from(quick, "scratch")
+    scratch = start_from(quick, "scratch")
     assert scratch.init == "scratch" and scratch.lr == 0.06 and scratch.loss_weight == {} == scratch.from_scratch
     assert on("voc2008") == scratch
     assert on("rooms", "alexnet").init == "scratch"
-    assert starting_from(quick, "imagenet") == dataclasses.replace(scratch, init="imagenet")
+    assert start_from(quick, "imagenet") == dataclasses.replace(scratch, init="imagenet")
 
 
 def test_cross_stitch_without_parents_trains_as_long_as_with_them() -> None:

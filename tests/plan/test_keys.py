@@ -6,7 +6,7 @@ import pytest
 
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates
-from mtlbench.plan.chosen import starting_from
+from mtlbench.plan.chosen import start_from
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import plugin
 from mtlbench.spec import Trial
@@ -73,7 +73,7 @@ ABLATIONS = {"det_attr": "ablations_det_attr", "semseg_sn": "ablations"}
 def first_trials(pair: str, recipe_name: str) -> dict[str, Trial]:
     """{arm: its first trial} of all arms of a pair that need no search for a width, also at 3 times the rate."""
     space = spaces.load(pair)
-    recipe = starting_from(spaces.recipe_of(space, recipe_name), "scratch")
+    recipe = start_from(spaces.recipe_of(space, recipe_name), "scratch")
     arms = [arm for arm in (*space.arms, *space.more) if not arm.wide]
     arms += [arm for arm in spaces.load(ABLATIONS[pair]).arms if arm.name != "one-task"]
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)

@@ -23,9 +23,9 @@ from mtlbench.plan.arms import (
     one_task,
     standard_arms,
 )
-from mtlbench.plan.chosen import choose_arms, choose_recipe, starting_from, with_loss_weights
-from mtlbench.plan.data import opened
-from mtlbench.plan.expand import DataSource, expand, started
+from mtlbench.plan.chosen import choose_arms, choose_recipe, start_from, with_loss_weights
+from mtlbench.plan.data import open_options
+from mtlbench.plan.expand import DataSource, apply_init, expand
 from mtlbench.plan.options import (
     LossWeights,
     RunOptions,
@@ -37,14 +37,14 @@ from mtlbench.plan.options import (
 from mtlbench.plugins import Broken, plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial, as_data, recipe_of_trial
 from mtlbench.store.folders import PLANNED, write_trial
-from mtlbench.store.sources import FILE, changes, keep_sources, kept_texts
+from mtlbench.store.sources import FILE, changes, keep_sources, read_texts
 
 SPACE = spaces.load("det_attr")
-QUICK = starting_from(spaces.recipe_of(SPACE, "quick"), "scratch")
+QUICK = start_from(spaces.recipe_of(SPACE, "quick"), "scratch")
 SCHEME = "class Gated:\n    version = {version}\n    def __init__(self, rank=4): pass\n    groups = unit = None\n"
 
 
-def planned(arms: Any, recipe: Any = QUICK, seeds: tuple[int, ...] = (0,)) -> list[Trial]:
+def plan(arms: Any, recipe: Any = QUICK, seeds: tuple[int, ...] = (0,)) -> list[Trial]:
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     return expand(SPACE.pair, arms, seeds, DataSource(Plugin("rooms"), "", "abc"), backbone, recipe)
 
@@ -56,8 +56,8 @@ def test_options_of_a_scheme_are_literals_in_its_name(tmp_path: Path) -> None:
     assert (arm.name, arm.options, arm.scheme) == ("gated-rank-8", {"rank": 8}, f"{tmp_path}/my.py:Gated")
     assert custom("cross_stitch(own=0.5, per_channel=False)").name == "cross-stitch-own-0.5-per_channel-False"
     # The same network whether its default is said or not.
-    plain = planned([custom(f"{tmp_path}/my.py:Gated")])[0]
-    assert plain.key == planned([custom(f"{tmp_path}/my.py:Gated(rank=4)")])[0].key != planned([arm])[0].key
+    plain = plan([custom(f"{tmp_path}/my.py:Gated")])[0]
+    assert plain.key == plan([custom(f"{tmp_path}/my.py:Gated(rank=4)")])[0].key != plan([arm])[0].key
 
 
 @pytest.mark.parametrize("inside", ["8", "rank=open('x')", "**{'rank': 1}", "rank=", "rank=1", "rank=x)("])
@@ -101,7 +101,7 @@ def test_arms_tell_their_family_and_whose_variant_they_are() -> None:
     variants = {name: arm.variant_of for name, arm in arms.items() if arm.variant_of}
     assert set(variants.values()) == {"cross-stitch", "mtl-shared"} and len(variants) == 17
     assert at_rates([arms["nddr"]], [3.0])[1].variant_of == "nddr"
-    started_arms, _ = started([arms["split-fc6"]], QUICK, [Start("imagenet", "split-fc6")])
+    started_arms, _ = apply_init([arms["split-fc6"]], QUICK, [Start("imagenet", "split-fc6")])
     assert (started_arms[0].name, started_arms[0].variant_of) == ("split-fc6-from-imagenet", "split-fc6")
 
 
@@ -115,7 +115,7 @@ def test_a_file_that_cannot_be_imported_is_an_arm_whose_trials_fail(tmp_path: Pa
     (tmp_path / "bad_one.py").write_text("import nothing_like_this")
     arm = custom(f"{tmp_path}/bad_one.py")
     assert (arm.name, arm.scheme) == ("bad-one", f"{tmp_path}/bad_one.py:BadOne")
-    assert [trial.scheme.version for trial in planned([arm])] == [Broken.version]
+    assert [trial.scheme.version for trial in plan([arm])] == [Broken.version]
     with pytest.raises(UserError, match="no such file"):
         custom(f"{tmp_path}/nowhere.py")
 
@@ -143,8 +143,8 @@ def test_two_arms_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_what_adopts_a_search_starts_afresh_on_the_same_batches() -> None:
     """The tree is retrained: full iterations, the first batches, the full rate; the search stays in its identity."""
     recipe = dataclasses.replace(QUICK, extra_lr=0.123)
-    search, tree = planned([arm for arm in SPACE.more if arm.name.startswith("branching")], recipe)
-    split = planned(every_split(("fc6",)), recipe)[0]
+    search, tree = plan([arm for arm in SPACE.more if arm.name.startswith("branching")], recipe)
+    split = plan(every_split(("fc6",)), recipe)[0]
     assert tree.parents == (search.key,)
     assert (tree.iterations, tree.first, tree.recipe) == (split.iterations, 0, split.recipe)
 
@@ -159,15 +159,15 @@ def test_a_tree_needs_a_joint_parent_and_cross_stitch_a_per_task_one() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ weights of losses
-def weighted(*texts: str) -> Recipe:
+def weigh(*texts: str) -> Recipe:
     return with_loss_weights(QUICK, SPACE, merge_loss_weights([parse_loss_weights(text) for text in texts]))
 
 
 def test_weights_of_losses() -> None:
-    assert weighted("detection=1,attributes=0.5").loss_weight == {"detection": 1.0, "attributes": 0.5}
-    assert weighted("equal", "attributes=2").loss_weight == {"detection": 1.0, "attributes": 2.0}
-    assert weighted("uncertainty").weighting == "uncertainty"
-    assert weighted() == with_loss_weights(QUICK, SPACE, LossWeights()) == QUICK
+    assert weigh("detection=1,attributes=0.5").loss_weight == {"detection": 1.0, "attributes": 0.5}
+    assert weigh("equal", "attributes=2").loss_weight == {"detection": 1.0, "attributes": 2.0}
+    assert weigh("uncertainty").weighting == "uncertainty"
+    assert weigh() == with_loss_weights(QUICK, SPACE, LossWeights()) == QUICK
     for text, said in (
         ("det=1", "no task of det_attr"),
         ("detection=0", "not a number above 0"),
@@ -175,7 +175,7 @@ def test_weights_of_losses() -> None:
         ("more", "write equal, uncertainty"),
     ):
         with pytest.raises(UserError, match=said):
-            weighted(text)
+            weigh(text)
 
 
 def test_a_task_alone_is_the_same_network_under_learned_weights() -> None:
@@ -188,7 +188,7 @@ def test_a_task_alone_is_the_same_network_under_learned_weights() -> None:
 def test_younger_fields_leave_older_keys_as_they_were() -> None:
     """A key that was computed without `weighting`, `rate` and `widen` (the code of then, today's recipe)."""
     assert "weighting" not in as_data(QUICK)
-    trial = planned([one_task()])[0]
+    trial = plan([one_task()])[0]
     assert (trial.key, trial.setting) == ("018887b13119", "dec623947255")
 
 
@@ -197,7 +197,7 @@ def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
     arms = at_rates(
         choose_arms(SPACE, False, False, ("one-task", "ensemble", "cross-stitch"), ()), parse_factors("0.5,1,2")
     )
-    trials = {(t.arm, t.task_names[0]): t for t in planned(arms) if t.seed == 0}
+    trials = {(t.arm, t.task_names[0]): t for t in plan(arms) if t.seed == 0}
     assert {name for name, _ in trials} == {
         "one-task",
         "ensemble-member",
@@ -220,7 +220,7 @@ def test_a_grid_trains_each_arm_at_each_rate_from_the_usual_parents() -> None:
 def test_a_grid_of_weightings_trains_each_joint_arm_that_is_compared_at_each_from_the_usual_parents() -> None:
     globs = ("one-task", "ensemble", "cross-stitch", "split-fc8", "branching")
     arms = at_weightings(choose_arms(SPACE, False, False, globs, ()), ("detection", "attributes"), 3)
-    trials = {(t.arm, t.task_names[0]): t for t in planned(arms)}
+    trials = {(t.arm, t.task_names[0]): t for t in plan(arms)}
     usual = {"one-task", "ensemble-member", "ensemble", "branching-search"}
     varied = {"cross-stitch", "split-fc8", "branching"}
     points = ("0.333:1.67", "1.67:0.333")
@@ -252,13 +252,13 @@ class Counted:
 
 
 def test_wide_arms_have_the_parameters_of_all_one_task_networks() -> None:
-    arms = find_widths(SPACE.more, planned, Counted())
-    wide = planned([arm for arm in arms if arm.wide])
+    arms = find_widths(SPACE.more, plan, Counted())
+    wide = plan([arm for arm in arms if arm.wide])
     assert {trial.arm for trial in wide} == {"one-task-wide", "split-fc8-wide"}
     for trial in wide:
         assert math.isclose(Counted().of(trial)[0], 2 * 360_000, rel_tol=0.01)
-    assert len({trial.setting for trial in (*wide, *planned([one_task()]))}) == 1
-    assert {trial.backbone.label for trial in wide} == {planned([one_task()])[0].backbone.label}
+    assert len({trial.setting for trial in (*wide, *plan([one_task()]))}) == 1
+    assert {trial.backbone.label for trial in wide} == {plan([one_task()])[0].backbone.label}
 
 
 def test_what_a_users_data_set_raises_is_one_line_that_says_where(tmp_path: Path) -> None:
@@ -266,21 +266,21 @@ def test_what_a_users_data_set_raises_is_one_line_that_says_where(tmp_path: Path
     file.write_text("class Mine:\n    version = 1\n    def __init__(self, root=None):\n        {}['x']\n")
     for place in (str(file), f"{file}:Mine"):
         with pytest.raises(UserError, match=rf"mine\.py:4: KeyError: 'x'; type: mtlbench check {place}$"):
-            opened(place, {}, None)
+            open_options(place, {}, None)
 
 
 # ------------------------------------------------------------------------------------------------ sources
 def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path: Path) -> None:
     file, group = tmp_path / "my.py", tmp_path / "results"
     file.write_text(SCHEME.format(version=1))
-    split, (done, missing) = planned(every_split(("fc6",)))[0], planned([custom(f"{file}:Gated")], seeds=(0, 1))
+    split, (done, missing) = plan(every_split(("fc6",)))[0], plan([custom(f"{file}:Gated")], seeds=(0, 1))
     group = group / done.pair / done.dataset.name
     folder = group / done.key
     folder.mkdir(parents=True)
     write_trial(folder, done)
     keep_sources(done, folder)
     (folder / "result.json").write_text("{}")
-    assert kept_texts(folder) == {"scheme": file.read_text()} and FILE in PLANNED
+    assert read_texts(folder) == {"scheme": file.read_text()} and FILE in PLANNED
     assert changes([split, missing], group, ()) == []
     file.write_text(SCHEME.format(version=1) + "# changed\n")
     (change,) = changes([split, missing], group, ())
@@ -288,7 +288,7 @@ def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path:
     assert change.line.startswith(f"{file} has changed since 1 finished trial, but its version is still 1")
     assert changes([done, missing], group, {done.key}) == []  # trained again: nothing of the older text stays
     file.write_text(SCHEME.format(version=2))
-    assert changes(planned([custom(f"{file}:Gated")], seeds=(0, 1)), group, ()) == []
+    assert changes(plan([custom(f"{file}:Gated")], seeds=(0, 1)), group, ()) == []
 
 
 def test_a_space_file_needs_no_list_of_more_arms() -> None:

@@ -61,7 +61,7 @@ def chains(tasks: tuple[str, ...], length: int) -> Iterator[tuple[Partition, ...
     return grown(())
 
 
-def built(arm: Arm, tasks: tuple[str, ...]) -> tuple[tuple[str, frozenset[frozenset[str]]], ...]:
+def list_shared(arm: Arm, tasks: tuple[str, ...]) -> tuple[tuple[str, frozenset[frozenset[str]]], ...]:
     """What shares what at each stage, as the network is built."""
     found = plan(create("scheme", arm.scheme, **arm.options), STAGES, tasks)
     return tuple((stage, frozenset(map(frozenset, groups))) for stage, groups in found.items())
@@ -76,10 +76,10 @@ def test_the_trees_are_those_of_brute_force_each_once(tasks: str, layers: int) -
     searched = set(chains(names, layers - 1))
     arms = every_tree(names, last)
     assert len(arms) == len({arm.name for arm in arms}) == len(searched) == count_trees(len(names), layers)
-    free = [stage for stage, _ in built(arms[0], names) if stage in last]
-    assert {tuple(dict(built(arm, names))[stage] for stage in free) for arm in arms} == searched
+    free = [stage for stage, _ in list_shared(arms[0], names) if stage in last]
+    assert {tuple(dict(list_shared(arm, names))[stage] for stage in free) for arm in arms} == searched
     assert all(is_name(arm.name) for arm in arms)
-    root = {dict(built(arm, names))["conv1"] for arm in arms}
+    root = {dict(list_shared(arm, names))["conv1"] for arm in arms}
     assert root == {frozenset([frozenset(names)])}
 
 
@@ -158,7 +158,7 @@ def test_names_say_what_is_shared() -> None:
     assert len(names) == 70
     arm = names["tree-conv3:sem+nor-fc7"]
     assert arm.options == {"shared": {"conv3": [["semseg", "normals"]], "fc7": []}} and arm.family == Family.TREE
-    stages = built(arm, ("semseg", "normals", "depth"))
+    stages = list_shared(arm, ("semseg", "normals", "depth"))
     groups = {stage: {"+".join(sorted(group)) for group in own} for stage, own in stages}
     assert groups["pool2"] == {"depth+normals+semseg"} and groups["fc7"] == {"depth", "normals", "semseg"}
     assert groups["conv3"] == groups["fc6"] == {"depth", "normals+semseg"}
@@ -201,7 +201,7 @@ def space_of(*tasks: str) -> SearchSpace:
     return dataclasses.replace(base, pair=Pair("several", tasks, "fcn"), recipes=recipes)
 
 
-def chosen(space: SearchSpace, **options: Any) -> tuple[list[str], list[str]]:
+def choose(space: SearchSpace, **options: Any) -> tuple[list[str], list[str]]:
     """Names of the arms, and lines."""
     asked = RunOptions(space.pair.name, **options)
     trees, lines = choose_trees(space, space.recipes[0], asked)
@@ -213,22 +213,22 @@ def test_many_trees_are_asked_for_by_number() -> None:
     space = space_of("a", "b", "c")
     assert layers_of(space) == SPLIT_POINTS
     with pytest.raises(UserError) as caught:
-        chosen(space, all_trees=True)
+        choose(space, all_trees=True)
     said = str(caught.value)
     assert "70 trees of 3 tasks over conv2 .. fc8 (210 networks, 84,000 images" in said and "\n" not in said
     assert "--max-arms 40 " in said and "--max-arms 70 for all" in said
-    names, lines = chosen(space, all_trees=True, max_arms=12)
+    names, lines = choose(space, all_trees=True, max_arms=12)
     assert len([name for name in names if name.startswith(("tree-", "split-"))]) >= 12 and "one-task" in names
     assert lines == [
         "12 of 70 trees of 3 tasks over conv2 .. fc8, drawn at random with the two ends: 36 networks, 14,400 images to"
         " train on"
     ]
-    names, _ = chosen(space, all_trees=True, max_arms=100)
+    names, _ = choose(space, all_trees=True, max_arms=100)
     assert len(matching(names, "tree-*")) == 63 and len(matching(names, "split-*")) == 7
 
 
 def test_few_trees_need_no_number() -> None:
-    names, lines = chosen(space_of("a", "b"), all_trees=True)
+    names, lines = choose(space_of("a", "b"), all_trees=True)
     assert set(matching(names, "split-*")) == {arm.name for arm in every_split()}
     assert lines == ["7 trees of 2 tasks over conv2 .. fc8: 21 networks, 8,400 images to train on"]
     wrongs: tuple[dict[str, Any], ...] = ({"max_arms": 5}, {"max_arms": 1, "all_trees": True})
@@ -238,6 +238,6 @@ def test_few_trees_need_no_number() -> None:
 
 
 def test_a_tree_may_be_asked_for_by_its_name() -> None:
-    names, lines = chosen(space_of("semseg", "normals", "depth"), arms=("tree-conv3:sem+nor-fc7", "one-task"))
+    names, lines = choose(space_of("semseg", "normals", "depth"), arms=("tree-conv3:sem+nor-fc7", "one-task"))
     assert names == ["tree-conv3:sem+nor-fc7", "one-task"] and lines == []
-    assert len(chosen(space_of("semseg", "normals", "depth"), arms=("tree-conv5:*",))[0]) == 9
+    assert len(choose(space_of("semseg", "normals", "depth"), arms=("tree-conv5:*",))[0]) == 9

@@ -34,7 +34,7 @@ class GridWorld(World):
         return pd.DataFrame(columns=["arm", "family", "seed", "key"])
 
 
-def said(frame: pd.DataFrame) -> tuple[BeyondSplits, list[str]]:
+def say(frame: pd.DataFrame) -> tuple[BeyondSplits, list[str]]:
     rows, note = newest(frame)
     found = beyond_splits(trade_offs(frame))
     return found, front_sentences(found, Case(rows, (), note, {}))
@@ -42,7 +42,7 @@ def said(frame: pd.DataFrame) -> tuple[BeyondSplits, list[str]]:
 
 def test_an_arm_that_is_better_in_both_tasks_at_every_weighting_lies_outside() -> None:
     gains = {"split-fc8": 0.0, "split-conv4": (1.0, -1.0), "cross-stitch": 12.0, "mtl-shared": -6.0}
-    found, lines = said(grid_frame(gains, noise=0.3, seeds=range(4)))
+    found, lines = say(grid_frame(gains, noise=0.3, seeds=range(4)))
     assert found.outside == ["cross-stitch"] and found.splits == ("split-conv4", "split-fc8")
     (line,) = lines
     begin = "Outside the front that Split conv4 and Split fc8 reach with tuned weights lies cross-stitch by 1"
@@ -52,7 +52,7 @@ def test_an_arm_that_is_better_in_both_tasks_at_every_weighting_lies_outside() -
 
 
 def test_an_arm_within_noise_is_not_shown_to_nor_one_that_is_behind() -> None:
-    found, lines = said(grid_frame({"split-fc8": 0.0, "cross-stitch": 0.5, "mtl-shared": -9.0}, noise=1.0))
+    found, lines = say(grid_frame({"split-fc8": 0.0, "cross-stitch": 0.5, "mtl-shared": -9.0}, noise=1.0))
     assert found.outside == []
     (line,) = lines
     assert line.startswith("No arm is shown to lie outside the front that Split fc8 reaches with tuned weights: ")
@@ -60,19 +60,19 @@ def test_an_arm_within_noise_is_not_shown_to_nor_one_that_is_behind() -> None:
 
 
 def test_what_cannot_be_said_says_what_to_type() -> None:
-    _, lines = said(grid_frame({"cross-stitch": 1.0}))
+    _, lines = say(grid_frame({"cross-stitch": 1.0}))
     assert lines == [
         "No Split was trained at several weightings, so that no arm can be held against their front; type: mtlbench run"
         " --pair det_attr --dataset rooms --recipe quick --arm 'split-*' --loss-weight-grid 5"
     ]
-    _, lines = said(grid_frame({"split-fc8": 1.0}))
+    _, lines = say(grid_frame({"split-fc8": 1.0}))
     assert lines[0].startswith("No other arm was trained at several weightings to be held against the front that Split")
-    _, lines = said(grid_frame({"split-fc8": 1.0, "cross-stitch": 1.0}, seeds=(0,)))
+    _, lines = say(grid_frame({"split-fc8": 1.0, "cross-stitch": 1.0}, seeds=(0,)))
     assert lines[0].startswith(
         "Against the front that Split fc8 reaches with tuned weights without an interval (from 3"
     )
     no_val = grid_frame({"split-fc8": 1.0, "cross-stitch": 1.0})
-    _, lines = said(no_val[no_val["subset"] == "test"])
+    _, lines = say(no_val[no_val["subset"] == "test"])
     assert lines[0].startswith("Nothing is held against the front that Split fc8 reaches")
 
 

@@ -25,18 +25,18 @@ from tests.support.worlds import ABLATIONS, World, world
 HOLDS, FAILS, OPEN = Outcome.HOLDS, Outcome.FAILS, Outcome.OPEN
 
 
-def claimed(results: World) -> ClaimResults:
+def claim(results: World) -> ClaimResults:
     return claims(case_of(results), results)
 
 
 def about(results: World, text: str) -> ClaimResult:
-    found = claimed(results).about(text)
+    found = claim(results).about(text)
     assert found is not None
     return found
 
 
-def lacking(results: World, text: str) -> Untested:
-    (one,) = [one for one in claimed(results).untested if text in one.text]
+def find_untested(results: World, text: str) -> Untested:
+    (one,) = [one for one in claim(results).untested if text in one.text]
     return one
 
 
@@ -78,7 +78,7 @@ def test_that_the_best_split_differs_needs_both_directions() -> None:
 
 
 def test_claims_beside_the_answer_allow_for_each_other() -> None:
-    alone, many = (claimed(world(arms=(*ARMS, *arms))) for arms in (("cross-stitch-from-scratch",), ABLATIONS))
+    alone, many = (claim(world(arms=(*ARMS, *arms))) for arms in (("cross-stitch-from-scratch",), ABLATIONS))
     text = "beats one from scratch"
     few, more = (found.about(text) for found in (alone, many))
     assert few is not None and more is not None and few.kind is Kind.ARMS
@@ -96,11 +96,11 @@ def test_pairs_on_the_same_data_are_compared_by_what_they_choose() -> None:
     assert compared == {"det_attr": ("split-conv5", "split-conv2"), "semseg_sn": ("split-conv2", "split-conv5")}
     assert found.outcome is OPEN
     elsewhere = World(pd.concat([ours.frame, theirs.frame.assign(dataset="nyuv2")], ignore_index=True))
-    assert claimed(elsewhere).about("between det_attr and") is None
+    assert claim(elsewhere).about("between det_attr and") is None
 
 
 def test_every_claim_of_the_ablations_is_tested_where_its_arms_are() -> None:
-    found = claimed(world(arms=(*ARMS, *ABLATIONS)))
+    found = claim(world(arms=(*ARMS, *ABLATIONS)))
     for text in (
         "at 100 times the network's rate than at 1",
         "at 1000 times the network's rate than at 1",
@@ -120,9 +120,9 @@ def test_every_claim_of_the_ablations_is_tested_where_its_arms_are() -> None:
 def test_what_lacks_is_named() -> None:
     failure = {"arm": "cross-stitch-rate-1", "seed": 0, "task": "", "status": "failed", "kind": "error", "reason": "x"}
     failed = world(arms=[*ARMS, *(arm for arm in ABLATIONS if arm != failure["arm"])], failures=[failure])
-    assert lacking(failed, "at 100 times the network's rate than at 1").lacks == ("cross-stitch-rate-1 failed",)
-    assert lacking(world(), ROBUST) == Untested(ROBUST, ("no two starts",), ABLATED)
-    assert lacking(world(), TOO_FAST).lacks == ("no higher rate",)
+    assert find_untested(failed, "at 100 times the network's rate than at 1").lacks == ("cross-stitch-rate-1 failed",)
+    assert find_untested(world(), ROBUST) == Untested(ROBUST, ("no two starts",), ABLATED)
+    assert find_untested(world(), TOO_FAST).lacks == ("no higher rate",)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_divergence_is_counted_by_seeds_and_other_failures_are_not() -> None:
     at_another = [one | {"arm": f"{one['arm']}@3", "purpose": "rates"} for one in diverged]
     assert about(world(arms=arms, failures=[*diverged, *at_another]), TOO_FAST).findings == (one,)
     broken = [{**failure, "seed": 0, "kind": "error", "reason": "OSError: disk full"}]
-    assert claimed(world(arms=arms, failures=broken)).about(TOO_FAST) is None
+    assert claim(world(arms=arms, failures=broken)).about(TOO_FAST) is None
     (trained,) = about(world(arms=(*arms, "cross-stitch-rate-10000")), TOO_FAST).findings
     assert (trained.outcome, trained.diverged, trained.seeds) == (FAILS, 0, 3)
     assert {one.scope for one in trained.beside} == {"normals", "semseg"}

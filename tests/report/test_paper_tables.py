@@ -24,7 +24,7 @@ from mtlbench.analysis.paper import comparable
 from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
-from mtlbench.plan.expand import started
+from mtlbench.plan.expand import apply_init
 from mtlbench.plan.options import parse_start
 from mtlbench.report.paper_layouts import DENSE, TABLES
 from mtlbench.report.paper_tables import paper_table
@@ -82,14 +82,12 @@ def same_as_paper(pair: str = "semseg_sn", **changes: Any) -> Paper:
     return of(results_frame(pair, **{**options, **changes}), counts={"semseg": dict.fromkeys(map(str, range(40)), 9)})
 
 
-def written(
-    number: str, results: Paper, paper: bool = False, format: str = "text", width: int = 150, **pick: str
-) -> str:
+def write(number: str, results: Paper, paper: bool = False, format: str = "text", width: int = 150, **pick: str) -> str:
     """A table of the paper as `mtlbench table` prints it."""
     return render(paper_table(number, results, Selection(**pick), paper), format, width)
 
 
-def parsed(text: str) -> pd.DataFrame:
+def parse(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text))
 
 
@@ -106,7 +104,7 @@ def exact(arms: dict[str, list[float]], val: dict[str, list[float]], metric: str
 # ---------------------------------------------------------------------------------------------------- rows and cells
 def test_text_has_the_papers_rows_columns_and_the_diverged_scale() -> None:
     shown = results_frame("semseg_sn", seeds=(0, 1), arms=("one-task", *TRAINED[5:9]))
-    text = written("2", of(shown, failures=[DIVERGED, {**DIVERGED, "seed": 0}]))
+    text = write("2", of(shown, failures=[DIVERGED, {**DIVERGED, "seed": 0}]))
     title, _, *lines = text.splitlines()
     assert title.startswith("Table 2: ") and "semseg_sn on rooms, backbone caffenet, recipe quick" in title
     assert lines[3].split() == "scale n mean median 11.25 22.5 30 pixacc mIoU fwIoU".split()
@@ -119,7 +117,7 @@ def test_text_has_the_papers_rows_columns_and_the_diverged_scale() -> None:
 
 
 def test_text_columns_are_aligned_and_the_groups_stand_over_them() -> None:
-    lines = written("5", of(results_frame("semseg_sn"))).splitlines()[2:]
+    lines = write("5", of(results_frame("semseg_sn"))).splitlines()[2:]
     words, units, directions, heads, rule, *rows = lines[: lines.index("", 3)]
     ends = [match.end() for match in re.finditer(r"\S+", heads)][2:]
     for line in rows:
@@ -127,14 +125,14 @@ def test_text_columns_are_aligned_and_the_groups_stand_over_them() -> None:
     for text, columns in ((words, "Surface normals|Segmentation"), (units, "degrees(?=  )|%"), (directions, r"\)")):
         assert [match.end() for match in re.finditer(columns, text)] == [ends[1], ends[4], ends[7]], text
     assert max(map(len, (*rows, heads))) <= len(rule)
-    words, units, heads, *_ = written("6", of(results_frame("det_attr", seeds=(0,)))).splitlines()[2:]
+    words, units, heads, *_ = write("6", of(results_frame("det_attr", seeds=(0,)))).splitlines()[2:]
     assert [match.end() for match in re.finditer("mAP", heads)] == [words.index("Detection") + 9, len(words)]
     assert words.endswith("Attributes") and len(units) == len(words)
 
 
 def test_a_cell_is_the_mean_with_the_t_interval_of_the_arms_own_seeds() -> None:
     frame = results_frame("semseg_sn", seeds=(0, 1, 2, 3))
-    table = parsed(written("5", of(frame), format="csv")).set_index("arm")
+    table = parse(write("5", of(frame), format="csv")).set_index("arm")
     for task, metric in (("normals", "within_22.5"), ("semseg", "mIoU")):
         values = frame.query("arm == 'ensemble' and task == @task and subset == 'test' and metric == @metric")["value"]
         low, high = scipy.stats.t.interval(0.95, 3, values.mean(), scipy.stats.sem(values))
@@ -144,7 +142,7 @@ def test_a_cell_is_the_mean_with_the_t_interval_of_the_arms_own_seeds() -> None:
 
 
 def test_below_three_seeds_there_is_no_interval() -> None:
-    two, three = (parsed(written("5", of(results_frame("semseg_sn", seeds=range(n))), format="csv")) for n in (2, 3))
+    two, three = (parse(write("5", of(results_frame("semseg_sn", seeds=range(n))), format="csv")) for n in (2, 3))
     assert two["semseg mIoU half width"].isna().all() and three["semseg mIoU half width"].notna().all()
 
 
@@ -153,16 +151,16 @@ def test_the_mark_is_for_the_best_on_val_whatever_test_says(metric: str, best: s
     test = {"one-task": [9.0] * 3, "ensemble": [1.0] * 3, "cross-stitch": [5.0] * 3}
     val = {"one-task": [2.0] * 3, "ensemble": [3.0] * 3, "cross-stitch": [1.0] * 3}  # of median, lower is better
     task = "semseg" if metric == "mIoU" else "normals"
-    table = parsed(written("5", of(exact(test, val, metric)), format="csv"))
+    table = parse(write("5", of(exact(test, val, metric)), format="csv"))
     assert table.loc[table[f"{task} {metric} best on val"], "arm"].tolist() == [best]
 
 
 def test_rows_with_fewer_seeds_do_not_compete_equal_ones_share_and_a_single_row_wins_nothing() -> None:
     nan = float("nan")
     lucky = {"one-task": [2.0] * 3, "ensemble": [2.0] * 3, "cross-stitch": [9.0, nan, nan]}
-    table = parsed(written("5", of(exact(lucky, lucky)), format="csv"))
+    table = parse(write("5", of(exact(lucky, lucky)), format="csv"))
     assert table.loc[table["semseg mIoU best on val"], "arm"].tolist() == ["one-task", "ensemble"]
-    alone = parsed(written("5", of(results_frame("semseg_sn", arms=("one-task",))), format="csv"))
+    alone = parse(write("5", of(results_frame("semseg_sn", arms=("one-task",))), format="csv"))
     assert not alone.filter(like="best on val").to_numpy().any()
 
 
@@ -177,7 +175,7 @@ def test_table_5_shows_the_split_that_val_chooses_for_the_pair_and_table_6_one_a
         else:
             means = changes.groupby(["task", "arm"])["change"].mean()
             expected = {means[task].idxmax(): f"(best for {task})" for task in ("attributes", "detection")}
-        table = parsed(written(number, of(frame), format="csv"))
+        table = parse(write(number, of(frame), format="csv"))
         splits = table[table["arm"].str.startswith("split-")]
         assert len(splits) == len(expected) > 0
         for arm, row in zip(splits["arm"], splits["row"], strict=True):
@@ -186,17 +184,17 @@ def test_table_5_shows_the_split_that_val_chooses_for_the_pair_and_table_6_one_a
 
 def test_a_split_that_is_best_for_both_tasks_is_one_row_and_stands_for_both_of_the_papers() -> None:
     results = same_as_paper("det_attr", arms=("one-task", "split-fc6"))
-    table = parsed(written("6", results, paper=True, format="csv"))
+    table = parse(write("6", results, paper=True, format="csv"))
     rows = table[table["row"] == "Split fc6 (best for detection and attributes)"]
     assert rows["arm"].tolist() == ["split-fc6", "split-fc7", "split-conv2"]
     assert rows["detection mAP"].tolist()[1:] == [44.8, 44.6] and rows["attributes mAP"].tolist()[1:] == [59.7, 61.0]
-    text = written("6", results, width=9999)
+    text = write("6", results, width=9999)
     assert "Best of 1 Split on val: " in text and "without split-conv2, split-conv3" in text
 
 
 def test_without_val_no_split_is_chosen_and_nothing_is_marked() -> None:
     frame = results_frame("semseg_sn")
-    text = written("5", of(frame[frame["subset"] != "val"]))
+    text = write("5", of(frame[frame["subset"] != "val"]))
     assert re.search(r"^best Split +0( +-){8}$", text, re.M) and "No Split is chosen" in text
     assert " *" not in text and "Not trained" not in text
 
@@ -207,17 +205,17 @@ def test_published_values_stand_beneath_the_rows_where_all_agrees(number: str) -
     pair = TABLES[number].pair
     arms = {"5": (), "6": ()}.get(number, ABLATIONS)
     results = same_as_paper(pair, **({"arms": arms} if arms else {}))
-    table = parsed(written(number, results, paper=True, format="csv"))
-    theirs = paper.published()
+    table = parse(write(number, results, paper=True, format="csv"))
+    theirs = paper.read_published()
     theirs = theirs[theirs["source"] == f"Table {number}"]
     shown = table[table["source"] == f"Table {number}"].set_index("arm")
     assert len(shown) == theirs["arm"].nunique()
     for row in records(theirs):
         assert shown.loc[row["arm"], f"{row['task']} {row['metric']}"] == row["value"]
-    assert "published" in written(number, results, paper=True) and "Table" not in set(
-        parsed(written(number, results, format="csv"))["source"]
+    assert "published" in write(number, results, paper=True) and "Table" not in set(
+        parse(write(number, results, format="csv"))["source"]
     )
-    assert f"Published: Table {number} of the paper, one run each." in written(number, results, paper=True)
+    assert f"Published: Table {number} of the paper, one run each." in write(number, results, paper=True)
 
 
 PROVENANCE = {"arm": "one-task", "key": "k", "weights": True, "recipe": {"short_side": 0, "long_side": 0}}
@@ -245,9 +243,9 @@ def test_published_values_are_not_shown_where_something_differs_and_the_foot_say
     results = dataclasses.replace(same_as_paper(**frame), **more)
     rows, remark = comparable(results.frame, results)
     assert rows.empty and remark == f"Published values are not shown, they do not compare: {why}."
-    text = written("5", results, paper=True)
+    text = write("5", results, paper=True)
     assert remark in text.replace("\n  ", " ") and "  published" not in text
-    assert "Published" not in written("5", results)
+    assert "Published" not in write("5", results)
 
 
 def test_the_guard_passes_networks_that_start_from_imagenet_as_the_papers_do() -> None:
@@ -258,7 +256,7 @@ def test_the_guard_passes_networks_that_start_from_imagenet_as_the_papers_do() -
 
 def test_a_run_that_the_paper_reports_twice_and_differently_is_said_under_its_tables() -> None:
     for number, arms in (("2", ABLATIONS), ("3", ABLATIONS), ("5", None), ("1", ABLATIONS)):
-        text = written(number, same_as_paper(**({"arms": arms} if arms else {})), paper=True).replace("\n  ", " ")
+        text = write(number, same_as_paper(**({"arms": arms} if arms else {})), paper=True).replace("\n  ", " ")
         said = "(normals within_11.25: Table 2 39.2, Table 3 39.0, Table 5 39.0)" in text
         assert said == (number != "1")
 
@@ -267,13 +265,13 @@ def test_a_run_that_the_paper_reports_twice_and_differently_is_said_under_its_ta
 def test_every_arm_of_the_tables_is_trained_by_the_command_that_a_foot_names() -> None:
     study = spaces.load("semseg_sn")
     for number, layout in TABLES.items():
-        text = written(number, of(results_frame(layout.pair, arms=("one-task",))), width=9999)
+        text = write(number, of(results_frame(layout.pair, arms=("one-task",))), width=9999)
         commands = re.findall(r"Not trained in this setting: (.*); type:\n    mtlbench run --pair (\S+) (.*)", text)
         missing = [row.arm for row in layout.rows if row and row.arm != "one-task"]
         assert sorted(", ".join(names for names, *_ in commands).split(", ")) == sorted(missing)
         for names, space, options in commands:
             asked = [parse_start(text) for text in re.findall(r"--init (\S+)", options)]
-            arms = started(study.arms, study.recipes[0], asked)[0] if asked else spaces.load(space).arms
+            arms = apply_init(study.arms, study.recipes[0], asked)[0] if asked else spaces.load(space).arms
             assert set(names.split(", ")) <= {arm.name for arm in arms}
             assert options.startswith("--dataset rooms --recipe quick --")
 
@@ -284,20 +282,20 @@ def test_a_partial_failure_a_block_and_one_that_was_trained_since() -> None:
     waits = {"arm": "cross-stitch-rate-1", "status": "blocked by one-task seed 3", "reason": "", "seed": 3}
     since = {**DIVERGED, "arm": "cross-stitch-rate-10", "seed": 2}
     elsewhere = {**DIVERGED, "arm": "cross-stitch-rate-100", "seed": 7, "dataset": "nyuv2"}
-    text = written("2", of(frame[~lost], failures=[DIVERGED, {**DIVERGED, **waits}, since, elsewhere]))
+    text = write("2", of(frame[~lost], failures=[DIVERGED, {**DIVERGED, **waits}, since, elsewhere]))
     assert re.search(r"^10000  2 +\d\d\.\d ", text, re.M)
     assert "cross-stitch-rate-10000, seed 1: diverged: the loss is nan at iteration 12" in text
     assert "cross-stitch-rate-1, seed 3: blocked by one-task seed 3\n" in text
     assert "cross-stitch-rate-10," not in text and "cross-stitch-rate-100," not in text
     other = {**DIVERGED, "kind": "error", "reason": "ValueError: no images; give some"}
-    assert "failed: ValueError: no images; give some" in written("2", of(frame[~lost], failures=[other]))
+    assert "failed: ValueError: no images; give some" in write("2", of(frame[~lost], failures=[other]))
 
 
 def test_results_of_other_settings_are_never_in_the_same_table() -> None:
     old = results_frame("semseg_sn", arms=ABLATIONS, setting="b2", finished="2025-01-01")
     old["key"] = "b2" + old["key"]
     new = results_frame("semseg_sn", arms=("one-task", "cross-stitch-rate-1"))
-    text = written("2", of(pd.concat([old, new])), width=9999)
+    text = write("2", of(pd.concat([old, new])), width=9999)
     assert "left out: " in text and re.search(r"^100 +0( +-){8}$", text, re.M)
 
 
@@ -314,19 +312,19 @@ def test_results_of_other_settings_are_never_in_the_same_table() -> None:
 )
 def test_mistakes_are_answered_in_one_line(number: str, pick: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as caught:
-        written(number, of(results_frame("semseg_sn")), **pick)
+        write(number, of(results_frame("semseg_sn")), **pick)
     assert "\n" not in str(caught.value)
 
 
 # ---------------------------------------------------------------------------------------------------- formats
 def test_markdown_is_one_table_with_bold_marks_and_no_stray_bars() -> None:
     failure = {**DIVERGED, "kind": "error", "reason": "ValueError: a | b"}
-    text = written("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure]), format="markdown")
+    text = write("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure]), format="markdown")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 2 + 5 and len({line.replace("\\|", "").count("|") for line in rows}) == 1
     assert "ValueError: a \\| b" in rows[-1]
     assert sum(row.count("**") for row in rows) == 2 * 8  # one mark a column
-    marked = parsed(written("2", of(results_frame("semseg_sn", arms=TRAINED)), format="csv"))
+    marked = parse(write("2", of(results_frame("semseg_sn", arms=TRAINED)), format="csv"))
     assert marked.filter(like="best on val").to_numpy().sum() == 8
 
 
@@ -337,7 +335,7 @@ def test_latex_is_a_whole_booktabs_table() -> None:
         ("5", same_as_paper()),
         ("6", same_as_paper("det_attr")),
     ):
-        text = written(number, results, paper=True, format="latex")
+        text = write(number, results, paper=True, format="latex")
         assert_sound_latex(text, len(TABLES[number].scores) + 2)
         assert ("\\multicolumn{8}{l}{failed: ValueError: 50 \\% of a\\_b \\& \\{c\\} \\textbackslash{}d" in text) == (
             number == "2"
@@ -368,7 +366,7 @@ def assert_sound_latex(text: str, columns: int) -> None:
 
 def test_csv_quotes_what_it_must() -> None:
     failure = {**DIVERGED, "kind": "error", "reason": 'ValueError: "a", b'}
-    text = written("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure]), format="csv")
+    text = write("2", of(results_frame("semseg_sn", arms=TRAINED), failures=[failure]), format="csv")
     rows = list(csv.DictReader(io.StringIO(text)))
     assert rows[-1]["failures"] == 'seed 1: failed: ValueError: "a", b' and rows[-1]["normals mean"] == ""
 

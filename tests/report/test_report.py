@@ -84,7 +84,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def made(results: World, folder: Path) -> tuple[str, Page]:
+def make(results: World, folder: Path) -> tuple[str, Page]:
     out = report(results, folder / "new" / "report.html")
     assert out == folder / "new" / "report.html"
     text = out.read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def results() -> World:
 
 @pytest.fixture(scope="module")
 def full(results: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Page]:
-    return made(results, tmp_path_factory.mktemp("report"))
+    return make(results, tmp_path_factory.mktemp("report"))
 
 
 def test_the_page_is_whole_and_nothing_comes_from_elsewhere(full: tuple[str, Page]) -> None:
@@ -188,7 +188,7 @@ def test_arms_of_the_users_own_and_other_starts_have_their_options() -> None:
 def test_one_seed_without_val_and_categories_makes_a_page_too(tmp_path: Path) -> None:
     results = world("det_attr", arms=("one-task", "cross-stitch"), seeds=(0,))
     results.frame = results.frame[results.frame["subset"] != "val"]
-    _, page = made(dataclasses.replace(results, problems=["damaged & <b>"]), tmp_path)
+    _, page = make(dataclasses.replace(results, problems=["damaged & <b>"]), tmp_path)
     assert "there is no interval" in page.text and "1 seed;" in page.text
     assert "No trial of this setting failed" in page.text and "damaged & <b>" in page.text
 

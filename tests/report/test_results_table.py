@@ -19,10 +19,10 @@ from mtlbench.report.render_latex import latex_text
 from mtlbench.report.results_table import results_table
 from mtlbench.report.table import Cell, change
 from mtlbench.text import short
-from tests.support.arms import failed
+from tests.support.arms import make_failure
 from tests.support.synthetic_results import results_frame
 
-FAILED = failed(
+FAILED = make_failure(
     "tree",
     pair="det_attr",
     dataset="rooms",
@@ -64,20 +64,20 @@ failed: tree, seed 1: FloatingPointError: loss is nan
 """
 
 
-def written(
+def write(
     frame: pd.DataFrame, format: str = "text", failures: Sequence[Mapping[str, Any]] = (), width: int = 150
 ) -> str:
     """The table as `mtlbench table` prints it."""
     return render(results_table(frame, failures=failures), format, width)
 
 
-def parsed(text: str) -> pd.DataFrame:
+def parse(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text))
 
 
 def test_text_table_is_the_golden_one() -> None:
     frame = results_frame(arms=("one-task", "split-conv4", "split-fc8", "cross-stitch"), noise=0.5)
-    text = written(frame, failures=[FAILED, {**FAILED, "pair": "semseg_sn"}], width=115)
+    text = write(frame, failures=[FAILED, {**FAILED, "pair": "semseg_sn"}], width=115)
     assert text == GOLDEN
     assert max(map(len, text.splitlines())) <= 115
 
@@ -98,7 +98,7 @@ def test_a_seed_with_a_missing_trial_does_not_lower_the_costs() -> None:
 
 def test_tables_break_between_tasks_to_fit_the_width() -> None:
     def headers(width: int) -> list[str]:
-        text = written(results_frame("semseg_sn"), width=width)
+        text = write(results_frame("semseg_sn"), width=width)
         return [line for line in text.splitlines() if line.startswith("arm ")]
 
     assert len(headers(300)) == 1 and len(headers(150)) == 2 and len(headers(100)) == 3
@@ -106,7 +106,7 @@ def test_tables_break_between_tasks_to_fit_the_width() -> None:
 
 
 def test_one_seed_shows_changes_without_intervals() -> None:
-    text = written(results_frame(seeds=(0,)))
+    text = write(results_frame(seeds=(0,)))
     assert "[" not in text and "split-conv4" in text
 
 
@@ -114,8 +114,8 @@ def test_kin_are_marked_and_have_the_paired_interval() -> None:
     frame = results_frame("det_attr")
     kin = (frame["arm"] == "split-fc6") & (frame["task"] == "detection")
     frame["roots"] = frame["key"].where(~kin, "one-task/detection/" + frame["seed"].astype(str))
-    text, latex = (written(frame, format, width=300) for format in ("text", "latex"))
-    row = parsed(written(frame, "csv")).set_index("arm").filter(like="detection mAP change").loc["split-fc6"]
+    text, latex = (write(frame, format, width=300) for format in ("text", "latex"))
+    row = parse(write(frame, "csv")).set_index("arm").filter(like="detection mAP change").loc["split-fc6"]
     values = frame[(frame["subset"] == "test") & frame["headline"] & (frame["task"] == "detection")]
     cells = values.set_index(["arm", "seed"])["value"].unstack()
     by_hand = scipy.stats.ttest_rel(cells.loc["split-fc6"], cells.loc["one-task"]).confidence_interval()
@@ -128,8 +128,8 @@ def test_kin_are_marked_and_have_the_paired_interval() -> None:
     assert "; † for split-fc6 the paired t interval" in " ".join(text.split())
     ends = {line.rindex("]", 0, line.index("]") + 1) for line in lines if line.startswith(("split-fc6", "split-fc7"))}
     assert len(ends) == 1
-    assert latex.count("\\textdagger{}") == 2 and shown in written(frame, "markdown")
-    assert "†" not in written(results_frame())
+    assert latex.count("\\textdagger{}") == 2 and shown in write(frame, "markdown")
+    assert "†" not in write(results_frame())
 
 
 def test_a_bound_that_is_not_0_does_not_read_0() -> None:
@@ -140,30 +140,30 @@ def test_a_bound_that_is_not_0_does_not_read_0() -> None:
 def test_second_names_of_a_network_are_said() -> None:
     frame = results_frame()
     again = frame[frame["arm"] == "cross-stitch"].assign(arm="cross-stitch-rate-100")
-    text = written(pd.concat([frame, again]), width=300)
+    text = write(pd.concat([frame, again]), width=300)
     assert "counted once, under several names: cross-stitch = cross-stitch-rate-100.\n" in text
-    assert "several names" not in written(frame)
+    assert "several names" not in write(frame)
     changes = [line.split("[")[1:] for line in text.splitlines() if line.startswith("split-conv4 ")]
     assert changes == [
-        line.split("[")[1:] for line in written(frame, width=300).splitlines() if line.startswith("split-conv4 ")
+        line.split("[")[1:] for line in write(frame, width=300).splitlines() if line.startswith("split-conv4 ")
     ]
 
 
 def test_without_one_task_the_table_still_stands() -> None:
-    text = written(results_frame(arms=("split-conv4",)))
+    text = write(results_frame(arms=("split-conv4",)))
     assert "No changes: the results hold no one-task" in text and "No Split is chosen" in text
 
 
 def test_a_headline_that_is_missing_everywhere_drops_the_task_only() -> None:
     frame = results_frame()
     diverged = (frame["task"] == "detection") & frame["headline"]
-    text = written(frame[~diverged])
+    text = write(frame[~diverged])
     assert "attributes mAP" in text and "detection mAP" not in text
 
 
 def test_csv_has_numbers_of_full_precision() -> None:
     frame = results_frame()
-    table = pd.read_csv(io.StringIO(written(frame, "csv", failures=[FAILED]))).set_index("arm")
+    table = pd.read_csv(io.StringIO(write(frame, "csv", failures=[FAILED]))).set_index("arm")
     expected = frame.query("arm == 'split-conv4' and task == 'detection' and subset == 'test' and headline")
     assert table.loc["split-conv4", "detection mAP"] == pytest.approx(expected["value"].mean(), rel=1e-5)
     low, high = table.loc["split-conv4", ["detection mAP change low %", "detection mAP change high %"]]
@@ -174,7 +174,7 @@ def test_csv_has_numbers_of_full_precision() -> None:
 
 
 def test_markdown_is_one_table_with_as_many_cells_in_every_row() -> None:
-    lines = [line for line in written(results_frame(), "markdown").splitlines() if line.startswith("|")]
+    lines = [line for line in write(results_frame(), "markdown").splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 12 + 1
     assert len({line.count("|") for line in lines}) == 1
 
@@ -182,10 +182,10 @@ def test_markdown_is_one_table_with_as_many_cells_in_every_row() -> None:
 def test_latex_has_the_cells_of_markdown() -> None:
     frame = results_frame()
     failures = [{**FAILED, "reason": "ValueError: 5 % of a_b & {c}"}]
-    text = written(frame, "latex", failures=failures)
+    text = write(frame, "latex", failures=failures)
     body = text.partition("\\toprule\n")[2].partition("\\bottomrule")[0].replace("\\midrule\n", "")
     rows = [line.removesuffix(" \\\\").split(" & ") for line in body.splitlines()]
-    marked = [line for line in written(frame, "markdown", failures=failures).splitlines() if line.startswith("|")]
+    marked = [line for line in write(frame, "markdown", failures=failures).splitlines() if line.startswith("|")]
     expected = [[cell.strip() for cell in line.strip("|").split("|")] for line in (marked[0], *marked[2:])]
     assert [[plain(cell) for cell in row] for row in rows] == [[plain(cell) for cell in row] for row in expected]
     assert f"\\begin{{tabular}}{{l{'r' * (len(rows[0]) - 1)}}}" in text and "det\\_attr on rooms" in text
@@ -216,12 +216,12 @@ def test_latex_prints_any_text_as_it_is(text: str, latex: str) -> None:
 
 
 def test_one_task_alone_makes_a_table() -> None:
-    assert "No Split is chosen" in written(results_frame(arms=("one-task",)))
+    assert "No Split is chosen" in write(results_frame(arms=("one-task",)))
 
 
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(UserError, match="text, csv, markdown, latex"):
-        written(results_frame(), "markdwn")
+        write(results_frame(), "markdwn")
 
 
 @pytest.mark.parametrize(

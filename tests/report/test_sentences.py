@@ -11,9 +11,9 @@ from mtlbench.report.claims import ABLATED, IMAGENET, ClaimResult, ClaimResults,
 from mtlbench.report.sentences import (
     answer_sentences,
     claim_sentences,
-    compared,
     gap_sentences,
     resolution_sentences,
+    say_compared,
     sentences,
 )
 from mtlbench.report.verdict import (
@@ -52,7 +52,7 @@ def difference(mean: float, half: float = 1.0, wide: float = 1.5) -> Difference:
     ],
 )
 def test_relations_and_their_words(found: Difference, relation: str, text: str) -> None:
-    assert found.relation == relation and compared(found, "x") == text
+    assert found.relation == relation and say_compared(found, "x") == text
 
 
 def test_the_answer() -> None:

@@ -19,7 +19,7 @@ from mtlbench.report.table import (
     Note,
     Row,
     Table,
-    counted,
+    count_seeds,
     decimals,
     large,
     plus_minus,
@@ -188,7 +188,7 @@ def test_a_table_says_something_where_a_row_has_a_number_or_a_reason() -> None:
 
 
 def test_seeds_are_one_number_or_one_a_task() -> None:
-    assert counted([3, 3]).value == 3 and counted([3, 2]).value == "3/2"
+    assert count_seeds([3, 3]).value == 3 and count_seeds([3, 2]).value == "3/2"
 
 
 def test_what_a_baseline_is_compared_with_is_itself_and_not_shown() -> None:

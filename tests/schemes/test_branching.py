@@ -44,7 +44,7 @@ def choose(net: MultiTaskNet, parents: dict[str, list[int]]) -> None:
         choice.logits.data = nn.functional.one_hot(torch.tensor(chosen), len(chosen)).float() * 1e4
 
 
-def found(parents: dict[str, list[int]], tasks: str = "abc") -> dict[str, Any]:
+def find(parents: dict[str, list[int]], tasks: str = "abc") -> dict[str, Any]:
     return {"tasks": list(tasks), "parents": parents}
 
 
@@ -64,7 +64,7 @@ def test_the_tree_of_three_tasks_by_hand() -> None:
     """Columns that the heads (a, b, c) are led back to: fc7 1 2 1, fc6 0 2 0, conv5 1 1 1, conv4 0 0 0, conv3 1 1 1,
     conv2 0 0 0, conv1 2 2 2. So b branches off at fc6."""
     scheme = Branching()
-    scheme.adopt([found(TREE)])
+    scheme.adopt([find(TREE)])
     groups = plan(scheme, Caffenet("fcn", **SMALL).stages, tuple("abc"))
     together, apart = [("a", "b", "c")], [("a", "c"), ("b",)]
     assert groups == {stage: apart if stage.startswith("fc") else together for stage in groups} and len(groups) == 10
@@ -88,7 +88,7 @@ def test_the_tree_of_three_tasks_by_hand() -> None:
 def test_trees_by_hand(changes: dict[str, list[int]], expected: dict[str, list[tuple[str, ...]]]) -> None:
     """Every child chooses its own column, but for the changes; pooling goes with the convolution before it."""
     scheme = Branching()
-    scheme.adopt([found({**dict.fromkeys(LAYERS, [0, 1, 2]), **changes})])
+    scheme.adopt([find({**dict.fromkeys(LAYERS, [0, 1, 2]), **changes})])
     groups = plan(scheme, Caffenet("fcn", **SMALL).stages, tuple("abc"))
     assert {stage: groups[stage] for stage in expected} == expected
 
@@ -97,7 +97,7 @@ def test_all_choices_of_two_tasks_give_groups_that_only_split() -> None:
     stages = Caffenet("fcn", **SMALL).stages
     for conv5, fc6, fc7 in itertools.product(itertools.product((0, 1), repeat=2), repeat=3):
         scheme = Branching()
-        scheme.adopt([found({"conv5": list(conv5), "fc6": list(fc6), "fc7": list(fc7)}, "ab")])
+        scheme.adopt([find({"conv5": list(conv5), "fc6": list(fc6), "fc7": list(fc7)}, "ab")])
         plan(scheme, stages, ("a", "b"))
 
 

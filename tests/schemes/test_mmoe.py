@@ -8,7 +8,7 @@ import torch
 from mtlbench.errors import UserError
 from mtlbench.schemes.mmoe import Mmoe
 from mtlbench.schemes.split import Split
-from tests.support.networks import COUNTS, FORMS, inputs, net_of, net_with, recipe, run, small_net, stepped
+from tests.support.networks import COUNTS, FORMS, inputs, net_of, net_with, recipe, run, small_net, step
 from tests.support.samples import dense_tasks
 
 
@@ -63,7 +63,7 @@ def test_gates_tell_experts_apart_that_start_alike(form: str) -> None:
     for name, state in alike.items():
         for column in net.trunk[name].children():
             column.load_state_dict(state)
-    stepped(net, form)
+    step(net, form)
     one, other = (next(column.parameters()).grad for column in net.trunk["fc6"].children())
     assert one is not None and other is not None
     assert (one - other).abs().max() > 0.01 * one.abs().max()

@@ -28,7 +28,7 @@ from tests.support.networks import (
     recipe,
     run,
     small_net,
-    stepped,
+    step,
     tasks_of,
 )
 from tests.support.samples import dense_sample, dense_tasks, view
@@ -39,7 +39,7 @@ from tests.support.samples import dense_sample, dense_tasks, view
 def test_at_its_diagonal_start_without_normalisation_it_is_a_cross_stitch(form: str, count: int) -> None:
     """0.9 of its own channel and 0.1 of the same channel of the others is a unit per channel with these alphas."""
     fused, stitched = (net_with(form, s, count) for s in (Nddr(normalise=False), CrossStitch(own=0.9)))
-    (ours, got), (theirs, expected) = stepped(fused, form), stepped(stitched, form)
+    (ours, got), (theirs, expected) = step(fused, form), step(stitched, form)
     for task, output in theirs.items():
         torch.testing.assert_close(ours[task], output)
     columns = [name for name in expected if not name.startswith("units.")]
@@ -160,7 +160,7 @@ def test_rates_are_a_hundred_times_the_base_at_every_step_and_weights_decay(monk
 @COUNTS
 def test_every_parameter_gets_a_gradient(form: str, count: int) -> None:
     net = net_with(form, Nddr(), count)
-    found = stepped(net, form)[1]
+    found = step(net, form)[1]
     dead = [name for name, _ in net.named_parameters() if name not in found or not found[name].abs().sum() > 0]
     assert not dead and all(g.isfinite().all() for g in found.values())
 
@@ -168,7 +168,7 @@ def test_every_parameter_gets_a_gradient(form: str, count: int) -> None:
 @pytest.mark.parametrize("form", ["fcn", "roi"])
 def test_it_runs_in_bfloat16_with_averages_in_float32(form: str) -> None:
     plain, reduced = net_with(form, Nddr(), 2), net_with(form, Nddr(), 2, precision="bf16")
-    outputs, found = stepped(reduced, form)
+    outputs, found = step(reduced, form)
     for task, output in plain(*inputs(form)).items():
         assert output.dtype == outputs[task].dtype == torch.float32
         torch.testing.assert_close(outputs[task], output, rtol=0.1, atol=0.1 * float(output.detach().abs().max()))

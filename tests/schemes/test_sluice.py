@@ -18,7 +18,7 @@ from mtlbench.plan.arms import custom
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.sluice import Sluice, SubspaceUnit, overlaps
 from mtlbench.training.optimiser import make_optimiser
-from tests.support.networks import COUNTS, FORMS, SMALL, inputs, net_of, net_with, recipe, run, small_net, stepped
+from tests.support.networks import COUNTS, FORMS, SMALL, inputs, net_of, net_with, recipe, run, small_net, step
 from tests.support.samples import dense_tasks
 
 
@@ -67,7 +67,7 @@ def test_one_subspace_and_fixed_betas_is_a_cross_stitch_per_layer(form: str, cou
             unit.alpha.data.copy_(alpha[:, :, None])
         sluice.zero_grad()
         stitched.zero_grad()
-        (ours, got), (theirs, expected) = stepped(sluice, form), stepped(stitched, form)
+        (ours, got), (theirs, expected) = step(sluice, form), step(stitched, form)
         for task, output in theirs.items():
             assert_alike(ours[task].detach(), output.detach())
         assert weights_of(sluice) == weights_of(stitched)

@@ -12,7 +12,7 @@ from PIL import Image
 from mtlbench.spec import Trial
 from mtlbench.store.store import Store
 from tests.support.samples import smoke
-from tests.support.trials import finished
+from tests.support.trials import finish
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Trial
     """Finished networks of the smoke recipe, both with their weights."""
     store = Store(tmp_path_factory.mktemp("trained") / "results", create=True)
     trials = [dataclasses.replace(one, keep_weights=True) for one in smoke("semseg_sn", ("split-fc8",))]
-    finished(trials, store)
+    finish(trials, store)
     Image.new("RGB", (64, 64)).save(store.root.parent / "x.png")
     return store, trials
 

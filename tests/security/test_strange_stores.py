@@ -29,13 +29,13 @@ from mtlbench.store.store import Store
 from mtlbench.system.files import seal
 from mtlbench.training.record import ResumeFile
 from mtlbench.training.trial import Errand
-from mtlbench.use.trained import changed_files
+from mtlbench.use.trained import find_changed
 from tests.support.commands import cli
 from tests.support.stores import JOINT, TRIAL, finish
 from tests.support.strangers import COMMANDS, Code, rewrite
 
 
-def refused(*words: object) -> str:
+def get_refusal(*words: object) -> str:
     """The one line of a command that stops there."""
     result = cli(*words)
     assert result.exit_code == 2 and isinstance(result.exception, SystemExit), result.output
@@ -76,7 +76,7 @@ def test_a_file_is_run_only_when_the_user_names_it(kind: str, use: tuple[str, ..
         assert cli(*command, "--results", theirs.parents[2]).exit_code == 0 and not trap.exists()
         return
     for given in ((), ("--plugin", "other.py")):
-        line = refused(*command, *given, "--results", theirs.parents[2])
+        line = get_refusal(*command, *given, "--results", theirs.parents[2])
         assert "which is code: if you know whose it is" in line and line.endswith(f"--plugin {shlex.quote(str(file))}")
     assert not trap.exists()
     cli(*command, "--plugin", file, "--results", theirs.parents[2])
@@ -95,7 +95,7 @@ NAMES = {
 def test_a_name_is_never_a_file(kind: str, theirs: Path) -> None:
     _, trap = plant(theirs, NAMES[kind])
     for command in (("show", theirs), ("predict", theirs, __file__), ("export-weights", theirs, theirs / "o.pt")):
-        assert "trial.json is damaged" in refused(*command, "--results", theirs.parents[2])
+        assert "trial.json is damaged" in get_refusal(*command, "--results", theirs.parents[2])
     assert not trap.exists()
 
 
@@ -110,7 +110,7 @@ def test_a_class_that_is_no_plug_in_is_not_called(theirs: Path) -> None:
     mine = theirs.parents[4] / "mine.py"
     mine.write_text("from subprocess import Popen\n")
     theirs = theirs.parent.rename(theirs.parents[1] / "Popen") / theirs.name
-    assert "no dataset in" in refused("show", theirs, "--plugin", mine, "--results", theirs.parents[2])
+    assert "no dataset in" in get_refusal("show", theirs, "--plugin", mine, "--results", theirs.parents[2])
     assert not (theirs / "called").exists()
 
 
@@ -123,7 +123,7 @@ def test_pickles_are_never_loaded(theirs: Path, tmp_path: Path) -> None:
     for command in (("predict", theirs, __file__), ("export-weights", theirs, tmp_path / "o.pt")):
         assert cli(*command, "--results", theirs.parents[2]).exit_code
     np.savez(theirs / "predictions.npz", **{"semseg.0": np.array([Code(trap)], dtype=object)})
-    assert "predictions.npz is damaged" in refused("show", theirs, "--results", theirs.parents[2])
+    assert "predictions.npz is damaged" in get_refusal("show", theirs, "--results", theirs.parents[2])
     (theirs / "resume.pt").write_bytes(pickle.dumps(Code(trap)))
     assert ResumeFile(theirs / "resume.pt", 0).load() is None
     torch.save(Code(trap), theirs / "resume.pt")
@@ -165,7 +165,7 @@ def test_a_plug_in_of_the_data_set_is_made_with_what_is_in_the_trial_alone() -> 
 def test_texts_of_sources_may_be_anything(text: str, trained: tuple[Store, list[Trial]], theirs: Path) -> None:
     (theirs / "sources.json").write_text(text)
     mine = dataclasses.replace(trained[1][0], scheme=Plugin("Mine", {}, 1, "nowhere/mine.py:Mine"))
-    assert text.startswith('{"') or changed_files(mine, theirs) == []
+    assert text.startswith('{"') or find_changed(mine, theirs) == []
     assert changes([mine], theirs.parent, ()) == []
 
 
@@ -267,7 +267,7 @@ def test_names_are_no_paths(arm: str, theirs: Path, outside: Path) -> None:
 def test_parents_are_keys(parent: str, store: Store) -> None:
     folder = finish(store)
     rewrite(folder / "trial.json", lambda trial: trial.update(parents=[parent], average=True))
-    assert "trial.json is damaged" in refused("predict", folder, __file__, "--results", store.root)
+    assert "trial.json is damaged" in get_refusal("predict", folder, __file__, "--results", store.root)
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/hostname", "..", "a/b"])

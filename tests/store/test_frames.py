@@ -80,7 +80,7 @@ def read_slowly(root: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)[COLUMNS]
 
 
-def varied(draw: random.Random) -> Options:
+def vary(draw: random.Random) -> Options:
     """A result of some metrics, categories and costs, so that trials are of several kinds."""
     scores = [
         [task, subset, metric, category, draw.random()]
@@ -106,7 +106,7 @@ def test_the_frame_is_that_of_a_slow_reading(store: Store) -> None:
     draw = random.Random(5)
     for seed in range(40):
         trial = dataclasses.replace(draw.choice((TRIAL, JOINT)), net_seed=seed, seed=seed)
-        finish(store, trial, **varied(draw))
+        finish(store, trial, **vary(draw))
         if draw.random() < 0.3:
             store.name(dataclasses.replace(trial, arm="twin", seed=seed + 100))
     pd.testing.assert_frame_equal(load_results(store.root).frame, read_slowly(store.root))

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from mtlbench.spec import Plugin, Trial
-from mtlbench.store.folders import checked
+from mtlbench.store.folders import check_file
 from mtlbench.store.results import load_results
 from mtlbench.store.sealing import Damaged
 from mtlbench.store.store import Store
@@ -64,15 +64,15 @@ def is_wrong(before: list[pd.DataFrame], store: Store) -> bool:
     return len(problems) != lost
 
 
-def changed_values(data: Any) -> Iterator[Any]:
+def change_values(data: Any) -> Iterator[Any]:
     """The data with each field dropped, each text and number changed, one after the other."""
     if isinstance(data, dict):
         for name, value in data.items():
             yield {key: one for key, one in data.items() if key != name}
-            yield from ({**data, name: one} for one in changed_values(value))
+            yield from ({**data, name: one} for one in change_values(value))
         yield {**data, "more": 1}
     elif isinstance(data, list):
-        yield from ([*data[:i], one, *data[i + 1 :]] for i, value in enumerate(data) for one in changed_values(value))
+        yield from ([*data[:i], one, *data[i + 1 :]] for i, value in enumerate(data) for one in change_values(value))
         yield []
     elif isinstance(data, str):
         yield chr(ord(data[0]) ^ 1) + data[1:] if data else "x"
@@ -88,7 +88,7 @@ def test_no_changed_letter_number_or_field_of_a_file_changes_a_table(store: Stor
     for name in ("result.json", "trial.json", "names.json"):
         text = (folder / name).read_text()
         data = json.loads(text)
-        for mutant in changed_values(data):
+        for mutant in change_values(data):
             if mutant == data or not mutant:
                 continue
             (folder / name).write_text(json.dumps(mutant, indent=1) + "\n")
@@ -118,7 +118,7 @@ def test_no_file_of_another_trial_changes_a_table(store: Store, names: tuple[str
         assert not store.done(TRIAL) and state.state == "interrupted" and "another trial's" in state.reason
         assert len(problems) == 1 and "another trial's" in problems[0]
         with pytest.raises(Damaged, match="another trial's"):
-            checked(folder, "predictions.npz")
+            check_file(folder, "predictions.npz")
 
 
 MOVES: dict[str, Callable[[Store, Path], object]] = {

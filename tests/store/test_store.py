@@ -19,12 +19,12 @@ import pytest
 import mtlbench
 from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Plugin
-from mtlbench.store.folders import check_trial, checked, read_trial
+from mtlbench.store.folders import check_file, check_trial, read_trial
 from mtlbench.store.frames import COLUMNS
 from mtlbench.store.results import load_results
 from mtlbench.store.sealing import Damaged, Outdated, read_result, write_own
 from mtlbench.store.store import Store
-from mtlbench.system.files import StoreBroken, replacing, seal, write, write_csv, writing
+from mtlbench.system.files import StoreBroken, blame_disk, replace_file, seal, write, write_csv
 from tests.support.stores import ARCHITECTURE, JOINT, RED, TRIAL, finish, result, write_made
 
 
@@ -32,7 +32,7 @@ from tests.support.stores import ARCHITECTURE, JOINT, RED, TRIAL, finish, result
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write(path, "old")
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
+    with pytest.raises(RuntimeError), replace_file(path) as temporary:
         temporary.write_text("half")
         assert path.read_text() == "old"
         raise RuntimeError
@@ -133,21 +133,21 @@ def test_a_child_is_refused_weights_that_are_not_those_that_were_trained(store: 
     weights = store.begin(TRIAL) / "weights.pt"
     weights.write_text("abc")
     write_made(weights.parent, TRIAL.key, result())
-    assert checked(weights.parent, "weights.pt") == weights
+    assert check_file(weights.parent, "weights.pt") == weights
     weights.write_text("abd")
     assert store.done(TRIAL)  # the same size: only a child's look finds it
     message = "; type mtlbench run ... --force one-task to train it anew"
     for spoil in (lambda: None, lambda: weights.write_text("ab"), weights.unlink):
         spoil()
         with pytest.raises(Damaged) as caught:
-            checked(weights.parent, "weights.pt")
+            check_file(weights.parent, "weights.pt")
         what = "damaged" if weights.exists() else "missing"
         assert str(caught.value) == f"{weights} is {what}{message}"
     with pytest.raises(Damaged):
-        checked(weights.parent, "trial.json")  # has no seal
+        check_file(weights.parent, "trial.json")  # has no seal
     (weights.parent / "result.json").unlink()
     with pytest.raises(Damaged):
-        checked(weights.parent, "weights.pt")
+        check_file(weights.parent, "weights.pt")
 
 
 # ---------------------------------------------------------------------------------------------------- a broken disk
@@ -176,7 +176,7 @@ def test_want_of_space_or_permission_stops_the_run_and_is_no_fault_of_the_trial(
 
 def test_other_errors_pass_a_writing_block(tmp_path: Path) -> None:
     for error in (FileNotFoundError(errno.ENOENT, "no such file"), RuntimeError("shapes"), KeyError("x")):
-        with pytest.raises(type(error)) as caught, writing(tmp_path):
+        with pytest.raises(type(error)) as caught, blame_disk(tmp_path):
             raise error
         assert caught.value is error
 
@@ -187,10 +187,10 @@ def test_a_limit_on_file_sizes_is_found_out_also_by_torch(tmp_path: Path) -> Non
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
-        with pytest.raises(StoreBroken, match="File too large"), writing(tmp_path):
-            with replacing(tmp_path / "weights.pt") as path, open(path, "wb") as file:
+        with pytest.raises(StoreBroken, match="File too large"), blame_disk(tmp_path):
+            with replace_file(tmp_path / "weights.pt") as path, open(path, "wb") as file:
                 torch.save(torch.zeros(1 << 20), file)
-        with pytest.raises(StoreBroken, match="File too large"), writing(tmp_path):
+        with pytest.raises(StoreBroken, match="File too large"), blame_disk(tmp_path):
             write(tmp_path / "trial.json", "x" * 200_000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

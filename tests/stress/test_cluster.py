@@ -56,7 +56,7 @@ ARMS = (
 )
 
 
-def hidden(folder: Path) -> list[str]:
+def hide(folder: Path) -> list[str]:
     """What to put before a command so that it sees nothing in the folder; nothing where that is not possible."""
     before = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs none "{folder}" && exec "$@"', "sh"]
     if shutil.which("unshare") and subprocess.run([*before, "true"], capture_output=True).returncode == 0:
@@ -147,7 +147,7 @@ def test_arms_of_all_kinds_run_on_machines_without_a_path_to_the_store_and_one_i
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "own.py").write_text(SCHEME)
-    before = hidden(secret)
+    before = hide(secret)
     cluster.start_head()
     for _ in range(NODES):  # one by one: together they are in each other's way
         cluster.start_node(before)

@@ -22,7 +22,7 @@ import pytest
 from click.testing import CliRunner
 
 from mtlbench.cli.main import main
-from tests.stress.torture import Run, living, workers
+from tests.stress.torture import Run, find_living, workers
 from tests.support.commands import folders, numbers
 
 pytestmark = pytest.mark.slow
@@ -77,16 +77,16 @@ def one_line(answer: tuple[int, str, str]) -> str:
 
 def completes(results: Path, reference: Path, *more: object) -> str:
     """What the same command says; afterwards all numbers are the reference's, and nothing finished was done again."""
-    before = finished(results)
+    before = list_finished(results)
     done = CliRunner().invoke(main, [str(option) for option in (*LOCAL, "--results", results, *more)])
     assert done.exit_code == 0, done.output
     pd.testing.assert_frame_equal(numbers(results), numbers(reference), check_exact=True)
     if "--force" not in more:
-        assert before.items() <= finished(results).items()
+        assert before.items() <= list_finished(results).items()
     return done.stdout
 
 
-def finished(results: Path) -> dict[str, int]:
+def list_finished(results: Path) -> dict[str, int]:
     """Time of every result.json that can be read."""
     found = {}
     for path in results.glob("*/*/*/result.json"):
@@ -139,7 +139,7 @@ def test_a_file_that_may_not_grow_ends_the_run_in_one_line(begun: Path, referenc
     )
     line = one_line(answer)
     assert "cannot write to " in line and "File too large" in line and "type the same command" in line
-    assert len(finished(begun)) == 1
+    assert len(list_finished(begun)) == 1
     assert "3 trials, 1 of them done" in completes(begun, reference)
 
 
@@ -182,16 +182,16 @@ def test_a_disk_that_fills_up_ends_the_run_in_one_line(
     line = one_line(told)
     assert f"cannot write to {short_path}" in line and "No space left on device" in line
     until = time.monotonic() + 3
-    while list(living(mark, shell.pid)) and time.monotonic() < until:
+    while list(find_living(mark, shell.pid)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert list(living(mark, shell.pid)) == []
+    assert list(find_living(mark, shell.pid)) == []
     kept = out / "kept"
-    assert folders(begun)[ATTRIBUTES].name in finished(kept)
+    assert folders(begun)[ATTRIBUTES].name in list_finished(kept)
     completes(kept, reference)
 
 
 # ---------------------------------------------------------------------------------------------------- no permission
-def unprivileged(*options: object) -> tuple[int, str, str]:
+def answer_unprivileged(*options: object) -> tuple[int, str, str]:
     """The answer to a user who is not root."""
     if os.geteuid() != 0:
         return mtlbench(*options)
@@ -224,17 +224,17 @@ def test_a_folder_that_cannot_be_written_is_named_in_one_line(
     closed: str, says: str, study: Path, reference: Path, open_path: Path
 ) -> None:
     shutil.rmtree(folders(study)[JOINT])
-    before = finished(study)
+    before = list_finished(study)
     shut = {"parent": open_path, "results": study, "pair": study / "det_attr" / "rooms"}[closed]
     study.chmod(0o777)
     shut.chmod(0o555)
     results = open_path / "new" if closed == "parent" else study
     try:
-        line = one_line(unprivileged(*LOCAL, "--results", results))
+        line = one_line(answer_unprivileged(*LOCAL, "--results", results))
     finally:
         shut.chmod(0o755)
     assert str(shut) in line and says.format(shut) in line
-    assert finished(study) == before and not (open_path / "new").exists()
+    assert list_finished(study) == before and not (open_path / "new").exists()
     completes(study, reference)
 
 
@@ -243,10 +243,10 @@ def test_truncated_weights_of_a_parent_are_made_again(study: Path, reference: Pa
     shutil.rmtree(folders(study)[JOINT])
     parent = folders(study)[DETECTION]
     os.truncate(parent / "weights.pt", 1000)
-    before = finished(study)
+    before = list_finished(study)
     said = CliRunner().invoke(main, [*LOCAL, "--results", str(study)])
     assert said.exit_code == 0 and "3 trials, 1 of them done" in said.stdout
-    after = finished(study)
+    after = list_finished(study)
     assert {key for key in before if after[key] != before[key]} == {parent.name}
     pd.testing.assert_frame_equal(numbers(study), numbers(reference), check_exact=True)
 
@@ -345,7 +345,7 @@ def test_a_run_outlives_a_killed_worker(short_path: Path, reference: Path) -> No
         os.kill(alive[0], signal.SIGKILL)
         run.end()
         assert run.driver.returncode == 0, run.said.read_text()
-        assert run.left_running() == 0 and run.left_in_scratch() == []
+        assert run.count_left() == 0 and run.list_scratch() == []
     finally:
         run.sweep()
     assert "Traceback" not in run.said.read_text()

@@ -20,7 +20,7 @@ DASHBOARD = 8265  # Ray's
 DECOY = "open({trap!r}, 'w').close()\nraise ImportError('a stranger wrote this')\n"
 
 
-def listening(process: int) -> set[tuple[str, int]]:
+def find_listening(process: int) -> set[tuple[str, int]]:
     """(address, port) of the servers of a process."""
     try:
         found = psutil.Process(process).net_connections("inet")
@@ -73,7 +73,7 @@ def test_a_run_listens_on_loopback_alone_and_runs_no_file_of_the_folder_it_was_t
     servers: dict[str, set[tuple[str, int]]] = {}
     while driver.poll() is None:
         for process in {driver.pid, *process_ids(mark, driver.pid)}:
-            if found := listening(process):
+            if found := find_listening(process):
                 servers.setdefault(psutil.Process(process).name(), set()).update(found)
         time.sleep(0.2)
     out, err = driver.communicate()

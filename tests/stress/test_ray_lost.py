@@ -20,7 +20,7 @@ from mtlbench.errors import UserError
 from mtlbench.system.files import StoreBroken
 from mtlbench.system.scratch import dead_scratch, make_scratch, remove_dead
 from mtlbench.training.process import Ended
-from tests.stress.torture import RAY, STOP_SECONDS, Note, Run, found, freeze, send, workers
+from tests.stress.torture import RAY, STOP_SECONDS, Note, Run, find, freeze, send, workers
 
 pytestmark = [
     pytest.mark.slow,
@@ -55,14 +55,14 @@ def wait_for_workers(run: Run) -> None:
 
 def test_a_run_whose_raylet_was_killed_says_so_in_one_line_and_completes(run: Run) -> None:
     wait_for_workers(run)
-    send(found(run.mark, RAY["raylet"]), signal.SIGKILL)
+    send(find(run.mark, RAY["raylet"]), signal.SIGKILL)
     run.end()
     said = run.said.read_text()
-    assert run.driver.returncode == 0 and len(run.finished()) == 2, said
+    assert run.driver.returncode == 0 and len(run.list_finished()) == 2, said
     assert [line for line in said.splitlines() if "Ray" in line or "again" in line] == [
         "Ray died (raylet); finished trials are kept, and it is started again"
     ]
-    assert "Traceback" not in said and run.left_running() == 0 and run.left_in_scratch() == []
+    assert "Traceback" not in said and run.count_left() == 0 and run.list_scratch() == []
 
 
 def test_a_run_whose_ray_hangs_ends_at_once_when_asked(run: Run) -> None:

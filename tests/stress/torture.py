@@ -62,7 +62,7 @@ Note = dict[str, object]  # what a round's line says
 
 
 # ---------------------------------------------------------------------------------------------------- processes
-def living(mark: str, session: int = -1) -> Iterator[int]:
+def find_living(mark: str, session: int = -1) -> Iterator[int]:
     """Processes that inherited the environment variable `mark` or belong to the session.
 
     Ray's agents write their titles over their environment: those are known by the session alone.
@@ -76,10 +76,10 @@ def living(mark: str, session: int = -1) -> Iterator[int]:
             continue
 
 
-def found(mark: str, command: bytes) -> list[int]:
+def find(mark: str, command: bytes) -> list[int]:
     """Living processes of a run with these bytes in their command."""
     numbers = []
-    for process in living(mark):
+    for process in find_living(mark):
         with contextlib.suppress(OSError):
             if command in Path(f"/proc/{process}/cmdline").read_bytes():
                 numbers.append(process)
@@ -88,7 +88,7 @@ def found(mark: str, command: bytes) -> list[int]:
 
 def workers(mark: str) -> list[int]:
     """Living processes that train."""
-    return found(mark, WORKER)
+    return find(mark, WORKER)
 
 
 @dataclass
@@ -130,23 +130,23 @@ class Run:
 
     def alive(self) -> list[int]:
         """All processes of the run."""
-        return list(living(self.mark, self.driver.pid))
+        return list(find_living(self.mark, self.driver.pid))
 
-    def expected(self, how: signal.Signals, moment: float) -> set[int]:
+    def expect(self, how: signal.Signals, moment: float) -> set[int]:
         """Exit statuses that may follow a signal; Python itself answers before and after the command's own work."""
         if how == signal.SIGKILL:
             return {-how}
         alone = moment < STARTING_SECONDS or "see mtlbench table" in self.said.read_text()
         return {130, -how} if alone else {130}
 
-    def left_running(self) -> int:
+    def count_left(self) -> int:
         """How many processes are alive GONE_SECONDS after now; returns as soon as there is none."""
         until = time.monotonic() + GONE_SECONDS
         while (count := len(self.alive())) and time.monotonic() < until:
             time.sleep(0.05)
         return count
 
-    def finished(self) -> dict[str, tuple[int, int]]:
+    def list_finished(self) -> dict[str, tuple[int, int]]:
         """Time and inode of every result.json."""
         found = {}
         for path in self.results.glob("*/*/*/result.json"):
@@ -154,7 +154,7 @@ class Run:
             found[str(path.relative_to(self.results))] = (about.st_mtime_ns, about.st_ino)
         return found
 
-    def left_in_scratch(self) -> list[str]:
+    def list_scratch(self) -> list[str]:
         """What the run left in its temporary folder (Ray's goes to /tmp where that has a long name); torch's own cache
         is meant to stay."""
         own = [name for name in os.listdir(self.scratch) if not name.startswith("torchinductor_")]
@@ -176,7 +176,7 @@ def curves(results: Path) -> dict[str, bytes]:
     return {str(p.relative_to(results)): p.read_bytes() for name in kept for p in results.glob(f"*/*/*/{name}")}
 
 
-def left_in_store(results: Path) -> list[str]:
+def list_leftovers(results: Path) -> list[str]:
     """Temporary, resume and error files of a completed study."""
     return sorted(
         path.name
@@ -206,7 +206,7 @@ def check_end(run: Run, reference: Reference, done: dict[str, tuple[int, int]], 
     wrong = []
     if run.driver.returncode != 0:
         wrong.append(f"exit status {run.driver.returncode}")
-    now = run.finished()
+    now = run.list_finished()
     note["redone"] = sum(now.get(name) != about for name, about in done.items())
     if note["redone"]:
         wrong.append("finished trials were done again")
@@ -214,8 +214,8 @@ def check_end(run: Run, reference: Reference, done: dict[str, tuple[int, int]], 
     note["equal"] = "yes" if found.equals(reference.numbers) and curves(run.results) == reference.curves else "NO"
     if note["equal"] != "yes":
         wrong.append(f"other numbers ({len(now)} trials)")
-    left: list[object] = [*left_in_store(run.results), *run.left_in_scratch()]
-    if running := run.left_running():
+    left: list[object] = [*list_leftovers(run.results), *run.list_scratch()]
+    if running := run.count_left():
         left.append(f"{running} processes")
     note["left"] = left or "nothing"
     if left:
@@ -245,13 +245,13 @@ def driver_round(
         code = run.driver.returncode
         if code == 0:
             raise TooLate
-        if code not in run.expected(how, moment):
+        if code not in run.expect(how, moment):
             wrong.append(f"exit status {code} after {how.name}")
-        if running := run.left_running():
+        if running := run.count_left():
             wrong.append(f"{running} processes alive {GONE_SECONDS:g} s after the driver's end")
-        if scratch := run.left_in_scratch():
+        if scratch := run.list_scratch():
             wrong.append(f"scratch left: {scratch}")
-        done = run.finished()
+        done = run.list_finished()
         note["done then"] = len(done)
     finally:
         run.sweep()
@@ -278,7 +278,7 @@ def worker_round(
         while not (alive := workers(run.mark)):
             if not run.until(time.monotonic() - run.start + 0.02):
                 raise TooLate
-        done = run.finished()
+        done = run.list_finished()
         os.kill(choose.choice(alive), signal.SIGKILL)
         note["done then"] = len(done)
         run.end()
@@ -305,17 +305,17 @@ def ray_round(
                 while alive := run.alive():
                     send(alive, signal.SIGKILL)
                 run.end()
-                note["scratch then"] = len(run.left_in_scratch())
-            done, left = run.finished(), run.left_in_scratch()
+                note["scratch then"] = len(run.list_scratch())
+            done, left = run.list_finished(), run.list_scratch()
             run = Run(folder, options)
             run.end()
             if left and "removed what a killed run had left" not in run.said.read_text():
                 wrong.append("the scratch of a dead run is not told of")
         else:
-            while not (alive := found(run.mark, RAY[kind])):
+            while not (alive := find(run.mark, RAY[kind])):
                 if not run.until(time.monotonic() - run.start + 0.02):
                     raise TooLate
-            done = run.finished()
+            done = run.list_finished()
             send(alive, signal.SIGKILL)
             note["went on s"] = round(run.end(), 1)
         note["done then"] = len(done)
@@ -327,19 +327,19 @@ def ray_round(
 
 def freeze(run: Run, note: Note) -> list[str]:
     """Freeze all processes but the driver and the reaper, and end the run with TERM; what is wrong with its end."""
-    apart = {run.driver.pid, *found(run.mark, RAY["reaper"])}
+    apart = {run.driver.pid, *find(run.mark, RAY["reaper"])}
     send([process for process in run.alive() if process not in apart], signal.SIGSTOP)
     run.driver.terminate()
     try:
         note["stop s"] = round(run.end(STOP_SECONDS), 1)
     except subprocess.TimeoutExpired:
-        note["then"] = f"{len(run.alive())} processes, scratch {run.left_in_scratch()}"
+        note["then"] = f"{len(run.alive())} processes, scratch {run.list_scratch()}"
         run.sweep()
         return [f"alive {STOP_SECONDS:g} s after TERM"]
     wrong = [] if run.driver.returncode == 130 else [f"exit status {run.driver.returncode} after TERM"]
-    if running := run.left_running():
+    if running := run.count_left():
         wrong.append(f"{running} frozen processes are left")
-    if scratch := run.left_in_scratch():
+    if scratch := run.list_scratch():
         wrong.append(f"scratch left: {scratch}")
     return wrong
 
@@ -366,7 +366,7 @@ def torture(root: Path, kinds: list[str], seed: int) -> int:
     if run.driver.returncode:
         raise SystemExit(f"the undisturbed run failed:\n{run.said.read_text()}")
     reference = Reference(numbers(run.results), curves(run.results), seconds)
-    click.echo(f"seed {seed}; undisturbed: {len(run.finished())} trials, {seconds:.1f} s")
+    click.echo(f"seed {seed}; undisturbed: {len(run.list_finished())} trials, {seconds:.1f} s")
     breaches = 0
     for number, kind in enumerate(kinds):
         choose = random.Random(f"{seed} {number}")

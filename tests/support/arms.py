@@ -17,7 +17,7 @@ PLAIN = (1.0, "", 0, "")
 
 
 @cache
-def built_in() -> dict[str, Arm]:
+def list_built_in() -> dict[str, Arm]:
     found: dict[str, Arm] = {}
     for name in spaces.names():
         space = spaces.load(name)
@@ -38,12 +38,12 @@ def facts_of(arm: str) -> Facts:
     if tilde:
         scheme, _, family, *_ = facts_of(base)
         return scheme, "", family, base, 1.0, weighting, 0, "weightings"
-    if arm in built_in():
-        known = built_in()[arm]
+    if arm in list_built_in():
+        known = list_built_in()[arm]
         return known.scheme, "", known.family, known.variant_of, *PLAIN
     for scheme, name in (("cross_stitch", "cross-stitch"), ("mtl_shared", "mtl-shared")):
         if arm.startswith(f"{name}-"):
-            return scheme, "", built_in()[name].family, name, *PLAIN
+            return scheme, "", list_built_in()[name].family, name, *PLAIN
     if arm.startswith("tree-"):
         return "tree", "", Family.TREE, "", *PLAIN
     return ("split", "", Family.SPLIT, "", *PLAIN) if arm.startswith("split-") else ("Mine", "", Family.OWN, "", *PLAIN)
@@ -61,7 +61,7 @@ def arms_of(names: list[str] | tuple[str, ...]) -> Arms:
     return Arms.of(with_facts(pd.DataFrame({"arm": list(names)})))
 
 
-def failed(arm: str, **more: Any) -> dict[str, Any]:
+def make_failure(arm: str, **more: Any) -> dict[str, Any]:
     """A failure of the arm as `Results.failures` tells it."""
     scheme, _, family, variant_of, *_, purpose = facts_of(arm)
     facts = {"arm": arm, "scheme": scheme, "family": family, "variant_of": variant_of, "purpose": purpose}

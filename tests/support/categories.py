@@ -33,7 +33,7 @@ class Categories:
         return self.counts
 
 
-def measured(values: Values, counts: Mapping[str, int], task: str = "attributes", **options: Any) -> Categories:
+def measure(values: Values, counts: Mapping[str, int], task: str = "attributes", **options: Any) -> Categories:
     """Results with the given values per category on test, and others on val and for ensemble members."""
     pair, metric = ("det_attr", "AP") if task == "attributes" else ("semseg_sn", "IoU")
     seeds = sorted({seed for of_arm in values.values() for seed in of_arm})
@@ -47,7 +47,7 @@ def measured(values: Values, counts: Mapping[str, int], task: str = "attributes"
     return Categories(pd.concat([frame, pd.DataFrame(rows)], ignore_index=True), {task: dict(counts)})
 
 
-def made_up(names: Sequence[str], seeds: Sequence[int] = (0, 1, 2), **options: Any) -> Categories:
+def make_up(names: Sequence[str], seeds: Sequence[int] = (0, 1, 2), **options: Any) -> Categories:
     """Gains that fall with the label count, and noise."""
     rng = np.random.default_rng(0)
     counts = {name: int(12 * 1.2**place) for place, name in enumerate(names)}
@@ -58,7 +58,7 @@ def made_up(names: Sequence[str], seeds: Sequence[int] = (0, 1, 2), **options: A
         values["cross-stitch"][seed] = {
             name: base[name] + 4 - 4 * place / len(names) + rng.normal(0, 2) for place, name in enumerate(names)
         }
-    return measured(values, counts, **options)
+    return measure(values, counts, **options)
 
 
 def constant(names: Sequence[str], seeds: Sequence[int], gain: Any) -> Values:

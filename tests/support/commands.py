@@ -52,7 +52,7 @@ def works(*words: object) -> str:
     return result.stdout
 
 
-def refused(*words: object) -> str:
+def get_refusal(*words: object) -> str:
     """The one line that a user's mistake is answered with."""
     result = cli(*words)
     assert result.exit_code == 2, result.output

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mtlbench.arm_names import BASELINE
 from mtlbench.plan.tuning import weight_lattice
-from mtlbench.text import weighting_text
+from mtlbench.text import write_factors
 from tests.support.arms import with_facts
 from tests.support.synthetic_results import METRICS
 
@@ -52,7 +52,7 @@ def grid_frame(
                     both, alone = rng.normal(0, 1, 2)
                     key = f"{name}/{task if arm == BASELINE else 'all'}/{seed}"
                     about = {"arm": name, "seed": seed, "task": task, "metric": metric, "unit": unit, "key": key}
-                    about |= {"weighting": weighting_text(factors), "roots": key, "higher_is_better": higher}
+                    about |= {"weighting": write_factors(factors), "roots": key, "higher_is_better": higher}
                     for subset, own_noise in (("val", common * both + (1 - common**2) ** 0.5 * alone), ("test", both)):
                         percent = gain - less + noise * own_noise
                         value = mean * (1 + (percent if higher else -percent) / 100)

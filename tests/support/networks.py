@@ -89,7 +89,7 @@ def net_with(form: str, scheme: Scheme, count: int, **options: Any) -> MultiTask
     return MultiTaskNet(chosen, backbone, scheme, form, 0, **options)
 
 
-def stepped(net: MultiTaskNet, form: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def step(net: MultiTaskNet, form: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Outputs, and the gradients of the sum of their squares."""
     images, regions = inputs(form)
     outputs = net(images.to(next(net.parameters()).dtype), regions)

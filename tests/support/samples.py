@@ -99,7 +99,7 @@ def smoke(pair: str, arms: tuple[str, ...], **changes: Any) -> list[Trial]:
     )
 
 
-def changed_template(kind: str, name: str, folder: Path, *changes: tuple[str, str]) -> Any:
+def change_template(kind: str, name: str, folder: Path, *changes: tuple[str, str]) -> Any:
     """The class of what `mtlbench new KIND NAME` writes into the folder, after some changes of its text."""
     path, _ = new(kind, name, folder)
     text = path.read_text()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mtlbench.store.sealing import sealed
+from mtlbench.store.sealing import seal_text
 
 COMMANDS = (
     ("status",),
@@ -36,4 +36,4 @@ def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
     data = json.loads(path.read_text())
     del data["checksum"]
     change(data)
-    path.write_text(sealed(data))
+    path.write_text(seal_text(data))

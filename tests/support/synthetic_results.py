@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from tests.support.arms import failed, with_facts
+from tests.support.arms import make_failure, with_facts
 
 SPLITS = ("split-conv2", "split-conv3", "split-conv4", "split-conv5", "split-fc6", "split-fc7", "split-fc8")
 OTHERS = ("ensemble", "one-task-longer", "mtl-shared", "cross-stitch")
@@ -46,7 +46,7 @@ EFFECTS = {
 
 
 @cache
-def drawn(*seed: int) -> float:
+def draw(*seed: int) -> float:
     """A number from the standard normal distribution; always the same for a seed."""
     return np.random.default_rng(seed).normal()
 
@@ -74,9 +74,9 @@ def results_frame(
                 head = (pair, dataset, backbone, recipe, arm, seed, key)
                 for task in tasks:
                     for place, (metric, mean, unit, higher) in enumerate(METRICS[task]):
-                        shared = noise * drawn(seed, place, len(task))
+                        shared = noise * draw(seed, place, len(task))
                         for subset in ("train", "val", "test", "chance"):
-                            own = noise * drawn(seed, place, *map(ord, arm + task + subset[:1]))
+                            own = noise * draw(seed, place, *map(ord, arm + task + subset[:1]))
                             gain = effects.get(arm, 0.0) * (-0.7 if task in ("detection", "normals") else 1.0)
                             percent = 0.0 if not unit else gain + shared + own
                             value = mean * (1 + (percent if higher else -percent) / 100)
@@ -130,7 +130,7 @@ class FakeResults:
     states: ClassVar[list[Any]] = []
 
     def __post_init__(self) -> None:
-        self.frame, self.failures = with_facts(self.frame), [failed(**one) for one in self.failures]
+        self.frame, self.failures = with_facts(self.frame), [make_failure(**one) for one in self.failures]
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
         return self.architectures

@@ -49,12 +49,12 @@ class Silent:
     def __init__(self) -> None:
         self.errors: list[str] = []
 
-    def started(self, trial: Trial) -> None: ...
-    def progressed(self, trial: Trial, fraction: float) -> None: ...
+    def note_start(self, trial: Trial) -> None: ...
+    def note_progress(self, trial: Trial, fraction: float) -> None: ...
     def again(self, trial: Trial, why: str) -> None: ...
     def say(self, line: str) -> None: ...
 
-    def ended(self, trial: Trial, error: str) -> None:
+    def note_end(self, trial: Trial, error: str) -> None:
         if error:
             self.errors.append(error)
 
@@ -88,7 +88,7 @@ class Study:
         return read_result(folder / "result.json").scores
 
 
-def finished(trials: list[Trial], store: Store) -> Study:
+def finish(trials: list[Trial], store: Store) -> Study:
     watcher = Silent()
     run_local(Queue(trials, (), lambda trial: 1.0), store, watcher, Resources())
     assert watcher.errors == [], watcher.errors

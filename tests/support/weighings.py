@@ -28,7 +28,7 @@ TASKS = {"fcn": dense_tasks(), "image": image_tasks()}
 SAMPLES = {"fcn": [dense_sample(seed) for seed in range(5)], "image": [image_sample(seed) for seed in range(5)]}
 
 
-def weighting(name: str, **options: Any) -> Any:
+def make_weighting(name: str, **options: Any) -> Any:
     """A built-in one; the test is skipped where it needs TorchJD and there is none."""
     try:
         return create("weighting", name, **options)
@@ -59,7 +59,7 @@ def net_of(form: str, scheme: Scheme | None = None, tasks: tuple[str, ...] = (),
     return net
 
 
-def stepped(net: MultiTaskNet, method: Any, batch: Batch, iteration: int = 0, chunk: int = 0) -> dict[str, Tensor]:
+def take_step(net: MultiTaskNet, method: Any, batch: Batch, iteration: int = 0, chunk: int = 0) -> dict[str, Tensor]:
     """{name of a parameter: its gradient} of one step under a weighting, or under none; stages that tasks share are
     called `shared`, whatever their order."""
     net.zero_grad()

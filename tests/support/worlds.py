@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.store.frames import NAMING
-from tests.support.arms import failed, with_facts
+from tests.support.arms import make_failure, with_facts
 from tests.support.synthetic_results import ARMS, STITCHED, TASKS, architecture, results_frame, table_of
 
 ABLATIONS = (
@@ -46,7 +46,7 @@ class World:
     states: ClassVar[list[Any]] = []
 
     def __post_init__(self) -> None:
-        self.frame, self.failures = with_facts(self.frame), [failed(**one) for one in self.failures]
+        self.frame, self.failures = with_facts(self.frame), [make_failure(**one) for one in self.failures]
         trials = self.frame[self.frame["subset"] != "cost"]
         self.trials = trials.groupby([*NAMING], sort=False)["task"].unique().reset_index()
 
@@ -145,7 +145,7 @@ def exact(test: Mapping[str, list[float]], val: Mapping[str, list[float]] | None
     return World(pd.concat(tables, ignore_index=True))
 
 
-def found(lines: Sequence[str], *words: str) -> str:
+def find(lines: Sequence[str], *words: str) -> str:
     """The only line with all the words."""
     (line,) = [line for line in lines if all(word in line for word in words)]
     return line

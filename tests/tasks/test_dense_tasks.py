@@ -162,7 +162,7 @@ def test_the_first_of_equal_classes_wins() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- pictures
-def drawn(task: Any, sample: Sample, kept: np.ndarray | None) -> tuple[np.ndarray, tuple[float, ...], dict[str, float]]:
+def draw(task: Any, sample: Sample, kept: np.ndarray | None) -> tuple[np.ndarray, tuple[float, ...], dict[str, float]]:
     """The picture, its extent, and the words on it with the row that they stand on."""
     canvas = Figure(figsize=(4, 3))
     axes = canvas.add_subplot()
@@ -173,7 +173,7 @@ def drawn(task: Any, sample: Sample, kept: np.ndarray | None) -> tuple[np.ndarra
     return np.asarray(image.get_array()), tuple(image.get_extent()), words
 
 
-def packed(array: np.ndarray) -> int:
+def measure_packed(array: np.ndarray) -> int:
     file = io.BytesIO()
     np.savez_compressed(file, array)
     return len(file.getvalue())
@@ -193,11 +193,11 @@ def test_kept_classes_are_the_likeliest_and_drawn_with_their_names() -> None:
     truth = np.full((120, 160), 255, dtype=np.uint8)
     truth[:, 100:] = 2
     sample = Sample(np.zeros((120, 160, 3), dtype=np.uint8), {"semseg": truth})
-    picture, extent, words = drawn(SEMSEG, sample, kept)
+    picture, extent, words = draw(SEMSEG, sample, kept)
     assert picture.shape == (60, 80, 3) and extent == (0, 160, 120, 0)
     assert list(words) == ["wall", "floor"] and words["wall"] < 80 < words["floor"] < 120
     assert [picture[y, x].tolist() for y, x in ((0, 0), (59, 0), (10, 10))] == [colour(0), colour(1), colour(2)]
-    picture, extent, words = drawn(SEMSEG, sample, None)
+    picture, extent, words = draw(SEMSEG, sample, None)
     assert list(words) == ["chair"] and (picture[:, :100] == 0).all() and picture[0, 100].tolist() == colour(2)
 
 
@@ -205,12 +205,12 @@ def test_names_stand_inside_their_area() -> None:
     """An area may be hollow: its name stands on its innermost pixel, not at its centre of mass."""
     classes = np.full((50, 50), 1, dtype=np.uint8)
     classes[20:40, 5:45] = 0
-    for name, row, column in SEMSEG._named_areas(classes):
+    for name, row, column in SEMSEG._name_areas(classes):
         assert SEMSEG.categories[classes[row, column]] == name
-    assert [name for name, _, _ in SEMSEG._named_areas(classes)] == ["wall", "floor"]
+    assert [name for name, _, _ in SEMSEG._name_areas(classes)] == ["wall", "floor"]
     two = np.zeros((50, 50), dtype=np.uint8)
     two[:, 20:30] = 255
-    assert [(name, column < 20) for name, _, column in SEMSEG._named_areas(two)] == [("wall", True), ("wall", False)]
+    assert [(name, column < 20) for name, _, column in SEMSEG._name_areas(two)] == [("wall", True), ("wall", False)]
 
 
 def test_forty_colours_can_be_told_apart() -> None:
@@ -235,10 +235,10 @@ def test_kept_normals_are_colours() -> None:
     truth = np.zeros((3, 2, 3), dtype=np.float32)
     truth[0, 0], truth[1, 1] = (0, 0, 1), (-1, 0, 0)
     sample = Sample(np.zeros((3, 2, 3), dtype=np.uint8), {"normals": truth})
-    picture, extent, _ = drawn(task, sample, None)
+    picture, extent, _ = draw(task, sample, None)
     assert extent == (0, 2, 3, 0) and (picture[2] == 0).all()
     assert picture[0, 0].tolist() == [128, 128, 255] and picture[1, 1].tolist() == [0, 128, 128]
-    assert np.array_equal(drawn(task, sample, kept)[0], kept)
+    assert np.array_equal(draw(task, sample, kept)[0], kept)
 
 
 @pytest.mark.parametrize("size,expected", [((120, 160), (120, 160)), ((480, 640), (240, 320)), ((97, 331), (49, 166))])
@@ -249,7 +249,7 @@ def test_what_is_kept_is_small(size: tuple[int, int], expected: tuple[int, int])
         probability = torch.rand(1, channels, *size, generator=generator)
         kept = task.keep({"probability": probability}, dense_batch("semseg", torch.zeros(1, *size)))
         assert kept.shape[:2] == expected
-        assert size != (120, 160) or packed(kept) < 100_000
+        assert size != (120, 160) or measure_packed(kept) < 100_000
     whole = probability[0, :, :: size[0] - 1].flatten(1).T  # the first and the last row
     if size == expected:
         np.testing.assert_allclose(kept[0], 127.5 + 127.5 * task.decode(whole)[: size[1]].numpy(), atol=0.51)

@@ -35,7 +35,7 @@ def values(scores: list[Score]) -> dict[Any, float]:
     return {(score.metric, score.category) if score.category else score.metric: score.value for score in scores}
 
 
-def scored(task: Any, name: str, output: Tensor, labels: Tensor, masks: list[bool]) -> tuple[Any, Any]:
+def score(task: Any, name: str, output: Tensor, labels: Tensor, masks: list[bool]) -> tuple[Any, Any]:
     """Scores and chance."""
     meter = task.meter()
     for i in range(len(labels)):  # one by one
@@ -51,7 +51,7 @@ def test_classification_by_hand_and_by_scikit_learn() -> None:
     """Of three cats two are found, the dog is not; a cow, a missing label and an unlabelled image do not count."""
     output = torch.tensor([[2.0, 0, 0], [2, 0, 1], [0, 1, 0], [3, 0, 0], [0, 0, 9], [5, 0, 0]])
     labels, masks = torch.tensor([0, 0, 0, 1, -1, 1]), [True] * 5 + [False]
-    found, chance = scored(CLASSES, "classification", output, labels, masks)
+    found, chance = score(CLASSES, "classification", output, labels, masks)
     truth, guess = np.array([0, 0, 0, 1]), output[:4].argmax(1).numpy()
     assert found["accuracy"] == 50 and found["recall", "cat"] == pytest.approx(200 / 3) and found["recall", "dog"] == 0
     assert found["balanced_accuracy"] == pytest.approx(100 * balanced_accuracy_score(truth, guess))
@@ -72,7 +72,7 @@ def test_multilabel_by_hand() -> None:
     """old: yes no yes, ranked 1 2 3: AP (1 + 2/3) / 2. red: known of two, the yes last: 1/2. far: no yes: left out."""
     labels = torch.tensor([[1, 255, 0], [0, 0, 0], [1, 1, 0], [1, 1, 1]], dtype=torch.uint8)
     output = torch.tensor([[3.0, 0, 0], [2, 5, 0], [-1, -1, 0], [0, 0, 0]])
-    found, chance = scored(TAGS, "multilabel", output, labels, [True, True, True, False])
+    found, chance = score(TAGS, "multilabel", output, labels, [True, True, True, False])
     assert found["AP", "old"] == pytest.approx(100 * (1 + 2 / 3) / 2) and found["AP", "red"] == pytest.approx(50)
     assert found["mAP"] == pytest.approx((500 / 6 + 50) / 2) and found["categories"] == 2
     assert found["F1"] == pytest.approx((50 + 0) / 2)  # old: one of two found, one found wrongly
@@ -84,7 +84,7 @@ def test_multilabel_scores_are_those_of_torchmetrics() -> None:
     generator = torch.Generator().manual_seed(0)
     output = torch.randn(60, 3, generator=generator)
     labels = torch.randint(0, 2, (60, 3), generator=generator, dtype=torch.uint8)
-    found, _ = scored(TAGS, "multilabel", output, labels, [True] * 60)
+    found, _ = score(TAGS, "multilabel", output, labels, [True] * 60)
     probability, truth = output.sigmoid(), labels.long()
     assert found["mAP"] == pytest.approx(100 * float(multilabel_average_precision(probability, truth, 3)), rel=1e-5)
     assert found["F1"] == pytest.approx(100 * float(multilabel_f1_score(probability, truth, 3)), rel=1e-5)
@@ -94,7 +94,7 @@ def test_multilabel_scores_are_those_of_torchmetrics() -> None:
 def test_regression_by_hand_and_by_scikit_learn() -> None:
     """Predictions 10 + 4 x output: 14, 6, 10 of 12, 8, 10."""
     labels = torch.tensor([12.0, 8.0, 10.0, float("nan"), 5.0])
-    found, chance = scored(
+    found, chance = score(
         NUMBER, "regression", torch.tensor([[1.0], [-1], [0], [7], [7]]), labels, [True] * 4 + [False]
     )
     truth, guess = np.array([12.0, 8, 10]), np.array([14.0, 6, 10])

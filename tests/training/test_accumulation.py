@@ -14,7 +14,7 @@ from mtlbench.plan import spaces
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.spec import Recipe, identity_of
 from mtlbench.training.batches import parts, training_batch
-from mtlbench.training.evaluation import evaluate, finished
+from mtlbench.training.evaluation import evaluate, finish
 from mtlbench.training.loop import gradients
 from mtlbench.training.samples import Scaled
 from tests.support.samples import box_sample, box_tasks, dense_sample, dense_tasks, image_sample, image_tasks, view
@@ -51,7 +51,7 @@ def net_of(form: str, dropout: float = 0.0, precision: str = "fp32") -> MultiTas
     return net
 
 
-def found(net: MultiTaskNet, form: str, batch: Batch, chunk: int) -> tuple[dict[str, float], torch.Tensor]:
+def find(net: MultiTaskNet, form: str, batch: Batch, chunk: int) -> tuple[dict[str, float], torch.Tensor]:
     recipe = Recipe("parts", {}, 0, images=4, lr=0.1, chunk=chunk)
     net.zero_grad()
     losses = gradients(net, TASKS[form], batch, recipe, 0)
@@ -64,13 +64,13 @@ def found(net: MultiTaskNet, form: str, batch: Batch, chunk: int) -> tuple[dict[
 def test_parts_add_up_to_the_gradient_of_the_whole_batch(form: str, unlabelled: tuple[int, ...]) -> None:
     """A task's loss is a mean over labelled pixels or regions of the whole batch, whatever part they come in."""
     net, batch = net_of(form), batch_of(form, unlabelled)
-    losses, whole = found(net, form, batch, 0)
+    losses, whole = find(net, form, batch, 0)
     assert (losses[next(iter(TASKS[form]))] == 0) == (len(unlabelled) == IMAGES)
     for chunk in (1, 2, 4):
-        in_parts, gradient = found(net, form, batch, chunk)
+        in_parts, gradient = find(net, form, batch, chunk)
         assert in_parts == pytest.approx(losses, rel=1e-5, abs=1e-7)
         assert float((gradient - whole).norm() / whole.norm().clamp(min=1e-12)) < 1e-5
-    assert found(net, form, batch, IMAGES)[1].equal(whole)
+    assert find(net, form, batch, IMAGES)[1].equal(whole)
 
 
 def test_parts_keep_images_and_their_regions_together() -> None:
@@ -105,7 +105,7 @@ def test_bfloat16_computes_roughly_the_same_and_trains_float32_weights(form: str
     for precision in ("fp32", "bf16"):
         net = net_of(form, precision=precision)
         outputs[precision] = {name: x.detach() for name, x in net(batch.images, batch.regions).items()}
-        found(net, form, batch, 0)
+        find(net, form, batch, 0)
         assert all(
             p.dtype == torch.float32 and p.grad is not None and p.grad.dtype == torch.float32 for p in net.parameters()
         )
@@ -123,7 +123,7 @@ def test_evaluation_too_takes_a_chunk_at_a_time(form: str) -> None:
     for chunk in (0, 2):
         subset = Scaled(alike[form], 0, 0)
         v = view(form, tasks, chunk=chunk)
-        meters = finished(evaluate([net], tasks, subset, v, IMAGES))
+        meters = finish(evaluate([net], tasks, subset, v, IMAGES))
         assert len(list(evaluate([net], tasks, subset, v, IMAGES))) == (3 if chunk else 1)
         found.append([value for name in tasks for _, _, value in meters[name].scores()])
     assert found[0] == pytest.approx(found[1], rel=1e-4)

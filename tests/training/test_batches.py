@@ -300,11 +300,11 @@ def test_an_exception_comes_out_at_its_place(workers: int) -> None:
     assert seen == [0, 1, 2] and not loaders()
 
 
-def abandoned(items: Any) -> None:
+def abandon(items: Any) -> None:
     items.close()
 
 
-def failing(items: Any) -> None:
+def fail(items: Any) -> None:
     def consumer() -> None:
         for _ in items:
             raise KeyboardInterrupt
@@ -314,7 +314,7 @@ def failing(items: Any) -> None:
     items.close()
 
 
-@pytest.mark.parametrize("end", [abandoned, failing])
+@pytest.mark.parametrize("end", [abandon, fail])
 def test_a_consumer_that_stops_leaves_no_thread_and_waits_for_one_batch_at_most(end: Callable[[Any], None]) -> None:
     begun: list[int] = []
 

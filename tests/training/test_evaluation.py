@@ -15,7 +15,7 @@ from mtlbench.contracts import Batch, Sample
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.training.batches import evaluation_batches
-from mtlbench.training.evaluation import evaluate, finished
+from mtlbench.training.evaluation import evaluate, finish
 from mtlbench.training.samples import Scaled
 from tests.support.samples import box_sample, box_tasks, dense_sample, dense_tasks, image_sample, image_tasks, view
 
@@ -66,7 +66,7 @@ class Noting:
 
 def predictions(form: str, net: MultiTaskNet, samples: Sequence[Sample], chunk: int) -> dict[Any, Tensor]:
     tasks: dict[str, Any] = {name: Noting(task) for name, task in TASKS[form].items()}
-    meters = finished(evaluate([net], tasks, samples, view(form, tasks, chunk=chunk), len(samples)))
+    meters = finish(evaluate([net], tasks, samples, view(form, tasks, chunk=chunk), len(samples)))
     found: dict[str, Any] = {name: meter.scores() for name, meter in meters.items()}
     return {(name, *key): value for name, own in found.items() for key, value in own.items()}
 
@@ -89,7 +89,7 @@ def test_scores_do_not_depend_on_the_order_of_the_images(form: str) -> None:
     net, tasks = net_of(form), copy.copy(TASKS[form])
     found = []
     for samples in (SAMPLES[form], SAMPLES[form][::-1]):
-        meters = finished(evaluate([net], tasks, samples, view(form, tasks, chunk=2), len(samples)))
+        meters = finish(evaluate([net], tasks, samples, view(form, tasks, chunk=2), len(samples)))
         found.append({(name, *score[:2]): score.value for name in tasks for score in meters[name].scores()})
     assert found[0] == pytest.approx(found[1], rel=1e-5, nan_ok=True)
 

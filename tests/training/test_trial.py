@@ -21,7 +21,7 @@ from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
 from mtlbench.training.trial import run_trial
 from tests.support.samples import smoke
-from tests.support.trials import HERE, Study, finished
+from tests.support.trials import HERE, Study, finish
 
 ARMS = ("one-task", "ensemble", "split-fc6", "cross-stitch")
 
@@ -32,7 +32,7 @@ def trials_of(pair: str, **changes: Any) -> list[Trial]:
 
 @pytest.fixture(scope="module", params=["det_attr", "semseg_sn"])
 def study(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return finished(trials_of(request.param), Store(tmp_path_factory.mktemp(request.param), create=True))
+    return finish(trials_of(request.param), Store(tmp_path_factory.mktemp(request.param), create=True))
 
 
 def of_one_task(scores: list[Any], subset: str = "test") -> dict[tuple[str, ...], float]:
@@ -67,7 +67,7 @@ def test_the_curve_has_eight_points_a_task_or_as_many_as_there_are_iterations(st
 
 def test_the_last_point_of_the_curve_is_the_headline_on_val_where_the_curve_sees_all_of_val(tmp_path: Path) -> None:
     trial = next(t for t in trials_of("semseg_sn", curve_images=1000) if t.task_names == ("semseg",))
-    run = finished([trial], Store(tmp_path, create=True))
+    run = finish([trial], Store(tmp_path, create=True))
     assert (
         float(run.rows(trial, "curve.csv")[-1]["val_headline"])
         == of_one_task(run.scores(trial), "val")["semseg", "mIoU", ""]
@@ -94,7 +94,7 @@ def test_alphas_start_at_the_paper_s_values_move_and_end_with_every_unit(study: 
 
 def test_twenty_alpha_points_where_there_are_twenty_iterations(tmp_path: Path) -> None:
     trials = [t for t in trials_of("det_attr", extra_iterations=40) if t.arm in ("one-task", "cross-stitch")]
-    run = finished(trials, Store(tmp_path, create=True))
+    run = finish(trials, Store(tmp_path, create=True))
     iterations = {int(row["iteration"]) for row in run.rows(run.of("cross-stitch")[0], "alphas.csv")}
     assert len(iterations) >= 20 and {0, 39, 40} <= iterations
 

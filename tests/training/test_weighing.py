@@ -16,7 +16,7 @@ from mtlbench.schemes.tree import Tree
 from mtlbench.training.loop import Training
 from mtlbench.training.weighing import Weigher, reached
 from tests.support.networks import recipe, run
-from tests.support.weighings import TASKS, batch_of, distance, net_of, stepped
+from tests.support.weighings import TASKS, batch_of, distance, net_of, take_step
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ class Kendall(nn.Module):
         return torch.stack(terms).sum()
 
 
-def trained(weighting: Any, kind: str = "fixed") -> tuple[dict[str, Tensor], Training]:
+def train(weighting: Any, kind: str = "fixed") -> tuple[dict[str, Tensor], Training]:
     net = net_of("fcn", weighting=kind)
     batch, settings = batch_of("fcn"), recipe(lr=0.05, weighting=kind, clip=0.0, decay="constant", warmup=0)
     training = Training(net, TASKS["fcn"], settings, 5, weighting=weighting)
@@ -44,8 +44,8 @@ def trained(weighting: Any, kind: str = "fixed") -> tuple[dict[str, Tensor], Tra
 
 def test_learned_weights_of_a_users_own_are_those_of_uncertainty() -> None:
     own = Kendall()
-    mine, _ = trained(own)
-    theirs, _ = trained(None, "uncertainty")
+    mine, _ = train(own)
+    theirs, _ = train(None, "uncertainty")
     learned = {name.removeprefix("log_variances."): s for name, s in theirs.items() if name.startswith("log_v")}
     assert {float(s) for s in learned.values()} != {0.0}
     for task, variance in learned.items():
@@ -64,7 +64,7 @@ def test_random_numbers_are_a_function_of_the_networks_seed_and_the_step() -> No
         torch.manual_seed(torch.seed() % 1000)  # whatever else has happened
         net = net_of("fcn")
         net.seed = seed
-        return stepped(net, Loud(), batch_of("fcn"), iteration)
+        return take_step(net, Loud(), batch_of("fcn"), iteration)
 
     assert distance(step(0, 3), step(0, 3)) == 0
     assert distance(step(0, 3), step(0, 4)) > 1e-3 and distance(step(0, 3), step(1, 3)) > 1e-3
@@ -95,7 +95,7 @@ class Whole(Recorded):
 @pytest.mark.parametrize("scheme", [Split("fc8"), CrossStitch(), Split("conv3")], ids=["fc8", "stitch", "conv3"])
 def test_ones_as_weights_are_the_plain_sum_in_every_scheme(scheme: Any) -> None:
     batch = batch_of("fcn")
-    plain, own, whole = (stepped(net_of("fcn", scheme), method, batch) for method in (None, Recorded(), Whole()))
+    plain, own, whole = (take_step(net_of("fcn", scheme), method, batch) for method in (None, Recorded(), Whole()))
     assert distance(own, plain) < 1e-5 and distance(whole, plain) < 1e-5
 
 
@@ -104,7 +104,7 @@ def test_what_a_weighting_is_told_are_products_of_the_gradients_of_what_two_task
     tasks, batch, told = ("classification", "multilabel", "regression"), batch_of("image"), Recorded()
     tree = Tree({"conv2": [["classification"], ["multilabel", "regression"]]})
     net = net_of("image", tree)
-    stepped(net, told, batch)
+    take_step(net, told, batch)
     alone = []
     for task in tasks:
         net.zero_grad()
@@ -128,40 +128,40 @@ def test_what_a_loss_reaches_is_read_off_its_graph() -> None:
     assert found == {name for name in names.values() if not name.startswith("heads.normals")}
 
 
-def made(**methods: Callable[..., Any]) -> Any:
+def make(**methods: Callable[..., Any]) -> Any:
     return type("Mine", (), {"version": 1, **methods})()
 
 
 @pytest.mark.parametrize(
     ("method", "answer"),
     [
-        (made(combine=lambda self, losses: 3.0), "Mine.combine must return one number that depends on the losses"),
+        (make(combine=lambda self, losses: 3.0), "Mine.combine must return one number that depends on the losses"),
         (
-            made(combine=lambda self, losses: sum(losses.values()).detach()),
+            make(combine=lambda self, losses: sum(losses.values()).detach()),
             "Mine.combine must return one number that depends on the losses",
         ),
         (
-            made(combine=lambda self, losses: torch.stack(list(losses.values()))),
+            make(combine=lambda self, losses: torch.stack(list(losses.values()))),
             "Mine.combine must return one number that depends on the losses",
         ),
-        (made(weights=lambda self, gramian: gramian), r"Mine.weights returned \(2, 2\), not a tensor of shape \(2,\)"),
+        (make(weights=lambda self, gramian: gramian), r"Mine.weights returned \(2, 2\), not a tensor of shape \(2,\)"),
         (
-            made(weights=lambda self, gramian: torch.tensor([1.0, float("nan")])),
+            make(weights=lambda self, gramian: torch.tensor([1.0, float("nan")])),
             r"Mine.weights returned \[1.0, nan\], which are not all finite",
         ),
-        (made(aggregate=lambda self, rows: [1.0]), r"Mine.aggregate returned list, not a tensor of shape \(\d+,\)"),
+        (make(aggregate=lambda self, rows: [1.0]), r"Mine.aggregate returned list, not a tensor of shape \(\d+,\)"),
     ],
 )
 def test_a_wrong_answer_of_a_weighting_is_named(method: Any, answer: str) -> None:
     with pytest.raises(UserError, match=answer):
-        stepped(net_of("fcn"), method, batch_of("fcn"))
+        take_step(net_of("fcn"), method, batch_of("fcn"))
 
 
 def test_gradients_that_are_no_numbers_are_left_to_the_watch_over_losses() -> None:
     told, net = Recorded(), net_of("fcn")
     with torch.no_grad():
         next(net.trunk["conv1"].parameters()).fill_(float("nan"))
-    stepped(net, told, batch_of("fcn"))
+    take_step(net, told, batch_of("fcn"))
     assert told.gramians == []
 
 
@@ -171,11 +171,11 @@ def test_a_task_whose_gradient_is_zero_has_no_row() -> None:
     with torch.no_grad():
         for parameter in net.heads["normals"].parameters():
             parameter.zero_()
-    assert distance(stepped(net, told, batch_of("fcn")), stepped(net, None, batch_of("fcn"))) < 1e-6
+    assert distance(take_step(net, told, batch_of("fcn")), take_step(net, None, batch_of("fcn"))) < 1e-6
     assert told.gramians == []
 
 
 def test_without_a_weighting_nothing_of_it_is_in_a_training() -> None:
-    assert trained(None)[1]._weigher is None
-    assert isinstance(trained(Recorded())[1]._weigher, Weigher)
+    assert train(None)[1]._weigher is None
+    assert isinstance(train(Recorded())[1]._weigher, Weigher)
     assert run(net_of("fcn"), TASKS["fcn"], recipe()).curve

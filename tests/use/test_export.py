@@ -34,10 +34,10 @@ from mtlbench.store.store import Store
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
 from mtlbench.use.export import SUFFIXES, export, load
-from mtlbench.use.trained import Trained, opened
+from mtlbench.use.trained import Trained, open_trained
 from tests.support.places import ROOT
 from tests.support.samples import smoke
-from tests.support.trials import finished
+from tests.support.trials import finish
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +51,7 @@ class Mine(CrossStitch):
 """
 
 
-def kept(trials: list[Trial]) -> list[Trial]:
+def list_kept(trials: list[Trial]) -> list[Trial]:
     return [dataclasses.replace(trial, keep_weights=not trial.average) for trial in trials]
 
 
@@ -65,7 +65,7 @@ def with_scheme(file: Path) -> list[Trial]:
         space.pair, arms, (0,), DataSource(first.dataset, "", first.fingerprint), backbone, recipe_of(space, "smoke")
     )
     assert made[:2] == trials
-    return kept(made)
+    return list_kept(made)
 
 
 @dataclass
@@ -91,15 +91,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     (folder / "mine.py").write_text(SCHEME)
     store = Store(folder / "results", create=True)
     arms = {"det_attr": ("one-task", "cross-stitch"), "semseg_sn": ("ensemble", "split-fc8", "cross-stitch")}
-    trials = {pair: kept(smoke(pair, arms[pair])) for pair in PAIRS}
+    trials = {pair: list_kept(smoke(pair, arms[pair])) for pair in PAIRS}
     *_, mine = with_scheme(folder / "mine.py")
     for own in trials.values():
-        finished(own, store)
-    finished([*[t for t in trials["semseg_sn"] if t.arm == "one-task"], mine], store)
+        finish(own, store)
+    finish([*[t for t in trials["semseg_sn"] if t.arm == "one-task"], mine], store)
     return Study(store, trials, mine, folder / "mine.py")
 
 
-def refused(call: Any, *arguments: Any) -> str:
+def get_refusal(call: Any, *arguments: Any) -> str:
     """The one line that a user's mistake is answered with."""
     with pytest.raises(UserError) as caught:
         call(*arguments)
@@ -140,10 +140,10 @@ def test_an_exported_network_predicts_bit_for_bit_what_the_trial_did(
 
 def test_an_ensemble_from_the_store_averages_its_parents_bit_for_bit(study: Study) -> None:
     for one in find_trials(study.store.root, "ensemble"):
-        trained = opened(one, study.silent)
+        trained = open_trained(one, study.silent)
         assert len(trained.nets) == 2
         check_predictions(trained, [one.trial], study.store)
-    line = refused(study.export, "ensemble", Path("never.pt"))
+    line = get_refusal(study.export, "ensemble", Path("never.pt"))
     assert all(key in line for t in study.trials["semseg_sn"] if t.average for key in t.parents) and "averages" in line
 
 
@@ -192,18 +192,18 @@ def test_the_snippet_of_the_documentation_gives_the_classes_that_the_trial_kept(
 def test_an_existing_file_stays_unless_forced_and_others_are_refused(study: Study, tmp_path: Path) -> None:
     file = tmp_path / "net.pt"
     file.write_text("mine")
-    assert "exists; type --force to overwrite it" in refused(study.export, "cross-stitch", file)
+    assert "exists; type --force to overwrite it" in get_refusal(study.export, "cross-stitch", file)
     assert file.read_text() == "mine"
     assert study.export("cross-stitch", file, force=True) == file and mtlbench.load_network(file)
-    assert "ends in .pt or .pth or .safetensors" in refused(study.export, "cross-stitch", tmp_path / "net.onnx")
-    assert "cannot write" in refused(study.export, "cross-stitch", tmp_path / "none" / "net.pt")
+    assert "ends in .pt or .pth or .safetensors" in get_refusal(study.export, "cross-stitch", tmp_path / "net.onnx")
+    assert "cannot write" in get_refusal(study.export, "cross-stitch", tmp_path / "none" / "net.pt")
     assert os.listdir(tmp_path) == ["net.pt"]
 
 
 def test_safetensors_where_it_is_installed(study: Study, tmp_path: Path) -> None:
     file = tmp_path / "net.safetensors"
     if importlib.util.find_spec("safetensors") is None:
-        assert "pip install safetensors" in refused(study.export, "cross-stitch", file)
+        assert "pip install safetensors" in get_refusal(study.export, "cross-stitch", file)
         assert os.listdir(tmp_path) == [] and file.suffix in SUFFIXES
         return
     study.export("cross-stitch", file, "semseg_sn")
@@ -212,10 +212,10 @@ def test_safetensors_where_it_is_installed(study: Study, tmp_path: Path) -> None
 
 def test_other_files_are_one_line_each(tmp_path: Path, study: Study) -> None:
     file = tmp_path / "net.pt"
-    assert "is no file" in refused(mtlbench.load_network, file)
+    assert "is no file" in get_refusal(mtlbench.load_network, file)
     for content in (b"", b"junk", study.export("cross-stitch", tmp_path / "good.pt").read_bytes()[:5000]):
         file.write_bytes(content)
-        assert "is cut off, or not written by mtlbench export-weights" in refused(mtlbench.load_network, file)
+        assert "is cut off, or not written by mtlbench export-weights" in get_refusal(mtlbench.load_network, file)
     content = torch.load(tmp_path / "good.pt", weights_only=True)
     for changes, told in (
         ({"mtlbench": 99}, "upgrade mtlbench"),
@@ -225,11 +225,11 @@ def test_other_files_are_one_line_each(tmp_path: Path, study: Study) -> None:
         ({"model": {}}, "not written by"),
     ):
         torch.save({**content, **changes}, file)
-        assert told in refused(mtlbench.load_network, file)
+        assert told in get_refusal(mtlbench.load_network, file)
     torch.save(content["state"], file)
-    assert "not written by" in refused(mtlbench.load_network, file)
+    assert "not written by" in get_refusal(mtlbench.load_network, file)
     torch.save({"code": Study}, file)  # a class: would be imported
-    assert "not written by" in refused(mtlbench.load_network, file)
+    assert "not written by" in get_refusal(mtlbench.load_network, file)
 
 
 # ---------------------------------------------------------------------------------------------------- users' files
@@ -243,21 +243,21 @@ def test_a_scheme_of_a_file_is_run_from_where_it_is_and_never_from_the_results(
     elsewhere.parent.mkdir()
     elsewhere.write_text(SCHEME)
     for given in ((), ("other.py",)):
-        assert refused(mtlbench.load_network, file, given).endswith("load_network('net.pt', files=['mine.py'])")
+        assert get_refusal(mtlbench.load_network, file, given).endswith("load_network('net.pt', files=['mine.py'])")
     check_predictions(load(file, [elsewhere]), [study.mine], study.store)
     (one,) = find_trials(study.store.root, study.mine.key)
     text = study.scheme.read_text()
     try:
         said: list[str] = []
         study.scheme.write_text(text + "# changed\n")
-        opened(one, said.append, [study.scheme])
+        open_trained(one, said.append, [study.scheme])
         assert len(said) == 1 and said[0].startswith(f"{study.scheme} has changed since mine seed 0 was trained")
         study.scheme.write_text(text.replace("version = 1", "version = 2"))
-        told = refused(opened, one, said.append, [study.scheme])
+        told = get_refusal(open_trained, one, said.append, [study.scheme])
         assert "was trained with version 1 of scheme Mine, which is now 2" in told
         study.scheme.unlink()
         (folder / "mine.py").write_text("raise SystemExit")
-        assert refused(opened, one, said.append, [study.scheme]) == f"no such file: {study.scheme}"
+        assert get_refusal(open_trained, one, said.append, [study.scheme]) == f"no such file: {study.scheme}"
     finally:
         study.scheme.write_text(text)
 
@@ -267,27 +267,27 @@ def test_a_changed_version_of_the_package_is_refused(study: Study, monkeypatch: 
 
     (one,) = find_trials(study.store.root, "split-fc8", "semseg_sn")
     monkeypatch.setattr(Semseg, "version", 77)
-    assert "version 1 of task semseg, which is now 77" in refused(opened, one, study.silent)
+    assert "version 1 of task semseg, which is now 77" in get_refusal(open_trained, one, study.silent)
 
 
 # ---------------------------------------------------------------------------------------------------- what is kept
 def test_what_is_kept_is_no_part_of_a_trials_identity_but_of_being_done(tmp_path: Path) -> None:
     store = Store(tmp_path / "results", create=True)
     trials = smoke("semseg_sn", ("split-fc8",))
-    (plain,), (asked,) = trials, kept(trials)
+    (plain,), (asked,) = trials, list_kept(trials)
     assert plain.key == asked.key and Trial.from_json(asked.to_json()) == asked
     old = {name: value for name, value in plain.to_json().items() if name != "keep_weights"}
     assert Trial.from_json(old) == plain  # a trial.json of before
-    finished([plain], store)
+    finish([plain], store)
     before = read_result(store.folder(plain) / "result.json")
     assert store.done(plain) and not store.done(asked) and "weights.pt" not in before.files and before.model is None
     (one,) = find_trials(store.root, plain.key)
-    assert refused(opened, one, print).endswith("--keep-weights 'split-fc8' to train it again and keep them")
-    finished([asked], store)
+    assert get_refusal(open_trained, one, print).endswith("--keep-weights 'split-fc8' to train it again and keep them")
+    finish([asked], store)
     after = read_result(store.folder(plain) / "result.json")
     assert store.done(plain) and store.done(asked) and set(after.files) == {*before.files, "weights.pt"}
     assert after.scores == before.scores
-    check_predictions(opened(one, print), [plain], store)
+    check_predictions(open_trained(one, print), [plain], store)
 
 
 def test_run_trains_again_what_kept_no_weights_says_so_and_counts_them(tmp_path: Path) -> None:
@@ -333,24 +333,24 @@ def test_run_trains_again_what_kept_no_weights_says_so_and_counts_them(tmp_path:
 
 
 def test_damaged_weights_and_results_are_refused(study: Study, tmp_path: Path) -> None:
-    (trial,) = trials = kept(smoke("semseg_sn", ("split-fc8",)))
+    (trial,) = trials = list_kept(smoke("semseg_sn", ("split-fc8",)))
     store = Store(tmp_path / "results", create=True)
-    finished(trials, store)
+    finish(trials, store)
     weights = store.folder(trial) / "weights.pt"
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     (one,) = find_trials(store.root, trial.key)
-    assert "weights.pt is damaged; type mtlbench run ... --force split-fc8" in refused(opened, one, print)
+    assert "weights.pt is damaged; type mtlbench run ... --force split-fc8" in get_refusal(open_trained, one, print)
 
 
 def test_a_result_of_before_the_categories_were_kept_asks_the_data(study: Study, tmp_path: Path) -> None:
-    trials = kept(smoke("semseg_sn", ("split-fc8",)))
+    trials = list_kept(smoke("semseg_sn", ("split-fc8",)))
     store = Store(tmp_path / "results", create=True)
-    finished(trials, store)
+    finish(trials, store)
     path = store.folder(trials[0]) / "result.json"
     write_result(path.parent, trials[0].key, replace(read_result(path), model=None))
     (one,) = find_trials(store.root, trials[0].key)
     said: list[str] = []
-    check_predictions(opened(one, said.append), trials, store)
+    check_predictions(open_trained(one, said.append), trials, store)
     assert said == ["split-fc8 seed 0 is of before results told their categories: its data (rooms) are opened"]

@@ -24,12 +24,12 @@ from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
 from mtlbench.use import predict as module
 from mtlbench.use.predict import likeliest, read_image, stems
-from mtlbench.use.trained import Trained, opened
+from mtlbench.use.trained import Trained, open_trained
 from mtlbench.vision import proposals as selective_search
 from mtlbench.vision import regions
 from tests.support.commands import cli
 from tests.support.samples import smoke
-from tests.support.trials import finished
+from tests.support.trials import finish
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Store:
     store = Store(tmp_path_factory.mktemp("predict") / "results", create=True)
     for pair in PAIRS:
         trials = smoke(pair, ARMS)
-        finished([dataclasses.replace(trial, keep_weights=not trial.average) for trial in trials], store)
+        finish([dataclasses.replace(trial, keep_weights=not trial.average) for trial in trials], store)
     return store
 
 
@@ -76,7 +76,7 @@ def pixels_of(path: Path | str) -> np.ndarray:
         return np.array(image)
 
 
-def kept(study: Store, arm: str, pair: str) -> dict[str, list[np.ndarray]]:
+def read_kept(study: Store, arm: str, pair: str) -> dict[str, list[np.ndarray]]:
     """What the trials of an arm kept of their predictions on the test images."""
     folders = [one.folder for one in find_trials(study.root, arm, pair)]
     return {name: own for folder in folders for name, own in predictions.read(folder / predictions.FILE).items()}
@@ -89,7 +89,7 @@ def test_dense_predictions_on_a_test_image_are_those_that_the_trial_kept(
 ) -> None:
     said = works(study, arm, "--pair", "semseg_sn", rooms / "room0.png", rooms / "room2.png", "--out", tmp_path)
     assert said == [f"{tmp_path}/room0-prediction.png", f"{tmp_path}/room2-prediction.png"]
-    expected = kept(study, arm, "semseg_sn")
+    expected = read_kept(study, arm, "semseg_sn")
     for number, path in zip((0, 2), said, strict=True):
         content = about(path)
         assert (content["width"], content["height"], content["predicted_at"]) == (64, 64, [64, 64])
@@ -131,7 +131,7 @@ def test_boxes_on_a_test_image_are_those_that_the_trial_kept(
     study: Store, rooms: Path, arm: str, tmp_path: Path
 ) -> None:
     (path,) = works(study, arm, "--pair", "det_attr", rooms / "room1.png", "--out", tmp_path)
-    rows, (expected,) = about(path)["boxes"], kept(study, arm, "det_attr")["detection"][1:2]
+    rows, (expected,) = about(path)["boxes"], read_kept(study, arm, "det_attr")["detection"][1:2]
     names = context_of("det_attr").dataset.categories("detection")
     assert [row["category"] for row in rows] == [names[int(one[0])] for one in expected]
     assert np.allclose([row["score"] for row in rows], expected[:, 1], atol=1e-5)
@@ -148,7 +148,7 @@ def test_attributes_are_predicted_for_each_detected_box(study: Store, rooms: Pat
     batch = evaluation_batch([context.subsets["test"][1]], context.view)
     (one,) = [one for one in find_trials(study.root, arm, "det_attr") if "attributes" in one.trial.task_names]
     with torch.inference_mode():  # straight through the networks, without proposals
-        outputs = [net(batch.images, boxes)["attributes"].sigmoid() for net in opened(one, print).nets]
+        outputs = [net(batch.images, boxes)["attributes"].sigmoid() for net in open_trained(one, print).nets]
     names = context.dataset.categories("attributes")
     assert all(tuple(row["attributes"]) == names for row in rows)
     found = np.array([[row["attributes"][name] for name in names] for row in rows])
@@ -160,10 +160,10 @@ def test_boxes_come_in_pixels_of_the_image(study: Store, rooms: Path, tmp_path: 
     inputs = [tmp_path / "in" / f"{name}.png" for name in ("same", "wide")]
     for path, size in zip(inputs, ((64, 64), (200, 150)), strict=True):
         Image.fromarray(pixels_of(rooms / "room0.png")).resize(size).save(path)
-    trained = [opened(one, print) for one in find_trials(study.root, "cross-stitch", "det_attr")]
+    trained = [open_trained(one, print) for one in find_trials(study.root, "cross-stitch", "det_attr")]
     for path in inputs:
         image, number = read_image(path)
-        found = module.predicted(trained, image, number)
+        found = module.predict_image(trained, image, number)
         height, width = found.sample.image.shape[:2]
         for row, box in zip(module.boxes(trained, found, image.shape[:2]), found.sample.boxes, strict=True):
             stretch = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
@@ -185,10 +185,10 @@ def test_attributes_alone_are_predicted_for_the_whole_image(study: Store, rooms:
 
 def test_no_box_without_an_area_is_told(study: Store, rooms: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (one,) = find_trials(study.root, "cross-stitch", "det_attr")
-    trained = opened(one, print)
+    trained = open_trained(one, print)
     given = np.array([[0, 0.9, 1, 1, 1, 9], [1, 0.8, 2, 3, 9, 9], [1, 0.7, 2, 5, 9, 5]], np.float32)
     monkeypatch.setattr(trained.tasks["detection"], "boxes", lambda prediction, batch: given)
-    found = module.predicted([trained], *read_image(rooms / "room0.png"))
+    found = module.predict_image([trained], *read_image(rooms / "room0.png"))
     assert found.sample.boxes is not None and np.array_equal(found.sample.boxes, given[1:2, 2:])
     assert list(found.scores) == [np.float32(0.8)]
 
@@ -198,8 +198,8 @@ def test_a_task_of_any_name_that_finds_boxes_is_asked_for_them(
 ) -> None:
     """A user's task: found by its method, not by the name `detection`."""
     (one,) = find_trials(study.root, "cross-stitch", "det_attr")
-    trained = opened(one, print)
-    usual = module.predicted([trained], *read_image(rooms / "room0.png"))
+    trained = open_trained(one, print)
+    usual = module.predict_image([trained], *read_image(rooms / "room0.png"))
 
     class Renamed(Trained):
         def predict(self, batch: Batch) -> dict[str, dict[str, torch.Tensor]]:
@@ -210,7 +210,7 @@ def test_a_task_of_any_name_that_finds_boxes_is_asked_for_them(
 
     tasks = {{"detection": "lamps"}.get(name, name): task for name, task in trained.tasks.items()}
     renamed = Renamed(trained.trial, trained.model, tasks, trained.nets)
-    found = module.predicted([renamed], *read_image(rooms / "room0.png"))
+    found = module.predict_image([renamed], *read_image(rooms / "room0.png"))
     assert found.categories == usual.categories and np.array_equal(found.scores, usual.scores) and len(found.scores)
     row = module.boxes([renamed], found, (64, 64))[0]
     assert set(row) == {"category", "score", "box", "attributes"}
@@ -220,7 +220,7 @@ def test_a_task_of_any_name_that_finds_boxes_is_asked_for_them(
 # ---------------------------------------------------------------------------------------------------- proposals
 def test_fixed_windows_are_scaled_to_the_image(study: Store) -> None:
     (one,) = find_trials(study.root, "cross-stitch", "det_attr")
-    trained = opened(one, print)
+    trained = open_trained(one, print)
     own = context_of("det_attr").subsets["test"][0].proposals
     assert np.array_equal(module.proposals(trained, np.zeros((64, 64, 3), np.uint8), 1), own)
     larger = module.proposals(trained, np.zeros((128, 192, 3), np.uint8), 1)
@@ -271,12 +271,12 @@ def test_only_strong_boxes_are_in_the_picture_and_all_in_the_numbers(
     def noted(name: str) -> Any:
         return lambda axes, sample, kept: seen.setdefault(name, (sample, kept))
 
-    trained = [opened(one, print) for one in find_trials(study.root, "one-task", "det_attr")]
+    trained = [open_trained(one, print) for one in find_trials(study.root, "one-task", "det_attr")]
     for one in trained:
         for name, task in one.tasks.items():
             monkeypatch.setattr(task, "draw", noted(name))
     image, number = read_image(rooms / "room0.png")
-    found = module.predicted(trained, image, number)
+    found = module.predict_image(trained, image, number)
     found.scores = np.array([0.9, 0.5, 0.2, *[0.1] * (len(found.scores) - 3)], np.float32)
     module.draw("a $title$", image, trained, found, tmp_path / "x.png")
     assert found.sample.boxes is not None and len(found.sample.boxes) > 6

@@ -71,7 +71,7 @@ class Mute:
 """
 
 
-def named(trial: Trial, seed: int, arm: str = "", **changes: Any) -> Trial:
+def make_trial(trial: Trial, seed: int, arm: str = "", **changes: Any) -> Trial:
     return dataclasses.replace(trial, seed=seed, net_seed=seed, arm=arm or trial.arm, **changes)
 
 
@@ -104,7 +104,7 @@ def test_a_trial_is_found_by_key_beginning_of_a_key_and_folder(store: Store, mon
 def test_several_keys_with_one_beginning_are_listed_at_most_five(store: Store) -> None:
     made: dict[str, list[Trial]] = {}
     for seed in range(5000):  # sixteen bits of a hash: a few collide
-        trial = named(TRIAL, seed)
+        trial = make_trial(TRIAL, seed)
         made.setdefault(trial.key[:4], []).append(trial)
     start, twins = max(made.items(), key=lambda item: len(item[1]))
     assert len(twins) >= 2
@@ -123,23 +123,23 @@ def test_an_arm_means_its_newest_study_and_first_seed_and_one_trial_a_task(store
     newest = {"finished": "2026-03-01T00:00:00"}
     finish(
         store,
-        named(TRIAL, 0, setting="old", recipe_name="quick", recipe=dataclasses.replace(TRIAL.recipe, lr=1.0)),
+        make_trial(TRIAL, 0, setting="old", recipe_name="quick", recipe=dataclasses.replace(TRIAL.recipe, lr=1.0)),
         **old,
     )
     for seed in (2, 1):
-        finish(store, named(size, seed), **new)
-        finish(store, named(TRIAL, seed), **(newest if seed == 2 else new))
+        finish(store, make_trial(size, seed), **new)
+        finish(store, make_trial(TRIAL, seed), **(newest if seed == 2 else new))
     finish(
-        store, named(TRIAL, 1, tasks=(Plugin("colour", version=0),)), **old
+        store, make_trial(TRIAL, 1, tasks=(Plugin("colour", version=0),)), **old
     )  # of the same study, of an older version
-    finish(store, named(JOINT, 5), **newest)
-    ones = [named(TRIAL, 1).key, named(size, 1).key]
+    finish(store, make_trial(JOINT, 5), **newest)
+    ones = [make_trial(TRIAL, 1).key, make_trial(size, 1).key]
     assert keys(store.root, "one-task") == keys(store.root, "one-task:1") == ones
-    assert keys(store.root, "one-task:2") == [named(TRIAL, 2).key, named(size, 2).key]
+    assert keys(store.root, "one-task:2") == [make_trial(TRIAL, 2).key, make_trial(size, 2).key]
     assert keys(store.root, "one-task:0") == [
-        named(TRIAL, 0, setting="old", recipe_name="quick", recipe=dataclasses.replace(TRIAL.recipe, lr=1.0)).key
+        make_trial(TRIAL, 0, setting="old", recipe_name="quick", recipe=dataclasses.replace(TRIAL.recipe, lr=1.0)).key
     ]
-    assert keys(store.root, "split") == [named(JOINT, 5).key]
+    assert keys(store.root, "split") == [make_trial(JOINT, 5).key]
 
 
 def test_a_second_name_of_a_trial_counts_too(store: Store) -> None:
@@ -153,14 +153,14 @@ def test_a_second_name_of_a_trial_counts_too(store: Store) -> None:
 def test_what_is_not_there_is_answered_with_what_is(store: Store) -> None:
     assert "no trial is finished in" in error(store.root, "one-task")
     assert "mtlbench run" in error(store.root / "nowhere", "one-task")
-    trials = [named(TRIAL, seed) for seed in range(7)]
+    trials = [make_trial(TRIAL, seed) for seed in range(7)]
     for trial in trials:
         finish(store, trial, finished=f"2026-01-0{1 + trial.seed}T00:00:00")
     line = error(store.root, "stitch")
     assert line.startswith(f"no finished trial 'stitch' in {store.root}; type a key, its first 4 digits or more, ARM")
     newest = [f"one-task colour seed {seed}  {trials[seed].key}" for seed in (6, 5, 4, 3, 2)]
     assert line.endswith(f"there are: {'; '.join(newest)}; ...")
-    finish(store, named(JOINT, 0), finished="2026-02-01T00:00:00")
+    finish(store, make_trial(JOINT, 0), finished="2026-02-01T00:00:00")
     assert error(store.root, "one-task:9").endswith(f"there are: {'; '.join(newest)}; ...")  # those of that arm
     assert "'x' is no seed; type for example one-task:0" in error(store.root, "one-task:x")
     assert "no finished trial 'ffff'" in error(store.root, "ffff")
@@ -170,14 +170,14 @@ def test_what_is_not_there_is_answered_with_what_is(store: Store) -> None:
 
 def test_a_trial_that_is_not_finished_says_so(store: Store) -> None:
     store.plan([TRIAL, JOINT])
-    finish(store, named(TRIAL, 8))
+    finish(store, make_trial(TRIAL, 8))
     for text in (TRIAL.key, TRIAL.key[:5], str(store.folder(TRIAL)), "one-task:3", "split"):
         assert "is not finished; mtlbench status tells how far it is" in error(store.root, text)
     (store.folder(TRIAL) / "result.json").write_text("{")
     assert "is damaged" in error(store.root, TRIAL.key)
-    (store.folder(named(TRIAL, 8)) / "trial.json").write_text("{")  # damage elsewhere stops nothing
-    finish(store, named(JOINT, 1))
-    assert keys(store.root, "split") == [named(JOINT, 1).key]
+    (store.folder(make_trial(TRIAL, 8)) / "trial.json").write_text("{")  # damage elsewhere stops nothing
+    finish(store, make_trial(JOINT, 1))
+    assert keys(store.root, "split") == [make_trial(JOINT, 1).key]
 
 
 # ---------------------------------------------------------------------------------------------------- show
@@ -223,17 +223,17 @@ def toy(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Toy:
     return Toy(store, trial, task, files)
 
 
-def drawn(toy: Toy) -> list[Any]:
+def draw(toy: Toy) -> list[Any]:
     return plugins.find("task", toy.trial.tasks[0].source).drawn
 
 
 def test_truth_and_prediction_of_every_image_are_drawn_by_the_task(toy: Toy) -> None:
     path = toy.show()
     assert path == toy.store.root / f"show-one-task-{toy.trial.key}.png" and toy.lines == ["preparing"]
-    assert {about for about, _, _ in map(lambda one: (str(one[0]), *one[1:]), drawn(toy))} == {
+    assert {about for about, _, _ in map(lambda one: (str(one[0]), *one[1:]), draw(toy))} == {
         "(('dark', 'light'), {'train': 2}, 3)"
     }
-    kept = [None if kept is None else int(kept[0, 0]) for _, _, kept in drawn(toy)]
+    kept = [None if kept is None else int(kept[0, 0]) for _, _, kept in draw(toy)]
     assert kept == [None, 9, 8, None, 7]  # the second image is not labelled: no truth
     pixels = matplotlib.image.imread(path)
     assert pixels.shape[1] == pytest.approx(drawing.DPI * (3 * (drawing.PANEL + drawing.GAP)), rel=0.05)

@@ -14,7 +14,7 @@ import mtlbench
 from mtlbench import Results
 from mtlbench.errors import UserError
 from mtlbench.plan.rounds import SEED
-from mtlbench.plan.spaces import carried
+from mtlbench.plan.spaces import find_packaged
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_the_table_says_what_was_chosen_and_what_that_took(root: Path) -> None:
 
 def test_settings_that_diverge_are_not_chosen_not_failures_and_not_tried_again(tmp_path: Path) -> None:
     hot = tmp_path / "hot.py"
-    text = (carried("search_spaces") / "det_attr.py").read_text()
+    text = (find_packaged("search_spaces") / "det_attr.py").read_text()
     hot.write_text(
         f"{text}\nimport dataclasses\nhot = dataclasses.replace(SPACE.recipes[0], name='hot', lr=100.0, clip=0.0)\n"
         "SPACE = dataclasses.replace(SPACE, recipes=(hot,), datasets={'rooms': 'hot'})\n"

@@ -12,7 +12,7 @@ from mtlbench.vision import drawing
 from mtlbench.vision.drawing import picture
 
 
-def placed(canvas: Figure) -> np.ndarray:
+def find_places(canvas: Figure) -> np.ndarray:
     """Left, bottom, width and height of all axes, in inches."""
     width, height = canvas.get_size_inches()
     return np.array([axes.get_position(original=True).bounds for axes in canvas.axes]) * [width, height, width, height]
@@ -33,7 +33,7 @@ def test_rows_follow_the_aspect_of_their_image_and_nothing_overlaps() -> None:
         axes.text(0.0, -0.3, "below it", transform=axes.transAxes, va="top")
 
     canvas = picture("title", [("a", paint), ("b", note), ("c", paint)], [sample(30, 40), sample(60, 40)])
-    boxes = placed(canvas).reshape(2, 3, 4)
+    boxes = find_places(canvas).reshape(2, 3, 4)
     assert boxes[..., 2] == pytest.approx(drawing.PANEL)
     assert boxes[0, :, 3] == pytest.approx(drawing.PANEL * 0.75)
     assert boxes[1, :, 3] == pytest.approx(drawing.PANEL * 1.5)
@@ -57,7 +57,7 @@ def test_a_drawer_that_lengthens_its_axes_gets_them_longer_and_its_image_stays_i
         axes.set_ylim(29.5 + (10 if number else 1e9), -0.5)
 
     canvas = picture("title", [("a", paint), ("b", longer)], [sample(30, 40), sample(30, 40), sample(30, 40)])
-    boxes = placed(canvas).reshape(3, 2, 4)
+    boxes = find_places(canvas).reshape(3, 2, 4)
     assert boxes[:, 0, 3] == pytest.approx(drawing.PANEL * 0.75)
     assert boxes[:, 1, 3] == pytest.approx([drawing.PANEL * 1.75, drawing.PANEL, drawing.PANEL])
     assert boxes[..., 2] == pytest.approx(drawing.PANEL)

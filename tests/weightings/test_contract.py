@@ -24,7 +24,17 @@ from mtlbench.spec import Trial
 from mtlbench.training.trial import run_trial
 from tests.support.samples import smoke
 from tests.support.trials import NEVER, OFTEN, same
-from tests.support.weighings import EACH, NAMES, batch_of, distance, net_of, step_of, stepped, weighting, weights_of
+from tests.support.weighings import (
+    EACH,
+    NAMES,
+    batch_of,
+    distance,
+    make_weighting,
+    net_of,
+    step_of,
+    take_step,
+    weights_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +49,7 @@ ALIKE = {  # gradients that need no weighing
 @pytest.mark.parametrize("alike", ALIKE)
 @pytest.mark.parametrize("count", [2, 3])
 def test_where_nothing_is_to_be_weighed_it_is_the_plain_sum(name: str, alike: str, count: int) -> None:
-    method = weighting(name)
+    method = make_weighting(name)
     if hasattr(method, "combine"):
         if hasattr(method, "start"):
             method.start(tuple("abc"[:count]))
@@ -57,7 +67,7 @@ def test_where_nothing_is_to_be_weighed_it_is_the_plain_sum(name: str, alike: st
 def test_the_order_of_the_tasks_changes_nothing(name: str) -> None:
     batch = batch_of("image")
     steps = [
-        stepped(net_of("image", tasks=tasks), weighting(name), batch)
+        take_step(net_of("image", tasks=tasks), make_weighting(name), batch)
         for tasks in itertools.permutations(("classification", "multilabel", "regression"))
     ]
     assert all(distance(step, steps[0]) < 1e-3 for step in steps[1:])
@@ -65,7 +75,7 @@ def test_the_order_of_the_tasks_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in RANDOM])
 def test_permuted_gradients_have_permuted_weights(name: str) -> None:
-    method = weighting(name)
+    method = make_weighting(name)
     if hasattr(method, "combine"):
         pytest.skip("of losses")
     rows = torch.randn(3, 20, generator=torch.Generator().manual_seed(3)).double()
@@ -77,7 +87,7 @@ def test_permuted_gradients_have_permuted_weights(name: str) -> None:
 @pytest.mark.parametrize("scheme", [Separate(), SoftSharing()], ids=["separate", "soft-sharing"])
 def test_networks_that_share_nothing_are_trained_as_without_it_bit_for_bit(name: str, scheme: Scheme) -> None:
     batch = batch_of("fcn")
-    one, two = (stepped(net_of("fcn", scheme), method, batch) for method in (weighting(name), None))
+    one, two = (take_step(net_of("fcn", scheme), method, batch) for method in (make_weighting(name), None))
     assert all(torch.equal(one[parameter], two[parameter]) for parameter in two) and one.keys() == two.keys()
 
 
@@ -86,7 +96,8 @@ def test_networks_that_share_nothing_are_trained_as_without_it_bit_for_bit(name:
 def test_one_task_is_trained_as_without_it_bit_for_bit(name: str, chunk: int) -> None:
     batch = batch_of("fcn")
     one, two = (
-        stepped(net_of("fcn", tasks=("semseg",)), method, batch, chunk=chunk) for method in (weighting(name), None)
+        take_step(net_of("fcn", tasks=("semseg",)), method, batch, chunk=chunk)
+        for method in (make_weighting(name), None)
     )
     assert all(torch.equal(one[parameter], two[parameter]) for parameter in two) and one.keys() == two.keys()
 
@@ -95,12 +106,12 @@ def test_one_task_is_trained_as_without_it_bit_for_bit(name: str, chunk: int) ->
 def test_a_task_without_labels_has_no_say(name: str) -> None:
     """Its gradient is 0: as a row it would be the shortest mean of all, and MGDA's step would vanish."""
     batch = batch_of("fcn", unlabelled="normals")
-    one, two = (stepped(net_of("fcn"), method, batch) for method in (weighting(name), None))
+    one, two = (take_step(net_of("fcn"), method, batch) for method in (make_weighting(name), None))
     assert all(torch.equal(one[parameter], two[parameter]) for parameter in two) and one.keys() == two.keys()
     batch = batch_of("image", unlabelled="multilabel")
-    three = stepped(net_of("image"), weighting(name), batch)
+    three = take_step(net_of("image"), make_weighting(name), batch)
     others = net_of("image", tasks=("classification", "regression"))
-    two = stepped(others, weighting(name), batch)
+    two = take_step(others, make_weighting(name), batch)
     assert all(torch.allclose(three[parameter], two[parameter], rtol=1e-3, atol=1e-6) for parameter in two)
     unlabelled = [one for parameter, one in three.items() if parameter.startswith("heads.multilabel")]
     assert unlabelled and not any(one.any() for one in unlabelled)
@@ -110,25 +121,25 @@ def test_a_task_without_labels_has_no_say(name: str) -> None:
 @pytest.mark.parametrize("scheme", [Split("fc8"), CrossStitch()], ids=["split", "cross-stitch"])
 def test_a_batch_in_pieces_has_the_step_of_the_whole(name: str, scheme: Scheme) -> None:
     batch = batch_of("fcn")
-    whole = stepped(net_of("fcn", scheme), weighting(name), batch)
+    whole = take_step(net_of("fcn", scheme), make_weighting(name), batch)
     for chunk in (1, 2):
-        assert distance(stepped(net_of("fcn", scheme), weighting(name), batch, chunk=chunk), whole) < 1e-3
+        assert distance(take_step(net_of("fcn", scheme), make_weighting(name), batch, chunk=chunk), whole) < 1e-3
 
 
 @EACH
 def test_heads_and_other_own_layers_keep_their_gradient_under_a_weighting_of_gradients(name: str) -> None:
-    method = weighting(name)
+    method = make_weighting(name)
     if hasattr(method, "combine"):
         pytest.skip("of losses")
     batch = batch_of("fcn")
-    one, two = (stepped(net_of("fcn", Split("fc7")), method, batch) for method in (method, None))
+    one, two = (take_step(net_of("fcn", Split("fc7")), method, batch) for method in (method, None))
     own = [parameter for parameter in two if "fc7" in parameter or parameter.startswith("heads")]
     assert len(own) >= 8 and all(torch.allclose(one[parameter], two[parameter]) for parameter in own)
     assert not torch.equal(one["trunk.conv1.shared.0.weight"], two["trunk.conv1.shared.0.weight"])
 
 
 def trial_with(name: str, **options: object) -> Trial:
-    weighting(name)
+    make_weighting(name)
     trial = next(one for one in smoke("semseg_sn", ("split-fc8",)))
     return dataclasses.replace(
         trial, method=plugin("weighting", name, defaults_of("weighting", name) | options), arm=f"split-fc8@{name}"
@@ -173,7 +184,7 @@ def test_it_is_part_of_the_trial(name: str) -> None:
 
 def test_all_have_different_keys() -> None:
     space = spaces.load("semseg_sn")
-    arms = at_methods(every_split(("fc8",)), [name for name in NAMES if weighting(name)])
+    arms = at_methods(every_split(("fc8",)), [name for name in NAMES if make_weighting(name)])
     recipe = spaces.recipe_of(space, "smoke")
     data = DataSource(plugin("dataset", "rooms", {}), "", "abc")
     trials = expand(space.pair, arms, (0,), data, plugin("backbone", "caffenet", {}), recipe)

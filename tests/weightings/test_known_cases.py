@@ -10,7 +10,7 @@ from torch import Tensor
 from mtlbench.errors import UserError
 from mtlbench.nets.network import seeded
 from mtlbench.plugins import create
-from tests.support.weighings import step_of, weighting, weights_of
+from tests.support.weighings import make_weighting, step_of, weights_of
 
 
 def rows(*values: tuple[float, ...]) -> Tensor:
@@ -41,14 +41,14 @@ RANDOM = torch.randn(50, 3, 6, generator=torch.Generator().manual_seed(0)).doubl
     ],
 )
 def test_two_gradients_worked_by_hand(name: str, gradients: Tensor, step: tuple[float, ...]) -> None:
-    assert step_of(weighting(name), gradients).tolist() == pytest.approx(step, abs=1e-4)
+    assert step_of(make_weighting(name), gradients).tolist() == pytest.approx(step, abs=1e-4)
 
 
 @pytest.mark.parametrize("gradients", RANDOM[:20])
 def test_upgrads_projections_keep_the_conditions_of_the_least_projection(gradients: Tensor) -> None:
     """No loss rises to first order, and a weight is raised only where the projection is at the border."""
     gramian = gradients @ gradients.T
-    found = weighting("upgrad").weights(gramian)
+    found = make_weighting("upgrad").weights(gramian)
     assert bool((found >= 1 - 1e-9).all()) and bool((gramian @ found >= -1e-9).all())
 
 
@@ -56,7 +56,7 @@ def test_upgrads_projections_keep_the_conditions_of_the_least_projection(gradien
 def test_fair_and_nash_weights_solve_their_equations(gradients: Tensor) -> None:
     gramian = gradients @ gradients.T
     for name, power in (("nash_mtl", 1.0), ("fairgrad", 0.5)):
-        found = weighting(name).weights(gramian)
+        found = make_weighting(name).weights(gramian)
         one = (gramian @ found) * found**power  # the same for all, whatever the scale
         assert one.tolist() == pytest.approx([float(one.mean())] * 3, rel=2e-2) and float(found.sum()) == (
             pytest.approx(3)
@@ -82,7 +82,7 @@ def cagrad_of_two(gradients: Tensor, c: float) -> Tensor:
 @pytest.mark.parametrize("c", [0.1, 0.4, 0.9])
 def test_cagrad_of_two_gradients_is_the_closed_form(c: float) -> None:
     for gradients in RANDOM[:, :2]:
-        found = step_of(weighting("cagrad", c=c), gradients)
+        found = step_of(make_weighting("cagrad", c=c), gradients)
         assert torch.allclose(found, cagrad_of_two(gradients, c), atol=1e-4)
 
 
@@ -95,26 +95,26 @@ def test_cagrad_of_three_gradients_is_the_best_point_of_a_fine_grid() -> None:
         means = grid @ gradients
         best = means[int((means @ mean + k * means.norm(dim=1)).argmin())]
         expected = 3 / 1.4 * (mean + k * best / best.norm())
-        assert float((step_of(weighting("cagrad"), gradients) - expected).norm()) < 0.05 * float(expected.norm())
+        assert float((step_of(make_weighting("cagrad"), gradients) - expected).norm()) < 0.05 * float(expected.norm())
 
 
 def test_graddrop_keeps_one_sign_of_a_coordinate_as_often_as_it_is_strong() -> None:
-    gradients, method = rows((3.0, 1.0), (-1.0, 2.0)), weighting("graddrop")
+    gradients, method = rows((3.0, 1.0), (-1.0, 2.0)), make_weighting("graddrop")
     with seeded(0):
         drawn = torch.stack([step_of(method, gradients) for _ in range(2000)])
     assert bool((drawn[:, 1] == 3.0).all()) and set(drawn[:, 0].tolist()) == {3.0, -1.0}
     assert float((drawn[:, 0] == 3.0).double().mean()) == pytest.approx(0.75, abs=0.05)
     with seeded(0):
-        assert step_of(weighting("graddrop", leak=1.0), gradients).tolist() == [2.0, 3.0]
+        assert step_of(make_weighting("graddrop", leak=1.0), gradients).tolist() == [2.0, 3.0]
 
 
 # ---------------------------------------------------------------------------------------------- losses
 def test_weights_of_losses_worked_by_hand() -> None:
-    assert weights_of(weighting("geometric_mean"), {"a": 4.0, "b": 1.0}).tolist() == pytest.approx([0.5, 2.0])
+    assert weights_of(make_weighting("geometric_mean"), {"a": 4.0, "b": 1.0}).tolist() == pytest.approx([0.5, 2.0])
     e = np.exp(1.0 / (2 * 0.5))
     expected = [4 * 0.5 * e / (e + 1), 4 * 0.5 / (e + 1)]
-    assert weights_of(weighting("stch", mu=0.5), {"a": 2.0, "b": 1.0}).tolist() == pytest.approx(expected)
-    famo = weighting("famo")
+    assert weights_of(make_weighting("stch", mu=0.5), {"a": 2.0, "b": 1.0}).tolist() == pytest.approx(expected)
+    famo = make_weighting("famo")
     famo.start(("a", "b"))
     assert weights_of(famo, {"a": 3.0, "b": 1.0}).tolist() == pytest.approx([0.5, 1.5])
     famo.after({"a": torch.tensor(3.0), "b": torch.tensor(0.5)})  # b falls faster: it weighs less from now on
@@ -123,7 +123,7 @@ def test_weights_of_losses_worked_by_hand() -> None:
 
 
 def test_dwa_weighs_a_task_whose_loss_stands_still_more() -> None:
-    method = weighting("dwa", steps=2, temperature=1.0)
+    method = make_weighting("dwa", steps=2, temperature=1.0)
     for a, b in ((2.0, 2.0), (4.0, 2.0), (3.0, 1.0), (3.0, 1.0)):
         assert weights_of(method, {"a": a, "b": b}).tolist() == [1.0, 1.0]
     e = np.exp(np.array([3 / 3, 1 / 2]))  # the last averages over those before
@@ -139,14 +139,14 @@ def test_torchjd_computes_the_same_weights_of_losses() -> None:
         method(values).backward()
         return (scale * values.grad).tolist()
 
-    assert weights_of(weighting("stch"), losses).tolist() == pytest.approx(theirs(scalarization.STCH(0.1), 9.0))
+    assert weights_of(make_weighting("stch"), losses).tolist() == pytest.approx(theirs(scalarization.STCH(0.1), 9.0))
     mean = theirs(scalarization.GeometricMean(), 3.0)
-    assert weights_of(weighting("geometric_mean"), losses).tolist() == pytest.approx(mean)
+    assert weights_of(make_weighting("geometric_mean"), losses).tolist() == pytest.approx(mean)
     with seeded(0):
         drawn = theirs(scalarization.Random(), 3.0)
     with seeded(0):
-        assert weights_of(weighting("rlw"), losses).tolist() == pytest.approx(drawn)
-    ours, other = weighting("famo"), scalarization.FAMO(3)
+        assert weights_of(make_weighting("rlw"), losses).tolist() == pytest.approx(drawn)
+    ours, other = make_weighting("famo"), scalarization.FAMO(3)
     ours.start(tuple(losses))
     for step in range(4):
         assert weights_of(ours, losses).tolist() == pytest.approx(theirs(other, 3.0), rel=1e-5)
@@ -168,6 +168,6 @@ def test_torchjd_computes_the_same_weights_of_losses() -> None:
     ],
 )
 def test_wrong_options_are_refused_in_one_line(name: str, options: dict[str, object], answer: str) -> None:
-    weighting(name)
+    make_weighting(name)
     with pytest.raises(UserError, match=answer):
         create("weighting", name, **options)

@@ -155,7 +155,7 @@ class Template:
                     total += np.bincount(classes(self.files["semseg"][stem]).ravel(), minlength=256)
             np.save(folder / f"{name}.npy", total[:255])
 
-    def _counted(self, name: str) -> np.ndarray:
+    def _count_categories(self, name: str) -> np.ndarray:
         self.prepare(lambda line: None)
         return np.load(cache_root() / "template" / self.fingerprint() / f"{name}.npy")
 
@@ -163,12 +163,12 @@ class Template:
         """Names of the classes."""
         if task != "semseg":
             return ()
-        found = np.flatnonzero(sum(self._counted(name) for name in self.names))
+        found = np.flatnonzero(sum(self._count_categories(name) for name in self.names))
         return CLASSES or tuple(f"class {number}" for number in range(int(found.max(initial=0)) + 1))
 
     def counts(self, task: str) -> tuple[int, ...]:
         """Pixels of each class in train."""
-        return tuple(int(count) for count in self._counted("train")[: len(self.categories(task))])
+        return tuple(int(count) for count in self._count_categories("train")[: len(self.categories(task))])
 
     def verify(self, say) -> Survey:
         """Read every file, and list what is wrong."""

@@ -41,11 +41,11 @@ class Template:
     def loss(self, output, batch):
         """The mean absolute error in deviations of the labels, over the labelled pixels; `output` is `B 1 H W`."""
         goal = (batch.labels[NAME] - self.mean) / self.std
-        return ((output[:, 0] - goal).abs() * labelled(batch)).sum() / self.count(batch).clamp(min=1)
+        return ((output[:, 0] - goal).abs() * find_labelled(batch)).sum() / self.count(batch).clamp(min=1)
 
     def count(self, batch):
         """How many pixels the loss is the mean of."""
-        return labelled(batch).sum()
+        return find_labelled(batch).sum()
 
     def predict(self, output, batch):
         """What is averaged over the networks of an ensemble, and goes to the meter."""
@@ -64,7 +64,7 @@ class Template:
         axes.imshow(shown, extent=(0, width, height, 0), vmin=0, vmax=self.mean + 2 * self.std)
 
 
-def labelled(batch):
+def find_labelled(batch):
     """Pixels `B H W` with a label, in the images that have labels for this task."""
     return (batch.labels[NAME] != 0) & batch.masks[NAME][:, None, None]
 
@@ -77,7 +77,7 @@ class TemplateMeter:
         self.seen = [torch.zeros(0)]
 
     def add(self, prediction, batch):
-        valid = labelled(batch)
+        valid = find_labelled(batch)
         truth, guess = batch.labels[NAME][valid], prediction["number"][valid]
         self.pixels += len(truth)
         self.error += float((guess - truth).abs().sum())
