@@ -94,12 +94,12 @@ class OfForms(nn.Module):
         return dict(self.named_children())
 
     def alphas(self, tasks: tuple[str, ...]) -> Tensor | None:
-        """`T T C` over all tasks: 0 between those of different forms; None where the units have none."""
+        """`T T C` over all tasks, NaN between those of different forms; None where the units have none."""
         units = {form: unit.alphas() for form, unit in self.units.items() if isinstance(unit, HasAlphas)}
         if set(units) != set(self.parted):
             return None
         first = next(iter(units.values()))
-        whole = first.new_zeros(len(tasks), len(tasks), first.shape[2])
+        whole = first.new_full((len(tasks), len(tasks), first.shape[2]), torch.nan)
         for form, alphas in units.items():
             places = [tasks.index(column) for column in self.parted[form] if column in tasks]
             whole[torch.tensor(places)[:, None], torch.tensor(places)] = alphas

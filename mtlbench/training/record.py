@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Options
@@ -77,8 +78,7 @@ def alpha_means(net: MultiTaskNet, iteration: int) -> list[Row]:
     return [
         _alpha_row(net, iteration, stage, (r, g), -1, float(alpha[r, g].mean()))
         for stage, alpha in net.alphas().items()
-        for r in range(len(alpha))
-        for g in range(len(alpha))
+        for r, g in _mixed_pairs(alpha)
     ]
 
 
@@ -87,10 +87,14 @@ def alphas_by_channel(net: MultiTaskNet, iteration: int) -> list[Row]:
     return [
         _alpha_row(net, iteration, stage, (r, g), channel, value)
         for stage, alpha in net.alphas().items()
-        for r in range(len(alpha))
-        for g in range(len(alpha))
+        for r, g in _mixed_pairs(alpha)
         for channel, value in enumerate(alpha[r, g].tolist())
     ]
+
+
+def _mixed_pairs(alpha: Tensor) -> list[tuple[int, int]]:
+    """Receivers and givers: without tasks of different forms where these have parted."""
+    return [(r, g) for r in range(len(alpha)) for g in range(len(alpha)) if not alpha[r, g].isnan().any()]
 
 
 def _alpha_row(
