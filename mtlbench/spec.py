@@ -74,6 +74,7 @@ class Recipe:
     long_side: int = 0
     mirror: bool = True
     colour: float = 0.0  # largest relative change of brightness, contrast and saturation
+    balance: float = 0.0  # of images: 0 = all are drawn equally often, 1 = those of every set of labelled tasks
     regions: int = 64  # form roi: per training image
     fill_background: bool = True  # form roi: with regions of any low overlap, where too few have one in [.1, .5)
     frozen: tuple[str, ...] = ()  # stages that are not trained
@@ -102,6 +103,8 @@ class Recipe:
         for what, valid in known.items():
             if getattr(self, what) not in valid:
                 raise UserError(f"recipe {self.name}: {what} is {getattr(self, what)!r}, must be {' or '.join(valid)}")
+        if not 0 <= self.balance <= 1:
+            raise UserError(f"recipe {self.name}: balance is {self.balance}, must be from 0 to 1")
 
 
 MIXED = "mixed"  # the form of a pair whose tasks have several
@@ -123,6 +126,7 @@ ADDED: Options = {
     "poly_power": 0.9,
     "from_scratch": {},
     "tune": 0,
+    "balance": 0.0,
 }
 # The last ones stand in the trial itself.
 NOT_IDENTITY = (
@@ -290,6 +294,7 @@ class Trial:
     tuned: int = 0  # of how many settings (rate, weighting) this one was best on val
     purpose: str = ""  # one of Purpose
     method: Plugin | None = None  # the weighting of its tasks; None = the plain sum of their losses
+    sampled: tuple[str, ...] = ()  # the pair's tasks, whose labels say how often an image is drawn; () = all alike
 
     @property
     def plugins(self) -> dict[str, Plugin]:
@@ -336,6 +341,7 @@ class Trial:
             "seed": self.net_seed,
             "average": self.average,
             "parents": list(self.parents),
+            **({"sampled": list(self.sampled)} if self.sampled else {}),
         }
 
     @property
@@ -366,6 +372,7 @@ class Trial:
                 "recipe": Recipe(**recipe),
                 "method": Plugin(**data["method"]) if data.get("method") else None,
                 "parents": tuple(data["parents"]),
+                "sampled": tuple(data.get("sampled", ())),
             }
         )
 

@@ -83,6 +83,12 @@ if TYPE_CHECKING:
     help="Of products and convolutions; default: the recipe's, fp32.",
 )
 @click.option(
+    "--balance",
+    type=float,
+    metavar="0-1",
+    help="Where tasks have images of their own: 0 draws all images equally often (the default), 1 those of all tasks.",
+)
+@click.option(
     "--task-option",
     "task_options",
     multiple=True,

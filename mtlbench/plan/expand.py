@@ -100,6 +100,7 @@ def expand(
                     tuned=tuned,
                     purpose=arm.purpose.value,
                     method=_method(arm),
+                    sampled=pair.tasks if recipe.balance else (),
                 )
     return list(trials.values())
 

@@ -62,6 +62,7 @@ class RunOptions:
     init: tuple[Start, ...] = ()
     weights: Path | None = None  # file of ImageNet weights
     precision: str | None = None  # one of PRECISIONS
+    balance: float | None = None  # 0 to 1, as in recipes
     task_options: Mapping[str, Options] = field(default_factory=dict)  # by task
     loss_weights: LossWeights = field(default_factory=LossWeights)
     lr_grid: tuple[float, ...] = ()  # times the recipe's rate
@@ -100,6 +101,7 @@ class RunOptions:
                 raise unknown(what, value, valid)
         for what, number, most in (
             ("val_fraction", self.val_fraction, MOST_VAL),
+            ("balance", self.balance, 1.0),
             ("gpus_per_trial", self.gpus_per_trial, 1.0),
             ("resume_minutes", self.resume_minutes, math.inf),
         ):

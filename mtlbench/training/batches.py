@@ -15,6 +15,7 @@ from torch import Tensor
 from mtlbench.contracts import Batch, Sample, Task
 from mtlbench.spec import derive_seed
 from mtlbench.training.loader import Resident, to_device
+from mtlbench.training.order import Order
 from mtlbench.training.samples import Maps, Scaled, View, augmented, draw, maps_of
 from mtlbench.vision.regions import encode, match, sample_regions
 
@@ -29,13 +30,14 @@ def training_batch(
     iteration: int,
     images: int,
     resident: Resident | None = None,
+    order: Order | None = None,
 ) -> Batch:
-    """The batch of one iteration, augmented; the same for every arm of a seed.
+    """The batch of one iteration, augmented; the same for every arm of a seed. Without `order` all images come alike.
 
     With `resident`, images and label maps come from there, and everything is on its device.
     """
     rng = np.random.default_rng(derive_seed(seed, "batch", iteration))
-    drawn = draw(view, seed, iteration, images, len(subset), rng)
+    drawn = draw(view, seed, iteration, images, order or Order(len(subset)), rng)
     samples = [cache(partial(augmented, subset, tasks, one)) for one in drawn]  # made once, and only where needed
     if resident is None:
         maps = [maps_of(sample(), view) for sample in samples]

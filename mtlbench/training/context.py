@@ -23,6 +23,7 @@ from mtlbench.store.shapes import Model, TaskFacts
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loader import Resident, ahead
 from mtlbench.training.named import NamedSubset, named
+from mtlbench.training.order import Order, order_of
 from mtlbench.training.samples import Scaled, View
 
 RESIDENT_SHARE = 0.25  # of a GPU's memory that a process may use, for maps of samples (Ours)
@@ -33,6 +34,11 @@ def _subsets(data: Prepared, short_side: int, long_side: int) -> dict[str, Scale
     """Kept between the trials of one process: decoding is paid once."""
     dataset = data.dataset
     return {n: Scaled(dataset.subset(n), short_side, long_side) for n in ("train", "val", "test")}
+
+
+@lru_cache(maxsize=2)
+def _order(data: Prepared, tasks: tuple[str, ...], balance: float) -> Order:
+    return order_of(data.dataset.subset("train"), tasks, balance)
 
 
 @lru_cache(maxsize=16)
@@ -190,7 +196,7 @@ class Context:
 
     def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:
         """The training batches of data indices start .. stop - 1 on the device, made ahead by `workers` threads."""
-        resident = self.resident(device)
+        resident, order = self.resident(device), _order(self._seen[0], self.trial.sampled, self.trial.recipe.balance)
         return ahead(
             lambda i: training_batch(
                 self.subsets["train"],
@@ -200,6 +206,7 @@ class Context:
                 i,
                 self.trial.recipe.images,
                 resident,
+                order,
             ),
             start,
             stop,

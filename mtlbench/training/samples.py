@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 
 from mtlbench.contracts import Sample, Subset, Task
-from mtlbench.spec import ONE_FORM, derive_seed
+from mtlbench.spec import ONE_FORM
+from mtlbench.training.order import Order
 
 CACHE_BYTES = 2 << 30  # of scaled samples that a process keeps
 # Of one sample: its normalised "image" `3 H W` and the label of each task it has, but of form `roi`: a map `H W ...` in
@@ -123,17 +123,6 @@ def scale(sample: Sample, short_side: int, long_side: int, forms: Mapping[str, s
     )
 
 
-@lru_cache(maxsize=8)
-def _permutation(seed: int, epoch: int, count: int) -> np.ndarray:
-    return np.random.default_rng(derive_seed(seed, "order", epoch)).permutation(count)
-
-
-def indices(seed: int, iteration: int, images: int, count: int) -> list[int]:
-    """The images of iteration i: a function of (seed, i) alone; every epoch is a fresh permutation."""
-    positions = range(iteration * images, (iteration + 1) * images)
-    return [int(_permutation(seed, position // count, count)[position % count]) for position in positions]
-
-
 class Drawn(NamedTuple):
     """One image of a training batch and how it is augmented; `colour` = brightness, contrast, saturation."""
 
@@ -142,10 +131,10 @@ class Drawn(NamedTuple):
     colour: np.ndarray | None
 
 
-def draw(view: View, seed: int, iteration: int, images: int, count: int, rng: np.random.Generator) -> list[Drawn]:
-    """The images of a training batch out of `count`."""
+def draw(view: View, seed: int, iteration: int, images: int, order: Order, rng: np.random.Generator) -> list[Drawn]:
+    """The images of a training batch."""
     drawn = []
-    for index in indices(seed, iteration, images, count):
+    for index in order.images(seed, iteration, images):
         flipped = bool(view.mirror and rng.random() < 0.5)
         drawn.append(Drawn(index, flipped, colour_factors(view.colour, rng) if view.colour else None))
     return drawn

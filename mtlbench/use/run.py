@@ -37,6 +37,7 @@ def run(
     init: str | Mapping[str, str] = "",
     weights: str | Path | None = None,
     precision: Literal["fp32", "bf16"] | None = None,
+    balance: float | None = None,
     task_options: Mapping[str, Options] | None = None,
     loss_weights: str | Mapping[str, float] = "",
     lr_grid: Sequence[float] = (),
@@ -81,6 +82,8 @@ def run(
         {glob of arms: start}, where "" stands for all networks without parents; default: the recipe's.
     weights: file of ImageNet weights; default: torchvision's, where it has some.
     precision: of products and convolutions; default: the recipe's.
+    balance: from 0, which draws every image equally often, to 1, which draws those of every task equally often where
+        tasks are labelled on different images; default: the recipe's, 0.
     task_options: {task: {name: value}}; default: the recipe's.
     loss_weights: {task: weight above 0}, or "equal" (all 1), or "uncertainty" (learned); default: the recipe's.
     lr_grid: every arm is trained at these times the recipe's learning rate, too; default: at 1 alone.
@@ -127,6 +130,7 @@ def run(
         init=starts_of(init),
         weights=Path(weights) if weights else None,
         precision=precision,
+        balance=balance,
         task_options={task: dict(values) for task, values in (task_options or {}).items()},
         loss_weights=loss_weights_of(loss_weights),
         lr_grid=tuple(lr_grid),

@@ -20,7 +20,8 @@ from mtlbench.spec import derive_seed
 from mtlbench.training.batches import evaluation_batch, training_batch
 from mtlbench.training.context import Context
 from mtlbench.training.loader import Resident, ahead, to_device
-from mtlbench.training.samples import Scaled, View, colour_factors, indices, mirrored, recoloured, scale
+from mtlbench.training.order import Order
+from mtlbench.training.samples import Scaled, View, colour_factors, mirrored, recoloured, scale
 from mtlbench.vision.regions import sample_regions
 from tests.support.samples import box_sample, box_tasks, dense_sample, dense_tasks, smoke, view
 
@@ -65,7 +66,7 @@ def test_batches_against_a_slow_reference(name: str) -> None:
     for iteration in range(4):
         rng = np.random.default_rng(derive_seed(7, "batch", iteration))
         samples = []
-        for index in indices(7, iteration, 4, 6):
+        for index in Order(6).images(7, iteration, 4):
             sample = mirrored(subset[index], tasks) if rng.random() < 0.5 else subset[index]
             if v.colour:
                 sample = dataclasses.replace(sample, image=recoloured(sample.image, colour_factors(v.colour, rng)))
@@ -96,9 +97,10 @@ def test_batches_against_a_slow_reference(name: str) -> None:
 
 
 def test_order_is_a_function_of_seed_and_iteration_and_every_epoch_is_complete() -> None:
-    seen = [i for k in range(5) for i in indices(3, k, 4, 10)]
+    order = Order(10)
+    seen = [i for k in range(5) for i in order.images(3, k, 4)]
     assert sorted(seen[:10]) == sorted(seen[10:20]) == list(range(10)) and seen[:10] != seen[10:20]
-    assert indices(3, 2, 4, 10) == seen[8:12] != indices(4, 2, 4, 10)
+    assert order.images(3, 2, 4) == seen[8:12] != order.images(4, 2, 4)
 
 
 @pytest.mark.parametrize("form", ["fcn", "roi"])
