@@ -114,6 +114,7 @@ PAPER = Recipe(
         "short_side": "cited: Girshick 2015, Section 4",
         "long_side": "cited: Girshick 2015, Section 4",
         "mirror": "cited: Girshick 2015, half of the images; ours: drawn at random",
+        "balance": "cited: every image once an epoch",
         "colour": "cited: none",
         "regions": "cited: Girshick 2015, Section 2.3, 128 of two images",
         "fill_background": "cited: Girshick 2015, Section 2.3, background overlaps in [.1, .5) only",

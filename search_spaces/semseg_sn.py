@@ -91,6 +91,7 @@ PAPER = Recipe(
         "short_side": "cited: Long et al. 2015, whole images",
         "long_side": "cited: Long et al. 2015, whole images",
         "mirror": "ours: usual; the start of Section 5 is missing from our copy",
+        "balance": "cited: every image once an epoch",
         "colour": "ours: factors within a tenth of 1; the start of Section 5 is missing from our copy",
         "frozen": "cited: none",
         "loss_weight": "text: Section 6, Scaling losses: both 1",
