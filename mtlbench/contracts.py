@@ -326,6 +326,8 @@ class LossWeighting(Protocol):
     A weighting of either kind may also have, each found by its name:
 
     ``start(tasks)``        called once, before training, with the names of all tasks;
+    ``see(losses)``         called before a weighting of gradients is asked, with the losses of the step, {task: loss}
+                            in the order of the gradients;
     ``after(losses)``       called after each step with its losses computed again on the same batch (one forward pass);
     ``state_dict()`` and ``load_state_dict(state)``: what a resume file needs, as numbers, texts, tensors, lists, dicts;
     parameters              where it is a torch module: they are trained with the network, at `lr_multiplier` times the

@@ -98,14 +98,15 @@ class Weigher:
                         before = rows[name].get(parameter)
                         rows[name][parameter] = part if before is None else before + part
             losses.append({name: loss.detach() for name, loss in found.items()})
-        for parameter, gradient in self._of_step(rows, pieces.iteration).items():
+        totals = added(losses)
+        for parameter, gradient in self._of_step(rows, totals, pieces.iteration).items():
             add_gradient(parameter, gradient)
         for parameter in {parameter for parameters in reach.values() for parameter in parameters}:
             if parameter.requires_grad and parameter.grad is None:  # of a task without labels, as in a plain sum
                 add_gradient(parameter, torch.zeros_like(parameter))
-        return added(losses)
+        return totals
 
-    def _of_step(self, rows: Rows, iteration: int) -> dict[nn.Parameter, Tensor]:
+    def _of_step(self, rows: Rows, losses: Losses, iteration: int) -> dict[nn.Parameter, Tensor]:
         """The gradient of each parameter: of those that several tasks reach what the weighting makes of theirs.
 
         A task whose gradient is 0 has no say: it has no direction, and the shortest of all means would be 0. Where
@@ -117,6 +118,8 @@ class Weigher:
         places = gramian.diagonal().nonzero().flatten().tolist()
         told, weights = [name for place, name in enumerate(rows) if place in places], dict.fromkeys(rows, 1.0)
         if gramian.isfinite().all() and len(told) > 1:
+            if hasattr(self.weighting, "see"):
+                self.weighting.see({name: losses[name] for name in told})
             with self._randomness(iteration), torch.no_grad():
                 if hasattr(self.weighting, "aggregate"):
                     return gradients | self._aggregated([rows[name] for name in told], common)

@@ -171,3 +171,35 @@ def test_wrong_options_are_refused_in_one_line(name: str, options: dict[str, obj
     make_weighting(name)
     with pytest.raises(UserError, match=answer):
         create("weighting", name, **options)
+
+
+def test_gradnorm_lowers_the_weight_of_the_longer_gradient_and_of_the_task_that_has_learned_more() -> None:
+    """Chen et al., Algorithm 1: Adam's first step is as long as its rate, and mean weights stay 1."""
+    method = make_weighting("gradnorm", rate=0.1)
+    method.start(("a", "b"))
+    gramian = torch.diag(torch.tensor([9.0, 1.0])).double()  # norms 3 and 1
+    method.see({"a": torch.tensor(2.0), "b": torch.tensor(2.0)})
+    assert method.weights(gramian).tolist() == [1.0, 1.0]
+    method.see({"a": torch.tensor(2.0), "b": torch.tensor(2.0)})
+    assert method.weights(gramian).tolist() == pytest.approx([0.9, 1.1], abs=1e-6)
+    other = make_weighting("gradnorm", rate=0.1)
+    other.start(("a", "b"))
+    alike = torch.eye(2).double()
+    other.see({"a": torch.tensor(2.0), "b": torch.tensor(2.0)})
+    assert other.weights(alike).tolist() == [1.0, 1.0]
+    other.see({"a": torch.tensor(1.0), "b": torch.tensor(2.0)})  # a has lost half of its loss, b nothing
+    other.weights(alike)
+    other.see({"a": torch.tensor(1.0), "b": torch.tensor(2.0)})
+    one, two = other.weights(alike).tolist()
+    assert one < 1 < two and one + two == pytest.approx(2)
+
+
+def test_gradnorms_norms_come_to_their_goals() -> None:
+    """With constant losses the weights settle where all norms are alike: w = 1 / norm, of mean 1."""
+    method = make_weighting("gradnorm", rate=0.01)
+    method.start(("a", "b", "c"))
+    gramian = torch.diag(torch.tensor([1.0, 4.0, 16.0])).double()
+    for _ in range(800):
+        method.see({task: torch.tensor(1.0) for task in "abc"})
+        found = method.weights(gramian)
+    assert found.tolist() == pytest.approx([12 / 7, 6 / 7, 3 / 7], abs=0.05)
