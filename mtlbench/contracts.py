@@ -298,8 +298,13 @@ class Scheme(Protocol):
     ``penalty(columns)``      a scalar (or None) added to the loss of a step, from {stage: {tasks joined by +: module}};
                               in form `mixed` asked once for the stages of all forms and once for those of each;
     ``outcome(units)``        what a search has found, as plain JSON data, from the trained {stage: unit};
+    ``streams = True``        tasks that share a stage may come to it with features of their own, and each passes it:
+                              its weights alone are shared;
     ``extra_columns(tasks)``  names of columns besides those of the tasks, such as experts: no head follows them, groups
                               and units have them, too, and those that no task shares have starts of their own;
+    ``merge(start, finished)``  with `from_one_task`: its networks are never trained; a column that several tasks share
+                              has the weights that this makes of {name: those at the start} and {task: {name: those of
+                              its finished network}};
     ``adopt(outcomes)``       takes the outcomes of the arm's parents, before anything is built: the network then starts
                               afresh instead of from the parents' weights.
     """
@@ -313,10 +318,11 @@ class Scheme(Protocol):
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """Mixes activations after a stage, {column: x} -> {column: x}; None = nothing.
 
-        A unit may have `lr_multiplier` (its rate over the base rate), `alphas()` -> `T T C` (receiver, giver, channel)
-        and, after the last stage only, `channels` (a new width). In form `mixed`, where forms have parted, it is asked
-        for the tasks of each form, unless a unit for all has `any_shape = True`. With `sees_pass = True` it takes a
-        `Pass`, too. Maps may lie channels last in memory: `reshape` them, `view` may refuse.
+        A unit may have `lr_multiplier` (its rate over the base rate), `alphas()` -> `T T C` (receiver, giver, channel),
+        `penalty()` (a scalar, or None, added to the loss of a step) and, after the last stage only, `channels` (a new
+        width). In form `mixed`, where forms have parted, it is asked for the tasks of each form, unless a unit for all
+        has `any_shape = True`. With `sees_pass = True` it takes a `Pass`, too. Maps may lie channels last in memory:
+        `reshape` them, `view` may refuse.
         """
 
 

@@ -67,7 +67,8 @@ class Case:
         after = dict(zip(net.stages, net.stages[1:], strict=False))
         for stage, unit, columns in units_of(net):
             following = [net.columns.ask(group) for group in net.groups[after[stage].name]] if stage in after else []
-            watch(unit, stage, columns, [group for group in following if set(group) <= set(columns)])
+            together = [group for group in following if set(group) <= set(columns)]
+            watch(unit, stage, columns, [] if hasattr(net.scheme, "streams") else together)
         return net
 
     def plain(self, scheme: Any, names: tuple[str, ...], options: Options, seed: int = 0) -> MultiTaskNet:

@@ -48,7 +48,7 @@ def costliest(trials: Iterable[Trial], cost: Callable[[Trial], float]) -> Trial 
 
     `cost` is of the whole trial, in any unit. None where nothing trains.
     """
-    return max((t for t in trials if not t.average), key=lambda t: cost(t) / t.iterations, default=None)
+    return max((t for t in trials if t.iterations), key=lambda t: cost(t) / t.iterations, default=None)
 
 
 def trials_per_gpu(measured: Measured, cpus_per_gpu: float) -> int:

@@ -44,6 +44,11 @@ OTHER_MARKERS = {  # by scheme
     "soft_sharing": "d",
     "branching": "<",
     "mmoe": "$M$",
+    "ple": "$P$",
+    "dselect_k": "$K$",
+    "adapters": "$A$",
+    "task_arithmetic": "$+$",
+    "ties": "$T$",
 }
 CUSTOM_MARKER = "D"
 

@@ -15,6 +15,7 @@ from mtlbench.contracts import Backbone, Geometry, Pass, Scheme, Stage, Task, jo
 from mtlbench.errors import UserError
 from mtlbench.nets.forms import Boxes, HasAlphas, Memory, OfForms, columns_of, has_parted, of_each_form, split_by_form
 from mtlbench.nets.layers import Seeded, SeededDropout, whole_images
+from mtlbench.nets.merging import merge_columns
 from mtlbench.nets.operations import UPSAMPLED, counting
 from mtlbench.spec import MIXED, ONE_FORM, derive_seed
 
@@ -109,22 +110,26 @@ class MultiTaskNet(nn.Module):
             module.iteration, module.part, module.progress = iteration, part, progress
 
     def penalty(self) -> Tensor | None:
-        """What the scheme adds to the loss of a step, scalar."""
+        """What the scheme and its units add to the loss of a step, scalar."""
         penalty = getattr(self.scheme, "penalty", None)
-        if penalty is None:
-            return None
+        found: list[Tensor | None] = [penalty(part) for part in self._parts()] if penalty else []
+        of_forms = [list(unit.units.values()) if isinstance(unit, OfForms) else [unit] for unit in self.units.values()]
+        asked: list[Any] = [unit for units in of_forms for unit in units if hasattr(unit, "penalty")]
+        terms = [term for term in (*found, *(unit.penalty() for unit in asked)) if term is not None]
+        return torch.stack(terms).sum() if terms else None
+
+    def _parts(self) -> list[dict[str, dict[str, nn.Module]]]:
+        """The columns that a scheme's penalty is asked about at once: {stage: {tasks joined by +: module}}."""
         columns = {stage: dict(copies.named_children()) for stage, copies in self.trunk.items()}
         parted = of_each_form(self.columns.forms)
         if len(parted) < 2:
-            alone: Tensor | None = penalty(columns)
-            return alone
+            return [columns]
         apart = [stage.name for stage in self.stages if has_parted(stage, self.stages)]
-        asked = [{stage: copies for stage, copies in columns.items() if stage not in apart}]
+        parts = [{stage: copies for stage, copies in columns.items() if stage not in apart}]
         for tasks in parted.values():
             own = {"+".join(group) for groups in self.groups.values() for group in groups if group[0] in tasks}
-            asked.append({stage: {name: m for name, m in columns[stage].items() if name in own} for stage in apart})
-        terms = [term for part in asked if part and (term := penalty(part)) is not None]
-        return torch.stack(terms).sum() if terms else None
+            parts.append({stage: {name: m for name, m in columns[stage].items() if name in own} for stage in apart})
+        return [part for part in parts if part]
 
     def forward(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
         """`B 3 H W` (and `R 5`; `B 2` where some are padded) -> {task: `B K H W` at full resolution in form `fcn`,
@@ -150,10 +155,14 @@ class MultiTaskNet(nn.Module):
         after: dict[str, Tensor] = {}
         modules: dict[str, nn.Module] = {}
         for group in self.groups[stage.name]:
-            module, x = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"), xs[group[0]]
-            if any(xs[task] is not x for task in group):
+            module, seen = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"), dict[int, Tensor]()
+            for task in group:
+                x = xs[task]
+                if id(x) not in seen:
+                    seen[id(x)] = boxes.apply(module, x)
+                after[task] = seen[id(x)]
+            if len(seen) > 1 and not getattr(self.scheme, "streams", False):
                 raise UserError(f"{stage.name} is shared by {'+'.join(group)}, but a unit before it told them apart")
-            after.update(dict.fromkeys(group, boxes.apply(module, x)))
             modules.update(dict.fromkeys(group, module))
         if stage.name not in self.units:
             return after
@@ -200,11 +209,15 @@ class MultiTaskNet(nn.Module):
         return {name: alphas for name, alphas in found.items() if alphas is not None}
 
     def load_columns(self, states: list[dict[str, Tensor]]) -> None:
-        """Start from finished networks: their names match ours one to one; only units may be missing.
+        """Start from finished networks: their names match ours one to one, unless the scheme merges their columns; only
+        units may be missing.
 
         Raises UserError with the names that do not fit.
         """
         merged = {name: value for state in states for name, value in state.items()}
+        if hasattr(self.scheme, "merge"):
+            trained = {name for name, _ in self.named_parameters()}
+            merged = merge_columns(self.scheme, self.groups, self.state_dict(), trained, merged)
         result = self.load_state_dict(merged, strict=False)
         missing = [name for name in result.missing_keys if not name.startswith(("units.", "log_variances."))]
         if missing or result.unexpected_keys:

@@ -67,12 +67,23 @@ def alternatives() -> tuple[Arm, ...]:
         Arm("sluice", "sluice"),
         Arm("mtan", "mtan"),
         Arm("mmoe", "mmoe"),
+        Arm("ple", "ple"),
+        Arm("cgc", "ple", {"progressive": False}, variant_of="ple"),
+        Arm("dselect-k", "dselect_k"),
+        Arm("adapters", "adapters"),
         Arm("soft-sharing", "soft_sharing"),
+        Arm("task-arithmetic", "task_arithmetic", parents=(BASELINE,)),
+        Arm("ties", "ties", parents=(BASELINE,)),
         Arm(SEARCH, "branching_search"),
         Arm("branching", "branching", parents=(SEARCH,)),
         Arm("one-task-wide", joint=False, start="scratch", wide=True),
         Arm("split-fc8-wide", "split", {"at": "fc8"}, start="scratch", wide=True),
     )
+
+
+def is_merged(arm: Arm) -> bool:
+    """Whether its networks are made of finished ones and never trained."""
+    return hasattr(scheme_class(arm.scheme), "merge")
 
 
 def custom(spec: str) -> Arm:
@@ -145,7 +156,7 @@ def at_rates(arms: Sequence[Arm], factors: Sequence[float]) -> tuple[Arm, ...]:
         for factor in factors
         if factor != 1
         for arm in arms
-        if arm.family not in (Family.ENSEMBLE, Family.PARENT)
+        if arm.family not in (Family.ENSEMBLE, Family.PARENT) and not is_merged(arm)
     ]
     return (*arms, *more)
 
@@ -170,9 +181,9 @@ def at_weightings(arms: Sequence[Arm], tasks: Sequence[str], levels: int) -> tup
 
 
 def _joint_ones(arms: Sequence[Arm]) -> list[Arm]:
-    """The networks of all tasks that are compared: those whose tasks can be weighed against each other."""
-    not_weighed = (Family.ENSEMBLE, Family.PARENT)
-    return [a for a in arms if a.joint and a.purpose == Purpose.COMPARED and a.family not in not_weighed]
+    """The networks of all tasks that are trained and compared: those whose tasks can be weighed against each other."""
+    joint = [arm for arm in arms if arm.joint and arm.purpose == Purpose.COMPARED and not is_merged(arm)]
+    return [arm for arm in joint if arm.family not in (Family.ENSEMBLE, Family.PARENT)]
 
 
 def standard_arms(per_channel: bool) -> tuple[Arm, ...]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
-from mtlbench.plan.arms import matching
+from mtlbench.plan.arms import is_merged, matching
 from mtlbench.plan.chosen import start_from
 from mtlbench.plan.options import Start
 from mtlbench.plan.tuning import Setting
@@ -87,7 +87,7 @@ def expand(
                     scheme=scheme,
                     recipe=recipe_of_trial(recipe, tasks, goes_on, rate, _loss_weights(pair, recipe, factors)),
                     iterations=_iterations(arm, tasks, recipe, goes_on),
-                    weights_file="" if goes_on else weights_file,
+                    weights_file="" if goes_on and not is_merged(arm) else weights_file,
                     first=max(p.first + p.iterations for p in parents) if goes_on and not arm.average else 0,
                     net_seed=derive_seed(seed, arm.member) if arm.member else seed,
                     average=arm.average,
@@ -161,7 +161,7 @@ def _hash_setting(data: DataSource, usual: Plugin, recipe: Recipe) -> str:
 
 
 def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, goes_on: bool) -> int:
-    if arm.average:
+    if arm.average or is_merged(arm):
         return 0
     longest = max(recipe.iterations[task] for task in tasks)
     if arm.matched:
@@ -200,7 +200,7 @@ def apply_init(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> 
             arm = chosen[place]
             if start == BASELINE and arm.parents:
                 continue
-            if not arm.joint or start == BASELINE:
+            if not arm.joint or start == BASELINE or is_merged(arm):
                 raise UserError(
                     f"--init {name}={start}: {hit} cannot start from {start}; joint arms take {' or '.join(STARTS)}, "
                     "all networks without parents --init with one of these alone"

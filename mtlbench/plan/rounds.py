@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mtlbench.arm_names import BASELINE
-from mtlbench.plan.arms import select
+from mtlbench.plan.arms import is_merged, select
 from mtlbench.plan.expand import Settings
 from mtlbench.plan.tuning import (
     Setting,
@@ -43,8 +43,8 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
 
     `arms` stand behind their parents. `expand` makes trials of arms, seeds and settings; `score` tells a trial's
     headlines on val, {task: more is better}, without those that are no numbers: {} for one that failed, None for one
-    that is still to be trained. An arm is tuned from its parents' best settings, once they are known. Averages have
-    nothing to tune; another member of an ensemble takes the settings of one-task.
+    that is still to be trained. An arm is tuned from its parents' best settings, once they are known. Averages and
+    merged networks have nothing to tune; another member of an ensemble takes the settings of one-task.
     """
     settings: dict[tuple[str, str], Setting] = {}
     needed: dict[str, Trial] = {}
@@ -55,7 +55,7 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
         places = _places(arm, own)
         if arm.member:
             settings |= {(arm.name, at): settings[BASELINE, at] for at in places if (BASELINE, at) in settings}
-        if arm.member or arm.average:
+        if arm.member or arm.average or is_merged(arm):
             continue
         if any((parent, at) not in settings for parent in arm.parents for at in _places(by_name[parent], tasks)):
             continue

@@ -12,14 +12,14 @@ from mtlbench.errors import UserError
 INPUT = "what gates see"  # in a pass's memory
 
 
-def named(count: int, scheme: str) -> tuple[str, ...]:
+def name_experts(count: int, scheme: str) -> tuple[str, ...]:
     """`expert-1`, `expert-2` ... Raises UserError."""
     if count < 1:
         raise UserError(f"{scheme}: {count} experts; there must be one or more")
     return tuple(f"expert-{number + 1}" for number in range(count))
 
 
-def first_stage(stage: Stage, depth: int, scheme: str) -> str:
+def find_first(stage: Stage, depth: int, scheme: str) -> str:
     """Where experts begin that are the last `depth` stages with parameters. Raises UserError."""
     layers = [name for name in stage.trunk.names if name not in stage.trunk.pooling]
     if not 0 < depth < len(layers):
@@ -27,7 +27,7 @@ def first_stage(stage: Stage, depth: int, scheme: str) -> str:
     return layers[-depth]
 
 
-def width_before(stage: Stage, name: str) -> int:
+def count_inputs(stage: Stage, name: str) -> int:
     """Channels that the stage of that name sees."""
     return stage.trunk.widths[stage.trunk.names.index(name) - 1]
 
@@ -56,7 +56,7 @@ class Gate(nn.Module):
         return weights
 
 
-def mixed(weights: Tensor, experts: Sequence[Tensor]) -> Tensor:
+def mix(weights: Tensor, experts: Sequence[Tensor]) -> Tensor:
     """The sum of the experts' `B C H W` or `R C`, weighed by `B E` or `R E`, or by `E`. Raises UserError."""
     x = experts[0]
     if weights.dim() > 1 and len(weights) != len(x):

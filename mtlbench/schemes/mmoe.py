@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mtlbench.contracts import Pass, Stage
-from mtlbench.schemes._experts import INPUT, Gate, Remember, first_stage, mixed, named, width_before
+from mtlbench.schemes._experts import INPUT, Gate, Remember, count_inputs, find_first, mix, name_experts
 
 
 class Mmoe:
@@ -21,7 +21,7 @@ class Mmoe:
     version = 1
 
     def __init__(self, experts: int = 4, depth: int = 2) -> None:
-        self.experts, self.depth = named(experts, "mmoe"), depth
+        self.experts, self.depth = name_experts(experts, "mmoe"), depth
 
     def extra_columns(self, tasks: tuple[str, ...]) -> tuple[str, ...]:
         """The experts."""
@@ -30,16 +30,16 @@ class Mmoe:
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
         """All together, then every expert for itself; tasks go with the first. Raises UserError for a depth that leaves
         no shared stage."""
-        if stage.before(first_stage(stage, self.depth, "mmoe")):
+        if stage.before(find_first(stage, self.depth, "mmoe")):
             return [(*tasks, *self.experts)]
         first, *others = self.experts
         return [(*tasks, first), *((name,) for name in others)]
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """The gates after the last stage; before the experts, what remembers their input."""
-        first, names = first_stage(stage, self.depth, "mmoe"), stage.trunk.names
+        first, names = find_first(stage, self.depth, "mmoe"), stage.trunk.names
         if stage.name == names[-1]:
-            return Gates(tasks, self.experts, width_before(stage, first))
+            return Gates(tasks, self.experts, count_inputs(stage, first))
         return Remember() if stage.name == names[names.index(first) - 1] else None
 
 
@@ -57,4 +57,4 @@ class Gates(nn.Module):
         """{column: `B C H W` or `R C`} -> the same shapes."""
         outputs = [xs[name] for name in self.experts]
         seen = this.memory[INPUT]
-        return {**xs, **{task: mixed(gate(seen[task]), outputs) for task, gate in self.gates.items()}}
+        return {**xs, **{task: mix(gate(seen[task]), outputs) for task, gate in self.gates.items()}}

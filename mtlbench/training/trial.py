@@ -111,10 +111,10 @@ def _start_networks(context: Context, states: list[dict[str, Tensor]], device: t
             net.load_state_dict(state)
     else:
         nets = [context.network()]
+        if context.trial.weights_file:
+            context.start_pretrained(nets[0])
         if states:
             nets[0].load_columns(states)
-        elif context.trial.weights_file:
-            context.start_pretrained(nets[0])
     for net in nets:
         placed(net, device)
     return nets

@@ -93,13 +93,28 @@ def test_arms_tell_their_family_and_whose_variant_they_are() -> None:
         "mtl-shared": "shared",
         **{f"split-{point}": "split" for point in SPLIT_POINTS},
         "cross-stitch": "cross-stitch",
-        **dict.fromkeys(("nddr", "sluice", "mtan", "mmoe", "soft-sharing", "branching"), "other"),
+        **dict.fromkeys(
+            (
+                "nddr",
+                "sluice",
+                "mtan",
+                "mmoe",
+                "ple",
+                "dselect-k",
+                "adapters",
+                "soft-sharing",
+                "task-arithmetic",
+                "ties",
+                "branching",
+            ),
+            "other",
+        ),
         "branching-search": "parent",
         "one-task-wide": "wide",
         "split-fc8-wide": "wide",
     }
     variants = {name: arm.variant_of for name, arm in arms.items() if arm.variant_of}
-    assert set(variants.values()) == {"cross-stitch", "mtl-shared"} and len(variants) == 17
+    assert set(variants.values()) == {"cross-stitch", "mtl-shared", "ple"} and len(variants) == 18
     assert at_rates([arms["nddr"]], [3.0])[1].variant_of == "nddr"
     started_arms, _ = apply_init([arms["split-fc6"]], QUICK, [Start("imagenet", "split-fc6")])
     assert (started_arms[0].name, started_arms[0].variant_of) == ("split-fc6-from-imagenet", "split-fc6")

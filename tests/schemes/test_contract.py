@@ -199,6 +199,40 @@ def test_extra_columns_are_part_of_every_partition_and_no_tasks() -> None:
         small_net({"common": task, "other": task}, Helped())
 
 
+class Apart(Separate):
+    """All weights shared; after conv1 every task has a multiple of its own."""
+
+    streams = True
+
+    def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
+        return [tasks]
+
+    def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
+        return Multiples() if stage.name == "conv1" else None
+
+
+class Multiples(nn.Module):
+    def forward(self, xs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {task: x * (number + 1) for number, (task, x) in enumerate(xs.items())}
+
+
+def test_tasks_may_pass_the_weights_that_they_share_with_features_of_their_own() -> None:
+    images, _ = inputs("fcn")
+    scheme = Apart()
+    net, alone = net_of("fcn", scheme, dropout=0.0), net_of("fcn", Separate(), dropout=0.0)
+    xs = {"a": images, "b": images}
+    for stage in alone.stages:
+        xs = {task: alone.trunk[stage.name][task](x) for task, x in xs.items()}
+        if stage.name == "conv1":
+            xs["b"] = xs["b"] * 2
+    assert all(list(copies) == ["a+b"] for copies in net.trunk.values())
+    for task, output in net.scores(images).items():
+        torch.testing.assert_close(output, net.heads[task](xs[task]))
+    scheme.streams = False
+    with pytest.raises(UserError, match=r"pool1 is shared by a\+b, but a unit before it told them apart"):
+        net.scores(images)
+
+
 # ------------------------------------------------------------------------------------------------ weights of losses
 def uncertain(tasks: dict[str, Any]) -> MultiTaskNet:
     return MultiTaskNet(tasks, small_backbone(), Separate(), "fcn", 0, weighting="uncertainty")
