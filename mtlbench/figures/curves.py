@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_hex
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import records, rows_of_trials, whole_task
@@ -21,34 +18,14 @@ from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
 from mtlbench.figures._curves import LABEL_STEP_INCHES, LEADER_INCHES, draw_curves, label_curves
+from mtlbench.figures._looks import choose_looks
 from mtlbench.figures._shown_arms import choose_arms, list_names
-from mtlbench.spec import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 
-SPLITS, TREES = "split", "tree"  # their ramps
-RAMPS = ("Blues", "Greens", "Oranges", "Purples", "Reds", "YlOrBr")
-RAMP_ENDS = (0.5, 0.97)  # light to dark; paler is hard to see on white
-COLOURS: dict[str, str] = {  # by family, of its plain arm
-    Family.BASELINE: "#000000",
-    Family.LONGER: "#000000",
-    Family.SHARED: "#CC79A7",
-    Family.CROSS_STITCH: "#D55E00",
-}
-OWN_COLOURS = (  # of arms without a ramp or fixed colour; with more of them dash-dotted the second time
-    "#009E73",
-    "#8B5A2B",
-    "#7F3C8D",
-    "#F0027F",
-    "#17A2B8",
-    "#6B8E23",
-    "#B8860B",
-    "#708090",
-    "#E9967A",
-)
 QUANTITIES = ("val_headline", "train_loss")
 LOG_FROM = 30.0  # largest over smallest loss from which the axis is logarithmic
 
@@ -127,7 +104,7 @@ class Curves:
             describe_failures(frame, results.failures),
         )
         return CurvesData(
-            arms=looks(points["arm"].unique().tolist(), Arms.of(frame)),
+            arms=choose_looks(points["arm"].unique().tolist(), Arms.of(frame)),
             tasks=_tasks(frame),
             points=points.reset_index(drop=True),
             means=table,
@@ -179,46 +156,6 @@ def begins_of(provenance: Sequence[Mapping[str, Any]], lengths: Mapping[str, int
         return max((begin(parent) + int(lengths.get(parent, 0)) for parent in parents.get(key, [])), default=0)
 
     return {key: begin(key) for key in parents}, unknown
-
-
-def looks(names: Sequence[str], kinds: Arms) -> pd.DataFrame:
-    """arm, colour, dashes, strong: Splits in one ramp from light (nearly separate) to dark (fully shared), trees and
-    variants of an arm in ramps of their own, the others in their own colours."""
-    arms = arm_order(names)
-    groups: dict[str, list[str]] = {}
-    for arm in arms:
-        if ramp := _ramp_of(arm, kinds):
-            groups.setdefault(ramp, []).append(arm)
-    ramped = {name: members for name, members in groups.items() if len(members) > 1 or name == SPLITS}
-    order = sorted(ramped, key=lambda name: name != SPLITS)
-    hues = RAMPS if SPLITS in ramped else RAMPS[1:]  # blue is the Splits'
-    fixed = {arm: COLOURS.get(kinds.kind(arm).family) for arm in arms if not kinds.is_variant(arm)}
-    colours = {arm: colour for arm, colour in fixed.items() if colour}
-    strong = set(colours)
-    for place, name in enumerate(order):
-        shades = matplotlib.colormaps[hues[place % len(hues)]](np.linspace(*RAMP_ENDS, len(ramped[name])))
-        colours |= {arm: to_hex(shade) for arm, shade in zip(ramped[name], shades, strict=True)}
-    free = [arm for arm in arms if arm not in colours]
-    colours |= {arm: OWN_COLOURS[place % len(OWN_COLOURS)] for place, arm in enumerate(free)}
-    again = set(free[len(OWN_COLOURS) :])
-    dashed = {arm for arm in arms if kinds.kind(arm).family == Family.LONGER}
-    dashes = {arm: "--" if arm in dashed else "-." if arm in again else "-" for arm in arms}
-    rows = [(arm, colours[arm], dashes[arm], arm in strong) for arm in arms]
-    return pd.DataFrame(rows, columns=["arm", "colour", "dashes", "strong"])
-
-
-def _ramp_of(arm: str, kinds: Arms) -> str:
-    """The colour ramp of a Split, a tree or a variant, "" for the others; variants whose names go on with the same word
-    (`cross-stitch-rate-1`, `cross-stitch-rate-10`) have one."""
-    if kinds.is_split(arm):
-        return SPLITS
-    if kinds.is_tree(arm):
-        return TREES
-    if not kinds.is_variant(arm):
-        return ""
-    plain = kinds.plain(arm)
-    word = re.match(r"-[a-z]+(?=-.)", arm.removeprefix(plain))
-    return plain + (word[0] if word else "")
 
 
 def _tasks(frame: pd.DataFrame) -> pd.DataFrame:

@@ -96,6 +96,14 @@ class Results:
         kinds = {"iteration": int, "stage": str, "receiver": str, "giver": str, "channel": int, "alpha": float}
         return self._series("alphas.csv", kinds)
 
+    @cached_property
+    def conflicts(self) -> pd.DataFrame:
+        """Gradients of the tasks' weighted losses by what they share, at the curve's points, for each two tasks of
+        joint arms: the frame's columns that name a trial, then iteration, task, other, cosine, norm (of task),
+        other_norm."""
+        kinds = {"iteration": int, "task": str, "other": str, "cosine": float, "norm": float, "other_norm": float}
+        return self._series("conflicts.csv", kinds)
+
     def _series(self, file: str, kinds: dict[str, type]) -> pd.DataFrame:
         """A file of every finished trial as one frame, under each of the trial's names; unsound ones are problems."""
         import pandas as pd

@@ -19,7 +19,8 @@ from mtlbench.text import STEERING
 NAME = rf"^(?![=+@-])(?:(?!{STEERING.pattern})[^\n\t/\\'\"`$;&|<>!])*\Z"
 _NAME = re.compile(NAME)
 Name = Annotated[str, Meta(pattern=NAME)]
-SEALED = ("curve.csv", "alphas.csv", "predictions.npz", "weights.pt")  # beside result.json, those that the trial made
+# Beside result.json, those that the trial made.
+SEALED = ("curve.csv", "alphas.csv", "conflicts.csv", "predictions.npz", "weights.pt")
 Sealed = Annotated[str, Meta(pattern=rf"^({'|'.join(map(re.escape, SEALED))})\Z")]
 Seed = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 

@@ -2,9 +2,9 @@
 
 <root>/format.json                     the store's format
 <root>/<pair>/<dataset>/               .lock (held by the run that works there), .running.json (how far it is)
-<root>/<pair>/<dataset>/<key>/         trial.json, curve.csv, alphas.csv, predictions.npz, weights.pt, resume.pt,
-                                       failure.json, error.txt (its traceback), result.json (renamed in last: its
-                                       presence is what "done" means)
+<root>/<pair>/<dataset>/<key>/         trial.json, curve.csv, alphas.csv, conflicts.csv, predictions.npz, weights.pt,
+                                       resume.pt, failure.json, error.txt (its traceback), result.json (renamed in
+                                       last: its presence is what "done" means)
 """
 
 from __future__ import annotations

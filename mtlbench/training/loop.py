@@ -14,6 +14,7 @@ from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Options, Recipe
+from mtlbench.training.conflicts import Conflicts
 from mtlbench.training.evaluation import Diverged
 from mtlbench.training.losses import Losses, Pieces, add_plain
 from mtlbench.training.optimiser import by_owner, make_optimiser, rate
@@ -33,10 +34,11 @@ def gradients(
     iteration: int,
     progress: float = 0.0,
     weigher: Weigher | None = None,
+    conflicts: Conflicts | None = None,
 ) -> Losses:
     """Add the gradient of the weighted losses to the parameters', `chunk` images at a time, and that of what the scheme
-    adds; returns the losses. A `weigher` decides how tasks that share parameters count."""
-    pieces = Pieces(net, tasks, batch, recipe, iteration, progress)
+    adds; returns the losses. A `weigher` decides how tasks that share parameters count; `conflicts` look on."""
+    pieces = Pieces(net, tasks, batch, recipe, iteration, progress, conflicts)
     losses = weigher.add_gradients(pieces) if weigher else add_plain(net, pieces)
     terms = [variance / 2 for name, variance in net.log_variances.items() if name in batch.labels]
     if (penalty := net.penalty()) is not None:
@@ -122,11 +124,14 @@ class Training:
         for parameter in self._trained:  # what zero_grad does, without its bookkeeping
             parameter.grad = None
         progress = i / self.iterations
-        losses = gradients(self.net, self.tasks, batch, self.recipe, data_index, progress, self._weigher)
+        conflicts = Conflicts() if i in self._curve_at and len(self.tasks) > 1 else None
+        losses = gradients(self.net, self.tasks, batch, self.recipe, data_index, progress, self._weigher, conflicts)
         if self._steps_here == 0:
             check_use(self.net)
         self._steps_here += 1
         self._watch.look(i, losses, self.net, now=i in self._curve_at)
+        if conflicts:
+            self.record.conflicts += conflicts.rows(i + 1)
         if self.recipe.clip:
             for parameters in self._owners:
                 nn.utils.clip_grad_norm_(parameters, self.recipe.clip)

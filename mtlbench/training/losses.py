@@ -12,6 +12,7 @@ from mtlbench.contracts import Batch, Task
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Options, Recipe
 from mtlbench.training.batches import parts
+from mtlbench.training.conflicts import Conflicts
 
 Losses = dict[str, Tensor]  # by task, scalars
 
@@ -41,7 +42,10 @@ class Pieces:
         recipe: Recipe,
         iteration: int,
         progress: float = 0.0,
+        conflicts: Conflicts | None = None,
     ) -> None:
+        """`conflicts`, where they are wanted, are told the losses of each piece."""
+        self.conflicts = conflicts
         self.net, self.tasks, self.batch, self.weights = net, tasks, batch, recipe.loss_weight
         self.iteration, self.progress = iteration, progress
         self._parts = parts(batch, recipe.chunk)
@@ -64,6 +68,8 @@ class Pieces:
         found = total_loss(self.tasks, self.net(piece.images, piece.regions, piece.sizes), piece, self.weights)
         for name, count in self._counts.items():
             found[name] = found[name] * (count[number] / count.sum().clamp(min=1))
+        if self.conflicts and torch.is_grad_enabled():
+            self.conflicts.add({name: found[name] for name in self.batch.labels if name in found})
         return found
 
     def totals(self) -> Losses:

@@ -26,6 +26,7 @@ class Record:
 
     curve: list[Row] = field(default_factory=list)
     alphas: list[Row] = field(default_factory=list)
+    conflicts: list[Row] = field(default_factory=list)
     step_seconds: float = 0.0
     evaluation_seconds: float = 0.0
     training_seconds: float = 0.0

@@ -88,6 +88,7 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
     with blame_disk(folder):
         write_csv(folder / "curve.csv", record.curve)
         write_csv(folder / "alphas.csv", record.alphas + alphas_by_channel(nets[0], trial.iterations))
+        write_csv(folder / "conflicts.csv", record.conflicts)
         predictions.write(folder / predictions.FILE, _keep(context, nets))
         seconds = time.perf_counter() - start + record.earlier_seconds
         model = context.model() if (folder / "weights.pt").exists() else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, seeded
 from mtlbench.spec import Options, derive_seed
+from mtlbench.training.conflicts import Gradients, OfTasks, list_shared, products, reached
 from mtlbench.training.losses import Losses, Pieces, add_plain, added
 
-Row = dict[nn.Parameter, Tensor]  # {parameter: the gradient of a task's loss}
-Rows = dict[str, Row]  # by task
 Reach = Mapping[str, Collection[nn.Parameter]]  # {task: the parameters that its loss depends on}
 
 
@@ -53,7 +52,7 @@ class Weigher:
         """Add the step's gradient to the parameters'; returns the losses. Raises UserError."""
         first, labelled = pieces.losses(0), sorted(pieces.batch.labels.keys() & pieces.tasks.keys())
         reach = {name: reached(loss) for name, loss in first.items()}
-        if len(labelled) < 2 or not shared(reach[name] for name in labelled):
+        if len(labelled) < 2 or not list_shared(reach[name] for name in labelled):
             return add_plain(self.net, pieces, first)
         if hasattr(self.weighting, "combine"):
             return self._weigh_losses(pieces, first, labelled)
@@ -85,7 +84,7 @@ class Weigher:
 
     def _weigh_gradients(self, pieces: Pieces, first: Losses, labelled: Sequence[str], reach: Reach) -> Losses:
         """One backward pass a task; the pieces' gradients of a task are summed, so that a step is weighed once."""
-        rows: Rows = {name: {} for name in labelled}
+        rows: OfTasks = {name: {} for name in labelled}
         losses: list[Losses] = []
         for number in range(len(pieces)):
             found = first if number == 0 else pieces.losses(number)
@@ -106,7 +105,7 @@ class Weigher:
                 add_gradient(parameter, torch.zeros_like(parameter))
         return totals
 
-    def _of_step(self, rows: Rows, losses: Losses, iteration: int) -> dict[nn.Parameter, Tensor]:
+    def _of_step(self, rows: OfTasks, losses: Losses, iteration: int) -> dict[nn.Parameter, Tensor]:
         """The gradient of each parameter: of those that several tasks reach what the weighting makes of theirs.
 
         A task whose gradient is 0 has no say: it has no direction, and the shortest of all means would be 0. Where
@@ -127,7 +126,7 @@ class Weigher:
                 weights |= zip(told, found.tolist(), strict=True)
         return gradients | {parameter: weighted_sum(rows, weights, parameter) for parameter in common}
 
-    def _aggregated(self, rows: Sequence[Row], common: Sequence[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
+    def _aggregated(self, rows: Sequence[Gradients], common: Sequence[nn.Parameter]) -> dict[nn.Parameter, Tensor]:
         """The common parameters' gradients, made of all of them at once. Raises UserError."""
         flat = [[row[p].flatten() if p in row else torch.zeros_like(p).flatten() for p in common] for row in rows]
         matrix = torch.stack([torch.cat(parts) for parts in flat])
@@ -160,52 +159,7 @@ class Weigher:
             yield
 
 
-def reached(loss: Tensor) -> dict[nn.Parameter, None]:
-    """The parameters that a loss depends on, from its graph: nothing is computed."""
-    found: dict[nn.Parameter, None] = {}
-    seen, waiting = set(), [loss.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
-        if isinstance(parameter := getattr(node, "variable", None), nn.Parameter):
-            found[parameter] = None
-        waiting += [following for following, _ in node.next_functions]
-    return found
-
-
-def shared(reach: Iterable[Collection[nn.Parameter]]) -> bool:
-    """Whether a trained parameter is in two of the collections."""
-    seen: set[nn.Parameter] = set()
-    for parameters in reach:
-        own = {parameter for parameter in parameters if parameter.requires_grad}
-        if own & seen:
-            return True
-        seen |= own
-    return False
-
-
-def products(rows: Sequence[Row], parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The products of the rows with each other over these parameters, `T T` float64 on the processor."""
-    found = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=parameters[0].device)
-    for parameter in parameters:
-        flat = [in_memory_order(row[parameter], parameter) if parameter in row else None for row in rows]
-        for i, one in enumerate(flat):
-            for j, other in enumerate(flat[: i + 1]):
-                if one is not None and other is not None:
-                    found[i, j] += one.dot(other)
-    return (found + found.tril(-1).T).cpu()
-
-
-def in_memory_order(gradient: Tensor, parameter: nn.Parameter) -> Tensor:
-    """The gradient as a vector, mostly without a copy: its numbers as the parameter's lie in memory."""
-    if parameter.dim() == 4 and not parameter.is_contiguous():  # channels last
-        gradient = gradient.permute(0, 2, 3, 1)
-    return gradient.reshape(-1)
-
-
-def weighted_sum(rows: Rows, weights: Mapping[str, float], parameter: nn.Parameter) -> Tensor:
+def weighted_sum(rows: OfTasks, weights: Mapping[str, float], parameter: nn.Parameter) -> Tensor:
     """Of the tasks' gradients of a parameter, those that there are."""
     first, *others = [(weights[name], row[parameter]) for name, row in rows.items() if parameter in row]
     total = first[0] * first[1]

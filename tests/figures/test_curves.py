@@ -17,7 +17,8 @@ from matplotlib.text import Text
 
 from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
-from mtlbench.figures.curves import OWN_COLOURS, Curves, _far_off, begins_of, looks
+from mtlbench.figures._looks import OWN_COLOURS, choose_looks
+from mtlbench.figures.curves import Curves, _far_off, begins_of
 from mtlbench.store.frames import NAMING
 from tests.support.arms import arms_of
 from tests.support.synthetic_results import ARMS, TASKS, FakeResults, results_frame
@@ -114,18 +115,18 @@ def test_tasks_say_metric_direction_and_chance() -> None:
 
 
 def test_splits_are_one_ramp_and_every_arm_has_its_own_look() -> None:
-    table = looks(ARMS, arms_of(ARMS)).set_index("arm")
+    table = choose_looks(ARMS, arms_of(ARMS)).set_index("arm")
     splits = [sum(to_rgb(colour)) for arm, colour in table["colour"].items() if str(arm).startswith("split-")]
     assert splits == sorted(splits, reverse=True) and len(set(splits)) == 7  # to dark = fully shared
     for arms in (ARMS, ABLATIONS):
-        own = looks(arms, arms_of(arms))
+        own = choose_looks(arms, arms_of(arms))
         assert not own.duplicated(["colour", "dashes"]).any()
     assert table.loc["one-task-longer", "dashes"] == "--" and table.loc["one-task", "dashes"] == "-"
 
 
 def test_trees_are_a_ramp_of_their_own() -> None:
     trees = ("tree-conv2:nor+sem-fc7", "tree-conv3:nor+sem-fc8")
-    table = looks((*ARMS, *trees), arms_of((*ARMS, *trees))).set_index("arm")
+    table = choose_looks((*ARMS, *trees), arms_of((*ARMS, *trees))).set_index("arm")
     shades = [to_rgb(str(table.loc[tree, "colour"])) for tree in trees]
     assert sum(shades[0]) > sum(shades[1]) and all(green == max(shade) for shade in shades for green in shade[1:2])
 
@@ -220,6 +221,6 @@ def test_a_collapsed_arm_leaves_the_axes_to_the_others() -> None:
 
 def test_a_wider_split_is_no_part_of_the_ramp_and_many_arms_stay_apart() -> None:
     names = ["split-conv4", "split-fc8-wide", *(f"own{letter}" for letter in "abcdefghij")]
-    table = looks(names, arms_of(names)).set_index("arm")
+    table = choose_looks(names, arms_of(names)).set_index("arm")
     assert not table.duplicated().any()
     assert table.loc["split-fc8-wide", "colour"] in OWN_COLOURS

@@ -13,8 +13,9 @@ from mtlbench.errors import UserError
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.split import Split
 from mtlbench.schemes.tree import Tree
+from mtlbench.training.conflicts import reached
 from mtlbench.training.loop import Training
-from mtlbench.training.weighing import Weigher, reached
+from mtlbench.training.weighing import Weigher
 from tests.support.networks import recipe, run
 from tests.support.weighings import TASKS, batch_of, distance, net_of, take_step
 
