@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from mtlbench.training.weighing import Weigher
 
 ALPHA_POINTS = 20
 LOSSES_AT_ONCE = 20  # steps between two looks at the loss on a GPU, where each look waits for the device
+CONFLICTS_SHARE = 0.02  # of the time of a training that noting conflicts may take (Ours)
+BACKWARD = 0.6  # of a step's time that a backward pass of one task takes (measured: benchmarks/README.md)
 TOO_LARGE = 1e4  # times the first loss: diverged (Ours)
 
 
@@ -81,6 +83,7 @@ class Training:
         self._watch = LossWatch(tuple(tasks), LOSSES_AT_ONCE if self._device.type == "cuda" else 1)
         points = recipe.curve_points
         self._curve_at = {round(iterations * (k + 1) / points) - 1 for k in range(points)}
+        self._conflicts_at = _choose_points(self._curve_at, iterations, len(tasks))
         self._alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
         self._begin_sums()
         self._begun = self._saved = time.monotonic()
@@ -124,7 +127,7 @@ class Training:
         for parameter in self._trained:  # what zero_grad does, without its bookkeeping
             parameter.grad = None
         progress = i / self.iterations
-        conflicts = Conflicts() if i in self._curve_at and len(self.tasks) > 1 else None
+        conflicts = Conflicts() if i in self._conflicts_at else None
         losses = gradients(self.net, self.tasks, batch, self.recipe, data_index, progress, self._weigher, conflicts)
         if self._steps_here == 0:
             check_use(self.net)
@@ -198,6 +201,15 @@ class Training:
         if self._weigher:
             self._weigher.restore(state["weighting"])
         self._begun -= self.record.earlier_seconds
+
+
+def _choose_points(curve: Collection[int], iterations: int, tasks: int) -> set[int]:
+    """The points of the curve at which conflicts are noted, evenly back from the last, so that their backward passes
+    take no more than CONFLICTS_SHARE of the training."""
+    if tasks < 2:
+        return set()
+    most = max(1, int(CONFLICTS_SHARE * iterations / (BACKWARD * tasks)))
+    return set(sorted(curve, reverse=True)[:: max(1, -(-len(curve) // most))])
 
 
 def check_use(net: MultiTaskNet) -> None:
