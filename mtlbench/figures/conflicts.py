@@ -1,4 +1,4 @@
-"""Conflicts: do the tasks' gradients agree by what they share, and which one is the longer?"""
+"""Conflicts: whether the tasks' gradients agree by what they share, and which is the longer, along training."""
 
 from __future__ import annotations
 

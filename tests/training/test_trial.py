@@ -46,8 +46,8 @@ def test_a_finished_trial_leaves_its_files_and_nothing_else(study: Study) -> Non
         "one-task": always | {"curve.csv", "weights.pt"},
         "ensemble-member": always | {"curve.csv", "weights.pt"},
         "ensemble": always,
-        "split-fc6": always | {"curve.csv"},
-        "cross-stitch": always | {"curve.csv", "alphas.csv"},
+        "split-fc6": always | {"curve.csv", "conflicts.csv"},
+        "cross-stitch": always | {"curve.csv", "alphas.csv", "conflicts.csv"},
     }
     for trial in study.trials:
         assert set(os.listdir(study.folder(trial))) == expected[trial.arm], trial.label
@@ -111,7 +111,7 @@ def test_the_result_is_written_last(study: Study, tmp_path: Path) -> None:
         (fraction, sorted(os.listdir(tmp_path))) for fraction in run_trial(trial, tmp_path, {}, HERE)
     )
     assert before_last[0] < 1.0 and "result.json" not in before_last[1]
-    assert last == (1.0, ["curve.csv", "predictions.npz", "result.json"])
+    assert last == (1.0, ["conflicts.csv", "curve.csv", "predictions.npz", "result.json"])
 
 
 def test_a_trial_that_fails_leaves_its_traceback_and_no_result(study: Study, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_the_same_trial_gives_the_same_numbers_twice(study: Study, tmp_path: Pat
         folder = tmp_path / arm
         folder.mkdir()
         assert study.again(trial, folder) == study.scores(trial)
-        for name in {"curve.csv", "alphas.csv"} & set(os.listdir(folder)):
+        for name in {"curve.csv", "alphas.csv", "conflicts.csv"} & set(os.listdir(folder)):
             assert (folder / name).read_bytes() == (study.folder(trial) / name).read_bytes()
         if arm == "one-task":
             first, second = (torch.load(f / "weights.pt", weights_only=True) for f in (folder, study.folder(trial)))
