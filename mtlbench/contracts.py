@@ -246,6 +246,8 @@ class Pass:
 
     again: Callable[[Tensor], Tensor]  # the stage before the unit on another input; only where it has no parameters
     memory: dict[str, Any] = field(default_factory=dict)  # what units leave for later ones; empty at the start
+    losses: dict[str, Tensor] = field(default_factory=dict)  # {task: scalar}: units add to its loss, of these images
+    finished: Callable[[], dict[str, Tensor]] = dict  # with `teachers`: {task: its network's features, last stage}
 
 
 class Geometry(NamedTuple):
@@ -305,6 +307,8 @@ class Scheme(Protocol):
     ``merge(start, finished)``  with `from_one_task`: its networks are never trained; a column that several tasks share
                               has the weights that this makes of {name: those at the start} and {task: {name: those of
                               its finished network}};
+    ``teachers = True``       its networks start afresh, beside the finished one-task networks, whose features units see
+                              in training (`Pass.finished`);
     ``adopt(outcomes)``       takes the outcomes of the arm's parents, before anything is built: the network then starts
                               afresh instead of from the parents' weights.
     """

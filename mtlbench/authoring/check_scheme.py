@@ -73,9 +73,15 @@ class Case:
 
     def plain(self, scheme: Any, names: tuple[str, ...], options: Options, seed: int = 0) -> MultiTaskNet:
         """A network that nobody watches."""
-        return MultiTaskNet(
-            probes(self.form, names), find("backbone", "caffenet")(self.form, **options), scheme, self.form, seed
-        )
+
+        def make(own: tuple[str, ...], scheme: Any) -> MultiTaskNet:
+            backbone = find("backbone", "caffenet")(self.form, **options)
+            return MultiTaskNet(probes(self.form, own), backbone, scheme, self.form, seed)
+
+        net = make(names, scheme)
+        if getattr(scheme, "teachers", False):
+            net.teachers = {name: make((name,), find("scheme", "separate")()).eval() for name in names}
+        return net
 
     def steps(self, net: MultiTaskNet, count: int) -> Iterator[dict[str, Tensor]]:
         """Train on one image, two others, half of them 0, one, ..."""

@@ -83,6 +83,7 @@ def measure(trial: Trial, device: torch.device) -> Measured:
     context = Context(trial)
     try:
         net = placed(context.network(), device)
+        net.teachers = context.teachers(device)
         steps = _steps(context, net, device)
         _run(steps, WARM_STEPS, device)
         step_seconds = _run(steps, TIMED_STEPS, device) / TIMED_STEPS

@@ -47,6 +47,7 @@ OTHER_MARKERS = {  # by scheme
     "ple": "$P$",
     "dselect_k": "$K$",
     "adapters": "$A$",
+    "distillation": "$D$",
     "task_arithmetic": "$+$",
     "ties": "$T$",
 }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from mtlbench.contracts import Backbone, Scheme, Stage
+from mtlbench.contracts import Backbone, Pass, Scheme, Stage
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import ImagePool, RegionPool
 from mtlbench.spec import MIXED
@@ -124,11 +124,15 @@ class Boxes:
 
 @dataclass
 class Memory:
-    """What units leave for later ones in a pass; that of a form begins with what was left before the forms parted."""
+    """What units leave in a pass: for later ones (that of a form begins with what was left before the forms parted),
+    and for the losses; and what they see of finished networks."""
 
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    finished: Callable[[], dict[str, Tensor]] = dict
     common: dict[str, Any] = field(default_factory=dict)
     of_forms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def of(self, form: str) -> dict[str, Any]:
-        """That of a form."""
-        return self.of_forms.setdefault(form, dict(self.common))
+    def to_pass(self, again: Callable[[Tensor], Tensor], form: str = "") -> Pass:
+        """What a unit for tasks of a form sees; without a form one for all tasks."""
+        own = self.of_forms.setdefault(form, dict(self.common)) if form else self.common
+        return Pass(again, own, self.losses, self.finished)

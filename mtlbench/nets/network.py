@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from mtlbench.nets.forms import Boxes, HasAlphas, Memory, OfForms, columns_of, h
 from mtlbench.nets.layers import Seeded, SeededDropout, whole_images
 from mtlbench.nets.merging import merge_columns
 from mtlbench.nets.operations import UPSAMPLED, counting
+from mtlbench.nets.pretrained import inside
 from mtlbench.spec import MIXED, ONE_FORM, derive_seed
 
 
@@ -71,6 +72,8 @@ class MultiTaskNet(nn.Module):
         self._seeded = [(path, module) for path, module in self.named_modules() if isinstance(module, Seeded)]
         for path, module in self._seeded:
             module.seed, module.name = seed, path
+        self.teachers: dict[str, MultiTaskNet] = {}  # {task: its finished one-task network}: no part of this one
+        self.losses: dict[str, Tensor] = {}
         self.log_variances = nn.ParameterDict()
         if weighting == "uncertainty" and len(tasks) > 1:
             self.log_variances.update({name: nn.Parameter(torch.zeros(())) for name in tasks})
@@ -141,15 +144,28 @@ class MultiTaskNet(nn.Module):
 
     def scores(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
         """The same before upsampling: `B K h w` in form `fcn`."""
-        with torch.autocast(images.device.type, torch.bfloat16) if self._reduced(images) else nullcontext():
-            xs, memory = dict.fromkeys(self.columns.forms, images), Memory()
+        with self._autocast(images):
+            xs = self.features(images, regions, sizes)
+            return {task: self.heads[task](xs[task]).float() for task in self.tasks}
+
+    def features(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
+        """What the heads see; `losses` are then what units add to the tasks' losses, {task: scalar}."""
+
+        def finished() -> dict[str, Tensor]:
+            with torch.no_grad():
+                return {task: net.features(images, regions, sizes)[task] for task, net in self.teachers.items()}
+
+        with self._autocast(images):
+            xs, memory = dict.fromkeys(self.columns.forms, images), Memory(finished=finished)
             boxes = Boxes(regions, whole_images(images, sizes) if "image" in self.forms.values() else None)
             for stage in self.stages:
                 xs = self._stage(stage, xs, boxes, memory)
-            return {task: self.heads[task](xs[task]).float() for task in self.tasks}
+        self.losses = memory.losses
+        return xs
 
-    def _reduced(self, images: Tensor) -> bool:
-        return self.precision == "bf16" and images.device.type != "meta"  # where FLOPs are counted
+    def _autocast(self, images: Tensor) -> AbstractContextManager[Any]:
+        reduced = self.precision == "bf16" and images.device.type != "meta"  # where FLOPs are counted
+        return torch.autocast(images.device.type, torch.bfloat16) if reduced else nullcontext()
 
     def _stage(self, stage: Stage, xs: dict[str, Tensor], boxes: Boxes, memory: Memory) -> dict[str, Tensor]:
         after: dict[str, Tensor] = {}
@@ -168,24 +184,17 @@ class MultiTaskNet(nn.Module):
             return after
         unit = self.units[stage.name]
         if not isinstance(unit, OfForms):
-            return self._mix(stage, unit, after, partial(boxes.apply, modules[self.tasks[-1]]), memory.common)
+            return self._mix(stage, unit, after, memory.to_pass(partial(boxes.apply, modules[self.tasks[-1]])))
         mixed: dict[str, Tensor] = {}
         for form, columns in unit.parted.items():
             own = {column: after[column] for column in columns}
-            again = partial(boxes.apply, modules[columns[0]])
-            mixed |= self._mix(stage, unit.units[form], own, again, memory.of(form)) if form in unit.units else own
+            this = memory.to_pass(partial(boxes.apply, modules[columns[0]]), form)
+            mixed |= self._mix(stage, unit.units[form], own, this) if form in unit.units else own
         return mixed
 
-    def _mix(
-        self,
-        stage: Stage,
-        unit: nn.Module,
-        xs: dict[str, Tensor],
-        again: Callable[[Tensor], Tensor],
-        memory: dict[str, Any],
-    ) -> dict[str, Tensor]:
+    def _mix(self, stage: Stage, unit: nn.Module, xs: dict[str, Tensor], this: Pass) -> dict[str, Tensor]:
         """What a unit makes of the activations of these columns. Raises UserError."""
-        seen = (Pass(again, memory),) if getattr(unit, "sees_pass", False) else ()
+        seen = (this,) if getattr(unit, "sees_pass", False) else ()
         given = {self.columns.names[column]: x for column, x in xs.items()}
         mixed: dict[str, Tensor] = unit(given, *seen)
         if set(mixed) != set(given):
@@ -233,37 +242,6 @@ class MultiTaskNet(nn.Module):
             for group, column in columns.named_children():
                 state = of_form[self.columns.forms[group.split("+")[0]]].get(stage, {})
                 column.load_state_dict({name: inside(column, name, value) for name, value in state.items()})
-
-
-def inside(column: nn.Module, name: str, value: Tensor) -> Tensor:
-    """A parameter of the column that holds a narrower one's `value`; what is around it stays as it starts, but does not
-    reach the outputs that the narrower one has (Ours, after Chen et al. 2016: a wider network that goes on from a
-    narrow one). Each half of the channels holds a half: convolutions may have two groups."""
-    start: Tensor = column.state_dict()[name]
-    if start.shape == value.shape:
-        return value
-    path, _, kind = name.rpartition(".")
-    found, old = start.clone(), halves(len(value), len(start))
-    if kind == "bias":
-        found[old] = value
-        return found
-    layer = column.get_submodule(path)
-    found[old] = 0.0
-    flat = value.flatten(2) if value.ndim > 2 else value[..., None]
-    whole = found.flatten(2) if value.ndim > 2 else found[..., None]
-    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-        whole[old, : value.shape[1]] = flat
-    else:
-        whole[old[:, None], halves(value.shape[1], start.shape[1])] = flat
-    return whole.view(start.shape)
-
-
-def halves(narrow: int, wide: int) -> Tensor:
-    """Where `narrow` channels lie among `wide`: half of them at the start of each half."""
-    places: Tensor = torch.arange(narrow)
-    if wide != narrow:
-        places += (places >= narrow // 2) * ((wide - narrow) // 2)
-    return places
 
 
 def plan(

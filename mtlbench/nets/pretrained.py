@@ -11,7 +11,7 @@ from urllib.parse import urlparse
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtlbench.errors import UserError
 
@@ -109,3 +109,34 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 def _line(error: Exception) -> str:
     """What an error says, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def inside(column: nn.Module, name: str, value: Tensor) -> Tensor:
+    """A parameter of the column that holds a narrower one's `value`; what is around it stays as it starts, but does not
+    reach the outputs that the narrower one has (Ours, after Chen et al. 2016: a wider network that goes on from a
+    narrow one). Each half of the channels holds a half: convolutions may have two groups."""
+    start: Tensor = column.state_dict()[name]
+    if start.shape == value.shape:
+        return value
+    path, _, kind = name.rpartition(".")
+    found, old = start.clone(), halves(len(value), len(start))
+    if kind == "bias":
+        found[old] = value
+        return found
+    layer = column.get_submodule(path)
+    found[old] = 0.0
+    flat = value.flatten(2) if value.ndim > 2 else value[..., None]
+    whole = found.flatten(2) if value.ndim > 2 else found[..., None]
+    if isinstance(layer, nn.Conv2d) and layer.groups > 1:
+        whole[old, : value.shape[1]] = flat
+    else:
+        whole[old[:, None], halves(value.shape[1], start.shape[1])] = flat
+    return whole.view(start.shape)
+
+
+def halves(narrow: int, wide: int) -> Tensor:
+    """Where `narrow` channels lie among `wide`: half of them at the start of each half."""
+    places: Tensor = torch.arange(narrow)
+    if wide != narrow:
+        places += (places >= narrow // 2) * ((wide - narrow) // 2)
+    return places

@@ -72,6 +72,7 @@ def alternatives() -> tuple[Arm, ...]:
         Arm("dselect-k", "dselect_k"),
         Arm("adapters", "adapters"),
         Arm("soft-sharing", "soft_sharing"),
+        Arm("distillation", "distillation", parents=(BASELINE,)),
         Arm("task-arithmetic", "task_arithmetic", parents=(BASELINE,)),
         Arm("ties", "ties", parents=(BASELINE,)),
         Arm(SEARCH, "branching_search"),
@@ -84,6 +85,17 @@ def alternatives() -> tuple[Arm, ...]:
 def is_merged(arm: Arm) -> bool:
     """Whether its networks are made of finished ones and never trained."""
     return hasattr(scheme_class(arm.scheme), "merge")
+
+
+def goes_on(arm: Arm) -> bool:
+    """Whether its networks start from its parents' weights, rather than learn from what these have found or see."""
+    cls = scheme_class(arm.scheme)
+    return bool(arm.parents) and not hasattr(cls, "adopt") and not has_teachers(arm)
+
+
+def has_teachers(arm: Arm) -> bool:
+    """Whether its networks learn beside its parents' networks."""
+    return bool(getattr(scheme_class(arm.scheme), "teachers", False))
 
 
 def custom(spec: str) -> Arm:
@@ -99,7 +111,8 @@ def custom(spec: str) -> Arm:
     _check_options(cls, options, f"--scheme {spec}")
     name = _with_options(_kebab(cls.__name__), options)
     scheme = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
-    arm = Arm(name, scheme, options, parents=(BASELINE,) if getattr(cls, "from_one_task", False) else ())
+    needs_parents = any(getattr(cls, name, False) for name in ("from_one_task", "teachers"))
+    arm = Arm(name, scheme, options, parents=(BASELINE,) if needs_parents else ())
     return arm if is_file(place) else _varied(arm)
 
 

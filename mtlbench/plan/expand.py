@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
-from mtlbench.plan.arms import is_merged, matching
+from mtlbench.plan.arms import goes_on, has_teachers, is_merged, matching
 from mtlbench.plan.chosen import start_from
 from mtlbench.plan.options import Start
 from mtlbench.plan.tuning import Setting
-from mtlbench.plugins import defaults_of, find, plugin, scheme_class, unknown
+from mtlbench.plugins import defaults_of, find, plugin, unknown
 from mtlbench.spec import (
     STARTS,
     Arm,
@@ -62,7 +62,7 @@ def expand(
     for seed in seeds:
         for arm in arms:
             scheme = plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
-            goes_on = bool(arm.parents) and not hasattr(scheme_class(arm.scheme), "adopt")
+            from_parents = goes_on(arm)
             own = _tasks_of(arm, pair)
             for tasks in [own] if arm.joint else [(task,) for task in own]:
                 parents = [
@@ -85,10 +85,10 @@ def expand(
                     fingerprint=data.fingerprint,
                     backbone=dataclasses.replace(usual, options=usual.options | arm.backbone),
                     scheme=scheme,
-                    recipe=recipe_of_trial(recipe, tasks, goes_on, rate, _loss_weights(pair, recipe, factors)),
-                    iterations=_iterations(arm, tasks, recipe, goes_on),
-                    weights_file="" if goes_on and not is_merged(arm) else weights_file,
-                    first=max(p.first + p.iterations for p in parents) if goes_on and not arm.average else 0,
+                    recipe=recipe_of_trial(recipe, tasks, from_parents, rate, _loss_weights(pair, recipe, factors)),
+                    iterations=_iterations(arm, tasks, recipe, from_parents),
+                    weights_file="" if from_parents and not is_merged(arm) else weights_file,
+                    first=max(p.first + p.iterations for p in parents) if from_parents and not arm.average else 0,
                     net_seed=derive_seed(seed, arm.member) if arm.member else seed,
                     average=arm.average,
                     parents=tuple(p.key for p in parents),
@@ -160,13 +160,13 @@ def _hash_setting(data: DataSource, usual: Plugin, recipe: Recipe) -> str:
     )
 
 
-def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, goes_on: bool) -> int:
+def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, from_parents: bool) -> int:
     if arm.average or is_merged(arm):
         return 0
     longest = max(recipe.iterations[task] for task in tasks)
     if arm.matched:
         return longest + recipe.extra_iterations
-    return recipe.extra_iterations if goes_on else longest
+    return recipe.extra_iterations if from_parents else longest
 
 
 class Pretrained(NamedTuple):
@@ -200,7 +200,7 @@ def apply_init(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> 
             arm = chosen[place]
             if start == BASELINE and arm.parents:
                 continue
-            if not arm.joint or start == BASELINE or is_merged(arm):
+            if not arm.joint or start == BASELINE or is_merged(arm) or has_teachers(arm):
                 raise UserError(
                     f"--init {name}={start}: {hit} cannot start from {start}; joint arms take {' or '.join(STARTS)}, "
                     "all networks without parents --init with one of these alone"

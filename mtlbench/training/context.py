@@ -15,10 +15,10 @@ import torch
 from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets import network, pretrained
-from mtlbench.nets.network import MultiTaskNet
+from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plan.data import Prepared, prepared
 from mtlbench.plugins import create, find
-from mtlbench.spec import MIXED, Options, Trial, is_file
+from mtlbench.spec import MIXED, Options, Plugin, Trial, is_file
 from mtlbench.store.shapes import Model, TaskFacts
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loader import Resident, ahead
@@ -26,6 +26,7 @@ from mtlbench.training.named import NamedSubset, named
 from mtlbench.training.order import Order, order_of
 from mtlbench.training.samples import Scaled, View
 
+State = dict[str, torch.Tensor]
 RESIDENT_SHARE = 0.25  # of a GPU's memory that a process may use, for maps of samples (Ours)
 
 
@@ -169,6 +170,20 @@ class Context:
     def network(self) -> MultiTaskNet:
         """A fresh network in its start from scratch."""
         return network_of(self.trial, self.tasks, self.outcomes)
+
+    def teachers(self, device: torch.device, states: Sequence[State] = ()) -> dict[str, MultiTaskNet]:
+        """{task: its one-task network}, for evaluation on the device, with the states of the tasks in their order; none
+        for a scheme without `teachers`. Without states they are at their start."""
+        if not getattr(find("scheme", self.trial.scheme.source or self.trial.scheme.name), "teachers", False):
+            return {}
+        nets = {}
+        for place, task in enumerate(self.trial.tasks):
+            alone = replace(self.trial, tasks=(task,), scheme=Plugin("separate"))
+            net = network_of(alone, {task.name: self.tasks[task.name]}, ())
+            if states:
+                net.load_state_dict(states[place])
+            nets[task.name] = placed(net.eval().requires_grad_(False), device)
+        return nets
 
     def model(self) -> Model:
         """What besides trial.json and weights.pt a network is used with."""

@@ -62,12 +62,14 @@ class Pieces:
         }
 
     def losses(self, number: int) -> Losses:
-        """Of a forward pass of one piece, as its part of the batch's losses."""
+        """Of a forward pass of one piece, as its part of the batch's losses, with what units add to them."""
         piece = self._parts[number]
         self.net.begin(self.iteration, number, self.progress)
         found = total_loss(self.tasks, self.net(piece.images, piece.regions, piece.sizes), piece, self.weights)
         for name, count in self._counts.items():
             found[name] = found[name] * (count[number] / count.sum().clamp(min=1))
+        for name, of_units in self.net.losses.items():
+            found[name] = found[name] + of_units * (len(piece.images) / len(self.batch.images))
         if self.conflicts and torch.is_grad_enabled():
             self.conflicts.add({name: found[name] for name in self.batch.labels if name in found})
         return found

@@ -114,7 +114,8 @@ def _start_networks(context: Context, states: list[dict[str, Tensor]], device: t
         nets = [context.network()]
         if context.trial.weights_file:
             context.start_pretrained(nets[0])
-        if states:
+        nets[0].teachers = context.teachers(device, states)
+        if states and not nets[0].teachers:
             nets[0].load_columns(states)
     for net in nets:
         placed(net, device)

@@ -16,7 +16,8 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Backbone
 from mtlbench.errors import UserError
 from mtlbench.nets.forms import Boxes, Memory
-from mtlbench.nets.network import MultiTaskNet, halves
+from mtlbench.nets.network import MultiTaskNet
+from mtlbench.nets.pretrained import halves
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.split import Split
 from mtlbench.tasks.attributes import Attributes

@@ -103,6 +103,7 @@ def test_arms_tell_their_family_and_whose_variant_they_are() -> None:
                 "dselect-k",
                 "adapters",
                 "soft-sharing",
+                "distillation",
                 "task-arithmetic",
                 "ties",
                 "branching",
