@@ -119,7 +119,7 @@ class MultiTaskNet(nn.Module):
         of_forms = [list(unit.units.values()) if isinstance(unit, OfForms) else [unit] for unit in self.units.values()]
         asked: list[Any] = [unit for units in of_forms for unit in units if hasattr(unit, "penalty")]
         terms = [term for term in (*found, *(unit.penalty() for unit in asked)) if term is not None]
-        return torch.stack(terms).sum() if terms else None
+        return torch.stack(terms).sum() if len(terms) > 1 else next(iter(terms), None)
 
     def _parts(self) -> list[dict[str, dict[str, nn.Module]]]:
         """The columns that a scheme's penalty is asked about at once: {stage: {tasks joined by +: module}}."""
