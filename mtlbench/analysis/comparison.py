@@ -35,6 +35,7 @@ FAMILY_SHARE, CLAIMS_SHARE = 0.5, 0.1
 # Of reports on a grid of weightings. One side is ever said, so that half is spent. Simulated on equal arms: 0.1 to
 # 0.9 % of studies, 2.3 % where an arm has three times the noise of the only Split (the noisier gains more by choosing).
 FRONT_SHARE = 0.4
+AFFINITY_SHARE = 0.1  # of reports on pair studies
 BEATS, NOISE, LOSES = "beats", "is within noise of", "loses to"
 RELATIONS = (BEATS, NOISE, LOSES)
 

@@ -87,6 +87,21 @@ def newest(
     return current.reset_index(drop=True), f"{note}."
 
 
+def matches(frame: pd.DataFrame, selection: Selection) -> pd.Series:
+    """Which rows are of what the selection names."""
+    found = pd.Series(True, index=frame.index)
+    for column in IDENTITY:
+        if (name := getattr(selection, column)) is not None:
+            found &= frame[column] == name
+    return found
+
+
+def with_purpose(frame: pd.DataFrame, purpose: Purpose) -> pd.DataFrame:
+    """The rows of the settings in which arms were trained for a purpose."""
+    of_setting = pd.MultiIndex.from_frame(frame[[*IDENTITY, "setting"]])
+    return frame[of_setting.isin(of_setting[frame["purpose"] == purpose])]
+
+
 def failures_of(
     frame: pd.DataFrame, failures: Sequence[Mapping[str, Any]], purposes: Sequence[Purpose] = IN_TABLES
 ) -> list[Mapping[str, Any]]:

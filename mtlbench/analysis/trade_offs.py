@@ -9,10 +9,18 @@ from functools import cached_property
 import pandas as pd
 
 from mtlbench.analysis.arms import Arms
-from mtlbench.analysis.frame import IDENTITY, relative_change
+from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.front import advantages, find_front, hypervolumes
 from mtlbench.analysis.inference import intervals, mean_interval
-from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, newest, one_name_each
+from mtlbench.analysis.selection import (
+    NEWEST,
+    Selection,
+    arms_matching,
+    matches,
+    newest,
+    one_name_each,
+    with_purpose,
+)
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.errors import UserError
 from mtlbench.spec import Purpose
@@ -135,17 +143,15 @@ def trade_offs(frame: pd.DataFrame, selection: Selection = NEWEST, globs: Sequen
 
     Raises UserError where there is none, for a glob without an arm, and where one-task has no numbers to compare with.
     """
-    of_setting = pd.MultiIndex.from_frame(frame[[*IDENTITY, "setting"]])
-    with_grid = frame[of_setting.isin(of_setting[frame["purpose"] == Purpose.WEIGHTINGS])]
-    wanted = with_grid[_matches(with_grid, selection)]
-    if wanted.empty:
+    with_grid = with_purpose(frame, Purpose.WEIGHTINGS)
+    if not matches(with_grid, selection).any():
         pair = newest(frame, selection)[0]["pair"].iloc[0]
         raise UserError(
             f"no arm of {pair} was trained at several weightings of the losses; type: mtlbench run --pair {pair}"
             f" --loss-weight-grid {LEVELS}"
         )
     rows, note = newest(with_grid, selection, PURPOSES)
-    compared = frame[_matches(frame, selection) & (frame["purpose"] == Purpose.COMPARED)]
+    compared = frame[matches(frame, selection) & (frame["purpose"] == Purpose.COMPARED)]
     if len(compared) and compared["finished"].max() > rows["finished"].max():
         note += " Newer results have no grid of loss weights."
     rows = _without_other_names(rows)
@@ -160,15 +166,6 @@ def trade_offs(frame: pd.DataFrame, selection: Selection = NEWEST, globs: Sequen
     if {*tasks} != _find_tasks(rows):
         raise UserError(f"the trade-off needs {BASELINE} on test in every task; type: mtlbench run --pair {pair}")
     return TradeOffs(rows.drop(columns="base"), note, Arms.of(rows), tasks, *changes)
-
-
-def _matches(frame: pd.DataFrame, selection: Selection) -> pd.Series:
-    """Which rows are of what the selection names."""
-    found = pd.Series(True, index=frame.index)
-    for column in IDENTITY:
-        if (name := getattr(selection, column)) is not None:
-            found &= frame[column] == name
-    return found
 
 
 def _without_other_names(rows: pd.DataFrame) -> pd.DataFrame:

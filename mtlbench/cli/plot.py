@@ -50,7 +50,8 @@ def command(
     recipe: str | None,
 ) -> int:
     """Draw a figure from the results store: figure2, alphas (the paper's Table 4), figure5, figure6, curves, cost,
-    front (what a --loss-weight-grid trades); or all that the results allow."""
+    front (what a --loss-weight-grid trades), affinity (who helps whom, of run --affinity); or all that the results
+    allow."""
     from mtlbench.analysis.selection import Selection
     from mtlbench.store.results import load_results
 

@@ -17,7 +17,7 @@ from mtlbench.execution.preflight import check_disk, check_gpu, find_pretrained
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.execution.tables import space_of
 from mtlbench.execution.wide_arms import find_widths
-from mtlbench.plan.affinity import at_task_pairs
+from mtlbench.plan.affinity import at_every_two
 from mtlbench.plan.arms import at_methods, at_rates, at_weightings, matching
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
@@ -129,7 +129,7 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     arms = at_rates(arms, options.lr_grid)
     if options.loss_weight_grid:
         arms = at_weightings(arms, space.pair.tasks, options.loss_weight_grid)
-    arms = at_task_pairs(arms, options.affinity, space.pair.tasks)
+    arms = at_every_two(arms, options.affinity, space.pair.tasks)
     notes = [*about_trees, *check_gpu(recipe, options.recipe, options.address)]
     store = Store(options.results, create)
     backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)

@@ -12,6 +12,7 @@ the look of the figures; elsewhere they have the look of one's own.
 >>> draw_costs(axes, points, "tab:blue")
 """
 
+from mtlbench.figures._affinities import draw_affinity, draw_groupings
 from mtlbench.figures._alpha_panels import draw_alpha_training, draw_layer_alphas, draw_sorted_alphas
 from mtlbench.figures._changes import draw_changes
 from mtlbench.figures._costs import draw_costs, label_costs, limit_costs
@@ -22,6 +23,7 @@ from mtlbench.figures._style import theme
 from mtlbench.figures._trade_offs import draw_trade_off, draw_volumes
 
 __all__ = [
+    "draw_affinity",
     "draw_alpha_training",
     "draw_architectures",
     "draw_category_gains",
@@ -29,6 +31,7 @@ __all__ = [
     "draw_costs",
     "draw_curves",
     "draw_group_gains",
+    "draw_groupings",
     "draw_layer_alphas",
     "draw_sorted_alphas",
     "draw_trade_off",

@@ -1,4 +1,4 @@
-"""Pair studies: joint arms of three and more tasks, trained again for every two of them, to see who helps whom."""
+"""Joint arms of three and more tasks, trained again for every two of them, to see who helps whom."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mtlbench.spec import Arm, Family, Purpose
 NOT_OF_TWO = (Family.BASELINE, Family.LONGER, Family.ENSEMBLE, Family.TREE, Family.WIDE, Family.PARENT)
 
 
-def at_task_pairs(arms: Sequence[Arm], globs: Sequence[str], tasks: Sequence[str]) -> tuple[Arm, ...]:
+def at_every_two(arms: Sequence[Arm], globs: Sequence[str], tasks: Sequence[str]) -> tuple[Arm, ...]:
     """The arms, and each joint one that matches a glob for every two of the tasks, called `ARM:sem+nor`; all start from
     the parents that the arm of all tasks starts from.
 
@@ -26,7 +26,7 @@ def at_task_pairs(arms: Sequence[Arm], globs: Sequence[str], tasks: Sequence[str
         return tuple(arms)
     if len(tasks) < 3:
         raise UserError(
-            "--affinity compares pairs of three and more tasks; with two every joint arm is that of the pair"
+            "--affinity is about three and more tasks; of two every joint arm is the network that it would train"
         )
     joint = {arm.name for arm in arms if arm.joint}
     names = {name for glob in globs for name in matching([arm.name for arm in arms], glob)}

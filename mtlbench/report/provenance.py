@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mtlbench._version import __version__
+from mtlbench.analysis.affinity import Affinities
 from mtlbench.analysis.arms import without_parents
 from mtlbench.analysis.comparison import Case
 from mtlbench.analysis.trade_offs import TradeOffs, weights_text
@@ -93,6 +94,10 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
     if "cross-stitch-from-imagenet" in left:
         written.append(f"mtlbench run --pair {IMAGENET.format(pair=case.pair)} {setting}")
         left.remove("cross-stitch-from-imagenet")
+    if trees := [arm for arm in arm_order(left) if case.kinds.is_tree(arm)]:
+        chosen = " ".join(f"--arm {arm}" for arm in trees)
+        written.append(f"mtlbench run --pair {case.pair} {setting} {_backbone(case, case.pair)}{chosen}")
+        left -= set(trees)
     if left:
         written.append(
             f"mtlbench run --pair {case.pair} {setting} --scheme FILE.py:Class  # arms of your own:"
@@ -114,6 +119,12 @@ def grid_commands(case: Case, trials: Sequence[Mapping[str, Any]], found: TradeO
     arms = " ".join(f"--arm {arm}" for arm in found.varied) + (" --scheme FILE.py:Class" if own else "")
     start = f"mtlbench run --pair {case.pair} {_describe_setting(case, trials)} {_backbone(case, case.pair)}{arms}"
     return [f"{start} --loss-weight-grid {levels}" for levels in sorted(lattices)]
+
+
+def affinity_command(case: Case, trials: Sequence[Mapping[str, Any]], found: Affinities) -> str:
+    """What trains the networks of every two tasks."""
+    arms = " ".join(f"--arm {one.arm} --affinity {one.arm}" for one in found.found)
+    return f"mtlbench run --pair {case.pair} {_describe_setting(case, trials)} {_backbone(case, case.pair)}{arms}"
 
 
 def _describe_setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:

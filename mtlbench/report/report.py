@@ -13,14 +13,16 @@ from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
+from mtlbench.report.affinity_table import table_of as affinity_table_of
 from mtlbench.report.front_table import table_of
 from mtlbench.report.paper_layouts import TABLES
 from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.pictures import draw_pictures
-from mtlbench.report.provenance import commands_of, facts_of, fields_of, grid_commands, seeds_of
+from mtlbench.report.provenance import affinity_command, commands_of, facts_of, fields_of, grid_commands, seeds_of
 from mtlbench.report.render_html import render_html
 from mtlbench.report.results_table import results_table
 from mtlbench.report.sentences import (
+    affinity_sentences,
     answer_sentences,
     claim_sentences,
     front_sentences,
@@ -56,6 +58,8 @@ def page(case: Case, results: Results) -> str:
     tables, missing = _paper_tables(results, selection)
     found = verdict_on(case, results)
     commands = commands_of(case, trials)
+    more = grid_commands(case, trials, found.trades) if found.trades else []
+    more += [affinity_command(case, trials, found.affinities)] if found.affinities else []
     environment = Environment(
         loader=PackageLoader("mtlbench.report", "."),
         autoescape=True,
@@ -71,11 +75,13 @@ def page(case: Case, results: Results) -> str:
         resolution=resolution_sentences(found.resolution, case),
         front=front_sentences(found.beyond, case) if found.beyond else [],
         front_table=table_of(found.trades, results.failures) if found.trades else None,
+        affinity=affinity_sentences(found.affinities) if found.affinities else [],
+        affinity_table=affinity_table_of(found.affinities, results.failures) if found.affinities else None,
         claims=claim_sentences(found.claims, case),
         gaps=gap_sentences(found.gaps, case),
         facts=facts_of(case, trials),
         fields=fields_of(trials),
-        commands=[*commands[:-1], *(grid_commands(case, trials, found.trades) if found.trades else ()), commands[-1]],
+        commands=[*commands[:-1], *more, commands[-1]],
         figures=draw_pictures(case, results),
         table=results_table(results.frame, selection, results.failures),
         tables=[*tables, delta_table(case, results), optimism_table(case), cost_table(case)],

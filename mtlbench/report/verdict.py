@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
 
+from mtlbench.analysis.affinity import Affinities, find_affinities
 from mtlbench.analysis.comparison import (
     BEATS,
     CROSS_STITCH,
@@ -138,12 +139,14 @@ class Verdict:
     gaps: Gaps
     trades: TradeOffs | None = None  # where arms were trained at several weightings
     beyond: BeyondSplits | None = None  # what they say, likewise
+    affinities: Affinities | None = None  # where arms were trained for every two of the tasks
 
     @property
     def says_difference(self) -> bool:
         """Whether any sentence says that something differs."""
         outside = bool(self.beyond and self.beyond.outside)
-        return outside or self.answer.says_difference or any(one.says_difference for one in self.claims.tested)
+        helps = bool(self.affinities and self.affinities.says_difference)
+        return outside or helps or self.answer.says_difference or any(one.says_difference for one in self.claims.tested)
 
 
 def verdict(
@@ -158,7 +161,10 @@ def verdict_on(case: Case, results: Results) -> Verdict:
     """The verdict on a case; `results` (`store.Results`) gives alphas, label counts and the other pairs."""
     trades = find_trade_offs(case, results)
     beyond = beyond_splits(trades) if trades else None
-    return Verdict(case, answer(case), resolution(case), claims(case, results), gaps(case), trades, beyond)
+    found = claims(case, results)
+    return Verdict(
+        case, answer(case), resolution(case), found, gaps(case), trades, beyond, find_affinities(case, results)
+    )
 
 
 def answer(case: Case) -> Answer:

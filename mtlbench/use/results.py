@@ -11,6 +11,7 @@ from mtlbench.analysis.selection import Selection
 from mtlbench.contracts import Figure as Drawer
 from mtlbench.errors import UserError
 from mtlbench.plugins import create
+from mtlbench.report.affinity_table import affinity_table
 from mtlbench.report.front_table import front_table
 from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.render import render
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OTHER_NAMES = {"table4": "alphas"}  # the paper's name of that figure
+OWN_TABLES = {"front": front_table, "affinity": affinity_table}  # besides those of all arms and of the paper
 TableFormat = Literal["text", "csv", "markdown", "latex", "html"]
 
 
@@ -54,7 +56,8 @@ class Results(stored.Results):
 
         name: "" = all arms of a study: means on test, changes against one-task with intervals, size and time; "1", "2",
         "3", "5" or "6" = that table of the paper; "front" = arms at several weightings of the losses, the Pareto front,
-        hypervolumes. format: of the text. paper: add the published values to a table of the paper where they compare.
+        hypervolumes; "affinity" = who helps whom in networks of two tasks, and groupings. format: of the text. paper:
+        add the published values to a table of the paper where they compare.
         pair, dataset, recipe: which results; None = those of the newest ones.
         Raises UserError where there are no such results, for another name, and for another format.
         """
@@ -99,9 +102,9 @@ def make_table(results: stored.Results, name: str, paper: bool, selection: Selec
             f"nothing is finished in {results.root} and {len(failed)} trials failed;"
             f" the first, {first['arm']} seed {first['seed']}: {first['reason']}"
         )
-    if name == "front" and not paper:
-        return front_table(results, selection)
-    if name and name != "front":
+    if name in OWN_TABLES and not paper:
+        return OWN_TABLES[name](results, selection)
+    if name and name not in OWN_TABLES:
         return paper_table(name, results, selection, paper)
     if paper:
         raise UserError("--paper: published values stand beside a table of the paper; type for example table 5 --paper")

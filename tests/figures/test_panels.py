@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from mtlbench import figures
 from mtlbench.contracts import FigureData
@@ -36,6 +37,21 @@ SORTED = {"quantity": ["alpha_s"] * 2 + ["alpha_d"] * 2, "rank": [0, 1] * 2, "me
 BOXES = {"arm": ["a"] * 2, "x": [0.0] * 2, "stage": ["conv1"] * 2, "row": [0] * 2, "task": ["s", "n"], "place": [0, 1]}
 COSTS = {**MEANS, "x": [1e6, 2e6], "front": [True, False], "label": ["fc8", "one-task"]}
 DRAWN: dict[str, Callable[[Axes], Any]] = {
+    "draw_affinity": lambda axes: figures.draw_affinity(
+        axes,
+        {"task": ["s", "n"], "partner": ["n", "s"], "mean": [1.5, -9.0], "low": [NAN, -9.5], "high": [NAN, -8.5]}
+        | {"own": [False, True], "shown": [False, True]},
+        ["s", "n"],
+        10.0,
+        {"s": "27.1 %"},
+    ),
+    "draw_groupings": lambda axes: figures.draw_groupings(
+        axes,
+        {"label": ["s + n", "s | n"], "mean": [2.0, 0.0], "low": [1.0, NAN], "high": [3.0, NAN]}
+        | {"suggested": [True, False], "differs": [True, False]},
+        {"grouping": [0], "at": ["conv2"], "change": [2.5], "marker": ["H"]},
+        {"conv2": "C0"},
+    ),
     "draw_changes": lambda axes: figures.draw_changes(
         axes,
         {"arm": ["split-fc8"] * 2, "seed": [0, 1], "x": [0.0, 0.0], "change": [1.5, 2.5]},
@@ -127,6 +143,25 @@ def test_seeds_stand_beside_their_mean_at_their_change() -> None:
     places = dots(panel("draw_changes"))
     assert [place[1] for place in places] == [1.5, 2.5, 2.0, 0.0]  # seeds, then means
     assert places[0][0] < places[1][0] < 0 and [place[0] for place in places[2:]] == [0.0, 1.0]
+
+
+def test_who_helps_whom_is_written_in_the_cells_and_what_is_shown_is_framed() -> None:
+    axes = panel("draw_affinity")
+    texts = {text.get_text(): (text.xy, text.get_fontweight()) for text in axes.texts if text.get_text()}  # type: ignore[attr-defined]
+    assert texts == {
+        "+1.5": ((1, 0), "normal"),
+        "\N{MINUS SIGN}9.0": ((0, 1), "bold"),
+        "[\N{MINUS SIGN}9.5, \N{MINUS SIGN}8.5]": ((0, 1), "bold"),
+        "27.1 %": ((0, 0), "normal"),
+    }
+    frames = [box.get_xy() for box in axes.patches if isinstance(box, Rectangle) and box.get_linewidth() > 1]
+    assert frames == [pytest.approx((-0.46, 0.54))]
+
+
+def test_groupings_stand_in_rows_from_the_top_with_networks_below_their_prediction() -> None:
+    axes = panel("draw_groupings")
+    assert dots(axes) == [[2.0, 0.0], [0.0, 1.0], [2.5, pytest.approx(0.27)]]
+    assert axes.get_ylim() == (1.5, -0.5)
 
 
 def test_groups_have_seeds_mean_interval_published_value_and_numbers() -> None:

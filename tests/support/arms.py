@@ -38,6 +38,10 @@ def facts_of(arm: str) -> Facts:
     if tilde:
         scheme, _, family, *_ = facts_of(base)
         return scheme, "", family, base, 1.0, weighting, 0, "weightings"
+    base, colon, _ = arm.rpartition(":")
+    if colon and not arm.startswith("tree-"):  # of two tasks
+        scheme, _, family, *_ = facts_of(base)
+        return scheme, "", family, base, 1.0, "", 0, "affinity"
     if arm in list_built_in():
         known = list_built_in()[arm]
         return known.scheme, "", known.family, known.variant_of, *PLAIN

@@ -95,7 +95,7 @@ def test_values_become_the_options_that_words_become(monkeypatch: pytest.MonkeyP
         ({"loss_weight_grid": 3, "lr_grid": [1, 3]}, "leave one of them out"),
         ({"loss_weight_grid": 3, "loss_weights": "uncertainty"}, "leave one of them out"),
         ({"affinity": "split-fc8", "lr_grid": [1, 3]}, "affinity is that of arms at one rate; leave out lr_grid"),
-        ({"affinity": "split-fc8"}, "--affinity compares pairs of three and more tasks"),
+        ({"affinity": "split-fc8"}, "--affinity is about three and more tasks"),
         ({"loss_weights": {"detection": 0}}, "loss_weights of detection: 0 is not a number above 0"),
         ({"init": "imagenett"}, "no start called 'imagenett'"),
         ({"pair": ""}, "say what to study"),
