@@ -147,7 +147,7 @@ def affinities(results: Results, selection: Selection = NEWEST, globs: Sequence[
     asked = with_purpose(results.frame, Purpose.AFFINITY)
     if not matches(asked, selection).any():
         rows, _ = newest(results.frame, selection)
-        raise UserError(_lacking(rows))
+        raise UserError(_say_what_lacks(rows))
     rows, note = newest(asked, selection, PURPOSES)
     test = relative_change(rows).dropna(subset=["change"])
     pairs = _names_of_pairs(rows)
@@ -166,7 +166,7 @@ def affinities(results: Results, selection: Selection = NEWEST, globs: Sequence[
     return Affinities(rows, note, study.arms, tuple(map(study.affinity, shown)))
 
 
-def _lacking(rows: pd.DataFrame) -> str:
+def _say_what_lacks(rows: pd.DataFrame) -> str:
     pair, tasks = rows["pair"].iloc[0], whole_task(rows, "test")["task"].nunique()
     if tasks == 2:
         return f"affinity is about three and more tasks; {pair} has two, and figure2 shows what they change"
@@ -249,7 +249,7 @@ class _Study:
                 and {other, arm} <= stages.keys()
                 and (self.arms.is_split(other) or self.arms.is_tree(other))
             ):
-                parted = parting(stages[other], stages[arm], self.tasks)
+                parted = find_grouping(stages[other], stages[arm], self.tasks)
             if parted:
                 groups, at = parted
                 network = Network(other, at, *known[other])
@@ -285,7 +285,7 @@ def partitions(tasks: tuple[str, ...]) -> Iterator[Groups]:
             yield ((first, *group), *others[:place], *others[place + 1 :])
 
 
-def parting(
+def find_grouping(
     stages: Sequence[Mapping[str, Any]], arm: Sequence[Mapping[str, Any]], tasks: tuple[str, ...]
 ) -> tuple[Groups, str] | None:
     """The groups that a network has at the last stage that all tasks of the arm share, and the stage where they begin
@@ -294,8 +294,8 @@ def parting(
     `stages`, `arm`: `Results.architectures_of` them.
     """
     whole, alone = (tasks,), tuple((task,) for task in tasks)
-    shared = [place for place, stage in enumerate(arm) if _ordered(stage["groups"], tasks) == whole]
-    found = [_ordered(stage["groups"], tasks) for stage in stages]
+    shared = [place for place, stage in enumerate(arm) if _order(stage["groups"], tasks) == whole]
+    found = [_order(stage["groups"], tasks) for stage in stages]
     if not shared or len(found) <= shared[-1]:
         return None
     groups, last = found[shared[-1]], shared[-1] + 1
@@ -304,7 +304,7 @@ def parting(
     return groups, "" if groups == whole else str(stages[found.index(groups)]["stage"])
 
 
-def _ordered(groups: Sequence[Sequence[str]], tasks: tuple[str, ...]) -> Groups:
+def _order(groups: Sequence[Sequence[str]], tasks: tuple[str, ...]) -> Groups:
     """Groups, and tasks in them, in the order of the tasks."""
     own = [tuple(task for task in tasks if task in group) for group in groups]
     return tuple(sorted((group for group in own if group), key=lambda group: tasks.index(group[0])))

@@ -42,9 +42,17 @@ def draw_affinity(
         ink = "white" if abs(row["mean"]) > DARK * reach else style.INK
         known = np.isfinite(row["low"])
         weight = "bold" if row["own"] else "normal"
-        _write(axes, place, _signed(row["mean"]), style.NORMAL, ink, weight, 5 if known else 0)
+        _write(axes, place, _write_number(row["mean"]), style.NORMAL, ink, weight, 5 if known else 0)
         if known:
-            _write(axes, place, f"[{_signed(row['low'])}, {_signed(row['high'])}]", style.SMALL - 1, ink, weight, -5)
+            _write(
+                axes,
+                place,
+                f"[{_write_number(row['low'])}, {_write_number(row['high'])}]",
+                style.SMALL - 1,
+                ink,
+                weight,
+                -5,
+            )
         if row["shown"]:
             corner = place[0] - 0.46, place[1] - 0.46
             axes.add_patch(Rectangle(corner, 0.92, 0.92, facecolor="none", edgecolor=style.INK, lw=1.8))
@@ -102,7 +110,7 @@ def _write(axes: Axes, place: tuple[int, int], text: str, size: float, ink: str,
     )
 
 
-def _signed(number: float) -> str:
+def _write_number(number: float) -> str:
     """`+1.2`, with as few letters as a cell has room for."""
     digits = 1 if abs(number) < 99.95 else 0
     return f"{round(number, digits) + 0.0:+.{digits}f}".replace("-", MINUS)

@@ -15,12 +15,12 @@ from mtlbench.analysis.affinity import PURPOSES, Affinities, ArmAffinity, Groupi
 from mtlbench.analysis.comparison import BEATS, LOSES, Difference
 from mtlbench.analysis.frame import FEWEST_SEEDS, records
 from mtlbench.analysis.inference import noise_band
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.figures import _style as style
 from mtlbench.figures._affinities import draw_affinity, draw_groupings
-from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, draw_title, seeds_text, wrapped
+from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, draw_title, seeds_text, wrap
 from mtlbench.figures._shown_arms import marker_of
 from mtlbench.plan.trees import abbreviated
 
@@ -103,7 +103,10 @@ class Affinity:
             ]
         band = noise_band(found.rows).merge(found.rows[["task", "metric", "unit"]].drop_duplicates())
         tasks = found.found[0].tasks
-        remarks = (failed_text(found.rows, results.failures, PURPOSES), "The paper has two tasks." if paper else "")
+        remarks = (
+            describe_failures(found.rows, results.failures, PURPOSES),
+            "The paper has two tasks." if paper else "",
+        )
         return AffinityData(
             tasks=band.set_index("task").loc[list(tasks)].reset_index(),
             effects=effects,
@@ -196,7 +199,7 @@ def caption(found: Affinities, effects: pd.DataFrame, remarks: Sequence[str]) ->
 
 def _draw(data: AffinityData, canvas: Canvas) -> None:
     """An arm after the other: its matrix, its groupings."""
-    tasks, lines = list(data.tasks["task"]), wrapped(data.caption, INCHES.width)
+    tasks, lines = list(data.tasks["task"]), wrap(data.caption, INCHES.width)
     shades = _shades(data)
     handles = _legend(data, shades)
     legend_rows = -(-len(handles) // IN_A_ROW)

@@ -8,7 +8,7 @@ from typing import Any
 from mtlbench.analysis.affinity import PURPOSES, Affinities, ArmAffinity, Grouping, affinities
 from mtlbench.analysis.comparison import Difference
 from mtlbench.analysis.frame import FEWEST_SEEDS
-from mtlbench.analysis.selection import NEWEST, Selection, failed_text
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.contracts import Results
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change
 
@@ -98,5 +98,5 @@ def _notes(found: Affinities, failures: Sequence[Mapping[str, Any]]) -> list[str
         )
         if any(len(own.leading(MOST_GROUPINGS)) < len(own.groupings) for own in found.found):
             notes.append(f"The best {MOST_GROUPINGS} groupings of an arm are shown.")
-    failed = failed_text(found.rows, failures, PURPOSES)
+    failed = describe_failures(found.rows, failures, PURPOSES)
     return [*notes, *([failed] if failed else [])]

@@ -186,10 +186,15 @@ def _splits(found: BeyondSplits) -> str:
 # ---------------------------------------------------------------------------------------------------- who helps whom
 def affinity_sentences(found: Affinities) -> list[str]:
     """Of each arm whose networks of two tasks were trained: who helps whom, and the grouping that this suggests."""
-    return [line for one in found.found for line in (_effects(one, found.arms.label(one.arm)), _grouping(one)) if line]
+    return [
+        line
+        for one in found.found
+        for line in (_say_effects(one, found.arms.label(one.arm)), _say_grouping(one))
+        if line
+    ]
 
 
-def _effects(one: ArmAffinity, label: str) -> str:
+def _say_effects(one: ArmAffinity, label: str) -> str:
     """`In networks of two tasks (Split fc8), normals gains 2.1 % [0.5, 3.7] by semseg; not shown: 5 of 6 (...).`"""
     start, number = f"In networks of two tasks ({label})", len(one.effects)
     if not number:
@@ -214,10 +219,10 @@ def _effects(one: ArmAffinity, label: str) -> str:
     if not said:
         return f"{start}, no task is shown to gain or lose by another; the largest of {number} changes: {rest}."
     others = f"; not shown: {number - len(said)} of {number} (the largest: {rest})" if rest else ""
-    return f"{start}, {listed(said)}{others}."
+    return f"{start}, {list_in_words(said)}{others}."
 
 
-def _grouping(one: ArmAffinity) -> str:
+def _say_grouping(one: ArmAffinity) -> str:
     """`Of 5 groupings, val chooses semseg + normals | depth ...; on test it is within noise of one-task (...).`"""
     if (best := one.suggested) is None:
         return ""
@@ -225,7 +230,7 @@ def _grouping(one: ArmAffinity) -> str:
     if best.is_alone:
         return f"{start} that every task stays alone."
     how = "measured in these networks" if best.is_measured else "predicted from these networks"
-    clause = _clause(best.predicted.relation, [compared(best.predicted, BASELINE)])
+    clause = _clause(best.predicted.relation, [say_compared(best.predicted, BASELINE)])
     return f"{start} {best.text} ({percent(best.val)} there, mean over all tasks, {how}); on test it {clause}."
 
 

@@ -76,6 +76,10 @@ class World:
                 found += [(*head, 800, stage, receiver, giver, place, value) for place, value in enumerate(values)]
         return pd.DataFrame(found, columns=[*NAMING, "iteration", "stage", "receiver", "giver", "channel", "alpha"])
 
+    @property
+    def conflicts(self) -> pd.DataFrame:
+        return pd.DataFrame(columns=[*NAMING, "iteration", "task", "other", "cosine", "norm", "other_norm"])
+
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         rows = frame[(frame["category"] != "") & frame["task"].isin(CATEGORIES)]
         return {
