@@ -22,6 +22,7 @@ import torch
 from mtlbench.contracts import Batch, Sample
 from mtlbench.datasets import rooms
 from mtlbench.datasets._rooms.solids import FORMS, PLACES, QUALITIES, objects, places
+from mtlbench.datasets._rooms.windows import choose_windows
 from mtlbench.nets import pretrained
 from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import create, find
@@ -89,7 +90,7 @@ class Scenes:
     def windows_of_boxes(self) -> np.ndarray:
         """WINDOWS proposals `P 4`, chosen as those of the data set are."""
         boxes = np.concatenate([boxes for boxes in self.boxes if boxes is not None])
-        return rooms.choose_windows(boxes[: rooms.BOXES_FOR_WINDOWS], SIZE, WINDOWS)
+        return choose_windows(boxes[: rooms.BOXES_FOR_WINDOWS], SIZE, WINDOWS)
 
 
 class Beginning:

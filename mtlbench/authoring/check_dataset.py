@@ -338,9 +338,10 @@ def _form(task: str, sample: Sample) -> str:
     if task in names("task"):
         form: str = find("task", task).form
         return form
-    if sample.labels[task].shape[:2] == sample.image.shape[:2]:
+    label = sample.labels[task]
+    if label.shape[:2] == sample.image.shape[:2]:
         return "fcn"
-    return "image" if sample.boxes is None else "roi"
+    return "image" if sample.boxes is None or not label.ndim else "roi"
 
 
 def _labels(case: Case, sample: Sample, form: str) -> Iterator[tuple[str, np.ndarray]]:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--pair", default="", help="A built-in search space (det_attr, semseg_sn, dense3) or a file with a SPACE."
+    "--pair",
+    default="",
+    help="A built-in search space (det_attr, semseg_sn, image3 ...) or a file with a SPACE.",
 )
 @click.option(
     "--csv",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from mtlbench.errors import UserError
 from mtlbench.system.given import visible
 
+BROKEN = ("refuse", "leave-out")  # of an option: what happens where images are wrong
 MANY = 5  # of one kind that are one line
 EXAMPLES = 3  # of them that the line names
 
@@ -38,3 +40,15 @@ def lines_of(problems: Iterable[Problem]) -> tuple[str, ...]:
             examples = ", ".join(problem.where for problem in some[:EXAMPLES])
             lines.append(f"{len(some)} {kind}: {examples} and {len(some) - EXAMPLES} more")
     return tuple(map(visible, lines))
+
+
+def refuse(problems: Sequence[Problem], broken: str, command: str) -> None:
+    """Raises UserError for the first problem, or the first that leaving images out does not solve; with `broken`
+    "leave-out" for these alone. `command` lists them all."""
+    whole = [problem for problem in problems if problem.image is None]
+    if not problems or (broken == "leave-out" and not whole):
+        return
+    first = (whole or problems)[0].text
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    way_on = "" if whole else "; --data-option broken=leave-out goes on without those images"
+    raise UserError(f"{first}{more}; `{command}` lists them{way_on}")

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
 from mtlbench.system.images import open_image
 from mtlbench.system.machine import cores
-from mtlbench.system.parallel import Progress, make_missing
+from mtlbench.system.parallel import make_missing, read_ahead
 
 CLASSES = (  # Gupta et al. 2013, spelt as in classMapping40.mat
     "wall",
@@ -382,12 +381,8 @@ class Look:
 
     def _read(self) -> Iterator[Content]:
         """All frames in order, read ahead by threads."""
-        progress = Progress(len(self._frames), "nyuv2: {} of {} frames looked at", self._say)
-        with ThreadPoolExecutor(cores()) as pool:
-            step = AT_ONCE * cores()
-            for first in range(0, len(self._frames), step):
-                yield from pool.map(self._content, self._frames[first : first + step])
-                progress.at(min(first + step, len(self._frames)))
+        text = "nyuv2: {} of {} frames looked at"
+        return read_ahead(self._frames, self._content, text, self._say, AT_ONCE * cores())
 
     def _content(self, frame: Frame) -> Content:
         found = self._files.content(frame)

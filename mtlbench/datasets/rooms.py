@@ -17,7 +17,9 @@ import numpy as np
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._rooms.objects import ATTRIBUTES, CLASSES
 from mtlbench.datasets._rooms.render import IGNORED, Rendered, render
-from mtlbench.datasets._rooms.scene import LABELS, Scene, make_scene
+from mtlbench.datasets._rooms.scene import FLOOR, LABELS, Scene, make_scene
+from mtlbench.datasets._rooms.whole import FLOOR_SEEN, FLOORS, floor_of, light_of
+from mtlbench.datasets._rooms.windows import choose_windows
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 from mtlbench.spec import Options
@@ -30,14 +32,15 @@ CHUNK = 40  # scenes between two notes of progress
 AT_ONCE = 4  # scenes rendered together: the fastest of 1, 2, 4, 8
 FRAMES = {"image": np.uint8, "semseg": np.uint8, "normals": np.float16, "depth": np.float16}  # one row per scene
 OBJECTS = ("boxes", "classes", "attributes", "difficult")  # one row per object
+WHOLE = ("floor", "light")  # one number per scene
 BOXES_FOR_WINDOWS = 6000
 
 
 class RoomsSubset:
     """The scenes of one subset, read from memory-mapped arrays; what a sample takes from them is read-only."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        def load(part: str, mapped: bool) -> np.ndarray:
+    def __init__(self, folder: Path, whole: Path, name: str) -> None:
+        def load(part: str, mapped: bool, folder: Path = folder) -> np.ndarray:
             mode: Literal["r"] | None = "r" if mapped else None
             array: np.ndarray = np.load(folder / f"{name}-{part}.npy", mmap_mode=mode, allow_pickle=False)
             array = array.view(np.ndarray)
@@ -49,6 +52,7 @@ class RoomsSubset:
         self._first = load("first", False)
         self._windows = np.load(folder / "windows.npy", allow_pickle=False)
         self._windows.setflags(write=False)
+        self._floor, self._light = (load(part, False, whole) for part in WHOLE)
 
     def __len__(self) -> int:
         return len(self._first) - 1
@@ -57,28 +61,39 @@ class RoomsSubset:
         if not 0 <= index < len(self):
             raise IndexError(index)
         own = slice(self._first[index], self._first[index + 1])
+        labels = {
+            "semseg": self._frames["semseg"][index],
+            "normals": self._frames["normals"][index].astype(np.float32),
+            "detection": self._objects["classes"][own],
+            "attributes": self._objects["attributes"][own],
+            "depth": self._frames["depth"][index].astype(np.float32),
+            "objects": np.array(own.stop - own.start, np.float32),
+            "light": self._light[index, ...],
+        }
+        if self._sees_floor(index):
+            labels["floor"] = self._floor[index, ...]
         return Sample(
             image=self._frames["image"][index],
-            labels={
-                "semseg": self._frames["semseg"][index],
-                "normals": self._frames["normals"][index].astype(np.float32),
-                "detection": self._objects["classes"][own],
-                "attributes": self._objects["attributes"][own],
-                "depth": self._frames["depth"][index].astype(np.float32),
-            },
+            labels=labels,
             boxes=self._objects["boxes"][own],
             difficult=self._objects["difficult"][own],
             proposals=self._windows,
         )
 
+    def _sees_floor(self, index: int) -> bool:
+        return bool((self._frames["semseg"][index] == FLOOR).mean() >= FLOOR_SEEN)
+
     def counts(self, task: str) -> tuple[int, ...]:
-        """How often each category is labelled: pixels, objects or positive attributes."""
+        """How often each category is labelled: pixels, objects, positive attributes or images."""
         if task == "semseg":
             found = np.bincount(self._frames["semseg"].reshape(-1), minlength=IGNORED + 1)[: len(LABELS)]
         elif task == "detection":
             found = np.bincount(self._objects["classes"], minlength=len(CLASSES))
         elif task == "attributes":
             found = self._objects["attributes"].sum(0, dtype=np.int64)
+        elif task == "floor":
+            seen = [self._sees_floor(index) for index in range(len(self))]
+            found = np.bincount(self._floor[seen], minlength=len(FLOORS))
         else:
             found = np.zeros(0, np.int64)
         return tuple(int(count) for count in found)
@@ -86,7 +101,8 @@ class RoomsSubset:
 
 class Rooms:
     """Rendered indoor scenes: labels, unit normals (x left, y up, z towards the camera), boxes, classes, attributes,
-    and depth (metres along the view axis, 0 where invalid: just where `semseg` is 255).
+    and depth (metres along the view axis, 0 where invalid: just where `semseg` is 255). Of whole images: what the
+    `floor` is of (a class), the number of `objects` with a box, and the `light`, in metres ahead of the camera.
 
     `root` is not used; `size` is the side of an image in pixels; `train`, `val` and `test` are numbers of scenes;
     `proposals` is the number of windows an image: the same for all images, chosen once on the boxes of train. Scene k
@@ -94,7 +110,7 @@ class Rooms:
     """
 
     version = VERSION
-    tasks = ("semseg", "normals", "detection", "attributes", "depth")
+    tasks = ("semseg", "normals", "detection", "attributes", "depth", "floor", "objects", "light")
 
     def __init__(
         self,
@@ -118,6 +134,11 @@ class Rooms:
         numbers = "-".join(str(count) for count in (*self.lengths.values(), self.proposals))
         return cache_root() / f"rooms-v{VERSION}-{self.size}-{numbers}"
 
+    @property
+    def whole_folder(self) -> Path:
+        """Where the labels of whole images are: apart, since the fingerprint is older than they are."""
+        return cache_root() / f"rooms-v{VERSION}-whole-{'-'.join(map(str, self.lengths.values()))}"
+
     @staticmethod
     def pretrained(backbone: str, form: str) -> tuple[Path, Options] | None:
         """The trunk of the small CaffeNets of recipe quick (pretraining/rooms.py); inputs as from scratch. Forms
@@ -128,10 +149,11 @@ class Rooms:
 
     def prepare(self, say: Callable[[str], None] = lambda line: None) -> None:
         """Render all scenes into the cache unless they are there; safe to call from many processes at once."""
-        build_once(self.folder, lambda folder: self._build(folder, say), _intact)
+        for place, build in self._builders(say).items():
+            build_once(place, build, _intact)
 
     def fingerprint(self) -> str:
-        """Hash over the checksums of all arrays."""
+        """Hash over the checksums of all arrays, from whose scenes the labels of whole images follow."""
         self.prepare()
         listed = json.loads((self.folder / "files.json").read_text())
         lines = "".join(f"{name} {entry['sha256']}\n" for name, entry in sorted(listed.items()))
@@ -140,16 +162,14 @@ class Rooms:
     def verify(self, say: Callable[[str], None]) -> Survey:
         """Read every cached file, and make the cache anew where one is not what was written."""
         self.prepare(say)
-        wrong = _changed(self.folder)
-        if wrong:
-            build_once(
-                self.folder,
-                lambda folder: self._build(folder, lambda line: None),
-                lambda folder: _intact(folder) and not _changed(folder),
-            )
+        wrong = []
+        for place, build in self._builders(lambda line: None).items():
+            if changed := _changed(place):
+                wrong += [place / name for name in changed]
+                build_once(place, build, lambda folder: _intact(folder) and not _changed(folder))
         return Survey(
             tuple(Count(f"{name} images", length) for name, length in self.lengths.items()),
-            tuple(f"{self.folder / name} was not what had been written; all was rendered anew" for name in wrong),
+            tuple(f"{path} was not what had been written; all was made anew" for path in wrong),
         )
 
     def subset(self, name: str) -> RoomsSubset:
@@ -157,18 +177,29 @@ class Rooms:
         if name not in SUBSETS:
             raise unknown("subset", name, SUBSETS)
         self.prepare()
-        return RoomsSubset(self.folder, name)
+        return RoomsSubset(self.folder, self.whole_folder, name)
 
     def categories(self, task: str) -> tuple[str, ...]:
-        """Plain words, in label order; none for normals and depth. Raises UserError for a task without labels here."""
-        names = {"semseg": LABELS, "normals": (), "detection": CLASSES, "attributes": ATTRIBUTES, "depth": ()}
-        if task not in names:
-            raise unknown("task of rooms", task, names)
-        return names[task]
+        """Plain words, in label order; none for what is measured. Raises UserError for a task without labels here."""
+        names = {"semseg": LABELS, "detection": CLASSES, "attributes": ATTRIBUTES, "floor": tuple(FLOORS.values())}
+        if task not in self.tasks:
+            raise unknown("task of rooms", task, self.tasks)
+        return names.get(task, ())
 
     def counts(self, task: str) -> tuple[int, ...]:
-        """Pixels, objects or positive attributes of each category in train."""
+        """Pixels, objects, positive attributes or images of each category in train."""
         return self.subset("train").counts(task) if self.categories(task) else ()
+
+    def _builders(self, say: Callable[[str], None]) -> dict[Path, Callable[[Path], None]]:
+        """What makes each folder of the cache."""
+        return {self.folder: lambda folder: self._build(folder, say), self.whole_folder: self._label_wholes}
+
+    def _label_wholes(self, folder: Path) -> None:
+        for name, length in self.lengths.items():
+            made = [make_scene(_seeds(name, index)[0]) for index in range(length)]
+            _save(folder / f"{name}-floor.npy", np.array([floor_of(scene) for scene in made]))
+            _save(folder / f"{name}-light.npy", np.array([light_of(scene) for scene in made], np.float32))
+        _seal(folder)
 
     def _build(self, folder: Path, say: Callable[[str], None]) -> None:
         for name, length in self.lengths.items():
@@ -180,11 +211,7 @@ class Rooms:
             self._join_objects(folder, name, length)
         boxes = np.load(folder / "train-boxes.npy", allow_pickle=False)[:BOXES_FOR_WINDOWS]
         _save(folder / "windows.npy", choose_windows(boxes, self.size, self.proposals))
-        listed = {
-            path.name: {"bytes": path.stat().st_size, "sha256": _checksum(path)}
-            for path in sorted(folder.glob("*.npy"))
-        }
-        (folder / "files.json").write_text(json.dumps(listed, indent=1))
+        _seal(folder)
 
     def _render_everything(self, folder: Path, say: Callable[[str], None]) -> None:
         """Renders with one process per core; each writes its own chunks, this one too.
@@ -253,12 +280,15 @@ def scenes(subset: str, start: int, stop: int, size: int) -> Iterator[Rendered]:
 def described_scenes(subset: str, start: int, stop: int, size: int) -> Iterator[tuple[Scene, Rendered]]:
     """The same, each with what it was rendered from."""
     for first in range(start, stop, AT_ONCE):
-        names = [f"rooms/{VERSION}/{subset}/{index}" for index in range(first, min(first + AT_ONCE, stop))]
-        digests = [hashlib.sha256(name.encode()).digest() for name in names]
-        seeds = [int.from_bytes(digest[:8], "little") for digest in digests]
-        noise = [int.from_bytes(digest[8:16], "little") for digest in digests]
-        made = [make_scene(seed) for seed in seeds]
-        yield from zip(made, render(made, noise, size), strict=True)
+        seeds = [_seeds(subset, index) for index in range(first, min(first + AT_ONCE, stop))]
+        made = [make_scene(seed) for seed, _ in seeds]
+        yield from zip(made, render(made, [noise for _, noise in seeds], size), strict=True)
+
+
+def _seeds(subset: str, index: int) -> tuple[int, int]:
+    """Of a scene and of its sensor's noise."""
+    digest = hashlib.sha256(f"rooms/{VERSION}/{subset}/{index}".encode()).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:16], "little")
 
 
 def render_share(
@@ -298,44 +328,6 @@ def render_share(
             report()
 
 
-def choose_windows(boxes: np.ndarray, size: int, count: int) -> np.ndarray:
-    """`count` windows `P 4` that together cover most boxes (`N 4`) at IoU >= 0.5: greedy choice from a dense grid.
-
-    The grid has 8 widths x 8 heights from an eighth of the image to all of it, a quarter of a window apart ("Ours").
-    Windows that cover nothing new are chosen by how many boxes they cover at all.
-    """
-    spans = []
-    for extent in size * np.geomspace(0.125, 1.0, 8):
-        steps = int(round((size - extent) / (extent / 4))) + 1
-        spans += [(start, start + extent) for start in np.linspace(0, size - extent, steps)]
-    low, high = np.array(spans, np.float32).T
-    column, row = (index.reshape(-1) for index in np.meshgrid(np.arange(len(low)), np.arange(len(low))))
-    windows = np.stack([low[column], low[row], high[column], high[row]], axis=1)
-    covers = np.concatenate([_covers(boxes[at : at + 250], windows) for at in range(0, max(len(boxes), 1), 250)])
-    whole = covers.sum(0)
-    gain, open_boxes = whole.copy(), np.ones(len(boxes), bool)
-    chosen: list[int] = []
-    for _ in range(min(count, len(windows))):
-        best = int(np.argmax(gain * (len(boxes) + 1) + whole))
-        chosen.append(best)
-        new = open_boxes & covers[:, best]
-        gain -= covers[new].sum(0)
-        open_boxes &= ~new
-        gain[best] = whole[best] = -1
-    return windows[chosen]
-
-
-def _covers(boxes: np.ndarray, windows: np.ndarray) -> np.ndarray:
-    """Which windows have IoU >= 0.5 with which boxes (`N W` bool)."""
-    boxes = boxes[:, None]
-    wide = np.minimum(boxes[..., 2], windows[:, 2]) - np.maximum(boxes[..., 0], windows[:, 0])
-    high = np.minimum(boxes[..., 3], windows[:, 3]) - np.maximum(boxes[..., 1], windows[:, 1])
-    common = np.maximum(wide, 0) * np.maximum(high, 0)
-    area = (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
-    near: np.ndarray = 3 * common >= area + (windows[:, 2] - windows[:, 0]) * (windows[:, 3] - windows[:, 1])
-    return near
-
-
 def _chunks(lengths: dict[str, int]) -> Iterator[tuple[str, int]]:
     for name, length in lengths.items():
         for start in range(0, length, CHUNK):
@@ -344,6 +336,13 @@ def _chunks(lengths: dict[str, int]) -> Iterator[tuple[str, int]]:
 
 def _save(path: Path, array: np.ndarray) -> None:
     np.save(path, array, allow_pickle=False)
+
+
+def _seal(folder: Path) -> None:
+    """Write down the sizes and checksums of all arrays."""
+    arrays = sorted(folder.glob("*.npy"))
+    listed = {path.name: {"bytes": path.stat().st_size, "sha256": _checksum(path)} for path in arrays}
+    (folder / "files.json").write_text(json.dumps(listed, indent=1))
 
 
 def _checksum(path: Path) -> str:

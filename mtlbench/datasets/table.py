@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
-from mtlbench.datasets._problems import Problem, lines_of
+from mtlbench.datasets._problems import BROKEN, Problem, lines_of
 from mtlbench.datasets._table_columns import Column, TableTask, columns_of, parse_column, tasks_of
 from mtlbench.datasets._table_pictures import Picture, place_of, read_picture
 from mtlbench.datasets._table_rows import Rows, read_rows
@@ -22,11 +21,8 @@ from mtlbench.datasets._table_text import Text, is_empty, read_table
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
 from mtlbench.system.files import write
-from mtlbench.system.machine import cores
-from mtlbench.system.parallel import Progress
+from mtlbench.system.parallel import read_ahead
 
-BROKEN = ("refuse", "leave-out")
-AHEAD = 64  # images that are decoded before the next ones are begun: never many in memory
 NAMES = ("train", "val", "test")
 
 
@@ -259,14 +255,10 @@ class Table:
     ) -> list[Problem]:
         """Decode images; `visit` takes each in order. The problems of those that cannot be."""
         problems: list[Problem] = []
-        progress = Progress(len(names), f"{self.path.name}: {{}} of {{}} images decoded", say)
-        read = partial(_read, self)
-        with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes outside the interpreter's lock
-            for start in range(0, len(names), AHEAD):
-                for picture in pool.map(read, names[start : start + AHEAD]):
-                    problems += [picture.wrong] if picture.wrong else []
-                    visit(picture)
-                progress.at(min(start + AHEAD, len(names)))
+        text = f"{self.path.name}: {{}} of {{}} images decoded"
+        for picture in read_ahead(names, partial(_read, self), text, say):
+            problems += [picture.wrong] if picture.wrong else []
+            visit(picture)
         return problems
 
     def _divide(self, names: Sequence[str], digests: Mapping[str, str]) -> dict[str, list[int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
-from mtlbench.datasets._problems import Problem, lines_of
+from mtlbench.datasets._problems import BROKEN, Problem, lines_of, refuse
 from mtlbench.datasets._voc_files import Annotations, read_annotations
 from mtlbench.datasets._voc_folders import ATTRIBUTES, Folders
 from mtlbench.datasets._voc_objects import digest_of
@@ -21,15 +20,12 @@ from mtlbench.datasets._voc_words import CLASSES
 from mtlbench.errors import UserError
 from mtlbench.system.cache import cache_root
 from mtlbench.system.given import find_alike, pointer_at
-from mtlbench.system.machine import cores
-from mtlbench.system.parallel import Progress
+from mtlbench.system.parallel import read_ahead
 from mtlbench.vision import proposals as selective_search
 
 UNLABELLED = 255
-BROKEN = ("refuse", "leave-out")
 # Published by the authors of aPascal; their files train and test are of VOC's lists train and val.
 IMAGES, OBJECTS = {"train": 2113, "val": 2227}, {"train": 6340, "val": 6355}
-AHEAD = 64  # images that are decoded before the next ones are begun: never many in memory
 SEARCH = 1  # version of the proposals: raised when `propose` gives other boxes
 
 
@@ -173,24 +169,14 @@ class Voc2008:
             there = f" as JPEG or PNG ({others[0]} there is not taken)" if others else ""
             text = f"{self._files.images} has none of the {len(names)} listed images; copy them there{there}"
             return [Problem(text)]
-        progress = Progress(len(names), "voc2008: {} of {} images decoded", say)
-        with ThreadPoolExecutor(cores()) as pool:  # Pillow decodes outside the interpreter's lock
-            for start in range(0, len(names), AHEAD):
-                for picture in pool.map(partial(read_picture, self._files), names[start : start + AHEAD]):
-                    problems += wrong_in(picture, found)
-                    visit(picture)
-                progress.at(min(start + AHEAD, len(names)))
+        for picture in read_ahead(names, partial(read_picture, self._files), "voc2008: {} of {} images decoded", say):
+            problems += wrong_in(picture, found)
+            visit(picture)
         return problems
 
     def _refuse(self, problems: list[Problem]) -> None:
-        """Raises UserError for the first problem, or the first that leaving images out does not solve."""
-        whole = [problem for problem in problems if problem.image is None]
-        if not problems or (self.broken == "leave-out" and not whole):
-            return
-        first = (whole or problems)[0].text
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        way_on = "" if whole else "; --data-option broken=leave-out goes on without those images"
-        raise UserError(f"{first}{more}; `{self._command()}` lists them{way_on}")
+        """Raises UserError where `broken` does not allow them."""
+        refuse(problems, self.broken, self._command())
 
     def _command(self) -> str:
         return f"mtlbench data verify voc2008 --data-root {self._files.root}"

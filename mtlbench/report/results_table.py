@@ -14,7 +14,20 @@ from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change, whol
 from mtlbench.analysis.inference import INTERVAL_COLUMNS, describe_intervals, intervals
 from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each
 from mtlbench.arm_names import BASELINE, arm_order
-from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change, count_seeds, decimals, large
+from mtlbench.report.table import (
+    Cell,
+    Column,
+    Group,
+    Mark,
+    Note,
+    Row,
+    Table,
+    change,
+    count_seeds,
+    decimals,
+    large,
+    three_digits,
+)
 from mtlbench.spec import Family
 from mtlbench.text import DAGGER, duration
 
@@ -150,8 +163,8 @@ def _task_group(evidence: Evidence, task: str) -> Group:
     for metric in evidence.metrics(task):
         name = f"{task} {metric}"
         is_headline = metric == evidence.headlines[task]
-        # One decimal for measured units (%, degrees), none for counts (no unit).
-        writer = decimals(1 if evidence.units[task, metric] else 0)
+        # A number of a user's own has no unit that we know.
+        writer = decimals(1) if evidence.units[task, metric] else three_digits
         columns.append(Column(name, name if is_headline else metric, writer))
         if is_headline:
             columns.append(Column(f"{name} {CHANGE}", "vs one-task, %", change))

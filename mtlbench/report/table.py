@@ -52,6 +52,12 @@ def decimals(digits: int) -> Writer:
     return lambda cell: f"{cell.value:.{digits}f}"
 
 
+def three_digits(cell: Cell) -> str:
+    """A number of any size: `0.0123`, `12.3`, `12.3 k`."""
+    value = _number(cell)
+    return f"{value:.3g}" if abs(value) < 999.5 else short(value)
+
+
 def large(cell: Cell) -> str:
     """`1.23 M`, with a ratio `1.23 M (0.50 x)`."""
     return short(_number(cell)) + ("" if math.isnan(cell.ratio) else f" ({cell.ratio:.2f} x)")

@@ -9,8 +9,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +21,8 @@ from mtlbench.text import duration
 FEW = 4  # images that are not worth starting processes for
 SECONDS_BETWEEN_LINES = 3.0  # at first; each pause is LONGER times the one before
 LONGER, LONGEST_PAUSE = 1.5, 60.0  # the latter in seconds
+AHEAD = 64  # images that are read before the next ones are begun: never many in memory
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -43,6 +45,18 @@ class Progress:
         left = (now - self.started) / done * (self._count - done)
         self._say(f"{self._text.format(done, self._count)}, about {duration(left)} left")
         self._spoken, self._pause = now, min(self._pause * LONGER, LONGEST_PAUSE)
+
+
+def read_ahead(
+    todo: Sequence[S], read: Callable[[S], T], text: str, say: Callable[[str], None], at_once: int = AHEAD
+) -> Iterator[T]:
+    """What `read` gives of each in turn, `at_once` at a time on threads, as Pillow decodes outside of the interpreter's
+    lock; `text` and `say` as of `Progress`."""
+    progress = Progress(len(todo), text, say)
+    with ThreadPoolExecutor(cores()) as pool:
+        for start in range(0, len(todo), at_once):
+            yield from pool.map(read, todo[start : start + at_once])
+            progress.at(min(start + at_once, len(todo)))
 
 
 def make_missing(

@@ -176,7 +176,7 @@ def rooms_with(change: Callable[[Sample], Sample]) -> Any:
             super().__init__(root, **FEW)
 
         def subset(self, name: str) -> RoomsSubset:
-            return Changed(self.folder, name)
+            return Changed(self.folder, self.whole_folder, name)
 
         def verify(self, say: Callable[[str], None]) -> Survey:
             return Survey((), ("a.jpg: truncated", "b.jpg: gone"))

@@ -24,6 +24,7 @@ from mtlbench.report.table import (
     large,
     plus_minus,
     simple_table,
+    three_digits,
 )
 
 EVIL = "<b>|*](x)& \\<i"
@@ -205,3 +206,11 @@ def test_a_simple_table_takes_values_as_they_are() -> None:
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(UserError, match=", ".join(FORMATS)):
         render(SMALL, "markdwn")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.01234, "0.0123"), (1.05, "1.05"), (999.4, "999"), (999.6, "1.00 k"), (12_345.0, "12.3 k"), (-4.567, "-4.57")],
+)
+def test_numbers_of_an_unknown_unit_have_three_digits_whatever_their_size(value: float, text: str) -> None:
+    assert three_digits(Cell(value)) == text
