@@ -32,11 +32,13 @@ from mtlbench.plan import spaces
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import find, plugin
 from mtlbench.spec import Trial
+from mtlbench.store.shapes import TaskFacts
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import training_batch
 from mtlbench.training.context import network_of, tasks_of, view_of
 from mtlbench.training.loader import to_device
-from mtlbench.training.loop import Training, gradients, total_loss
+from mtlbench.training.loop import Training, gradients
+from mtlbench.training.losses import total_loss
 from mtlbench.training.samples import Scaled
 
 CLASSES = {"semseg": 17, "normals": 0, "detection": 10, "attributes": 24}
@@ -102,13 +104,10 @@ class Arm:
 
     def __init__(self, trial: Trial, subset: Noise, device: torch.device) -> None:
         self.trial, self.device = trial, device
-        known = {
-            name: {
-                "categories": tuple(map(str, range(CLASSES[name]))),
-                "facts": find("task", name).fit(tuple(map(str, range(CLASSES[name]))), subset),
-            }
-            for name in trial.task_names
-        }
+        known = {}
+        for name in trial.task_names:
+            categories = tuple(map(str, range(CLASSES[name])))
+            known[name] = TaskFacts(categories, find("task", name).fit(categories, subset))
         self.tasks = tasks_of(trial, known)
         self.net = placed(network_of(trial, self.tasks, ()), device)
         view, recipe = view_of(trial), trial.recipe

@@ -72,7 +72,7 @@ def test_the_template_scores_by_hand(tmp_path: Path) -> None:
     assert {s.metric: s.value for s in meter.chance()} == {"error": 2.0, "within_25": pytest.approx(100 / 3)}
 
 
-LOSS = "return ((output[:, 0] - goal).abs() * labelled(batch)).sum() / self.count(batch).clamp(min=1)"
+LOSS = "return ((output[:, 0] - goal).abs() * find_labelled(batch)).sum() / self.count(batch).clamp(min=1)"
 BROKEN = {
     "no loss": (("def loss", "def lose"), "the class has no method loss"),
     "no headline": (('headline = "error"', 'headline = "mae"'), "headline is 'mae', which is not in metrics"),

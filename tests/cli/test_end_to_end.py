@@ -53,6 +53,7 @@ OPTIONS = [
     "--all-trees",
     "--arm",
     "--backbone",
+    "--balance",
     "--column",
     "--csv",
     "--data-option",
