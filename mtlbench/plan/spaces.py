@@ -54,7 +54,12 @@ def forms_of(pair: Pair) -> dict[str, str]:
 
 def without_twins(space: SearchSpace) -> SearchSpace:
     """The space without Splits whose network is another one's: where no two tasks have one form, they have all parted
-    at FORMS_PART_AT, and a later layer to split at changes nothing."""
+    at FORMS_PART_AT, and a later layer to split at changes nothing. Raises UserError for a task of a kind that has
+    another form than the pair."""
+    for task, kind in space.pair.files.items():
+        form = plugins.find("task", kind).form
+        if space.pair.form not in (form, MIXED):
+            raise UserError(f"{space.pair.name}: task {task} is of form {form}, the pair of form {space.pair.form}")
     if space.pair.form != MIXED or len(set(forms_of(space.pair).values())) < len(space.pair.tasks):
         return space
     later = SPLIT_POINTS[SPLIT_POINTS.index(FORMS_PART_AT) + 1 :]
@@ -71,7 +76,8 @@ def check_tasks(pair: Pair, path: Path) -> None:
     for task, file in pair.files.items():
         if task not in pair.tasks or not task.isidentifier() or task in plugins.names("task"):
             raise UserError(f"{path}: {task!r} in files must be a task of the pair, a plain word, and not built in")
-        if (form := plugins.find("task", file).form) != pair.form and pair.form != MIXED:
+        # A built-in kind is looked at when it is run: it takes torch to import, and listings do without.
+        if is_file(file) and (form := plugins.find("task", file).form) != pair.form and pair.form != MIXED:
             raise UserError(f"{path}: task {task} is of form {form}, the pair of form {pair.form}")
 
 
