@@ -190,7 +190,7 @@ def _predict_one(found: Sequence[Finished], trained: Sequence[Trained], path: Pa
         "trials": [one.folder.name for one in found],
         "predicted_at": list(result.sample.image.shape[1::-1]),
     }
-    whole = [(one, task) for one in trained for task, form in one.view.forms.items() if form != "roi"]
+    whole = [(one, task) for one in trained for task, its in one.tasks.items() if its.form != "roi"]
     if whole:
         about["tasks"] = {task: dense(one, task, result.predictions[task], size, folder, stem) for one, task in whole}
     if result.sample.boxes is not None:
@@ -271,7 +271,7 @@ def boxes(trained: Sequence[Trained], result: Predicted, size: tuple[int, int]) 
         if result.categories:
             row = {"category": result.categories[number], "score": round(float(result.scores[number]), 5), **row}
         for one in trained:
-            for name in one.view.tasks_of("roi"):
+            for name in [name for name, task in one.tasks.items() if task.form == "roi"]:
                 if not hasattr(one.tasks[name], BOXES):
                     row[name] = row_of(one, name, result.predictions[name], result.proposals + number)
         rows.append(row)
@@ -307,7 +307,7 @@ def draw(title: str, image: np.ndarray, trained: Sequence[Trained], result: Pred
         batch = evaluation_batch([sample], one.view)
         for name, task in one.tasks.items():
             if hasattr(task, "keep") and hasattr(task, "draw"):
-                wanted = rows if one.view.forms[name] == "roi" else None
+                wanted = rows if task.form == "roi" else None
                 kept = task.keep({part: value[:wanted] for part, value in result.predictions[name].items()}, batch)
                 columns.append((name, partial(_draw, task, kept)))
     canvas = picture(title.replace("$", r"\$"), columns, [sample])
