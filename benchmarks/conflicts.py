@@ -17,7 +17,7 @@ from mtlbench.plan.expand import DataSource, Pretrained, expand
 from mtlbench.plugins import plugin
 from mtlbench.training.conflicts import Conflicts
 from mtlbench.training.context import Context
-from mtlbench.training.loop import _choose_points, gradients
+from mtlbench.training.loop import choose_conflict_points, choose_curve_points, gradients
 
 USUAL = ("det_attr", "split-fc8", "det_attr", "cross-stitch", "semseg_sn", "split-fc8")
 ROUNDS = 8  # the shortest step of so many counts
@@ -48,8 +48,8 @@ def main(pair: str, arm: str) -> None:
         return min(found)
 
     plain, noted = shortest(False), shortest(True)
-    ends = {round(trial.iterations * (k + 1) / recipe.curve_points) - 1 for k in range(recipe.curve_points)}
-    points = len(_choose_points(ends, trial.iterations, len(trial.tasks)))
+    curve = choose_curve_points(trial.iterations, recipe.curve_points)
+    points = len(choose_conflict_points(curve, trial.iterations, len(trial.tasks)))
     share = points * (noted - plain) / (trial.iterations * plain)
     print(f"{pair} {arm}: {noted / plain:.1f} times a plain step; {points} of {trial.iterations} steps: {share:.2%}")
 

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from mtlbench.authoring.check import Finding, place, reason
 from mtlbench.contracts import Batch, Metric, Stage
-from mtlbench.nets.forms import OfForms
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import MIXED, Recipe
 from mtlbench.training.loop import gradients
@@ -59,16 +58,6 @@ def probes(form: str, names: Sequence[str]) -> dict[str, Any]:
 def form_of(form: str, task: str) -> str:
     """The form of a task in networks of this form."""
     return MIXED_TASKS[task] if form == MIXED else form
-
-
-def units_of(net: MultiTaskNet) -> Iterator[tuple[Stage, nn.Module, tuple[str, ...]]]:
-    """Every unit with the stage that it follows and the columns that it mixes, as the scheme calls them."""
-    for stage in net.stages:
-        unit = net.units[stage.name] if stage.name in net.units else None
-        if isinstance(unit, OfForms):
-            yield from ((stage, one, net.columns.ask(unit.parted[form])) for form, one in unit.units.items())
-        elif unit is not None:
-            yield stage, unit, net.columns.ask(list(net.columns.forms))
 
 
 def batch_of(form: str, names: Sequence[str], images: int, size: int, regions: int = 2, seed: int = 0) -> Batch:

@@ -25,7 +25,6 @@ from mtlbench.authoring._probe import (
     probes,
     shape,
     steps,
-    units_of,
     watch,
 )
 from mtlbench.authoring.check import Finding, check_declaration, place, reason
@@ -65,7 +64,7 @@ class Case:
         """A network whose units are watched."""
         net = self.plain(self.make(), self.names, SMALL, seed)
         after = dict(zip(net.stages, net.stages[1:], strict=False))
-        for stage, unit, columns in units_of(net):
+        for stage, unit, columns in net.list_units():
             following = [net.columns.ask(group) for group in net.groups[after[stage].name]] if stage in after else []
             together = [group for group in following if set(group) <= set(columns)]
             watch(unit, stage, columns, [] if hasattr(net.scheme, "streams") else together)
@@ -247,14 +246,14 @@ def check_zeros(case: Case) -> None:
                 given.append((stage, made[id(x)].requires_grad_()))
         return {task: made[id(x)] for task, x in old[0].items()}, *old[1:]
 
-    for at, unit, _ in units_of(net):
+    for at, unit, _ in net.list_units():
         unit.register_forward_pre_hook(partial(blank, at.name))
     next(steps(net, [batch_of(case.form, case.names, 2, SIZE, regions=4)]))
     named = [(f"the unit after {stage}", stage, x.grad) for stage, x in given]
     named += [
         (_find_owner(net, name), name.split(".")[1], p.grad) for name, p in net.units.named_parameters(prefix="units")
     ]
-    kinds = {at.name: type(unit) for at, unit, _ in units_of(net)}
+    kinds = {at.name: type(unit) for at, unit, _ in net.list_units()}
     for what, stage, slope in named:
         if slope is not None and not slope.isfinite().all():
             raise Fault(
@@ -286,7 +285,7 @@ def _find_owner(net: MultiTaskNet, name: str) -> str:
     part, stage, *rest = name.split(".")
     if part != "units":
         return f"the column of {rest[0]} at {stage} ({name})" if part == "trunk" else name
-    kinds = {one.name: type(unit) for one, unit, _ in units_of(net)}
+    kinds = {one.name: type(unit) for one, unit, _ in net.list_units()}
     return f"{place(kinds[stage].__init__)}parameter {'.'.join(rest)} of the unit after {stage}"
 
 
@@ -338,7 +337,7 @@ def check_state(case: Case) -> None:
 
 def check_alphas(case: Case) -> None:
     """alphas() of units, if there are any, are receiver x giver x channel."""
-    for stage, unit, tasks in units_of(case.start):
+    for stage, unit, tasks in case.start.list_units():
         if not isinstance(unit, HasAlphas):
             continue
         count = len([task for task in tasks if task in case.names])

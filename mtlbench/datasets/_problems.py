@@ -44,11 +44,12 @@ def lines_of(problems: Iterable[Problem]) -> tuple[str, ...]:
 
 def refuse(problems: Sequence[Problem], broken: str, command: str) -> None:
     """Raises UserError for the first problem, or the first that leaving images out does not solve; with `broken`
-    "leave-out" for these alone. `command` lists them all."""
+    "leave-out" for these alone. `command`, where there is one, lists them all."""
     whole = [problem for problem in problems if problem.image is None]
     if not problems or (broken == "leave-out" and not whole):
         return
     first = (whole or problems)[0].text
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     way_on = "" if whole else "; --data-option broken=leave-out goes on without those images"
-    raise UserError(f"{first}{more}; `{command}` lists them{way_on}")
+    listed = f"; `{command}` lists them" if command else ""
+    raise UserError(f"{first}{more}{listed}{way_on}")

@@ -12,7 +12,7 @@ import numpy as np
 
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
-from mtlbench.datasets._problems import BROKEN, Problem, lines_of
+from mtlbench.datasets._problems import BROKEN, Problem, lines_of, refuse
 from mtlbench.datasets._table_columns import Column, TableTask, columns_of, parse_column, tasks_of
 from mtlbench.datasets._table_pictures import Picture, place_of, read_picture
 from mtlbench.datasets._table_rows import Rows, read_rows
@@ -311,14 +311,8 @@ class Table:
 
     def _refuse(self, problems: Sequence[Problem]) -> None:
         """Raises UserError for the first problem, or the first that leaving images out does not solve."""
-        whole = [problem for problem in problems if problem.image is None]
-        if not problems or (self.broken == "leave-out" and not whole):
-            return
-        first = (whole or problems)[0].text
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         command = f"mtlbench data verify --csv {self.path} --images {self.images}"
-        way_on = "" if whole else "; --data-option broken=leave-out goes on without those images"
-        raise UserError(f"{first}{more}; `{command}` lists them{way_on}" if more else f"{first}{way_on}")
+        refuse(problems, self.broken, command if len(problems) > 1 else "")
 
 
 def _read(table: Table, name: str) -> Picture:

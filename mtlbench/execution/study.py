@@ -32,7 +32,7 @@ from mtlbench.plan.expand import (
 )
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.rounds import next_round
-from mtlbench.plan.spaces import without_twins
+from mtlbench.plan.spaces import check_forms, without_twins
 from mtlbench.plan.trees import choose_trees
 from mtlbench.plugins import plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial
@@ -117,6 +117,7 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     UserError.
     """
     space, options = space_of(options, say)
+    check_forms(space.pair)
     space = without_twins(space)
     dataset = choose_dataset(space, options.dataset)
     recipe = choose_recipe(space, dataset, options)

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 
 from mtlbench.analysis.frame import records
 from mtlbench.figures import _style as style
+from mtlbench.figures._cells import COLOURS, choose_ink, write_in_cell
 from mtlbench.figures._style import Table
 from mtlbench.text import MINUS
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-COLOURS = "RdBu"  # red loses, blue gains; told apart by the colour-blind
-DARK = 0.62  # of the reach: text on more than that is white
 NETWORKS_AT = 0.27  # below a grouping's prediction, in rows
 
 
@@ -39,26 +38,19 @@ def draw_affinity(
     axes.imshow(values, cmap=COLOURS, vmin=-reach, vmax=reach, aspect="auto")
     for row in rows:
         place = tasks.index(row["partner"]), tasks.index(row["task"])
-        ink = "white" if abs(row["mean"]) > DARK * reach else style.INK
+        ink = choose_ink(row["mean"], reach)
         known = np.isfinite(row["low"])
         weight = "bold" if row["own"] else "normal"
-        _write(axes, place, _write_number(row["mean"]), style.NORMAL, ink, weight, 5 if known else 0)
+        write_in_cell(axes, place, _write_number(row["mean"]), style.NORMAL, ink, weight, 5 if known else 0)
         if known:
-            _write(
-                axes,
-                place,
-                f"[{_write_number(row['low'])}, {_write_number(row['high'])}]",
-                style.SMALL - 1,
-                ink,
-                weight,
-                -5,
-            )
+            bounds = f"[{_write_number(row['low'])}, {_write_number(row['high'])}]"
+            write_in_cell(axes, place, bounds, style.SMALL - 1, ink, weight, -5)
         if row["shown"]:
             corner = place[0] - 0.46, place[1] - 0.46
             axes.add_patch(Rectangle(corner, 0.92, 0.92, facecolor="none", edgecolor=style.INK, lw=1.8))
     for diagonal, task in enumerate(tasks):
         axes.add_patch(Rectangle((diagonal - 0.5, diagonal - 0.5), 1, 1, facecolor=style.BAND, lw=0))
-        _write(axes, (diagonal, diagonal), (alone or {}).get(task, ""), style.SMALL - 0.5, style.DOTS, "normal", 0)
+        write_in_cell(axes, (diagonal, diagonal), (alone or {}).get(task, ""), style.SMALL - 0.5, style.DOTS)
     axes.set_xticks(range(len(tasks)), tasks)
     axes.set_yticks(range(len(tasks)), tasks)
     axes.tick_params(length=0)
@@ -93,21 +85,6 @@ def draw_groupings(axes: Axes, groupings: Table, networks: Table, shades: Mappin
     axes.set_yticks(range(len(groupings)), groupings["label"])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", zorder=0.2)
-
-
-def _write(axes: Axes, place: tuple[int, int], text: str, size: float, ink: str, weight: str, up: float) -> None:
-    """Words in the middle of a cell, or so many points above it."""
-    axes.annotate(
-        text,
-        place,
-        (0, up),
-        textcoords="offset points",
-        ha="center",
-        va="center",
-        fontsize=size,
-        color=ink,
-        fontweight=weight,
-    )
 
 
 def _write_number(number: float) -> str:

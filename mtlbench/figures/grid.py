@@ -21,14 +21,13 @@ from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.figures import _panels as panels
 from mtlbench.figures import _style as style
+from mtlbench.figures._cells import COLOURS, choose_ink, write_in_cell
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 PLAIN = "plain sum"  # of the losses, at the recipe's weights
-COLOURS = "RdBu"  # red: worse than one-task
-DARK = 0.6  # of the scale, from where numbers are white
 COST = "step cost"
 
 
@@ -50,12 +49,13 @@ INCHES = Layout()
 
 @dataclass(frozen=True, eq=False)
 class GridData:
-    """rows and columns: architectures and weightings in the order drawn. cells: panel (a task, "" = their mean),
-    architecture, weighting, arm, mean (change against one-task in %, up is better), low, high (NaN below 3 seeds), n,
-    differs (whether the interval excludes 0). costs: architecture, weighting, ratio (CPU seconds of a step over those
-    of the plain sum, mean over seeds that have both)."""
+    """rows and columns: architectures (labels: {arm: words}) and weightings in the order drawn. cells: panel (a task,
+    "" = their mean), architecture, weighting, arm, mean (change against one-task in %, up is better), low, high (NaN
+    below 3 seeds), n, differs (whether the interval excludes 0). costs: architecture, weighting, ratio (CPU seconds of
+    a step over those of the plain sum, mean over seeds that have both)."""
 
     rows: list[str]
+    labels: dict[str, str]
     columns: list[str]
     panels: list[str]
     cells: pd.DataFrame
@@ -96,9 +96,10 @@ class Grid:
         found = intervals(changes)
         cells = found.rename(columns={"task": "panel"}).merge(places, on="arm")
         cells["differs"] = (cells["low"] > 0) | (cells["high"] < 0)
-        names = sorted(cells["panel"].unique(), key=lambda name: name != PAIR)
+        names, kinds = sorted(cells["panel"].unique(), key=lambda name: name != PAIR), Arms.of(frame)
         return GridData(
             rows=[arm for arm in rows if arm in set(cells["architecture"])],
+            labels={arm: kinds.label(arm) for arm in rows},
             columns=_order(cells, names[0]),
             panels=names,
             cells=cells.drop(columns=["metric", "error", "freedom", "paired"]),
@@ -151,7 +152,6 @@ def _caption(frame: pd.DataFrame, cells: pd.DataFrame, found: pd.DataFrame, note
 
 
 def _draw(data: GridData, canvas: Canvas) -> None:
-    kinds = Arms({})
     width = max(INCHES.left + len(data.columns) * INCHES.cell + INCHES.right, 4.5)
     lines = panels.wrap(data.caption, width)
     tall = len(data.rows) * INCHES.row
@@ -170,7 +170,7 @@ def _draw(data: GridData, canvas: Canvas) -> None:
             _draw_changes(axes, data, name, reach)
         title = "mean over tasks" if name == PAIR else name
         axes.set_title(title, fontsize=style.LARGE, loc="left", pad=4, fontweight="bold")
-        axes.set_yticks(range(len(data.rows)), [kinds.label(arm) for arm in data.rows])
+        axes.set_yticks(range(len(data.rows)), [data.labels[arm] for arm in data.rows])
         axes.tick_params(length=0, labeltop=place == 0, labelbottom=False)
         axes.set_xticks(range(len(data.columns)), data.columns, rotation=45, ha="left")
         top += INCHES.title + tall + INCHES.between
@@ -182,9 +182,8 @@ def _draw_changes(axes: Axes, data: GridData, panel: str, reach: float) -> None:
     for cell in records(data.cells[data.cells["panel"] == panel]):
         y, x = data.rows.index(cell["architecture"]), data.columns.index(cell["weighting"])
         values[y, x] = cell["mean"]
-        weight = "bold" if cell["differs"] else "normal"
-        colour = "white" if abs(cell["mean"]) > DARK * reach else style.INK
-        _write(axes, x, y, f"{cell['mean']:+.1f}", weight, colour)
+        weight, ink = "bold" if cell["differs"] else "normal", choose_ink(cell["mean"], reach)
+        write_in_cell(axes, (x, y), f"{cell['mean']:+.1f}", style.SMALL, ink, weight)
         if cell["differs"]:
             axes.plot([x - 0.3, x + 0.3], [y + 0.36, y + 0.36], color=style.INK, lw=0.8)
     axes.imshow(values, cmap=matplotlib.colormaps[COLOURS], norm=Normalize(-reach, reach), aspect="auto")
@@ -193,10 +192,6 @@ def _draw_changes(axes: Axes, data: GridData, panel: str, reach: float) -> None:
 def _draw_costs(axes: Axes, data: GridData) -> None:
     for cell in records(data.costs[data.costs["architecture"].isin(data.rows)]):
         y, x = data.rows.index(cell["architecture"]), data.columns.index(cell["weighting"])
-        _write(axes, x, y, f"{cell['ratio']:.1f}x", "normal", style.INK)
+        write_in_cell(axes, (x, y), f"{cell['ratio']:.1f}x", style.SMALL, style.INK)
     axes.set_xlim(-0.5, len(data.columns) - 0.5)
     axes.set_ylim(len(data.rows) - 0.5, -0.5)
-
-
-def _write(axes: Axes, x: int, y: int, text: str, weight: str, colour: str) -> None:
-    axes.text(x, y, text, ha="center", va="center", fontsize=style.SMALL, fontweight=weight, color=colour)

@@ -72,19 +72,19 @@ def has_parted(stage: Stage, stages: Sequence[Stage]) -> bool:
 class HasAlphas(Protocol):
     """A unit that can tell how much each task receives from each."""
 
-    def alphas(self) -> Tensor:
-        """`T T C`: receiver, giver, channel."""
+    def alphas(self) -> Tensor | None:
+        """`T T C`: receiver, giver, channel; None where it has none after all."""
 
 
 class OfForms(nn.Module):
-    """The units after a stage where tasks of several forms have parted: one for the tasks of each form.
+    """The units after a stage where the tasks, of several forms, have parted: one for the tasks of each form.
 
     `parted`: {form: its columns}.
     """
 
-    def __init__(self, units: dict[str, nn.Module], parted: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, units: dict[str, nn.Module], tasks: tuple[str, ...], parted: dict[str, tuple[str, ...]]) -> None:
         super().__init__()
-        self.parted = parted
+        self.tasks, self.parted = tasks, parted
         for form, unit in units.items():
             self.add_module(form, unit)
 
@@ -93,15 +93,16 @@ class OfForms(nn.Module):
         """{form: its unit}."""
         return dict(self.named_children())
 
-    def alphas(self, tasks: tuple[str, ...]) -> Tensor | None:
+    def alphas(self) -> Tensor | None:
         """`T T C` over all tasks, NaN between those of different forms; None where the units have none."""
-        units = {form: unit.alphas() for form, unit in self.units.items() if isinstance(unit, HasAlphas)}
-        if set(units) != set(self.parted):
+        asked = {form: unit.alphas() for form, unit in self.units.items() if isinstance(unit, HasAlphas)}
+        found = {form: alphas for form, alphas in asked.items() if alphas is not None}
+        if set(found) != set(self.parted):
             return None
-        first = next(iter(units.values()))
-        whole = first.new_full((len(tasks), len(tasks), first.shape[2]), torch.nan)
-        for form, alphas in units.items():
-            places = [tasks.index(column) for column in self.parted[form] if column in tasks]
+        first = next(iter(found.values()))
+        whole = first.new_full((len(self.tasks), len(self.tasks), first.shape[2]), torch.nan)
+        for form, alphas in found.items():
+            places = [self.tasks.index(column) for column in self.parted[form] if column in self.tasks]
             whole[torch.tensor(places)[:, None], torch.tensor(places)] = alphas
         return whole
 

@@ -96,7 +96,7 @@ class MultiTaskNet(nn.Module):
             return whole
         of_forms = of_each_form(self.forms)
         units = {form: unit for form, tasks in of_forms.items() if (unit := make(tasks)) is not None}
-        return OfForms(units, parted)
+        return OfForms(units, self.tasks, parted)
 
     def _width(self, task: str) -> int:
         """Channels of what a task's head sees."""
@@ -107,6 +107,15 @@ class MultiTaskNet(nn.Module):
         width: int = getattr(unit, "channels", last.channels)
         return width
 
+    def list_units(self) -> Iterator[tuple[Stage, nn.Module, tuple[str, ...]]]:
+        """Every unit with the stage that it follows and the columns that it mixes, as the scheme calls them."""
+        for stage in self.stages:
+            unit = self.units[stage.name] if stage.name in self.units else None
+            if isinstance(unit, OfForms):
+                yield from ((stage, one, self.columns.ask(unit.parted[form])) for form, one in unit.units.items())
+            elif unit is not None:
+                yield stage, unit, self.columns.ask(list(self.columns.forms))
+
     def begin(self, iteration: int, part: int = 0, progress: float = 0.0) -> None:
         """Fix the random numbers of the step, or part of a step, that follows; `progress` is the finished fraction."""
         for _, module in self._seeded:
@@ -116,8 +125,7 @@ class MultiTaskNet(nn.Module):
         """What the scheme and its units add to the loss of a step, scalar."""
         penalty = getattr(self.scheme, "penalty", None)
         found: list[Tensor | None] = [penalty(part) for part in self._parts()] if penalty else []
-        of_forms = [list(unit.units.values()) if isinstance(unit, OfForms) else [unit] for unit in self.units.values()]
-        asked: list[Any] = [unit for units in of_forms for unit in units if hasattr(unit, "penalty")]
+        asked: list[Any] = [unit for _, unit, _ in self.list_units() if hasattr(unit, "penalty")]
         terms = [term for term in (*found, *(unit.penalty() for unit in asked)) if term is not None]
         return torch.stack(terms).sum() if len(terms) > 1 else next(iter(terms), None)
 
@@ -186,10 +194,11 @@ class MultiTaskNet(nn.Module):
         if not isinstance(unit, OfForms):
             return self._mix(stage, unit, after, memory.to_pass(partial(boxes.apply, modules[self.tasks[-1]])))
         mixed: dict[str, Tensor] = {}
+        units = unit.units
         for form, columns in unit.parted.items():
             own = {column: after[column] for column in columns}
             this = memory.to_pass(partial(boxes.apply, modules[columns[0]]), form)
-            mixed |= self._mix(stage, unit.units[form], own, this) if form in unit.units else own
+            mixed |= self._mix(stage, units[form], own, this) if form in units else own
         return mixed
 
     def _mix(self, stage: Stage, unit: nn.Module, xs: dict[str, Tensor], this: Pass) -> dict[str, Tensor]:
@@ -210,11 +219,7 @@ class MultiTaskNet(nn.Module):
 
     def alphas(self) -> dict[str, Tensor]:
         """{stage: `T T C` receiver, giver, channel} of the units that have alphas."""
-        found = {
-            name: unit.alphas(self.tasks) if isinstance(unit, OfForms) else unit.alphas()
-            for name, unit in self.units.items()
-            if isinstance(unit, HasAlphas)
-        }
+        found = {name: unit.alphas() for name, unit in self.units.items() if isinstance(unit, HasAlphas)}
         return {name: alphas for name, alphas in found.items() if alphas is not None}
 
     def load_columns(self, states: list[dict[str, Tensor]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import runpy
+from collections.abc import Mapping
 from pathlib import Path
 
 from mtlbench import plugins
@@ -45,22 +46,21 @@ def load(name: str) -> SearchSpace:
     return dataclasses.replace(space, pair=pair)
 
 
-def forms_of(pair: Pair) -> dict[str, str]:
-    """{task: its form}."""
-    if pair.form != MIXED:
-        return dict.fromkeys(pair.tasks, pair.form)
-    return {task: plugins.find("task", pair.files.get(task, task)).form for task in pair.tasks}
+def places_of(pair: Pair) -> dict[str, str]:
+    """{task: the kind or file that it is}."""
+    return {task: pair.files.get(task, task) for task in pair.tasks}
+
+
+def forms_of(form: str, places: Mapping[str, str]) -> dict[str, str]:
+    """{task: its form} for a pair of this form, from {task: the kind or file that it is}."""
+    return {task: plugins.find("task", place).form if form == MIXED else form for task, place in places.items()}
 
 
 def without_twins(space: SearchSpace) -> SearchSpace:
     """The space without Splits whose network is another one's: where no two tasks have one form, they have all parted
-    at FORMS_PART_AT, and a later layer to split at changes nothing. Raises UserError for a task of a kind that has
-    another form than the pair."""
-    for task, kind in space.pair.files.items():
-        form = plugins.find("task", kind).form
-        if space.pair.form not in (form, MIXED):
-            raise UserError(f"{space.pair.name}: task {task} is of form {form}, the pair of form {space.pair.form}")
-    if space.pair.form != MIXED or len(set(forms_of(space.pair).values())) < len(space.pair.tasks):
+    at FORMS_PART_AT, and a later layer to split at changes nothing."""
+    pair = space.pair
+    if pair.form != MIXED or len(set(forms_of(pair.form, places_of(pair)).values())) < len(pair.tasks):
         return space
     later = SPLIT_POINTS[SPLIT_POINTS.index(FORMS_PART_AT) + 1 :]
     names = {arm.name: f"split-{FORMS_PART_AT}" for arm in space.arms if arm.options.get("at") in later}
@@ -76,9 +76,21 @@ def check_tasks(pair: Pair, path: Path) -> None:
     for task, file in pair.files.items():
         if task not in pair.tasks or not task.isidentifier() or task in plugins.names("task"):
             raise UserError(f"{path}: {task!r} in files must be a task of the pair, a plain word, and not built in")
-        # A built-in kind is looked at when it is run: it takes torch to import, and listings do without.
-        if is_file(file) and (form := plugins.find("task", file).form) != pair.form and pair.form != MIXED:
-            raise UserError(f"{path}: task {task} is of form {form}, the pair of form {pair.form}")
+        if is_file(file):  # listings do without the built-in kinds, which take torch to import
+            check_form(pair, task, str(path))
+
+
+def check_forms(pair: Pair) -> None:
+    """Raises UserError for a task of a kind that has another form than the pair."""
+    for task in pair.files:
+        check_form(pair, task, pair.name)
+
+
+def check_form(pair: Pair, task: str, where: str) -> None:
+    """Raises UserError for a task of another form than the pair."""
+    form = plugins.find("task", pair.files[task]).form
+    if pair.form not in (form, MIXED):
+        raise UserError(f"{where}: task {task} is of form {form}, the pair of form {pair.form}")
 
 
 def like(name: str, pair: Pair, datasets: dict[str, str] | None = None) -> SearchSpace:

@@ -8,7 +8,7 @@ Tasks of several forms share nothing from one layer on, FORMS_PART_AT: a tree ha
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations
 from math import comb, prod
@@ -16,7 +16,7 @@ from math import comb, prod
 from mtlbench.arm_names import FORMS_PART_AT, SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plan.options import RunOptions
-from mtlbench.plan.spaces import forms_of
+from mtlbench.plan.spaces import forms_of, places_of
 from mtlbench.spec import ONE_FORM, Arm, Family, Recipe, SearchSpace
 
 Group = tuple[str, ...]
@@ -61,11 +61,14 @@ def _count(forms: Group, layers: int, before: int) -> int:
     return total
 
 
-def _splits_of(count: int) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+@cache
+def _splits_of(count: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]:
     """The groups in which the first of so many tasks can be, and the others: places."""
-    for size in range(count):
-        for companions in combinations(range(1, count), size):
-            yield (0, *companions), tuple(place for place in range(1, count) if place not in companions)
+    return tuple(
+        ((0, *companions), tuple(place for place in range(1, count) if place not in companions))
+        for size in range(count)
+        for companions in combinations(range(1, count), size)
+    )
 
 
 def every_tree(
@@ -84,7 +87,8 @@ def sample_trees(
     """So many trees (two or more), each equally likely but the fully shared and the nearly separate one, which are
     always among them (Ours); the same for the same tasks and layers. Of a larger sample a smaller one is part."""
     names, count = tuple(tasks), _count_of(tasks, layers, forms)
-    ends = [_split_tree(names, layers, at, forms) for at in (layers[-1], layers[0])]
+    *_, shared = splits = _splits(names, tuple(layers), _kinds(names, forms))
+    ends = [shared, next(iter(splits))]
     rng, found = random.Random(SAMPLE_SEED), dict.fromkeys(ends)
     while len(found) < min(number, count):
         found.setdefault(nth_tree(names, len(layers), rng.randrange(count), forms, _before(layers)))
@@ -100,7 +104,7 @@ def nth_tree(tasks: Group, layers: int, rank: int, forms: Mapping[str, str] = ON
     """
     if not tasks or layers == 1:
         return ((),) * (layers - 1)
-    kinds = tuple(forms.get(task, "") for task in tasks)
+    kinds = _kinds(tasks, forms)
     if before <= 0 and len(set(kinds)) > 1:
         first = tuple(task for task, kind in zip(tasks, kinds, strict=True) if kind == kinds[0])
         others = tuple(task for task in tasks if task not in first)
@@ -131,18 +135,28 @@ def _before(layers: Sequence[str]) -> int:
 
 
 def _count_of(tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str]) -> int:
-    return _count(tuple(forms.get(task, "") for task in tasks), len(layers), _before(layers))
+    return _count(_kinds(tasks, forms), len(layers), _before(layers))
 
 
-def _split_tree(tasks: Group, layers: Sequence[str], at: str, forms: Mapping[str, str]) -> Tree:
-    """The Split at a layer as a tree."""
-    kinds = {task: forms.get(task, "") for task in tasks}
-    alone, place = tuple((task,) for task in tasks), layers.index(at)
-    parted = tuple(tuple(t for t in tasks if kinds[t] == kind) for kind in dict.fromkeys(kinds.values()))
-    return tuple(
-        alone if number >= place else parted if number >= _before(layers) else (tasks,)
-        for number in range(len(layers) - 1)
-    )
+def _kinds(tasks: Sequence[str], forms: Mapping[str, str]) -> Group:
+    """The forms of the tasks, in their order."""
+    return tuple(forms.get(task, "") for task in tasks)
+
+
+@cache
+def _splits(tasks: Group, layers: Group, kinds: Group) -> dict[Tree, str]:
+    """The Splits as trees, {tree: the first layer to split at that gives it}, from the first layer on."""
+    alone, before, found = tuple((task,) for task in tasks), _before(layers), dict[Tree, str]()
+    of_kinds = [
+        tuple(task for task, own in zip(tasks, kinds, strict=True) if own == kind) for kind in dict.fromkeys(kinds)
+    ]
+    for place, layer in enumerate(layers):
+        tree = tuple(
+            alone if number >= place else tuple(of_kinds) if number >= before else (tasks,)
+            for number in range(len(layers) - 1)
+        )
+        found.setdefault(tree, layer)
+    return found
 
 
 def _arms(
@@ -159,9 +173,8 @@ def arm_of(tree: Tree, tasks: Sequence[str], layers: Sequence[str], forms: Mappi
     >>> arm_of(((("a", "b"), ("c",)), (("a",), ("b",), ("c",))), "abc", ("conv2", "conv3", "fc8")).name
     'tree-conv2:a+b-conv3'
     """
-    for at in layers:
-        if _split_tree(tuple(tasks), layers, at, forms) == tree:
-            return Arm(f"split-{at}", "split", {"at": at})
+    if at := _splits(tuple(tasks), tuple(layers), _kinds(tasks, forms)).get(tree):
+        return Arm(f"split-{at}", "split", {"at": at})
     shared: dict[str, list[list[str]]] = {}
     before = {tuple(tasks)}
     for layer, groups in zip(layers, (*tree, tuple((task,) for task in tasks)), strict=True):
@@ -206,7 +219,7 @@ def choose_trees(space: SearchSpace, recipe: Recipe, options: RunOptions) -> tup
 
     Raises UserError for more trees than the options allow.
     """
-    tasks, layers, forms = space.pair.tasks, layers_of(space), forms_of(space.pair)
+    tasks, layers, forms = space.pair.tasks, layers_of(space), forms_of(space.pair.form, places_of(space.pair))
     count = _count_of(tasks, layers, forms)
     if not options.all_trees:
         named = any(glob.startswith("tree-") for glob in options.arms) and count <= MOST_NAMED

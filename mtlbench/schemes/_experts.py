@@ -27,6 +27,17 @@ def find_first(stage: Stage, depth: int, scheme: str) -> str:
     return layers[-depth]
 
 
+def group_experts(
+    stage: Stage, tasks: tuple[str, ...], experts: tuple[str, ...], depth: int, scheme: str
+) -> list[tuple[str, ...]]:
+    """All together, then every expert for itself; tasks go with the first. Raises UserError for a depth that leaves no
+    shared stage."""
+    if stage.before(find_first(stage, depth, scheme)):
+        return [(*tasks, *experts)]
+    first, *others = experts
+    return [(*tasks, first), *((name,) for name in others)]
+
+
 def count_inputs(stage: Stage, name: str) -> int:
     """Channels that the stage of that name sees."""
     return stage.trunk.widths[stage.trunk.names.index(name) - 1]

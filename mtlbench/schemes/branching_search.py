@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.contracts import Stage
+from mtlbench.nets.forms import OfForms
 from mtlbench.nets.layers import Seeded
 from mtlbench.spec import derive_seed
 
@@ -38,23 +39,16 @@ class BranchingSearch:
 
     def outcome(self, units: dict[str, nn.Module]) -> dict[str, Any]:
         """`tasks`; `parents`: {stage: the likeliest column of it, for each child}; `probabilities`: {stage: `T T`}."""
-        choices = {stage: [one for one in unit.modules() if isinstance(one, Choice)] for stage, unit in units.items()}
-        tasks = next(iter(choices.values()))[0].tasks  # before any forms part there is one
-        probabilities = {stage: whole(tasks, several) for stage, several in choices.items()}
+        choices = {stage: unit for stage, unit in units.items() if isinstance(unit, Choice | OfForms)}
+        tasks = next(iter(choices.values())).tasks
+        found = {stage: choice.alphas() for stage, choice in choices.items()}
+        # No task takes a column of a task of another form.
+        probabilities = {stage: alphas[:, :, 0].nan_to_num() for stage, alphas in found.items() if alphas is not None}
         return {
             "tasks": list(tasks),
-            "parents": {stage: found.argmax(1).tolist() for stage, found in probabilities.items()},
-            "probabilities": {stage: found.tolist() for stage, found in probabilities.items()},
+            "parents": {stage: shares.argmax(1).tolist() for stage, shares in probabilities.items()},
+            "probabilities": {stage: shares.tolist() for stage, shares in probabilities.items()},
         }
-
-
-def whole(tasks: tuple[str, ...], choices: list[Choice]) -> Tensor:
-    """`T T`: child, parent: the probabilities of all choices after a stage; none between tasks of different forms."""
-    found = torch.zeros(len(tasks), len(tasks))
-    for choice in choices:
-        places = torch.tensor([tasks.index(task) for task in choice.tasks])
-        found[places[:, None], places] = choice.alphas()[:, :, 0].cpu()
-    return found
 
 
 class Choice(Seeded):

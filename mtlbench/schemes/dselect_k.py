@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Stage
 from mtlbench.errors import UserError
-from mtlbench.schemes._experts import find_first, mix, name_experts
+from mtlbench.schemes._experts import group_experts, mix, name_experts
 
 EPSILON = 1e-6  # in the logarithm, as released
 
@@ -44,10 +44,7 @@ class DselectK:
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
         """All together, then every expert for itself; tasks go with the first. Raises UserError for a depth that leaves
         no shared stage."""
-        if stage.before(find_first(stage, self.depth, "dselect_k")):
-            return [(*tasks, *self.experts)]
-        first, *others = self.experts
-        return [(*tasks, first), *((name,) for name in others)]
+        return group_experts(stage, tasks, self.experts, self.depth, "dselect_k")
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """The gates after the last stage."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mtlbench.contracts import Pass, Stage
-from mtlbench.schemes._experts import INPUT, Gate, Remember, count_inputs, find_first, mix, name_experts
+from mtlbench.schemes._experts import INPUT, Gate, Remember, count_inputs, find_first, group_experts, mix, name_experts
 
 
 class Mmoe:
@@ -30,10 +30,7 @@ class Mmoe:
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
         """All together, then every expert for itself; tasks go with the first. Raises UserError for a depth that leaves
         no shared stage."""
-        if stage.before(find_first(stage, self.depth, "mmoe")):
-            return [(*tasks, *self.experts)]
-        first, *others = self.experts
-        return [(*tasks, first), *((name,) for name in others)]
+        return group_experts(stage, tasks, self.experts, self.depth, "mmoe")
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
         """The gates after the last stage; before the experts, what remembers their input."""

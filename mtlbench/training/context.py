@@ -17,8 +17,9 @@ from mtlbench.errors import UserError
 from mtlbench.nets import network, pretrained
 from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plan.data import Prepared, prepared
+from mtlbench.plan.spaces import forms_of
 from mtlbench.plugins import create, find
-from mtlbench.spec import MIXED, Options, Plugin, Trial, is_file
+from mtlbench.spec import Options, Plugin, Trial, is_file
 from mtlbench.store.shapes import Model, TaskFacts
 from mtlbench.training.batches import training_batch
 from mtlbench.training.loader import Resident, ahead
@@ -110,19 +111,11 @@ def weighting_of(trial: Trial) -> Any:
     return create("weighting", method.source or method.name, **method.options) if method else None
 
 
-def forms_of(trial: Trial) -> dict[str, str]:
-    """{task: its form}."""
-    return {
-        task.name: find("task", task.source or task.name).form if trial.form == MIXED else trial.form
-        for task in trial.tasks
-    }
-
-
 def view_of(trial: Trial) -> View:
     """How samples become batches."""
     recipe, backbone = trial.recipe, backbone_of(trial)
     return View(
-        forms_of(trial),
+        forms_of(trial.form, {task.name: task.source or task.name for task in trial.tasks}),
         recipe.short_side,
         recipe.long_side,
         recipe.mirror,
@@ -155,8 +148,9 @@ class Context:
             )
         self._seen = (data, recipe.short_side, recipe.long_side)
         self.subsets = _subsets(*self._seen)
+        self.view = view_of(trial)
         for subset in self.subsets.values():
-            subset.need(forms_of(trial))
+            subset.need(self.view.forms)
         self.known = {
             task.name: TaskFacts(
                 tuple(self.dataset.categories(task.name)),
@@ -165,7 +159,6 @@ class Context:
             for task in trial.tasks
         }
         self.tasks = tasks_of(trial, self.known)
-        self.view = view_of(trial)
 
     def network(self) -> MultiTaskNet:
         """A fresh network in its start from scratch."""

@@ -81,9 +81,8 @@ class Training:
             self._trained += own
         self._device = next(net.parameters()).device
         self._watch = LossWatch(tuple(tasks), LOSSES_AT_ONCE if self._device.type == "cuda" else 1)
-        points = recipe.curve_points
-        self._curve_at = {round(iterations * (k + 1) / points) - 1 for k in range(points)}
-        self._conflicts_at = _choose_points(self._curve_at, iterations, len(tasks))
+        self._curve_at = choose_curve_points(iterations, recipe.curve_points)
+        self._conflicts_at = choose_conflict_points(self._curve_at, iterations, len(tasks))
         self._alphas_at = {round((iterations - 1) * k / (ALPHA_POINTS - 1)) for k in range(ALPHA_POINTS)}
         self._begin_sums()
         self._begun = self._saved = time.monotonic()
@@ -203,7 +202,12 @@ class Training:
         self._begun -= self.record.earlier_seconds
 
 
-def _choose_points(curve: Collection[int], iterations: int, tasks: int) -> set[int]:
+def choose_curve_points(iterations: int, points: int) -> set[int]:
+    """The iterations after which the curve has a point, evenly to the last."""
+    return {round(iterations * (k + 1) / points) - 1 for k in range(points)}
+
+
+def choose_conflict_points(curve: Collection[int], iterations: int, tasks: int) -> set[int]:
     """The points of the curve at which conflicts are noted, evenly back from the last, so that their backward passes
     take no more than CONFLICTS_SHARE of the training."""
     if tasks < 2:

@@ -112,7 +112,7 @@ class Weigher:
         fewer than two are left, or a gradient is no number (the watch over losses then ends the training), it is the
         sum. Raises UserError."""
         gradients = {parameter: own for row in rows.values() for parameter, own in row.items()}
-        common = [parameter for parameter in gradients if sum(parameter in row for row in rows.values()) > 1]
+        common = list_shared(rows.values())
         gramian = products(list(rows.values()), common)
         places = gramian.diagonal().nonzero().flatten().tolist()
         told, weights = [name for place, name in enumerate(rows) if place in places], dict.fromkeys(rows, 1.0)

@@ -166,7 +166,7 @@ MISTAKES = {
     Valued: r"test_check_backbone\.py:\d+ \(in forward\): .*operations are counted with tensors that have no values",
     Careless: r"test_check_backbone\.py:\d+ \(in adapted\): KeyError: 'conv1\.weight'; adapted must raise .*UserError",
     Credulous: r".*adapted takes a file without any weights; it must raise mtlbench\.authoring\.UserError",
-    Raising: r"test_check_backbone\.py:\d+ \(in changed\): ValueError: nothing for conv1",
+    Raising: r"test_check_backbone\.py:\d+ \(in alter\): ValueError: nothing for conv1",
     Formless: r"Formless\.forms is 'fcn'; write \('fcn', 'roi', 'image'\) for maps, regions and whole images, or "
     r"some of them: \('fcn',\)",
     Unbuildable: r"Unbuildable has no build and no adapted",

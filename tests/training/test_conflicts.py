@@ -10,7 +10,7 @@ from mtlbench.schemes.separate import Separate
 from mtlbench.schemes.split import Split
 from mtlbench.spec import Recipe
 from mtlbench.training.conflicts import Conflicts
-from mtlbench.training.loop import _choose_points, gradients
+from mtlbench.training.loop import choose_conflict_points, gradients
 from mtlbench.training.weighing import Weigher
 from tests.support.weighings import TASKS, batch_of, make_weighting, net_of
 
@@ -71,7 +71,9 @@ def test_tasks_that_share_nothing_or_have_no_label_have_no_conflict() -> None:
 
 def test_what_is_noted_costs_a_fiftieth_of_the_training_at_most() -> None:
     def points(iterations: int, tasks: int) -> list[int]:
-        return sorted(_choose_points({round(iterations * (k + 1) / 8) - 1 for k in range(8)}, iterations, tasks))
+        return sorted(
+            choose_conflict_points({round(iterations * (k + 1) / 8) - 1 for k in range(8)}, iterations, tasks)
+        )
 
     assert points(850, 2) == [105, 211, 318, 424, 530, 637, 743, 849]
     assert points(280, 2) == [69, 139, 209, 279]
