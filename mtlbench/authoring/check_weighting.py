@@ -147,7 +147,7 @@ def check_method(case: Case) -> None:
 def check_answers(case: Case) -> None:
     """Its answer has the right shape and is finite, in every step, where a task is not labelled, too."""
     try:
-        case.trained
+        _ = case.trained
     except UserError as error:
         raise Fault(f"{place(getattr(type(case.start.weigher.weighting), case.start.method, None))}{error}") from error
 
