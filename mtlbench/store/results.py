@@ -128,7 +128,7 @@ class Results:
 
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         """{task: {category: how often it is labelled in train}} of the trials in `frame`."""
-        keys = set(frame["key"])
+        keys = set(frame["key"].unique())
         found: dict[str, dict[str, int]] = {}
         for one in self._finished:
             if one.folder.name in keys:
@@ -139,7 +139,7 @@ class Results:
         """Of each trial in `frame`, once: key, arm, seed, tasks, fingerprint (of the data), data_root, recipe (its
         fields), dataset, backbone, scheme, method (labels), parents, environment (python, torch, device), finished,
         seconds."""
-        keys = set(frame["key"])
+        keys = set(frame["key"].unique())
         return [
             {
                 "key": folder.name,
@@ -165,7 +165,8 @@ class Results:
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
         """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
         by_key = {one.folder.name: plain(one.result.architecture) for one in self._finished}
-        return {arm: by_key[key] for arm, key in zip(frame["arm"], frame["key"], strict=True) if key in by_key}
+        arms = frame[["arm", "key"]].drop_duplicates().itertuples(index=False, name=None)
+        return {arm: by_key[key] for arm, key in arms if key in by_key}
 
     @cached_property
     def states(self) -> list[State]:
