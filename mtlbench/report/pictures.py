@@ -16,7 +16,17 @@ from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.plugins import create, names
 
-FIRST = ("figure2", "alphas", "figure5", "figure6", "front", "affinity", "curves", "cost")  # then the others, by name
+FIRST = (
+    "figure2",
+    "alphas",
+    "exchange",
+    "figure5",
+    "figure6",
+    "front",
+    "affinity",
+    "curves",
+    "cost",
+)  # then the others, by name
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 STROKES = "stroke-linejoin:round;stroke-linecap:butt"  # what matplotlib's own style sheet says, kept in the picture
 
