@@ -53,6 +53,18 @@ def test_upgrads_projections_keep_the_conditions_of_the_least_projection(gradien
 
 
 @pytest.mark.parametrize("gradients", RANDOM[:20])
+def test_mgdas_mean_is_the_shortest(gradients: Tensor) -> None:
+    """No gradient's part along it is shorter than it is, and those that weigh anything have just its length."""
+    rows = gradients * torch.tensor([[1.0], [3.0], [0.3]]).double()
+    found = make_weighting("mgda").weights(rows @ rows.T) / 3
+    mean = found @ rows
+    assert found.sum() == pytest.approx(1) and bool((found >= 0).all())
+    parts = rows @ mean
+    assert bool((parts >= mean @ mean - 1e-9).all())
+    assert parts[found > 1e-9].tolist() == pytest.approx([float(mean @ mean)] * int((found > 1e-9).sum()))
+
+
+@pytest.mark.parametrize("gradients", RANDOM[:20])
 def test_fair_and_nash_weights_solve_their_equations(gradients: Tensor) -> None:
     gramian = gradients @ gradients.T
     for name, power in (("nash_mtl", 1.0), ("fairgrad", 0.5)):
