@@ -177,7 +177,7 @@ def test_arms_of_all_kinds_run_on_machines_without_a_path_to_the_store_and_one_i
             cluster.kill(2)
             lost = True
         before_now = here[1]
-        time.sleep(0.05)
+        time.sleep(0.15)
     out, err = driver.communicate()
     assert driver.returncode == 0 and err == "", out + err
     assert lost and max(most) == 1 and sum(most) >= 2, most  # a fake GPU each, though each has two CPUs
