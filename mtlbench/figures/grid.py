@@ -92,6 +92,8 @@ class Grid:
         plain = [(arm, arm, PLAIN) for arm in rows]
         places = pd.DataFrame([*plain, *named], columns=["arm", "architecture", "weighting"])
         changes = relative_change(frame).dropna(subset=["change"])
+        if changes[changes["arm"].isin(of_arms)].empty:
+            raise UserError(f"grid needs {BASELINE} on test; type: mtlbench run --pair {frame['pair'].iloc[0]}")
         if changes["task"].nunique() > 1:
             changes = pd.concat([changes, mean_over_tasks(changes, PAIR)], ignore_index=True)
         found = intervals(changes)

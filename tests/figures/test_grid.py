@@ -35,6 +35,10 @@ def test_an_architecture_can_be_asked_for_and_results_without_weightings_are_ref
     assert Grid().data(weighed_study(), arms=["split-fc*"]).rows == ["split-fc8"]
     with pytest.raises(UserError, match="architecture with weightings"):
         Grid().data(weighed_study(), arms=["mtan"])
+    without = weighed_study()
+    without.frame = without.frame[without.frame["arm"] != "one-task"]
+    with pytest.raises(UserError, match="grid needs one-task on test"):
+        Grid().data(without)
     with pytest.raises(UserError, match="--arm split-fc8 --weighting upgrad"):
         Grid().data(weighed_study(weighings={}))
 

@@ -33,8 +33,10 @@ def test_what_val_chooses_is_held_against_the_plain_sum_and_the_best_architectur
     assert found.says_difference
 
 
-def test_there_is_nothing_without_weightings() -> None:
-    found = verdict(World(weighed_study(weighings={}).frame))
+@pytest.mark.parametrize("lacking", ["weightings", "one-task"])
+def test_there_is_nothing_without_weightings_or_what_they_are_held_against(lacking: str) -> None:
+    frame = weighed_study(weighings={} if lacking == "weightings" else None).frame
+    found = verdict(World(frame if lacking == "weightings" else frame[frame["arm"] != "one-task"]))
     assert found.weighed == () and not any("eightings of the tasks" in line for line in sentences(found))
 
 
