@@ -167,8 +167,10 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
     publish(monkeypatch, b"the published bytes")
 
     class Page:
-        def __enter__(self) -> Page:
+        def __init__(self) -> None:
             self.rest = [arrives, b""]
+
+        def __enter__(self) -> Page:
             return self
 
         def __exit__(self, *error: object) -> None: ...
@@ -178,6 +180,8 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
 
         def read(self, size: int) -> bytes:
             return self.rest.pop(0)
+
+        def close(self) -> None: ...
 
     monkeypatch.setattr("torch.hub.urlopen", lambda request: Page())
     if arrives == b"the published bytes":
