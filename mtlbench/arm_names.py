@@ -10,7 +10,6 @@ from mtlbench.spec import Family
 
 BASELINE = "one-task"
 SPLIT_POINTS = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")  # Section 1.1, Figure 2
-FORMS_PART_AT = "fc6"  # from which of these on tasks of several forms share nothing (after `by_form` of the AlexNets)
 _LEADING = ("one-task", "ensemble", "one-task-longer", "mtl-shared")
 _VARIED = ("mtl-shared", "cross-stitch")  # arms whose variants have names that begin with theirs
 

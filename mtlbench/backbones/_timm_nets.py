@@ -21,11 +21,17 @@ from mtlbench.nets.layers import SeededDropout
 try:
     RELEASE = version("timm")
 except PackageNotFoundError as error:
-    raise UserError("backbones timm:NAME are timm's, which is not installed: type pip install 'mtlbench[timm]'") from error
+    raise UserError(
+        "backbones timm:NAME are those of timm, which is not installed: type pip install 'mtlbench[timm]'"
+    ) from error
 
 CUTS = ("taps", "blocks")
 # What some networks are told, so that they take images of any size.
-ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True, "dynamic_img_pad": True}, {"strict_img_size": False}, {})
+ANY_SIZE: tuple[dict[str, bool], ...] = (
+    {"dynamic_img_size": True, "dynamic_img_pad": True},
+    {"strict_img_size": False},
+    {},
+)
 QUARTERS = 4  # stages of a plain ViT, which has no taps of its own
 PROBE = (64, 224)  # an image's height and width, in pixels; strides are seen in its width
 FAMILIES = "VGG, ResNet, ConvNeXt, Swin, EfficientNet, MobileNet and plain ViT can be cut"
@@ -170,7 +176,9 @@ def names_of(stage: nn.Module) -> dict[str, str]:
             found |= {f"{begin}net.{name}": name for name in module.net.state_dict()}
         elif isinstance(module, Chain):
             for name, origin in module.paths.items():
-                found |= {f"{begin}{name}.{rest}": f"{origin}.{rest}" for rest in module.get_submodule(name).state_dict()}
+                found |= {
+                    f"{begin}{name}.{rest}": f"{origin}.{rest}" for rest in module.get_submodule(name).state_dict()
+                }
     return found
 
 

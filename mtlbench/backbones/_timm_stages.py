@@ -128,7 +128,8 @@ class ImageStage(ImagePool):
         """`B C H W`, the images as regions `B 5` -> `B C`."""
         y: Tensor = self.body(x)
         rows, columns = (
-            self._inside(cells, ends, y) for cells, ends in zip(y.shape[2:], (regions[:, 4], regions[:, 3]), strict=True)
+            self._inside(cells, ends, y)
+            for cells, ends in zip(y.shape[2:], (regions[:, 4], regions[:, 3]), strict=True)
         )
         return (y * (rows[:, None, :, None] * columns[:, None, None, :])).sum((2, 3))
 

@@ -59,8 +59,11 @@ def fitted(model: str, shapes: dict[str, tuple[int, ...]], state: dict[str, Tens
     """What of a file's state the network has. Raises UserError that names what is missing, unexpected or of another
     shape."""
     needed = [name for name in shapes if not name.endswith(COUNTER) and not name.startswith(HEADS)]
-    other = [f"{n} is {_words(state[n].shape)}, here {_words(shapes[n])}" for n in shapes
-             if n in state and tuple(state[n].shape) != shapes[n] and not n.startswith(HEADS)]
+    other = [
+        f"{n} is {_words(state[n].shape)}, here {_words(shapes[n])}"
+        for n in shapes
+        if n in state and tuple(state[n].shape) != shapes[n] and not n.startswith(HEADS)
+    ]
     differences = {
         "missing": [name for name in needed if name not in state],
         "unexpected": [name for name in state if name not in shapes and not name.startswith(HEADS)],

@@ -1,4 +1,4 @@
-"""Networks of timm (Wightman 2019), cut into stages: VGG, ResNet, ConvNeXt, Swin, EfficientNet, MobileNet, plain ViT."""
+"""timm:NAME, networks of timm (Wightman 2019) in stages: VGG, ResNet, ConvNeXt, Swin, EfficientNet, MobileNet, ViT."""
 
 from __future__ import annotations
 
@@ -121,12 +121,8 @@ class Timm:
         with torch.device("meta"):
             stages = {name: names_of(self.build(name)) for name in self.parts}
         zero = torch.zeros(())  # counts of batches, which files may lack
-        return {
-            name: {own: found.get(theirs, zero) for own, theirs in names.items()} for name, names in stages.items()
-        }
+        return {name: {own: found.get(theirs, zero) for own, theirs in names.items()} for name, names in stages.items()}
 
     def find_weights(self) -> tuple[Path, str]:
         """A file of ImageNet weights, and what is to be told of it and its licence. Raises UserError."""
         return files.find(self.model)
-
-

@@ -65,7 +65,16 @@ if TYPE_CHECKING:
     default="",
     help="smoke (seconds), quick (minutes), short, long (real data), paper (a GPU); mtlbench list recipes.",
 )
-@click.option("--backbone", default="", help="caffenet, alexnet or FILE.py; default: the recipe's.")
+@click.option(
+    "--backbone",
+    default="",
+    help="caffenet, alexnet, timm:NAME or FILE.py, with options as in timm:resnet18(cells=7); default: the recipe's.",
+)
+@click.option(
+    "--batch-norm",
+    type=click.Choice(["shared", "frozen"]),
+    help="Of a timm backbone: trained with its column, or as the weights have it.",
+)
 @click.option(
     "--init",
     multiple=True,
@@ -248,6 +257,7 @@ def run_study(dry_run: bool, values: dict[str, Any]) -> int:
         raise click.UsageError("--pair and --space mean the same: give one of them")
     values["pair"] = values["pair"] or space
     values["data_options"], values["columns"] = dict(values["data_options"]), dict(values["columns"])
+    values["batch_norm"] = values["batch_norm"] or ""
     values["task_options"] = by_task(values["task_options"])
     values["loss_weights"] = merge_loss_weights(values["loss_weights"])
     console = wide_console()

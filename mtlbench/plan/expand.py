@@ -87,6 +87,7 @@ def expand(
                     scheme=scheme,
                     recipe=recipe_of_trial(recipe, tasks, from_parents, rate, _loss_weights(pair, recipe, factors)),
                     iterations=_iterations(arm, tasks, recipe, from_parents),
+                    licence=pretrained[start].licence if (start := arm.start or recipe.init) in pretrained else "",
                     weights_file="" if from_parents and not is_merged(arm) else weights_file,
                     first=max(p.first + p.iterations for p in parents) if from_parents and not arm.average else 0,
                     net_seed=derive_seed(seed, arm.member) if arm.member else seed,
@@ -170,11 +171,13 @@ def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, from_parents: 
 
 
 class Pretrained(NamedTuple):
-    """A file of weights, as absolute text, the digest of its content, and options of the backbone that go with it."""
+    """A file of weights, as absolute text, the digest of its content, options of the backbone that go with it, and the
+    licence of published ones."""
 
     file: str
     digest: str
     options: Options = {}
+    licence: str = ""
 
 
 def starts_with_weights(arms: Iterable[Arm], recipe: Recipe) -> set[str]:

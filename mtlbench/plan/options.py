@@ -17,6 +17,7 @@ from mtlbench.errors import UserError
 from mtlbench.plugins import find, unknown
 from mtlbench.spec import PRECISIONS, STARTS, Options
 
+BATCH_NORMS = ("shared", "frozen")
 EXECUTORS = ("ray", "local")
 SEEDS = (0, 1, 2)
 RESUME_MINUTES = 10.0
@@ -58,7 +59,8 @@ class RunOptions:
     data_options: Mapping[str, object] = field(default_factory=dict)
     val_fraction: float | None = None  # share 0 to 0.9 of the official train list that is kept for val
     recipe: str = ""
-    backbone: str = ""  # a name, or a file
+    backbone: str = ""  # a name, `timm:NAME` or a file, each with options if there are any: `timm:resnet18(cells=7)`
+    batch_norm: str = ""  # of the backbone, one of BATCH_NORMS
     init: tuple[Start, ...] = ()
     weights: Path | None = None  # file of ImageNet weights
     precision: str | None = None  # one of PRECISIONS
@@ -95,6 +97,7 @@ class RunOptions:
         check_seeds(self.seeds)
         for what, value, valid in (
             ("executor", self.executor, EXECUTORS),
+            ("batch norm", self.batch_norm or BATCH_NORMS[0], BATCH_NORMS),
             ("precision", self.precision or PRECISIONS[0], PRECISIONS),
         ):
             if value not in valid:

@@ -156,7 +156,7 @@ def test_a_file_in_torch_hubs_folder_is_taken_if_it_is_the_published_one(
     place = hub / publish(monkeypatch, b"the published bytes")
     hub.mkdir(parents=True)
     place.write_bytes(b"the published bytes")
-    assert pretrained.locate("alexnet", Alexnet("roi"), None) == place
+    assert pretrained.locate("alexnet", Alexnet("roi"), None) == (place, "BSD-3-Clause")
     place.write_bytes(b"the published by")
     with pytest.raises(UserError, match="cut off, or changed.*delete it"):
         pretrained.locate("alexnet", Alexnet("roi"), None)
@@ -181,7 +181,7 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("torch.hub.urlopen", lambda request: Page())
     if arrives == b"the published bytes":
-        assert pretrained.locate("alexnet", Alexnet("fcn"), None).read_bytes() == arrives
+        assert pretrained.locate("alexnet", Alexnet("fcn"), None)[0].read_bytes() == arrives
     else:
         with pytest.raises(UserError, match="invalid hash value"):
             pretrained.locate("alexnet", Alexnet("fcn"), None)
@@ -194,7 +194,7 @@ def test_caffenet_needs_a_file(hub: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file: .*gone.npz; --weights"):
         pretrained.locate("caffenet", Caffenet("fcn"), tmp_path / "gone.npz")
     (tmp_path / "here.npz").touch()
-    assert pretrained.locate("caffenet", Caffenet("fcn"), tmp_path / "here.npz") == tmp_path / "here.npz"
+    assert pretrained.locate("caffenet", Caffenet("fcn"), tmp_path / "here.npz") == (tmp_path / "here.npz", "")
 
 
 # ------------------------------------------------------------------------------------------------ the documented way

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mtlbench.arm_names import FORMS_PART_AT, SPLIT_POINTS
+from mtlbench.arm_names import SPLIT_POINTS
 from mtlbench.contracts import join
 from mtlbench.errors import UserError
 from mtlbench.nets.network import plan
@@ -23,7 +23,7 @@ from mtlbench.plan.trees import choose_trees, count_trees, every_tree, layers_of
 from mtlbench.plugins import create, find, names
 from mtlbench.schemes.split import Split
 from mtlbench.schemes.tree import Tree
-from mtlbench.spec import Arm, Family, Pair, SearchSpace
+from mtlbench.spec import FORMS_PART_AT, Arm, Family, Pair, SearchSpace
 from mtlbench.store.shapes import is_name
 from tests.support.networks import gradients_of, recipe, small_net
 from tests.support.samples import dense_tasks
