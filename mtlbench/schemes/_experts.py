@@ -20,11 +20,13 @@ def name_experts(count: int, scheme: str) -> tuple[str, ...]:
 
 
 def find_first(stage: Stage, depth: int, scheme: str) -> str:
-    """Where experts begin that are the last `depth` stages with parameters. Raises UserError."""
+    """Where experts begin that are the last `depth` stages with parameters; of a trunk whose stages pool inside those
+    of which each form has its own, if these are fewer (Ours). Raises UserError."""
     layers = [name for name in stage.trunk.names if name not in stage.trunk.pooling]
     if not 0 < depth < len(layers):
         raise UserError(f"{scheme}: experts of depth {depth}; of {len(layers)} layers, 1 to {len(layers) - 1} may be")
-    return layers[-depth]
+    parted = stage.trunk.parted
+    return max(layers[-depth], parted[0], key=layers.index) if stage.trunk.pools_inside else layers[-depth]
 
 
 def group_experts(
