@@ -255,6 +255,7 @@ class Pass:
     memory: dict[str, Any] = field(default_factory=dict)  # what units leave for later ones; empty at the start
     losses: dict[str, Tensor] = field(default_factory=dict)  # {task: scalar}: units add to its loss, of these images
     finished: Callable[[], dict[str, Tensor]] = dict  # with `teachers`: {task: its network's features, last stage}
+    owners: Tensor | None = None  # form roi: the image that each region is of, `R`
 
 
 class Geometry(NamedTuple):

@@ -192,12 +192,13 @@ class MultiTaskNet(nn.Module):
             return after
         unit = self.units[stage.name]
         if not isinstance(unit, OfForms):
-            return self._mix(stage, unit, after, memory.to_pass(partial(boxes.apply, modules[self.tasks[-1]])))
+            again = partial(boxes.apply, modules[self.tasks[-1]])
+            return self._mix(stage, unit, after, memory.to_pass(again, owners=boxes.owners(self.form)))
         mixed: dict[str, Tensor] = {}
         units = unit.units
         for form, columns in unit.parted.items():
             own = {column: after[column] for column in columns}
-            this = memory.to_pass(partial(boxes.apply, modules[columns[0]]), form)
+            this = memory.to_pass(partial(boxes.apply, modules[columns[0]]), form, boxes.owners(form))
             mixed |= self._mix(stage, units[form], own, this) if form in units else own
         return mixed
 

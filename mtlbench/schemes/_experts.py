@@ -69,9 +69,12 @@ class Gate(nn.Module):
         return weights
 
 
-def mix(weights: Tensor, experts: Sequence[Tensor]) -> Tensor:
-    """The sum of the experts' `B C H W` or `R C`, weighed by `B E` or `R E`, or by `E`. Raises UserError."""
+def mix(weights: Tensor, experts: Sequence[Tensor], owners: Tensor | None = None) -> Tensor:
+    """The sum of the experts' `B C H W` or `R C`, weighed by `B E` or `R E`, or by `E`; where experts pool regions, by
+    `B E` of the images that these are of, their `owners`. Raises UserError."""
     x = experts[0]
+    if owners is not None and len(owners) == len(x) and weights.dim() > 1:
+        weights = weights[owners]
     if weights.dim() > 1 and len(weights) != len(x):
         raise UserError(f"gates see {len(weights)} images, and experts end in {len(x)} regions: take a smaller depth")
     places = weights.reshape(*weights.shape, *(1,) * (x.dim() - 1))
