@@ -73,6 +73,8 @@ def create(model: str, output_stride: int) -> Any:
     net, why = None, ""
     for options in ANY_SIZE:
         own = {**options, **({"output_stride": output_stride} if output_stride else {})}
+        if model.startswith("vgg"):
+            own["num_features"] = 1  # of its fully connected layers, which are not used and have 120 million parameters
         try:
             net = timm.create_model(model, num_classes=0, **own)
             break
@@ -169,7 +171,7 @@ def _cut_vit(net: Any, cuts: str) -> dict[str, nn.Module]:
 
 def names_of(stage: nn.Module) -> dict[str, str]:
     """{name in the stage's state: name in timm's files}."""
-    found = {}
+    found: dict[str, str] = {}
     for path, module in stage.named_modules():
         begin = f"{path}." if path else ""
         if isinstance(module, Embed):

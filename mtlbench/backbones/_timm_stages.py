@@ -76,7 +76,8 @@ def to_map(tokens: Tensor, prefix: int, width: int) -> Tensor:
     if prefix:
         filled = tokens.new_zeros(len(tokens), rows_of(prefix, width) * width - prefix, tokens.shape[2])
         patches = torch.cat([patches, tokens[:, :prefix], filled], 1)
-    return patches.transpose(1, 2).unflatten(2, (-1, width))
+    laid: Tensor = patches.transpose(1, 2).unflatten(2, (-1, width))
+    return laid
 
 
 def to_tokens(x: Tensor, prefix: int) -> Tensor:
@@ -106,8 +107,8 @@ class RegionStage(RegionPool):
 
     def forward(self, x: Tensor, regions: Tensor) -> Tensor:
         """`B C H W`, `R 5` (image index, x1 y1 x2 y2, continuous edges) -> `R C h w`, `R C` of the last stage."""
-        x = self.body(self._align(x, regions)) if self.pools_first else self._align(self.body(x), regions)
-        return x.mean((2, 3)) if self.is_last else x
+        y: Tensor = self.body(self._align(x, regions)) if self.pools_first else self._align(self.body(x), regions)
+        return y.mean((2, 3)) if self.is_last else y
 
     def _align(self, x: Tensor, regions: Tensor) -> Tensor:
         from torchvision.ops import roi_align  # takes a second or two, and is needed in form `roi` only

@@ -185,11 +185,11 @@ def arm_of(
     if at := _splits(tuple(tasks), tuple(layers), _kinds(tasks, forms), before).get(tree):
         return Arm(f"split-{at}", "split", {"at": at})
     shared: dict[str, list[list[str]]] = {}
-    before = {tuple(tasks)}
+    latest = {tuple(tasks)}
     for layer, groups in zip(layers, (*tree, tuple((task,) for task in tasks)), strict=True):
-        if set(groups) != before:
+        if set(groups) != latest:
             shared[layer] = [list(group) for group in groups if len(group) > 1]
-            before = set(groups)
+            latest = set(groups)
     short = abbreviated(tasks)
     words = [
         layer + (":" + ",".join("+".join(short[task] for task in group) for group in groups) if groups else "")

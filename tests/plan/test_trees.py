@@ -138,8 +138,8 @@ def test_tasks_of_several_forms_have_the_trees_that_part_them_in_time(forms: str
 
 @pytest.mark.parametrize("name", names("backbone"))
 def test_forms_part_where_plans_take_them_to(name: str) -> None:
-    if "mixed" not in find("backbone", name).forms:
-        pytest.skip("no form mixed")
+    if "mixed" not in find("backbone", name).forms or hasattr(find("backbone", name), "pinned"):
+        pytest.skip("no form mixed, or stages of each network's own (test_backbones.py)")
     stages = find("backbone", name)("mixed").stages
     assert next(s.name for s in stages if s.by_form and s.has_parameters) == FORMS_PART_AT
 
