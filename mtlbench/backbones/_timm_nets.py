@@ -72,9 +72,11 @@ def create(model: str, output_stride: int) -> Any:
         raise UserError(f"timm {RELEASE} has no network {model!r}; near it: {', '.join(near) or 'none'} ({FAMILIES})")
     net, why = None, ""
     for options in ANY_SIZE:
-        own = {**options, **({"output_stride": output_stride} if output_stride else {})}
+        own: dict[str, Any] = {**options, **({"output_stride": output_stride} if output_stride else {})}
         if model.startswith("vgg"):
-            own["num_features"] = 1  # of its fully connected layers, which are not used and have 120 million parameters
+            own["mlp_ratio"] = (
+                1 / 4096
+            )  # of its fully connected layers, which are not used and have 120 million parameters
         try:
             net = timm.create_model(model, num_classes=0, **own)
             break

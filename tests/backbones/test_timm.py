@@ -27,7 +27,7 @@ def state_of(model: str) -> dict[str, Tensor]:
     """A file of weights of timm's whole network, whose running statistics are not those of the start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        net = timm.create_model(model, num_classes=5, **({"num_features": 8} if model == "vgg11" else {}))
+        net = timm.create_model(model, num_classes=5, **({"mlp_ratio": 1 / 4096} if model == "vgg11" else {}))
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 nn.init.normal_(module.running_mean, std=0.1)

@@ -101,7 +101,7 @@ def test_content_that_is_no_state_is_refused_by_name(tmp_path: Path, content: An
 
 def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "net.caffemodel").write_bytes(b"\x0a\x08CaffeNet")
-    with pytest.raises(UserError, match=r"\.pt, \.pth and \.npz .*docs/weights\.md"):
+    with pytest.raises(UserError, match=r"\.npz, \.pt, \.pth, \.safetensors files; docs/weights\.md"):
         pretrained.read(tmp_path / "net.caffemodel")
     for function in (pretrained.read, pretrained.digest):
         with pytest.raises(UserError, match="nothing.pt"):
