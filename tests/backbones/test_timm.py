@@ -9,9 +9,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from mtlbench.backbones._timm_nets import create, look
+from mtlbench.backbones._timm_nets import RELEASE, create, look
 from mtlbench.backbones._timm_stages import to_map, to_tokens
-from mtlbench.backbones.timm import RELEASE, Timm
+from mtlbench.backbones.timm import Timm
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import ImagePool, RegionPool, whole_images
 from mtlbench.nets.network import MultiTaskNet, seeded
