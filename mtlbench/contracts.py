@@ -278,8 +278,9 @@ class Backbone(Protocol):
     The option `weights` (the digest of a file, empty = a start from scratch) says which input scaling holds; the file's
     content comes through `adapted`.
 
-    A backbone may also have `find_weights()`, the file that `--init imagenet` takes and its licence, and a class may
-    have `pinned`, {option: value} that are always part of what it is, such as the version of a library.
+    A backbone may also have `geometries`, {stage: Geometry} of the maps between stages, for the decoder fpn, and
+    `find_weights()`, the file that `--init imagenet` takes and its licence; a class may have `pinned`, {option: value}
+    that are always part of what it is, such as the version of a library.
     """
 
     version: int

@@ -85,6 +85,7 @@ class Recipe:
     curve_images: int = 64  # of val, for the curve; the final evaluation takes all
     threads: int = 1
     precision: str = "fp32"
+    decoder: str = "linear"  # of dense tasks, between their columns and heads: one of DECODERS
     backbone: str = "caffenet"
     backbone_options: Options = field(default_factory=dict)
     dataset_options: dict[str, Options] = field(default_factory=dict)  # by data set
@@ -97,6 +98,7 @@ class Recipe:
             "optimiser": OPTIMISERS,
             "decay": DECAYS,
             "precision": PRECISIONS,
+            "decoder": DECODERS,
             "init": STARTS,
             "weighting": WEIGHTINGS,
         }
@@ -112,6 +114,7 @@ MIXED = "mixed"  # the form of a pair whose tasks have several
 OPTIMISERS = ("sgd", "adam", "adamw")
 DECAYS = ("cosine", "step", "poly", "constant")
 PRECISIONS = ("fp32", "bf16")
+DECODERS = ("linear", "deeplab", "fpn")
 STARTS = ("scratch", "imagenet", "pretrained")
 UNSHOWN = ("weights", "release", "scaled", "widen", "columns")  # options that are no part of a label
 KINDS = ("dataset", "backbone", "scheme")  # of a trial's plug-ins, besides its tasks
@@ -128,6 +131,7 @@ ADDED: Options = {
     "from_scratch": {},
     "tune": 0,
     "balance": 0.0,
+    "decoder": "linear",
 }
 # The last ones stand in the trial itself.
 NOT_IDENTITY = (

@@ -64,7 +64,8 @@ class Timm:
         self.parts: dict[str, Part] = {part.name: part for part in self.look.parts}
         names, last = list(self.parts), self.look.parts[-1]
         self.mean, self.std = (tuple(255 * value for value in scale) for scale in (self.look.mean, self.look.std))
-        self.geometry = Geometry(last.stride, last.centre, hold=True)
+        self.geometries = {part.name: Geometry(part.stride, part.centre, hold=True) for part in self.look.parts}
+        self.geometry = self.geometries[last.name]
         self.parted = names.index(self.pooled or last.name)
         self.stages = tuple(
             Stage(part.name, part.channels, part.parameters > 0, True, by_form=place >= self.parted)

@@ -14,7 +14,7 @@ from mtlbench.cli._shared import one_line_errors
 from mtlbench.cli.terminal import print_table
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
-from mtlbench.plugins import create, find, names, unknown
+from mtlbench.plugins import names, unknown
 from mtlbench.report.table import Column, Table, large, simple_table
 from mtlbench.spec import MIXED, Arm, Plugin, Recipe, SearchSpace
 from mtlbench.system.console import wide_console
@@ -31,9 +31,10 @@ PLUGINS = {
 KINDS = ("recipes", "spaces", "arms", *PLUGINS)
 SOURCES = ("text", "cited", "ours")
 ABOUT_ITSELF = ("name", "sources")  # fields of a recipe that are no part of an experiment
-OF_FORM = {"regions": "roi", "fill_background": "roi"}  # fields that mean nothing in another form
+OF_FORM = {"regions": "roi", "decoder": "fcn", "fill_background": "roi"}  # fields that mean nothing in another form
 WITH = {  # fields that mean nothing with other values of a field
     "from_scratch": ("init", ("pretrained",)),
+    "decoder": ("decoder", ("deeplab", "fpn")),
     "beta2": ("optimiser", ("adam", "adamw")),
     "step_at": ("decay", ("step",)),
     "step_factor": ("decay", ("step",)),
@@ -89,31 +90,23 @@ def _plugins(kind: str) -> Table:
 
 
 def tabulate_stages(text: str) -> Table:
-    """A row a stage of the backbone that `--backbone` names, in its first form. Raises UserError."""
-    import torch
+    """A row a stage of the backbone that `--backbone` names. Raises UserError."""
+    from mtlbench.use.stages import describe_backbone
 
-    from mtlbench.plan.backbones import parse_backbone
-
-    name, options = parse_backbone(text)
-    made = create("backbone", name, form=find("backbone", name).forms[0], **options)
-    with torch.device("meta"):
-        counts = {s.name: sum(p.numel() for p in made.build(s.name).parameters()) for s in made.stages}
-    parts = getattr(made, "parts", {})  # what is known of timm's
+    title, facts = describe_backbone(text)
     rows = [
         (
             stage.name,
             stage.channels,
-            parts[stage.name].stride if parts else NOTHING,
-            counts[stage.name],
+            stage.stride or NOTHING,
+            stage.parameters,
             "after it" if stage.stitched else "",
-            " ".join(parts[stage.name].modules) if parts else "",
+            " ".join(stage.modules),
         )
-        for stage in made.stages
+        for stage in facts
     ]
-    licence = getattr(made, "licence", "")
-    about = f"{Plugin(name, options).label}: stages" + f" (published weights: licence {licence})" * bool(licence)
     numbers = (Column("channels"), Column("stride"), Column("parameters", write=large))
-    return simple_table(("stage", *numbers, "units", "modules"), rows, about)
+    return simple_table(("stage", *numbers, "units", "modules"), rows, title)
 
 
 def first_sentence(path: Path) -> str:

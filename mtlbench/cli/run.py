@@ -89,6 +89,11 @@ if TYPE_CHECKING:
     help="File of ImageNet weights; default: torchvision's, where it has some (docs/weights.md).",
 )
 @click.option(
+    "--decoder",
+    type=click.Choice(["linear", "deeplab", "fpn"]),
+    help="What dense tasks have before their heads; default: the recipe's.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16"]),
     help="Of products and convolutions; default: the recipe's, fp32.",
@@ -257,7 +262,7 @@ def run_study(dry_run: bool, values: dict[str, Any]) -> int:
         raise click.UsageError("--pair and --space mean the same: give one of them")
     values["pair"] = values["pair"] or space
     values["data_options"], values["columns"] = dict(values["data_options"]), dict(values["columns"])
-    values["batch_norm"] = values["batch_norm"] or ""
+    values["batch_norm"], values["decoder"] = values["batch_norm"] or "", values["decoder"] or ""
     values["task_options"] = by_task(values["task_options"])
     values["loss_weights"] = merge_loss_weights(values["loss_weights"])
     console = wide_console()

@@ -59,6 +59,7 @@ def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Reci
     recipe = dataclasses.replace(
         recipe,
         precision=options.precision or recipe.precision,
+        decoder=options.decoder or recipe.decoder,
         balance=recipe.balance if options.balance is None else options.balance,
         task_options=recipe.task_options | tasks,
         dataset_options=recipe.dataset_options | ({name: data} if data else {}),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
 from mtlbench.plugins import find, unknown
-from mtlbench.spec import PRECISIONS, STARTS, Options
+from mtlbench.spec import DECODERS, PRECISIONS, STARTS, Options
 
 BATCH_NORMS = ("shared", "frozen")
 EXECUTORS = ("ray", "local")
@@ -64,6 +64,7 @@ class RunOptions:
     init: tuple[Start, ...] = ()
     weights: Path | None = None  # file of ImageNet weights
     precision: str | None = None  # one of PRECISIONS
+    decoder: str = ""  # one of DECODERS
     balance: float | None = None  # 0 to 1, as in recipes
     task_options: Mapping[str, Options] = field(default_factory=dict)  # by task
     loss_weights: LossWeights = field(default_factory=LossWeights)
@@ -98,6 +99,7 @@ class RunOptions:
         for what, value, valid in (
             ("executor", self.executor, EXECUTORS),
             ("batch norm", self.batch_norm or BATCH_NORMS[0], BATCH_NORMS),
+            ("decoder", self.decoder or DECODERS[0], DECODERS),
             ("precision", self.precision or PRECISIONS[0], PRECISIONS),
         ):
             if value not in valid:

@@ -37,6 +37,7 @@ def run(
     batch_norm: Literal["", "shared", "frozen"] = "",
     init: str | Mapping[str, str] = "",
     weights: str | Path | None = None,
+    decoder: Literal["", "linear", "deeplab", "fpn"] = "",
     precision: Literal["fp32", "bf16"] | None = None,
     balance: float | None = None,
     task_options: Mapping[str, Options] | None = None,
@@ -84,6 +85,7 @@ def run(
     init: where networks without parents start, "scratch", "pretrained" (the data set's own trunk) or "imagenet"; or
         {glob of arms: start}, where "" stands for all networks without parents; default: the recipe's.
     weights: file of ImageNet weights; default: torchvision's, where it has some.
+    decoder: what dense tasks have before their heads, "linear" (nothing), "deeplab" or "fpn"; default: the recipe's.
     precision: of products and convolutions; default: the recipe's.
     balance: from 0, which draws every image equally often, to 1, which draws those of every task equally often where
         tasks are labelled on different images; default: the recipe's, 0.
@@ -133,6 +135,7 @@ def run(
         batch_norm=batch_norm,
         init=starts_of(init),
         weights=Path(weights) if weights else None,
+        decoder=decoder,
         precision=precision,
         balance=balance,
         task_options={task: dict(values) for task, values in (task_options or {}).items()},

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Geometry, Scheme, Stage
 from mtlbench.errors import UserError
-from mtlbench.nets.layers import LocalResponseNorm, SeededDropout, _band
-from mtlbench.nets.network import MultiTaskNet, _interpolation, placed, upsample
+from mtlbench.nets.layers import LocalResponseNorm, SeededDropout, _band, _interpolation, upsample
+from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import create, names
 from mtlbench.schemes.cross_stitch import CrossStitch, CrossStitchUnit
 from mtlbench.schemes.mtl_shared import MtlShared

@@ -15,7 +15,7 @@ from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import without_twins
 from mtlbench.plan.trees import every_tree
 from mtlbench.plugins import plugin
-from mtlbench.spec import Family, Pair, Plugin
+from mtlbench.spec import Family, Pair, Plugin, SearchSpace
 
 SPACE = spaces.load("semseg_sn")
 RECIPE = spaces.recipe_of(SPACE, "smoke")
@@ -25,7 +25,7 @@ def of_timm(model: str, **options: object) -> Plugin:
     return plugin("backbone", "timm", pinned("timm", {"model": model, **options}))
 
 
-def splits(space: object) -> list[str]:
+def splits(space: SearchSpace) -> list[str]:
     return [arm.name for arm in space.arms if arm.family == Family.SPLIT]
 
 
