@@ -102,7 +102,7 @@ def test_a_recipe_with_sources_is_shown_field_by_field_and_another_one_in_a_line
     brief, full = tabulate("recipes", own)
     # Without what another form, start, optimiser or decay has.
     hidden = ("name", "sources", "regions", "fill_background", "from_scratch", "beta2", "step_at", "step_factor")
-    hidden = (*hidden, "poly_power")
+    hidden = (*hidden, "poly_power", "decoder")
     fields = [field.name for field in dataclasses.fields(Recipe) if field.name not in hidden]
     assert (len(brief.rows), len(full.rows)) == (2, len(fields))
     found = lines("recipes", own)
