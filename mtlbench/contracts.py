@@ -279,6 +279,7 @@ class Backbone(Protocol):
     content comes through `adapted`.
 
     A backbone may also have `geometries`, {stage: Geometry} of the maps between stages, for the decoder fpn, and
+    `norms_of_tasks`, whether tasks that share a stage have batch normalisations of their own in it, and
     `find_weights()`, the file that `--init imagenet` takes and its licence; a class may have `pinned`, {option: value}
     that are always part of what it is, such as the version of a library.
     """

@@ -15,7 +15,7 @@ from mtlbench.backbones._timm_stages import ImageStage, RegionMean, RegionStage
 from mtlbench.contracts import Geometry, Stage
 from mtlbench.errors import UserError
 
-BATCH_NORMS = ("shared", "frozen")
+BATCH_NORMS = ("shared", "frozen", "per-task")
 POOLED_STRIDE = 16  # of the map that regions are pooled from, at most
 
 
@@ -30,7 +30,9 @@ class Timm:
     registers in rows below the patches. Stochastic depth is off, dropout seeded.
     `output_stride` dilates late stages of networks that timm can dilate (0 = not). `batch_norm` "frozen" takes
     statistics, scales and biases of batch normalisation as the weights have them; "shared" trains them with their
-    column. `release` is timm's, `weights` the digest of a file; without one the start is timm's.
+    column; "per-task" gives each task its own in columns that tasks share, which it then passes for itself (beside
+    experts they stay the columns'). `release` is timm's, `weights` the digest of a file; without one the start is
+    timm's.
     """
 
     version = 1
@@ -59,7 +61,7 @@ class Timm:
         if batch_norm not in BATCH_NORMS:
             raise UserError(f"timm's batch_norm is {batch_norm!r}, must be {' or '.join(BATCH_NORMS)}")
         self.form, self.model, self.cuts, self.output_stride, self.cells = form, model, cuts, output_stride, cells
-        self.frozen, self.weights = batch_norm == "frozen", weights
+        self.frozen, self.norms_of_tasks, self.weights = batch_norm == "frozen", batch_norm == "per-task", weights
         self.look = look(model, cuts, output_stride)
         self.parts: dict[str, Part] = {part.name: part for part in self.look.parts}
         names, last = list(self.parts), self.look.parts[-1]

@@ -72,8 +72,8 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--batch-norm",
-    type=click.Choice(["shared", "frozen"]),
-    help="Of a timm backbone: trained with its column, or as the weights have it.",
+    type=click.Choice(["shared", "frozen", "per-task"]),
+    help="Of a timm backbone: trained with its column, as the weights have it, or each task's own.",
 )
 @click.option(
     "--init",

@@ -17,6 +17,7 @@ from mtlbench.nets.decoders import DeepLab, Pyramid, levels_of
 from mtlbench.nets.forms import Boxes, HasAlphas, Memory, OfForms, columns_of, has_parted, of_each_form, split_by_form
 from mtlbench.nets.layers import Seeded, SeededDropout, upsample, whole_images
 from mtlbench.nets.merging import merge_columns
+from mtlbench.nets.norms import NormOfColumn, owner_of, part_norms
 from mtlbench.nets.operations import UPSAMPLED, counting
 from mtlbench.nets.pretrained import inside
 from mtlbench.spec import MIXED, ONE_FORM, derive_seed
@@ -59,13 +60,19 @@ class MultiTaskNet(nn.Module):
         self.columns = columns_of(scheme, self.forms)
         self.groups = plan(scheme, self.stages, self.tasks, self.forms)
         self.scheme = scheme
+        extra = len(self.columns.forms) > len(tasks)  # experts, say: norms stay the columns'
+        self._parts_norms = bool(getattr(backbone, "norms_of_tasks", False)) and not extra
+        self._norms: dict[tuple[str, tuple[str, ...]], list[NormOfColumn]] = {}
         self.trunk, self.units, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for stage in self.stages:
             columns = nn.ModuleDict()
             for group in self.groups[stage.name]:
                 own = () if group[0] in tasks else self.columns.ask(group)  # experts have to differ to be told apart
                 with seeded(seed, "init", stage.name, *own):
-                    columns["+".join(group)] = of_form[self.columns.forms[group[0]]].build(stage.name)
+                    module = of_form[self.columns.forms[group[0]]].build(stage.name)
+                if self._parts_norms and len(group) > 1:
+                    self._norms[stage.name, group] = part_norms(module, group)
+                columns["+".join(group)] = module
             self.trunk[stage.name] = columns
             unit = self._make_unit(stage)
             if unit is not None:
@@ -204,13 +211,20 @@ class MultiTaskNet(nn.Module):
         after: dict[str, Tensor] = {}
         modules: dict[str, nn.Module] = {}
         for group in self.groups[stage.name]:
-            module, seen = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"), dict[int, Tensor]()
+            module, norms = (
+                self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"),
+                self._norms.get((stage.name, group), []),
+            )
+            seen: dict[tuple[int, str], Tensor] = {}
             for task in group:
                 x = xs[task]
-                if id(x) not in seen:
-                    seen[id(x)] = boxes.apply(module, x)
-                after[task] = seen[id(x)]
-            if len(seen) > 1 and not getattr(self.scheme, "streams", False):
+                same = id(x), task if norms else ""
+                if same not in seen:
+                    for norm in norms:
+                        norm.column = task
+                    seen[same] = boxes.apply(module, x)
+                after[task] = seen[same]
+            if len(seen) > 1 and not self._parts_norms and not getattr(self.scheme, "streams", False):
                 raise UserError(f"{stage.name} is shared by {'+'.join(group)}, but a unit before it told them apart")
             modules.update(dict.fromkeys(group, module))
         if stage.name not in self.units:
@@ -272,7 +286,8 @@ class MultiTaskNet(nn.Module):
         for stage, columns in self.trunk.items():
             for group, column in columns.named_children():
                 state = of_form[self.columns.forms[group.split("+")[0]]].get(stage, {})
-                column.load_state_dict({name: inside(column, name, value) for name, value in state.items()})
+                known = [(name, owner_of(name)[0]) for name in column.state_dict()]
+                column.load_state_dict({name: inside(column, name, state[own]) for name, own in known if own in state})
 
 
 def plan(

@@ -17,7 +17,7 @@ from mtlbench.errors import UserError
 from mtlbench.plugins import find, unknown
 from mtlbench.spec import DECODERS, PRECISIONS, STARTS, Options
 
-BATCH_NORMS = ("shared", "frozen")
+BATCH_NORMS = ("shared", "frozen", "per-task")
 EXECUTORS = ("ray", "local")
 SEEDS = (0, 1, 2)
 RESUME_MINUTES = 10.0

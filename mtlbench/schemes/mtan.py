@@ -141,9 +141,9 @@ class StageAttention(Attention):
 
     def forward(self, xs: dict[str, Tensor], this: Pass) -> dict[str, Tensor]:
         """Shared `B C H W`, unchanged; after the last block {task: its own stream}, `B C H W`."""
-        p = next(iter(xs.values()))
         previous, streams = this.memory.get("streams", {}), {}
         for task, mask in self.masks.items():
+            p = xs[task]
             seen = [p, functional.adaptive_max_pool2d(previous[task], p.shape[-2:])] if previous else [p]
             streams[task] = self.pass_on(mask(torch.cat(seen, 1)) * p)
         this.memory["streams"] = streams

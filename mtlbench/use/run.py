@@ -34,7 +34,7 @@ def run(
     val_fraction: float | None = None,
     recipe: str = "",
     backbone: str = "",
-    batch_norm: Literal["", "shared", "frozen"] = "",
+    batch_norm: Literal["", "shared", "frozen", "per-task"] = "",
     init: str | Mapping[str, str] = "",
     weights: str | Path | None = None,
     decoder: Literal["", "linear", "deeplab", "fpn"] = "",
@@ -81,7 +81,8 @@ def run(
     recipe: smoke, quick, short, long, paper (`mtlbench list recipes`); default: the one that the space names.
     backbone: caffenet, alexnet, `timm:NAME` or `FILE.py`, with options as in "timm:resnet18(cells=7)"; default: the
         recipe's.
-    batch_norm: of a timm backbone: trained with its column, or frozen as the weights have it; default: the recipe's.
+    batch_norm: of a timm backbone: trained with its column, frozen as the weights have it, or "per-task"; default: the
+        recipe's.
     init: where networks without parents start, "scratch", "pretrained" (the data set's own trunk) or "imagenet"; or
         {glob of arms: start}, where "" stands for all networks without parents; default: the recipe's.
     weights: file of ImageNet weights; default: torchvision's, where it has some.

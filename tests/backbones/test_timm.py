@@ -162,7 +162,7 @@ def test_output_stride_dilates_and_is_refused_where_timm_cannot() -> None:
         ({"model": "eva02_tiny_patch14_224"}, "cannot be cut into stages .its features do not lie between its modules"),
         ({}, "say which: --backbone timm:resnet18"),
         ({"model": "test_vit", "cuts": "half"}, "cuts are 'half', must be taps or blocks"),
-        ({"model": "test_vit", "batch_norm": "x"}, "batch_norm is 'x', must be shared or frozen"),
+        ({"model": "test_vit", "batch_norm": "x"}, "batch_norm is 'x', must be shared or frozen or per-task"),
         ({"model": "test_vit", "release": "0.1"}, f"planned with timm 0.1, and {RELEASE} is installed here"),
     ],
 )
