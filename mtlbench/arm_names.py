@@ -60,6 +60,17 @@ def arm_order(arms: Iterable[str]) -> list[str]:
     return sorted(set(arms), key=position)
 
 
+def expected_splits(trained: Iterable[str]) -> list[str]:
+    """The Splits that a comparison should have beside those that are there: of CaffeNet's layers, unless these are at
+    the stages of another backbone.
+
+    >>> expected_splits(["split-fc8"])[:2], expected_splits(["split-stage2", "split-fc8"])
+    (['split-conv2', 'split-conv3'], [])
+    """
+    usual = [f"split-{point}" for point in SPLIT_POINTS]
+    return usual if {*trained} <= {*usual} else []
+
+
 def _natural(name: str) -> list[str | float]:
     """Texts and numbers in turn, which sort as people do: `rate-`, 10.0, ``."""
     fractions = re.sub(r"(?<![\d.])(\d+)-([1-9]\d*)(?![\d.])", lambda f: f"{int(f[1]) / int(f[2]):.9f}", name)

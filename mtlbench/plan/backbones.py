@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Sequence
 
 from mtlbench.plan.arms import every_split
+from mtlbench.plan.options import parse_literal
 from mtlbench.plan.trees import layers_of
 from mtlbench.plugins import called, create, find
 from mtlbench.spec import Arm, Family, Options, Plugin, Recipe, SearchSpace
@@ -25,6 +26,21 @@ def parse_backbone(text: str) -> tuple[str, Options]:
     if name.startswith(OF_TIMM):
         return "timm", {"model": name.removeprefix(OF_TIMM), **options}
     return name, options
+
+
+def words_of(label: str) -> str:
+    """What `--backbone` takes for a backbone with this label, without the options that recipes give.
+
+    >>> words_of("timm(cuts=blocks,model=resnet18)"), words_of("caffenet(small=True)")
+    ('"timm:resnet18(cuts=\\'blocks\\')"', 'caffenet')
+    """
+    name, _, inside = label.partition("(")
+    if name != "timm":
+        return name
+    options = dict(pair.split("=", 1) for pair in inside.rstrip(")").split(","))
+    given = ", ".join(f"{key}={parse_literal(value)!r}" for key, value in options.items() if key != "model")
+    text = f"{OF_TIMM}{options.get('model', '')}"
+    return f'"{text}({given})"' if given else text
 
 
 def pinned(name: str, options: Options) -> Options:
