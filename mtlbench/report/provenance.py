@@ -87,6 +87,9 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         if space is None:
             continue
         own = {arm.name for arm in space.arms}
+        if case.pick["backbone"].startswith("timm("):  # Splits are at its stages
+            splits = case.kinds.splits() if name == case.pair else []
+            own = {arm.name for arm in space.arms if arm.family != Family.SPLIT} | {*splits}
         along = {arm.name for arm in space.arms if arm.family in _ALONG}
         if wanted := left & own if written else arms & own:
             chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - along))

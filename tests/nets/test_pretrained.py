@@ -261,3 +261,13 @@ def test_the_documented_table_is_what_is_accepted() -> None:
     for cls, state in zip((Caffenet, Alexnet), states, strict=True):
         for form in ("fcn", "roi"):
             assert len(cls(form).adapted(state)) == 7
+
+
+def test_safetensors_are_read_and_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.arange(3.0)}, tmp_path / "net.safetensors")
+    assert torch.equal(pretrained.read(tmp_path / "net.safetensors")["a"], torch.arange(3.0))
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "net.safetensors").read_bytes()[:20])
+    with pytest.raises(UserError, match="cut.safetensors is cut off, not written by safetensors"):
+        pretrained.read(tmp_path / "cut.safetensors")
