@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtlbench.contracts import Batch, Sample
-from mtlbench.nets.layers import RegionPool
-from mtlbench.nets.network import placed, upsample
+from mtlbench.nets.layers import RegionPool, upsample
+from mtlbench.nets.network import placed
 from mtlbench.plan import spaces
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import find, plugin

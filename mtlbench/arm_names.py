@@ -10,7 +10,6 @@ from mtlbench.spec import Family
 
 BASELINE = "one-task"
 SPLIT_POINTS = ("conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")  # Section 1.1, Figure 2
-FORMS_PART_AT = "fc6"  # from which of these on tasks of several forms share nothing (after `by_form` of the AlexNets)
 _LEADING = ("one-task", "ensemble", "one-task-longer", "mtl-shared")
 _VARIED = ("mtl-shared", "cross-stitch")  # arms whose variants have names that begin with theirs
 
@@ -50,6 +49,8 @@ def arm_order(arms: Iterable[str]) -> list[str]:
         begin = next((name for name in (*_VARIED, arm) if arm.startswith(name)), arm)
         if begin in _LEADING:
             return 0, _LEADING.index(begin), _natural(arm)
+        if arm == "split-fc8":  # the heads, whatever stages are called
+            return 1, 0, ["split-~"]
         if re.fullmatch(r"split-[^-@]+", arm):  # conv2 .. conv5, fc6 .. fc8, and layer2 before layer10
             return 1, 0, _natural(arm)
         if arm.startswith("tree-"):
@@ -57,6 +58,17 @@ def arm_order(arms: Iterable[str]) -> list[str]:
         return 2 if begin in _VARIED else 3, 0, _natural(arm)
 
     return sorted(set(arms), key=position)
+
+
+def expected_splits(trained: Iterable[str]) -> list[str]:
+    """The Splits that a comparison should have beside those that are there: of CaffeNet's layers, unless these are at
+    the stages of another backbone.
+
+    >>> expected_splits(["split-fc8"])[:2], expected_splits(["split-stage2", "split-fc8"])
+    (['split-conv2', 'split-conv3'], [])
+    """
+    usual = [f"split-{point}" for point in SPLIT_POINTS]
+    return usual if {*trained} <= {*usual} else []
 
 
 def _natural(name: str) -> list[str | float]:

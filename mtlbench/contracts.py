@@ -197,6 +197,12 @@ class Trunk:
     names: tuple[str, ...] = ()
     widths: tuple[int, ...] = ()  # channels of their outputs
     pooling: tuple[str, ...] = ()  # those without parameters
+    parted: tuple[str, ...] = ()  # those of which each form has a module of its own
+
+    @property
+    def pools_inside(self) -> bool:
+        """Whether stages with parameters bring strides and pooling of their own, as those of residual networks do."""
+        return bool(self.parted) and not self.pooling
 
     @property
     def order(self) -> tuple[str, ...]:
@@ -236,6 +242,7 @@ def join(stages: Sequence[Stage]) -> tuple[Stage, ...]:
         tuple(stage.name for stage in stages),
         tuple(stage.channels for stage in stages),
         tuple(stage.name for stage in stages if not stage.has_parameters),
+        tuple(stage.name for stage in stages if stage.by_form),
     )
     return tuple(replace(stage, trunk=trunk) for stage in stages)
 
@@ -248,14 +255,16 @@ class Pass:
     memory: dict[str, Any] = field(default_factory=dict)  # what units leave for later ones; empty at the start
     losses: dict[str, Tensor] = field(default_factory=dict)  # {task: scalar}: units add to its loss, of these images
     finished: Callable[[], dict[str, Tensor]] = dict  # with `teachers`: {task: its network's features, last stage}
+    owners: Tensor | None = None  # form roi: the image that each region is of, `R`
 
 
 class Geometry(NamedTuple):
-    """Where the cells of the last map lie: stride in pixels, centre of the first cell (0 = centre of pixel 0), and
-    whether pixels beyond the outer centres hold the outer cell's score (else it fades to 0 as a deconvolution's)."""
+    """Where the cells of the last map lie: stride in pixels, centre of the first cell (0 = centre of pixel 0, 0.5 =
+    between the first two), and whether pixels beyond the outer centres hold the outer cell's score (else it fades to 0
+    as a deconvolution's)."""
 
     stride: int
-    centre: int
+    centre: float
     hold: bool
 
 
@@ -268,6 +277,11 @@ class Backbone(Protocol):
 
     The option `weights` (the digest of a file, empty = a start from scratch) says which input scaling holds; the file's
     content comes through `adapted`.
+
+    A backbone may also have `geometries`, {stage: Geometry} of the maps between stages, for the decoder fpn, and
+    `norms_of_tasks`, whether tasks that share a stage have batch normalisations of their own in it, and
+    `find_weights()`, the file that `--init imagenet` takes and its licence; a class may have `pinned`, {option: value}
+    that are always part of what it is, such as the version of a library.
     """
 
     version: int

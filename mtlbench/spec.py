@@ -85,6 +85,7 @@ class Recipe:
     curve_images: int = 64  # of val, for the curve; the final evaluation takes all
     threads: int = 1
     precision: str = "fp32"
+    decoder: str = "linear"  # of dense tasks, between their columns and heads: one of DECODERS
     backbone: str = "caffenet"
     backbone_options: Options = field(default_factory=dict)
     dataset_options: dict[str, Options] = field(default_factory=dict)  # by data set
@@ -97,6 +98,7 @@ class Recipe:
             "optimiser": OPTIMISERS,
             "decay": DECAYS,
             "precision": PRECISIONS,
+            "decoder": DECODERS,
             "init": STARTS,
             "weighting": WEIGHTINGS,
         }
@@ -107,12 +109,14 @@ class Recipe:
             raise UserError(f"recipe {self.name}: balance is {self.balance}, must be from 0 to 1")
 
 
+FORMS_PART_AT = "fc6"  # from which layer on tasks of several forms share nothing (after `by_form` of the AlexNets)
 MIXED = "mixed"  # the form of a pair whose tasks have several
 OPTIMISERS = ("sgd", "adam", "adamw")
 DECAYS = ("cosine", "step", "poly", "constant")
 PRECISIONS = ("fp32", "bf16")
+DECODERS = ("linear", "deeplab", "fpn")
 STARTS = ("scratch", "imagenet", "pretrained")
-UNSHOWN = ("weights", "scaled", "widen", "columns")  # options that are no part of a label
+UNSHOWN = ("weights", "release", "scaled", "widen", "columns")  # options that are no part of a label
 KINDS = ("dataset", "backbone", "scheme")  # of a trial's plug-ins, besides its tasks
 WEIGHTINGS = ("fixed", "uncertainty")
 NO_WEIGHTS: Mapping[str, float] = {}
@@ -127,6 +131,7 @@ ADDED: Options = {
     "from_scratch": {},
     "tune": 0,
     "balance": 0.0,
+    "decoder": "linear",
 }
 # The last ones stand in the trial itself.
 NOT_IDENTITY = (
@@ -294,6 +299,7 @@ class Trial:
     tuned: int = 0  # of how many settings (rate, weighting) this one was best on val
     purpose: str = ""  # one of Purpose
     method: Plugin | None = None  # the weighting of its tasks; None = the plain sum of their losses
+    licence: str = ""  # of the published weights that it, or what it goes on from, started with
     sampled: tuple[str, ...] = ()  # the pair's tasks, whose labels say how often an image is drawn; () = all alike
 
     @property
@@ -387,6 +393,7 @@ class SearchSpace:
     arms: tuple[Arm, ...]
     short_list: tuple[str, ...]  # run without --all-splits
     more: tuple[Arm, ...] = ()  # run with --all-schemes, or by name
+    parts_at: str = FORMS_PART_AT  # from which layer on tasks of several forms share nothing
 
 
 def canonical(data: Any) -> str:

@@ -12,9 +12,10 @@ import click
 
 from mtlbench.cli._shared import one_line_errors
 from mtlbench.cli.terminal import print_table
+from mtlbench.errors import UserError
 from mtlbench.plan import spaces
 from mtlbench.plugins import names, unknown
-from mtlbench.report.table import Column, Table, simple_table
+from mtlbench.report.table import Column, Table, large, simple_table
 from mtlbench.spec import MIXED, Arm, Plugin, Recipe, SearchSpace
 from mtlbench.system.console import wide_console
 from mtlbench.text import NOTHING
@@ -30,9 +31,10 @@ PLUGINS = {
 KINDS = ("recipes", "spaces", "arms", *PLUGINS)
 SOURCES = ("text", "cited", "ours")
 ABOUT_ITSELF = ("name", "sources")  # fields of a recipe that are no part of an experiment
-OF_FORM = {"regions": "roi", "fill_background": "roi"}  # fields that mean nothing in another form
+OF_FORM = {"regions": "roi", "decoder": "fcn", "fill_background": "roi"}  # fields that mean nothing in another form
 WITH = {  # fields that mean nothing with other values of a field
     "from_scratch": ("init", ("pretrained",)),
+    "decoder": ("decoder", ("deeplab", "fpn")),
     "beta2": ("optimiser", ("adam", "adamw")),
     "step_at": ("decay", ("step",)),
     "step_factor": ("decay", ("step",)),
@@ -43,17 +45,20 @@ WITH = {  # fields that mean nothing with other values of a field
 @click.command()
 @click.argument("kind")
 @click.option("--pair", default="", help="Only of this search space (recipes, spaces, arms).")
+@click.option("--backbone", default="", help="The stages of this one (backbones): timm:resnet18, say.")
 @one_line_errors
-def command(kind: str, pair: str) -> None:
+def command(kind: str, pair: str, backbone: str) -> None:
     """List recipes (with the source of each value), spaces, arms, datasets, tasks, backbones, schemes, weightings or
     figures."""
-    print_listing(kind, pair)
+    print_listing(kind, pair, backbone)
 
 
-def print_listing(kind: str, pair: str = "") -> None:
-    """Print what `tabulate` finds. Raises UserError."""
+def print_listing(kind: str, pair: str = "", backbone: str = "") -> None:
+    """Print what `tabulate` finds, or the stages of a backbone. Raises UserError."""
     console = wide_console()
-    for place, table in enumerate(tabulate(kind, pair)):
+    if backbone and kind != "backbones":
+        raise UserError("--backbone lists the stages of one: mtlbench list backbones --backbone NAME")
+    for place, table in enumerate([tabulate_stages(backbone)] if backbone else tabulate(kind, pair)):
         if place:
             console.print()
         print_table(table, console)
@@ -82,6 +87,26 @@ def _plugins(kind: str) -> Table:
     """One row a plug-in: its name and the first sentence of its file."""
     folder = Path(__file__).parents[1] / f"{PLUGINS[kind]}s"
     return simple_table((kind, ""), [(name, first_sentence(folder / f"{name}.py")) for name in names(PLUGINS[kind])])
+
+
+def tabulate_stages(text: str) -> Table:
+    """A row a stage of the backbone that `--backbone` names. Raises UserError."""
+    from mtlbench.use.stages import describe_backbone
+
+    title, facts = describe_backbone(text)
+    rows = [
+        (
+            stage.name,
+            stage.channels,
+            stage.stride or NOTHING,
+            stage.parameters,
+            "after it" if stage.stitched else "",
+            " ".join(stage.modules),
+        )
+        for stage in facts
+    ]
+    numbers = (Column("channels"), Column("stride"), Column("parameters", write=large))
+    return simple_table(("stage", *numbers, "units", "modules"), rows, title)
 
 
 def first_sentence(path: Path) -> str:

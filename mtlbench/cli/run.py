@@ -65,7 +65,16 @@ if TYPE_CHECKING:
     default="",
     help="smoke (seconds), quick (minutes), short, long (real data), paper (a GPU); mtlbench list recipes.",
 )
-@click.option("--backbone", default="", help="caffenet, alexnet or FILE.py; default: the recipe's.")
+@click.option(
+    "--backbone",
+    default="",
+    help="caffenet, alexnet, timm:NAME or FILE.py, with options as in timm:resnet18(cells=7); default: the recipe's.",
+)
+@click.option(
+    "--batch-norm",
+    type=click.Choice(["shared", "frozen", "per-task"]),
+    help="Of a timm backbone: trained with its column, as the weights have it, or each task's own.",
+)
 @click.option(
     "--init",
     multiple=True,
@@ -78,6 +87,11 @@ if TYPE_CHECKING:
     "--weights",
     type=click.Path(path_type=Path, dir_okay=False),
     help="File of ImageNet weights; default: torchvision's, where it has some (docs/weights.md).",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["linear", "deeplab", "fpn"]),
+    help="What dense tasks have before their heads; default: the recipe's.",
 )
 @click.option(
     "--precision",
@@ -248,6 +262,7 @@ def run_study(dry_run: bool, values: dict[str, Any]) -> int:
         raise click.UsageError("--pair and --space mean the same: give one of them")
     values["pair"] = values["pair"] or space
     values["data_options"], values["columns"] = dict(values["data_options"]), dict(values["columns"])
+    values["batch_norm"], values["decoder"] = values["batch_norm"] or "", values["decoder"] or ""
     values["task_options"] = by_task(values["task_options"])
     values["loss_weights"] = merge_loss_weights(values["loss_weights"])
     console = wide_console()

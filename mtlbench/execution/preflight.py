@@ -50,17 +50,18 @@ def find_pretrained(
     found = {}
     for start in starts:
         options: Options = {}
+        licence = ""
         if start == "pretrained":
             path, options = _trunk(dataset, backbone.name, form)
         else:
-            path = pretrained.locate(backbone.name, made, file)
+            path, licence = pretrained.locate(backbone.name, made, file)
         try:
             made.adapted(pretrained.read(path))  # refused here, not in every trial
         except UserError as error:
             if start != "pretrained":
                 raise
             raise UserError(f"{error}; type --init scratch") from error
-        found[start] = Pretrained(str(path.resolve()), pretrained.digest(path), options)
+        found[start] = Pretrained(str(path.resolve()), pretrained.digest(path), options, licence)
     return found
 
 

@@ -19,6 +19,7 @@ from mtlbench.execution.tables import space_of
 from mtlbench.execution.wide_arms import find_widths
 from mtlbench.plan.affinity import at_every_two
 from mtlbench.plan.arms import at_methods, at_rates, at_weightings, matching
+from mtlbench.plan.backbones import on_backbone, pinned
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
 from mtlbench.plan.expand import (
@@ -118,9 +119,11 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     """
     space, options = space_of(options, say)
     check_forms(space.pair)
-    space = without_twins(space)
     dataset = choose_dataset(space, options.dataset)
     recipe = choose_recipe(space, dataset, options)
+    backbone = plugin("backbone", recipe.backbone, pinned(recipe.backbone, recipe.backbone_options))
+    space, recipe = on_backbone(space, backbone, recipe)
+    space = without_twins(space)
     trees, about_trees = choose_trees(space, recipe, options)
     arms = choose_arms(
         space, options.all_splits, options.all_schemes, options.arms, options.schemes, trees, options.affinity
@@ -133,7 +136,6 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     arms = at_every_two(arms, options.affinity, space.pair.tasks)
     notes = [*about_trees, *check_gpu(recipe, options.recipe, options.address)]
     store = Store(options.results, create)
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
     needed = starts_with_weights(arms, recipe)
     pretrained = find_pretrained(needed, backbone, space.pair.form, dataset, options.weights)
     if options.weights and "imagenet" not in needed:

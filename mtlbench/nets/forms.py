@@ -114,6 +114,10 @@ class Boxes:
     regions: Tensor | None
     wholes: Tensor | None
 
+    def owners(self, form: str) -> Tensor | None:
+        """The image that each region is of, `R`; None of tasks of another form."""
+        return self.regions[:, 0].long() if form == "roi" and self.regions is not None else None
+
     def apply(self, module: nn.Module, x: Tensor) -> Tensor:
         """A stage's module on its input."""
         if isinstance(module, RegionPool):
@@ -133,7 +137,7 @@ class Memory:
     common: dict[str, Any] = field(default_factory=dict)
     of_forms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def to_pass(self, again: Callable[[Tensor], Tensor], form: str = "") -> Pass:
+    def to_pass(self, again: Callable[[Tensor], Tensor], form: str = "", owners: Tensor | None = None) -> Pass:
         """What a unit for tasks of a form sees; without a form one for all tasks."""
         own = self.of_forms.setdefault(form, dict(self.common)) if form else self.common
-        return Pass(again, own, self.losses, self.finished)
+        return Pass(again, own, self.losses, self.finished, owners)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mtlbench.contracts import Geometry
 from mtlbench.spec import derive_seed
 
 
@@ -130,3 +131,24 @@ def whole_images(images: Tensor, sizes: Tensor | None = None) -> Tensor:
         sizes = torch.tensor([[height, width]], dtype=torch.float32, device=images.device).expand(count, 2)
     index = torch.arange(count, dtype=sizes.dtype, device=images.device)[:, None]
     return torch.cat([index, torch.zeros_like(sizes), sizes.flip(1)], dim=1)
+
+
+def upsample(scores: Tensor, size: tuple[int, int] | torch.Size, geometry: Geometry) -> Tensor:
+    """Bilinear upsampling `B K h w` -> `B K H W` as two small matrix products.
+
+    Equals the fixed bilinear deconvolution of Long et al. 2015 and its crop; with `hold` (ours, for unpadded small
+    images) pixels beyond the outer cells' centres take the outer cell's score.
+    """
+    rows = _interpolation(size[0], scores.shape[-2], geometry, scores.dtype, scores.device)
+    columns = _interpolation(size[1], scores.shape[-1], geometry, scores.dtype, scores.device)
+    return rows @ scores @ columns.T
+
+
+@cache
+def _interpolation(pixels: int, cells: int, geometry: Geometry, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # made in an evaluation, it must serve training too
+        position = (torch.arange(pixels, dtype=torch.float64) - geometry.centre) / geometry.stride
+        if geometry.hold:
+            position = position.clamp(0, cells - 1)
+        distance = (position[:, None] - torch.arange(cells, dtype=torch.float64)[None, :]).abs()
+        return (1 - distance).clamp(min=0).to(dtype).to(device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mtlbench.errors import UserError
+from mtlbench.nets.norms import owner_of
 
 State = dict[str, Tensor]
 
@@ -36,6 +37,11 @@ def merge_columns(
             for name in start
             if name.startswith(prefix)
         }
+        for name, (stage, rest) in list(names.items()):  # each task's own batch normalisation stays
+            plain, task = owner_of(rest)
+            if task and len(tasks) > 1:
+                state[name] = finished[f"trunk.{stage}.{task}.{plain}"]
+                del names[name]
         theirs = {
             task: {name: finished[f"trunk.{s}.{task}.{rest}"] for name, (s, rest) in names.items()} for task in tasks
         }

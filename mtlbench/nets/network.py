@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtlbench.contracts import Backbone, Geometry, Pass, Scheme, Stage, Task, join
+from mtlbench.contracts import Backbone, Pass, Scheme, Stage, Task, join
 from mtlbench.errors import UserError
+from mtlbench.nets.decoders import DeepLab, Pyramid, levels_of
 from mtlbench.nets.forms import Boxes, HasAlphas, Memory, OfForms, columns_of, has_parted, of_each_form, split_by_form
-from mtlbench.nets.layers import Seeded, SeededDropout, whole_images
+from mtlbench.nets.layers import Seeded, SeededDropout, upsample, whole_images
 from mtlbench.nets.merging import merge_columns
+from mtlbench.nets.norms import NormOfColumn, owner_of, part_norms
 from mtlbench.nets.operations import UPSAMPLED, counting
 from mtlbench.nets.pretrained import inside
 from mtlbench.spec import MIXED, ONE_FORM, derive_seed
@@ -31,6 +33,7 @@ class MultiTaskNet(nn.Module):
     In form `mixed` tasks have forms of their own: those of several forms share no column from the first stage `by_form`
     on, each form has extra columns of its own, `NAME@FORM`, and a unit (`units.<stage>.<form>.*`).
     `weighting` "uncertainty" adds a log-variance a task (`log_variances.<task>`) where there are several.
+    `decoder` (one of spec.DECODERS) is what dense tasks have before their heads, each its own.
     `precision` "bf16" runs products and convolutions in bfloat16 (torch's autocast), on weights that stay float32.
     """
 
@@ -43,6 +46,7 @@ class MultiTaskNet(nn.Module):
         seed: int,
         precision: str = "fp32",
         weighting: str = "fixed",
+        decoder: str = "linear",
     ) -> None:
         super().__init__()
         self.tasks, self.form, self.seed, self.precision = tuple(tasks), form, seed, precision
@@ -50,17 +54,25 @@ class MultiTaskNet(nn.Module):
         self.stages = join(backbone.stages)
         self.forms = {name: task.form if form == MIXED else form for name, task in tasks.items()}
         of_form = split_by_form(backbone, self.form, self.forms)
-        self.geometry = of_form.get("fcn", backbone).geometry
+        dense = of_form.get("fcn", backbone)
+        self.levels = levels_of(dense) if decoder == "fpn" and "fcn" in self.forms.values() else {}
+        self.geometry = next(iter(self.levels.values()), dense.geometry)
         self.columns = columns_of(scheme, self.forms)
         self.groups = plan(scheme, self.stages, self.tasks, self.forms)
         self.scheme = scheme
+        extra = len(self.columns.forms) > len(tasks)  # experts, say: norms stay the columns'
+        self._parts_norms = bool(getattr(backbone, "norms_of_tasks", False)) and not extra
+        self._norms: dict[tuple[str, tuple[str, ...]], list[NormOfColumn]] = {}
         self.trunk, self.units, self.heads = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
         for stage in self.stages:
             columns = nn.ModuleDict()
             for group in self.groups[stage.name]:
                 own = () if group[0] in tasks else self.columns.ask(group)  # experts have to differ to be told apart
                 with seeded(seed, "init", stage.name, *own):
-                    columns["+".join(group)] = of_form[self.columns.forms[group[0]]].build(stage.name)
+                    module = of_form[self.columns.forms[group[0]]].build(stage.name)
+                if self._parts_norms and len(group) > 1:
+                    self._norms[stage.name, group] = part_norms(module, group)
+                columns["+".join(group)] = module
             self.trunk[stage.name] = columns
             unit = self._make_unit(stage)
             if unit is not None:
@@ -68,12 +80,14 @@ class MultiTaskNet(nn.Module):
         dropout = getattr(backbone, "dropout", 0.0)
         for name, task in tasks.items():
             with seeded(seed, "init", "fc8", name):
-                self.heads[name] = nn.Sequential(SeededDropout(dropout), task.head(self._width(name)))
+                decoding, width = self._make_decoder(name, decoder)
+                self.heads[name] = nn.Sequential(*decoding, SeededDropout(dropout), task.head(width))
         self._seeded = [(path, module) for path, module in self.named_modules() if isinstance(module, Seeded)]
         for path, module in self._seeded:
             module.seed, module.name = seed, path
         self.teachers: dict[str, MultiTaskNet] = {}  # {task: its finished one-task network}: no part of this one
         self.losses: dict[str, Tensor] = {}
+        self.maps: dict[str, list[Tensor]] = {}
         self.log_variances = nn.ParameterDict()
         if weighting == "uncertainty" and len(tasks) > 1:
             self.log_variances.update({name: nn.Parameter(torch.zeros(())) for name in tasks})
@@ -97,6 +111,16 @@ class MultiTaskNet(nn.Module):
         of_forms = of_each_form(self.forms)
         units = {form: unit for form, tasks in of_forms.items() if (unit := make(tasks)) is not None}
         return OfForms(units, self.tasks, parted)
+
+    def _make_decoder(self, task: str, decoder: str) -> tuple[list[nn.Module], int]:
+        """What stands before a task's head, and its channels."""
+        width = self._width(task)
+        if self.forms[task] != "fcn" or decoder == "linear":
+            return [], width
+        if decoder == "deeplab":
+            return [DeepLab(width)], DeepLab.channels
+        *inner, _ = [stage.channels for stage in self.stages if stage.name in self.levels]
+        return [Pyramid([*inner, width], list(self.levels.values()))], Pyramid.channels
 
     def _width(self, task: str) -> int:
         """Channels of what a task's head sees."""
@@ -154,10 +178,14 @@ class MultiTaskNet(nn.Module):
         """The same before upsampling: `B K h w` in form `fcn`."""
         with self._autocast(images):
             xs = self.features(images, regions, sizes)
-            return {task: self.heads[task](xs[task]).float() for task in self.tasks}
+            seen = {task: self.maps[task] if self.levels and self.forms[task] == "fcn" else xs[task] for task in xs}
+            scores = {task: self.heads[task](seen[task]).float() for task in self.tasks}
+            self.maps = {}
+        return scores
 
     def features(self, images: Tensor, regions: Tensor | None = None, sizes: Tensor | None = None) -> dict[str, Tensor]:
-        """What the heads see; `losses` are then what units add to the tasks' losses, {task: scalar}."""
+        """What the heads see, or with a pyramid the last of it; `losses` are then what units add to the tasks' losses,
+        {task: scalar}, and `maps` what pyramids see, {column: maps}."""
 
         def finished() -> dict[str, Tensor]:
             with torch.no_grad():
@@ -166,8 +194,12 @@ class MultiTaskNet(nn.Module):
         with self._autocast(images):
             xs, memory = dict.fromkeys(self.columns.forms, images), Memory(finished=finished)
             boxes = Boxes(regions, whole_images(images, sizes) if "image" in self.forms.values() else None)
+            self.maps = {column: [] for column in xs}
             for stage in self.stages:
                 xs = self._stage(stage, xs, boxes, memory)
+                if stage.name in self.levels:
+                    for column, x in xs.items():
+                        self.maps[column].append(x)
         self.losses = memory.losses
         return xs
 
@@ -179,25 +211,33 @@ class MultiTaskNet(nn.Module):
         after: dict[str, Tensor] = {}
         modules: dict[str, nn.Module] = {}
         for group in self.groups[stage.name]:
-            module, seen = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"), dict[int, Tensor]()
+            module, norms = (
+                self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"),
+                self._norms.get((stage.name, group), []),
+            )
+            seen: dict[tuple[int, str], Tensor] = {}
             for task in group:
                 x = xs[task]
-                if id(x) not in seen:
-                    seen[id(x)] = boxes.apply(module, x)
-                after[task] = seen[id(x)]
-            if len(seen) > 1 and not getattr(self.scheme, "streams", False):
+                same = id(x), task if norms else ""
+                if same not in seen:
+                    for norm in norms:
+                        norm.column = task
+                    seen[same] = boxes.apply(module, x)
+                after[task] = seen[same]
+            if len(seen) > 1 and not self._parts_norms and not getattr(self.scheme, "streams", False):
                 raise UserError(f"{stage.name} is shared by {'+'.join(group)}, but a unit before it told them apart")
             modules.update(dict.fromkeys(group, module))
         if stage.name not in self.units:
             return after
         unit = self.units[stage.name]
         if not isinstance(unit, OfForms):
-            return self._mix(stage, unit, after, memory.to_pass(partial(boxes.apply, modules[self.tasks[-1]])))
+            again = partial(boxes.apply, modules[self.tasks[-1]])
+            return self._mix(stage, unit, after, memory.to_pass(again, owners=boxes.owners(self.form)))
         mixed: dict[str, Tensor] = {}
         units = unit.units
         for form, columns in unit.parted.items():
             own = {column: after[column] for column in columns}
-            this = memory.to_pass(partial(boxes.apply, modules[columns[0]]), form)
+            this = memory.to_pass(partial(boxes.apply, modules[columns[0]]), form, boxes.owners(form))
             mixed |= self._mix(stage, units[form], own, this) if form in units else own
         return mixed
 
@@ -246,7 +286,8 @@ class MultiTaskNet(nn.Module):
         for stage, columns in self.trunk.items():
             for group, column in columns.named_children():
                 state = of_form[self.columns.forms[group.split("+")[0]]].get(stage, {})
-                column.load_state_dict({name: inside(column, name, value) for name, value in state.items()})
+                known = [(name, owner_of(name)[0]) for name in column.state_dict()]
+                column.load_state_dict({name: inside(column, name, state[own]) for name, own in known if own in state})
 
 
 def plan(
@@ -284,27 +325,6 @@ def seeded(seed: int, *labels: str) -> Iterator[None]:
         yield
 
 
-def upsample(scores: Tensor, size: tuple[int, int] | torch.Size, geometry: Geometry) -> Tensor:
-    """Bilinear upsampling `B K h w` -> `B K H W` as two small matrix products.
-
-    Equals the fixed bilinear deconvolution of Long et al. 2015 and its crop; with `hold` (ours, for unpadded small
-    images) pixels beyond the outer cells' centres take the outer cell's score.
-    """
-    rows = _interpolation(size[0], scores.shape[-2], geometry, scores.dtype, scores.device)
-    columns = _interpolation(size[1], scores.shape[-1], geometry, scores.dtype, scores.device)
-    return rows @ scores @ columns.T
-
-
-@cache
-def _interpolation(pixels: int, cells: int, geometry: Geometry, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # made in an evaluation, it must serve training too
-        position = (torch.arange(pixels, dtype=torch.float64) - geometry.centre) / geometry.stride
-        if geometry.hold:
-            position = position.clamp(0, cells - 1)
-        distance = (position[:, None] - torch.arange(cells, dtype=torch.float64)[None, :]).abs()
-        return (1 - distance).clamp(min=0).to(dtype).to(device)
-
-
 def placed(net: MultiTaskNet, device: torch.device) -> MultiTaskNet:
     """The network on a device, its convolutions in the memory format that is fastest there (Ours).
 
@@ -315,11 +335,17 @@ def placed(net: MultiTaskNet, device: torch.device) -> MultiTaskNet:
 
 
 def cost(
-    tasks: dict[str, Task], backbone: Backbone, scheme: Scheme, form: str, size: tuple[int, int], regions: int
+    tasks: dict[str, Task],
+    backbone: Backbone,
+    scheme: Scheme,
+    form: str,
+    size: tuple[int, int],
+    regions: int,
+    decoder: str = "linear",
 ) -> tuple[int, int]:
     """Parameters, and floating-point operations of one image forward, as `operations` counts them."""
     with torch.device("meta"):
-        net = MultiTaskNet(tasks, backbone, scheme, form, 0).eval()
+        net = MultiTaskNet(tasks, backbone, scheme, form, 0, decoder=decoder).eval()
         images = torch.zeros(1, 3, *size)
         boxes = torch.zeros(regions, 5) if "roi" in net.forms.values() else None
     with torch.no_grad(), counting(net) as counted:

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlparse
 
 import numpy as np
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 from mtlbench.errors import UserError
 
-if TYPE_CHECKING:
-    from mtlbench.contracts import Backbone
+WRITERS = {".npz": "numpy.savez", ".pt": "torch.save", ".pth": "torch.save", ".safetensors": "safetensors"}
 
-
+TORCHVISIONS = "BSD-3-Clause"
 OTHERWISE = "or give --weights FILE, or --init scratch"
 
 
-def locate(backbone_name: str, backbone: Backbone, file: Path | None) -> Path:
-    """The file of a backbone's pretrained weights: the given one, else torchvision's, downloaded where it is absent.
+def locate(backbone_name: str, backbone: Any, file: Path | None) -> tuple[Path, str]:
+    """The file of a backbone's pretrained weights: the given one, else the backbone's own, else torchvision's,
+    downloaded where it is absent; and the licence of one that was not given.
 
     Raises UserError where there is no such file, no network, or other content than torchvision published.
     """
@@ -31,7 +31,10 @@ def locate(backbone_name: str, backbone: Backbone, file: Path | None) -> Path:
         file = file.expanduser()
         if not file.is_file():
             raise UserError(f"no such file: {file}; --weights takes a file of pretrained weights (docs/weights.md)")
-        return file
+        return file, ""
+    if hasattr(backbone, "find_weights"):
+        found: tuple[Path, str] = backbone.find_weights()
+        return found
     if not backbone.torchvision_weights:
         raise UserError(
             f"torchvision has no weights for {backbone_name}: give --weights FILE (docs/weights.md lists names and"
@@ -55,7 +58,7 @@ def locate(backbone_name: str, backbone: Backbone, file: Path | None) -> Path:
         raise UserError(
             f"{place} is not what {url} holds (cut off, or changed): delete it to download it again, {OTHERWISE}"
         )
-    return place
+    return place, TORCHVISIONS
 
 
 def digest(path: Path) -> str:
@@ -68,18 +71,21 @@ def digest(path: Path) -> str:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """{name: float32 tensor} of a file: .npz, or .pt and .pth with such a dict, bare or as "state_dict".
+    """{name: float32 tensor} of a file: .npz, .safetensors, or .pt and .pth with such a dict, bare or as "state_dict".
 
     Raises UserError for a file that is something else, holds code, is cut off, or has values that are not finite.
     """
     if not path.is_file():
         raise UserError(f"no such file: {path}")
-    if path.suffix not in (".npz", ".pt", ".pth"):
-        raise UserError(f"{path}: weights are read from .pt, .pth and .npz files; docs/weights.md says how to make one")
+    if path.suffix not in WRITERS:
+        known = ", ".join(WRITERS)
+        raise UserError(f"{path}: weights are read from {known} files; docs/weights.md says how to make one")
     try:
-        content = _arrays(path) if path.suffix == ".npz" else torch.load(path, map_location="cpu", weights_only=True)
+        content = _content(path)
+    except UserError:
+        raise
     except Exception as error:  # a file that is cut off or foreign trips its reader up in any way
-        by = "numpy.savez" if path.suffix == ".npz" else "torch.save"
+        by = WRITERS[path.suffix]
         raise UserError(
             f"{path} is cut off, not written by {by}, or holds more than arrays, which is never run: save nothing but"
             " a dict of names and arrays (docs/weights.md)"
@@ -98,6 +104,19 @@ def read(path: Path) -> dict[str, Tensor]:
         if not value.isfinite().all():
             raise UserError(f"{path}: {name} has values that are not finite")
     return state
+
+
+def _content(path: Path) -> Any:
+    """What a file of a known kind holds; no code of it is run. Raises UserError, and what its reader does."""
+    if path.suffix == ".npz":
+        return _arrays(path)
+    if path.suffix == ".safetensors":
+        try:
+            from safetensors.torch import load_file
+        except ImportError as error:
+            raise UserError(f"{path} is read with safetensors: type pip install 'mtlbench[timm]'") from error
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _arrays(path: Path) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from mtlbench.errors import UserError
 from mtlbench.plan.arms import check_arms, custom, matching, select
+from mtlbench.plan.backbones import parse_backbone
 from mtlbench.plan.options import LossWeights, RunOptions
 from mtlbench.plan.spaces import recipe_of
 from mtlbench.plugins import class_of, find, unknown
@@ -40,11 +41,15 @@ def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Reci
     recipe = recipe_of(space, name or space.datasets.get(dataset) or default_recipe(space))
     if budget := options.tune or budget:
         recipe = dataclasses.replace(recipe, name=f"{recipe.name}{TUNED}{budget}", tune=budget)
-    other = options.backbone and options.backbone != recipe.backbone
+    backbone, given = parse_backbone(options.backbone or recipe.backbone)
+    other = backbone != recipe.backbone or bool(given)
     if recipe.init == "pretrained" and (other or not hasattr(find("dataset", dataset), "pretrained")):
         recipe = start_from(recipe, "scratch")  # there is no trunk
     if other:
-        recipe = dataclasses.replace(recipe, backbone=options.backbone, backbone_options={})
+        recipe = dataclasses.replace(recipe, backbone=backbone, backbone_options=given)
+    if options.batch_norm:
+        own = recipe.backbone_options | {"batch_norm": options.batch_norm}
+        recipe = dataclasses.replace(recipe, backbone_options=own)
     check_tasks(space, options.task_options, "--task-option TASK.NAME=VALUE")
     tasks = {task: recipe.task_options.get(task, {}) | dict(more) for task, more in options.task_options.items()}
     name = name_in_recipes(dataset)
@@ -54,6 +59,7 @@ def choose_recipe(space: SearchSpace, dataset: str, options: RunOptions) -> Reci
     recipe = dataclasses.replace(
         recipe,
         precision=options.precision or recipe.precision,
+        decoder=options.decoder or recipe.decoder,
         balance=recipe.balance if options.balance is None else options.balance,
         task_options=recipe.task_options | tasks,
         dataset_options=recipe.dataset_options | ({name: data} if data else {}),

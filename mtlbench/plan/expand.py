@@ -70,7 +70,7 @@ def expand(
                     for parent in arm.parents
                     for task in (("",) if (parent, seed, "") in trials else tasks)
                 ]
-                usual, weights_file = starts[arm.start or recipe.init]
+                usual, weights_file, licence = starts[arm.start or recipe.init]
                 place = "" if arm.joint else tasks[0]
                 rate, factors, tuned = _hyperparameters(arm, settings.get((arm.name, place), Setting()))
                 trials[arm.name, seed, place] = Trial(
@@ -87,6 +87,7 @@ def expand(
                     scheme=scheme,
                     recipe=recipe_of_trial(recipe, tasks, from_parents, rate, _loss_weights(pair, recipe, factors)),
                     iterations=_iterations(arm, tasks, recipe, from_parents),
+                    licence=licence,
                     weights_file="" if from_parents and not is_merged(arm) else weights_file,
                     first=max(p.first + p.iterations for p in parents) if from_parents and not arm.average else 0,
                     net_seed=derive_seed(seed, arm.member) if arm.member else seed,
@@ -143,12 +144,12 @@ def _loss_weights(pair: Pair, recipe: Recipe, factors: Mapping[str, float]) -> d
     return weights
 
 
-def _starts(backbone: Plugin, pretrained: Mapping[str, Pretrained]) -> dict[str, tuple[Plugin, str]]:
-    """{start: the backbone with the options of that start, and its file of weights}; "" without one."""
-    starts = {"scratch": (backbone, "")}
+def _starts(backbone: Plugin, pretrained: Mapping[str, Pretrained]) -> dict[str, tuple[Plugin, str, str]]:
+    """{start: the backbone with the options of that start, its file of weights, and their licence}; "" without one."""
+    starts = {"scratch": (backbone, "", "")}
     for start, weights in pretrained.items():
         options = backbone.options | weights.options | {"weights": weights.digest}
-        starts[start] = dataclasses.replace(backbone, options=options), weights.file
+        starts[start] = dataclasses.replace(backbone, options=options), weights.file, weights.licence
     return starts
 
 
@@ -170,11 +171,13 @@ def _iterations(arm: Arm, tasks: tuple[str, ...], recipe: Recipe, from_parents: 
 
 
 class Pretrained(NamedTuple):
-    """A file of weights, as absolute text, the digest of its content, and options of the backbone that go with it."""
+    """A file of weights, as absolute text, the digest of its content, options of the backbone that go with it, and the
+    licence of published ones."""
 
     file: str
     digest: str
     options: Options = {}
+    licence: str = ""
 
 
 def starts_with_weights(arms: Iterable[Arm], recipe: Recipe) -> set[str]:

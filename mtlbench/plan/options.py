@@ -15,8 +15,9 @@ from typing import NamedTuple
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
 from mtlbench.plugins import find, unknown
-from mtlbench.spec import PRECISIONS, STARTS, Options
+from mtlbench.spec import DECODERS, PRECISIONS, STARTS, Options
 
+BATCH_NORMS = ("shared", "frozen", "per-task")
 EXECUTORS = ("ray", "local")
 SEEDS = (0, 1, 2)
 RESUME_MINUTES = 10.0
@@ -58,10 +59,12 @@ class RunOptions:
     data_options: Mapping[str, object] = field(default_factory=dict)
     val_fraction: float | None = None  # share 0 to 0.9 of the official train list that is kept for val
     recipe: str = ""
-    backbone: str = ""  # a name, or a file
+    backbone: str = ""  # a name, `timm:NAME` or a file, each with options if there are any: `timm:resnet18(cells=7)`
+    batch_norm: str = ""  # of the backbone, one of BATCH_NORMS
     init: tuple[Start, ...] = ()
     weights: Path | None = None  # file of ImageNet weights
     precision: str | None = None  # one of PRECISIONS
+    decoder: str = ""  # one of DECODERS
     balance: float | None = None  # 0 to 1, as in recipes
     task_options: Mapping[str, Options] = field(default_factory=dict)  # by task
     loss_weights: LossWeights = field(default_factory=LossWeights)
@@ -95,6 +98,8 @@ class RunOptions:
         check_seeds(self.seeds)
         for what, value, valid in (
             ("executor", self.executor, EXECUTORS),
+            ("batch norm", self.batch_norm or BATCH_NORMS[0], BATCH_NORMS),
+            ("decoder", self.decoder or DECODERS[0], DECODERS),
             ("precision", self.precision or PRECISIONS[0], PRECISIONS),
         ):
             if value not in valid:

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mtlbench import plugins
-from mtlbench.arm_names import FORMS_PART_AT, SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
-from mtlbench.spec import MIXED, Pair, Recipe, SearchSpace, is_file
+from mtlbench.spec import MIXED, Family, Pair, Recipe, SearchSpace, is_file
 
 
 def find_packaged(name: str) -> Path:
@@ -58,12 +57,13 @@ def forms_of(form: str, places: Mapping[str, str]) -> dict[str, str]:
 
 def without_twins(space: SearchSpace) -> SearchSpace:
     """The space without Splits whose network is another one's: where no two tasks have one form, they have all parted
-    at FORMS_PART_AT, and a later layer to split at changes nothing."""
+    at the space's `parts_at`, and a later layer to split at changes nothing."""
     pair = space.pair
     if pair.form != MIXED or len(set(forms_of(pair.form, places_of(pair)).values())) < len(pair.tasks):
         return space
-    later = SPLIT_POINTS[SPLIT_POINTS.index(FORMS_PART_AT) + 1 :]
-    names = {arm.name: f"split-{FORMS_PART_AT}" for arm in space.arms if arm.options.get("at") in later}
+    layers = [arm.options["at"] for arm in space.arms if arm.family == Family.SPLIT and not arm.variant_of]
+    later = layers[layers.index(space.parts_at) + 1 :] if space.parts_at in layers else []
+    names = {arm.name: f"split-{space.parts_at}" for arm in space.arms if arm.options.get("at") in later}
     return dataclasses.replace(
         space,
         arms=tuple(arm for arm in space.arms if arm.name not in names),

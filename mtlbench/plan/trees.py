@@ -2,7 +2,7 @@
 
 A tree is a partition of the tasks at each layer but the last, from one group at the start; groups only split, and at
 the last layer, the heads, every task is alone. The tree of which all tasks leave at one layer is a Split.
-Tasks of several forms share nothing from one layer on, FORMS_PART_AT: a tree has parted them there.
+Tasks of several forms share nothing from one layer on, the space's `parts_at`: a tree has parted them there.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from functools import cache
 from itertools import combinations
 from math import comb, prod
 
-from mtlbench.arm_names import FORMS_PART_AT, SPLIT_POINTS
+from mtlbench.arm_names import SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import forms_of, places_of
-from mtlbench.spec import ONE_FORM, Arm, Family, Recipe, SearchSpace
+from mtlbench.spec import FORMS_PART_AT, ONE_FORM, Arm, Family, Recipe, SearchSpace
 
 Group = tuple[str, ...]
 Tree = tuple[tuple[Group, ...], ...]  # the groups at each layer but the last
@@ -72,27 +72,37 @@ def _splits_of(count: int) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], ...
 
 
 def every_tree(
-    tasks: Sequence[str], layers: Sequence[str] = SPLIT_POINTS, forms: Mapping[str, str] = ONE_FORM
+    tasks: Sequence[str],
+    layers: Sequence[str] = SPLIT_POINTS,
+    forms: Mapping[str, str] = ONE_FORM,
+    parts_at: str = FORMS_PART_AT,
 ) -> tuple[Arm, ...]:
-    """Every tree of the tasks ({task: its form} where these differ), each once, from nearly separate to fully shared;
-    Splits are the arms that they are."""
-    names, length, before = tuple(tasks), len(layers), _before(layers)
-    trees = [nth_tree(names, length, rank, forms, before) for rank in range(_count_of(tasks, layers, forms))]
-    return _arms(trees, tasks, layers, forms)
+    """Every tree of the tasks ({task: its form} where these differ, which part at a layer), each once, from nearly
+    separate to fully shared; Splits are the arms that they are."""
+    names, length, before = tuple(tasks), len(layers), _before(layers, parts_at)
+    trees = [
+        nth_tree(names, length, rank, forms, before) for rank in range(_count(_kinds(tasks, forms), length, before))
+    ]
+    return _arms(trees, tasks, layers, forms, before)
 
 
 def sample_trees(
-    tasks: Sequence[str], number: int, layers: Sequence[str] = SPLIT_POINTS, forms: Mapping[str, str] = ONE_FORM
+    tasks: Sequence[str],
+    number: int,
+    layers: Sequence[str] = SPLIT_POINTS,
+    forms: Mapping[str, str] = ONE_FORM,
+    parts_at: str = FORMS_PART_AT,
 ) -> tuple[Arm, ...]:
     """So many trees (two or more), each equally likely but the fully shared and the nearly separate one, which are
     always among them (Ours); the same for the same tasks and layers. Of a larger sample a smaller one is part."""
-    names, count = tuple(tasks), _count_of(tasks, layers, forms)
-    *_, shared = splits = _splits(names, tuple(layers), _kinds(names, forms))
+    names, before, kinds = tuple(tasks), _before(layers, parts_at), _kinds(tasks, forms)
+    count = _count(kinds, len(layers), before)
+    *_, shared = splits = _splits(names, tuple(layers), kinds, before)
     ends = [shared, next(iter(splits))]
     rng, found = random.Random(SAMPLE_SEED), dict.fromkeys(ends)
     while len(found) < min(number, count):
-        found.setdefault(nth_tree(names, len(layers), rng.randrange(count), forms, _before(layers)))
-    return _arms(list(found), tasks, layers, forms)
+        found.setdefault(nth_tree(names, len(layers), rng.randrange(count), forms, before))
+    return _arms(list(found), tasks, layers, forms, before)
 
 
 def nth_tree(tasks: Group, layers: int, rank: int, forms: Mapping[str, str] = ONE_FORM, before: int = 0) -> Tree:
@@ -129,13 +139,9 @@ def _beside(tasks: Group, one: Tree, other: Tree) -> Tree:
     )
 
 
-def _before(layers: Sequence[str]) -> int:
+def _before(layers: Sequence[str], parts_at: str) -> int:
     """After how many of the layers forms have parted."""
-    return layers.index(FORMS_PART_AT) if FORMS_PART_AT in layers else len(layers)
-
-
-def _count_of(tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str]) -> int:
-    return _count(_kinds(tasks, forms), len(layers), _before(layers))
+    return layers.index(parts_at) if parts_at in layers else len(layers)
 
 
 def _kinds(tasks: Sequence[str], forms: Mapping[str, str]) -> Group:
@@ -144,9 +150,9 @@ def _kinds(tasks: Sequence[str], forms: Mapping[str, str]) -> Group:
 
 
 @cache
-def _splits(tasks: Group, layers: Group, kinds: Group) -> dict[Tree, str]:
+def _splits(tasks: Group, layers: Group, kinds: Group, before: int) -> dict[Tree, str]:
     """The Splits as trees, {tree: the first layer to split at that gives it}, from the first layer on."""
-    alone, before, found = tuple((task,) for task in tasks), _before(layers), dict[Tree, str]()
+    alone, found = tuple((task,) for task in tasks), dict[Tree, str]()
     of_kinds = [
         tuple(task for task, own in zip(tasks, kinds, strict=True) if own == kind) for kind in dict.fromkeys(kinds)
     ]
@@ -160,27 +166,30 @@ def _splits(tasks: Group, layers: Group, kinds: Group) -> dict[Tree, str]:
 
 
 def _arms(
-    trees: Sequence[Tree], tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str]
+    trees: Sequence[Tree], tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str], before: int
 ) -> tuple[Arm, ...]:
     """Their arms, the most columns first; of equally many in the order of their names."""
-    arms = [(-sum(map(len, tree)), arm_of(tree, tasks, layers, forms)) for tree in trees]
+    arms = [(-sum(map(len, tree)), arm_of(tree, tasks, layers, forms, before)) for tree in trees]
     return tuple(arm for _, arm in sorted(arms, key=lambda found: (found[0], found[1].name)))
 
 
-def arm_of(tree: Tree, tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str] = ONE_FORM) -> Arm:
-    """A tree's arm: the Split that it is, else named by what is shared from each layer where tasks leave.
+def arm_of(
+    tree: Tree, tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str] = ONE_FORM, before: int = 0
+) -> Arm:
+    """A tree's arm: the Split that it is, else named by what is shared from each layer where tasks leave; tasks of
+    several `forms` part after `before` layers.
 
     >>> arm_of(((("a", "b"), ("c",)), (("a",), ("b",), ("c",))), "abc", ("conv2", "conv3", "fc8")).name
     'tree-conv2:a+b-conv3'
     """
-    if at := _splits(tuple(tasks), tuple(layers), _kinds(tasks, forms)).get(tree):
+    if at := _splits(tuple(tasks), tuple(layers), _kinds(tasks, forms), before).get(tree):
         return Arm(f"split-{at}", "split", {"at": at})
     shared: dict[str, list[list[str]]] = {}
-    before = {tuple(tasks)}
+    latest = {tuple(tasks)}
     for layer, groups in zip(layers, (*tree, tuple((task,) for task in tasks)), strict=True):
-        if set(groups) != before:
+        if set(groups) != latest:
             shared[layer] = [list(group) for group in groups if len(group) > 1]
-            before = set(groups)
+            latest = set(groups)
     short = abbreviated(tasks)
     words = [
         layer + (":" + ",".join("+".join(short[task] for task in group) for group in groups) if groups else "")
@@ -220,10 +229,10 @@ def choose_trees(space: SearchSpace, recipe: Recipe, options: RunOptions) -> tup
     Raises UserError for more trees than the options allow.
     """
     tasks, layers, forms = space.pair.tasks, layers_of(space), forms_of(space.pair.form, places_of(space.pair))
-    count = _count_of(tasks, layers, forms)
+    count = _count(_kinds(tasks, forms), len(layers), _before(layers, space.parts_at))
     if not options.all_trees:
         named = any(glob.startswith("tree-") for glob in options.arms) and count <= MOST_NAMED
-        return every_tree(tasks, layers, forms) if named else (), []
+        return every_tree(tasks, layers, forms, space.parts_at) if named else (), []
     number = min(count, options.max_arms or MOST_UNASKED)
     what = f"{count} trees of {len(tasks)} tasks over {layers[0]} .. {layers[-1]}"
 
@@ -237,6 +246,6 @@ def choose_trees(space: SearchSpace, recipe: Recipe, options: RunOptions) -> tup
             f"({cost(MOST_UNASKED)}), --max-arms {count} for all"
         )
     if count <= number:
-        return every_tree(tasks, layers, forms), [f"{what}: {cost(count)} to train on"]
+        return every_tree(tasks, layers, forms, space.parts_at), [f"{what}: {cost(count)} to train on"]
     line = f"{number} of {what}, drawn at random with the two ends: {cost(number)} to train on"
-    return sample_trees(tasks, number, layers, forms), [line]
+    return sample_trees(tasks, number, layers, forms, space.parts_at), [line]

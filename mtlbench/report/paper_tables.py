@@ -15,9 +15,10 @@ from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
 from mtlbench.analysis.inference import half_width
 from mtlbench.analysis.paper import comparable, contradiction
 from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest
-from mtlbench.arm_names import SPLIT_POINTS, arm_order
+from mtlbench.arm_names import arm_order, expected_splits
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
+from mtlbench.plan.backbones import words_of
 from mtlbench.plugins import unknown
 from mtlbench.report.paper_layouts import TABLES, Layout, LayoutRow, Score
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, count_seeds, plus_minus
@@ -236,7 +237,7 @@ def _choice_notes(layout: Layout, frame: pd.DataFrame, chosen: Sequence[Mapping[
     if not layout.best:
         return []
     trained = set(Arms.of(whole_task(frame, "test")).splits())
-    missing = [f"split-{point}" for point in SPLIT_POINTS if f"split-{point}" not in trained]
+    missing = [split for split in expected_splits(trained) if split not in trained]
     lacks = f"; without {', '.join(missing)}, type:" if missing else ""
     command = _command(layout.command, frame) if missing else ""
     if not chosen:
@@ -279,7 +280,7 @@ def _note_missing(
 def _command(template: str, frame: pd.DataFrame) -> str:
     """`mtlbench run ...` for the frame's pair, data set, recipe and backbone."""
     first = frame.iloc[0]
-    backbone = first["backbone"].partition("(")[0]
+    backbone = words_of(first["backbone"])
     setting = f"--dataset {first['dataset']} --recipe {first['recipe']}"
     setting += f" --backbone {backbone}" if backbone != Recipe.backbone else ""
     return "mtlbench run " + template.format(pair=first["pair"], setting=setting)

@@ -14,6 +14,7 @@ from mtlbench.analysis.comparison import Case
 from mtlbench.analysis.trade_offs import TradeOffs, weights_text
 from mtlbench.arm_names import arm_order
 from mtlbench.plan import spaces
+from mtlbench.plan.backbones import words_of
 from mtlbench.plan.chosen import parse_tuned
 from mtlbench.plan.tables import DATASET, space_for
 from mtlbench.plan.tuning import weight_lattice
@@ -86,6 +87,9 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         if space is None:
             continue
         own = {arm.name for arm in space.arms}
+        if case.pick["backbone"].startswith("timm("):  # Splits are at its stages
+            splits = case.kinds.splits() if name == case.pair else []
+            own = {arm.name for arm in space.arms if arm.family != Family.SPLIT} | {*splits}
         along = {arm.name for arm in space.arms if arm.family in _ALONG}
         if wanted := left & own if written else arms & own:
             chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - along))
@@ -138,7 +142,7 @@ def _describe_setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
 
 def _backbone(case: Case, space: str) -> str:
     """`--backbone NAME ` where it is not the recipe's."""
-    name = case.pick["backbone"].partition("(")[0]
+    name = words_of(case.pick["backbone"])
     wanted, _ = parse_tuned(case.pick["recipe"])
     found = _space(case, space)
     if found is None:

@@ -25,7 +25,7 @@ from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, detectable, seeds_for
 from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.analysis.trade_offs import TradeOffs
-from mtlbench.arm_names import BASELINE
+from mtlbench.arm_names import BASELINE, expected_splits
 from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
 from mtlbench.report.beyond import BeyondSplits, beyond_splits, find_trade_offs
@@ -256,7 +256,9 @@ def _typical(contrasts: list[tuple[float, float, int]]) -> tuple[float, float]:
 
 def gaps(case: Case) -> Gaps:
     """What was not compared: arms that are missing, have fewer seeds, failed or were blocked."""
-    expected = [arm.name for arm in standard_arms(per_channel=True) if arm.family != Family.PARENT]
+    splits = expected_splits(case.kinds.splits())
+    arms = standard_arms(per_channel=True)
+    expected = [a.name for a in arms if a.family != Family.PARENT and (a.family != Family.SPLIT or a.name in splits)]
     failed = {str(failure["arm"]) for failure in case.failures}
     missing = tuple(arm for arm in expected if not case.arm(arm) and arm not in failed)
     seeds_of: dict[tuple[str, str, str, str], list[str]] = {}

@@ -20,11 +20,13 @@ def name_experts(count: int, scheme: str) -> tuple[str, ...]:
 
 
 def find_first(stage: Stage, depth: int, scheme: str) -> str:
-    """Where experts begin that are the last `depth` stages with parameters. Raises UserError."""
+    """Where experts begin that are the last `depth` stages with parameters; of a trunk whose stages pool inside those
+    of which each form has its own, if these are fewer (Ours). Raises UserError."""
     layers = [name for name in stage.trunk.names if name not in stage.trunk.pooling]
     if not 0 < depth < len(layers):
         raise UserError(f"{scheme}: experts of depth {depth}; of {len(layers)} layers, 1 to {len(layers) - 1} may be")
-    return layers[-depth]
+    parted = stage.trunk.parted
+    return max(layers[-depth], parted[0], key=layers.index) if stage.trunk.pools_inside else layers[-depth]
 
 
 def group_experts(
@@ -67,9 +69,12 @@ class Gate(nn.Module):
         return weights
 
 
-def mix(weights: Tensor, experts: Sequence[Tensor]) -> Tensor:
-    """The sum of the experts' `B C H W` or `R C`, weighed by `B E` or `R E`, or by `E`. Raises UserError."""
+def mix(weights: Tensor, experts: Sequence[Tensor], owners: Tensor | None = None) -> Tensor:
+    """The sum of the experts' `B C H W` or `R C`, weighed by `B E` or `R E`, or by `E`; where experts pool regions, by
+    `B E` of the images that these are of, their `owners`. Raises UserError."""
     x = experts[0]
+    if owners is not None and len(owners) == len(x) and weights.dim() > 1:
+        weights = weights[owners]
     if weights.dim() > 1 and len(weights) != len(x):
         raise UserError(f"gates see {len(weights)} images, and experts end in {len(x)} regions: take a smaller depth")
     places = weights.reshape(*weights.shape, *(1,) * (x.dim() - 1))

@@ -36,7 +36,7 @@ class Mmoe:
         """The gates after the last stage; before the experts, what remembers their input."""
         first, names = find_first(stage, self.depth, "mmoe"), stage.trunk.names
         if stage.name == names[-1]:
-            return Gates(tasks, self.experts, count_inputs(stage, first))
+            return Gates(tasks, self.experts, count_inputs(stage, first), stage.trunk.pools_inside)
         return Remember() if stage.name == names[names.index(first) - 1] else None
 
 
@@ -45,13 +45,13 @@ class Gates(nn.Module):
 
     sees_pass = True
 
-    def __init__(self, tasks: tuple[str, ...], experts: tuple[str, ...], channels: int) -> None:
+    def __init__(self, tasks: tuple[str, ...], experts: tuple[str, ...], channels: int, per_image: bool) -> None:
         super().__init__()
-        self.experts = experts
+        self.experts, self.per_image = experts, per_image
         self.gates = nn.ModuleDict({task: Gate(channels, len(experts)) for task in tasks})
 
     def forward(self, xs: dict[str, Tensor], this: Pass) -> dict[str, Tensor]:
         """{column: `B C H W` or `R C`} -> the same shapes."""
-        outputs = [xs[name] for name in self.experts]
+        outputs, owners = [xs[name] for name in self.experts], this.owners if self.per_image else None
         seen = this.memory[INPUT]
-        return {**xs, **{task: mix(gate(seen[task]), outputs) for task, gate in self.gates.items()}}
+        return {**xs, **{task: mix(gate(seen[task]), outputs, owners) for task, gate in self.gates.items()}}

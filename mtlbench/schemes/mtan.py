@@ -6,6 +6,7 @@ from itertools import takewhile
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mtlbench.contracts import Pass, Stage
 from mtlbench.errors import UserError
@@ -22,7 +23,9 @@ class Mtan:
 
     Ours: what comes after the last pooling (fc6, fc7) is each task's own, and its input is the task's last pooled
     a_t * p, without another f; convolutions before a batch norm have no bias, which it would take out again. A batch
-    that comes in parts is normalised part by part. Raises UserError for a trunk whose convolutions end in no pooling.
+    that comes in parts is normalised part by part. Of a trunk without pooling stages (residual networks, transformers)
+    every stage is a block, up to those of which each form has its own, which are each task's; u is p, and f's output is
+    pooled to the next stage's size. Raises UserError for a trunk without such blocks.
     """
 
     version = 1
@@ -36,6 +39,10 @@ class Mtan:
         shared = _find_shared(stage)
         if stage.name not in shared:
             return None
+        if stage.trunk.pools_inside:
+            names, widths = list(shared), list(shared.values())
+            place = names.index(stage.name)
+            return StageAttention(tasks, widths[place], dict(enumerate(widths)).get(place + 1, 0), bool(place))
         if stage.has_parameters:
             return Remember()
         names = list(shared)
@@ -56,8 +63,10 @@ class Mtan:
 
 
 def _find_shared(stage: Stage) -> dict[str, int]:
-    """The stages up to the last pooling, with their channels. Raises UserError."""
+    """The stages up to the last pooling, with their channels; without any up to where forms part. Raises UserError."""
     trunk = stage.trunk.names
+    if stage.trunk.pools_inside and stage.trunk.parted[0] != trunk[0]:
+        return dict(zip(trunk[: trunk.index(stage.trunk.parted[0])], stage.trunk.widths, strict=False))
     shared = {
         name: width
         for place, (name, width) in enumerate(zip(trunk, stage.trunk.widths, strict=True))
@@ -119,6 +128,24 @@ class Attention(nn.Module):
                 sizes = ", ".join(f"{x.shape[-2]} x {x.shape[-1]}" for x in (*seen, p))
                 raise UserError(f"scheme Mtan: the maps of a block have different sizes ({sizes}); only pooling may")
             streams[task] = this.again(self.pass_on(mask(torch.cat(seen, 1)) * p))
+        this.memory["streams"] = streams
+        return streams if self.returns_streams else xs
+
+
+class StageAttention(Attention):
+    """The masks of a block that is one stage; `next_width` is that of the next one's output (0: there is none, and the
+    tasks' streams leave)."""
+
+    def __init__(self, tasks: tuple[str, ...], width: int, next_width: int, has_previous: bool) -> None:
+        super().__init__(tasks, width, width, next_width, has_previous, returns_streams=not next_width)
+
+    def forward(self, xs: dict[str, Tensor], this: Pass) -> dict[str, Tensor]:
+        """Shared `B C H W`, unchanged; after the last block {task: its own stream}, `B C H W`."""
+        previous, streams = this.memory.get("streams", {}), {}
+        for task, mask in self.masks.items():
+            p = xs[task]
+            seen = [p, functional.adaptive_max_pool2d(previous[task], p.shape[-2:])] if previous else [p]
+            streams[task] = self.pass_on(mask(torch.cat(seen, 1)) * p)
         this.memory["streams"] = streams
         return streams if self.returns_streams else xs
 

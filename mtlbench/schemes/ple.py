@@ -39,7 +39,8 @@ class Ple:
         is_last = stage.name == names[-1]
         if is_last or (self.progressive and stage.has_parameters and not stage.before(first)):
             width = count_inputs(stage, stage.name if self.progressive else first)
-            return Extraction(tasks, self.shared, width, has_next=not is_last)
+            sees_images = stage.trunk.pools_inside and (not self.progressive or stage.name == first)
+            return Extraction(tasks, self.shared, width, has_next=not is_last, per_image=sees_images)
         is_input = names.index(stage.name) == names.index(first) - 1
         return Remember() if is_input or (self.progressive and not stage.before(first)) else None
 
@@ -50,18 +51,22 @@ class Extraction(nn.Module):
 
     sees_pass = True
 
-    def __init__(self, tasks: tuple[str, ...], shared: tuple[str, ...], channels: int, has_next: bool) -> None:
+    def __init__(
+        self, tasks: tuple[str, ...], shared: tuple[str, ...], channels: int, has_next: bool, per_image: bool
+    ) -> None:
         super().__init__()
-        self.shared = shared
+        self.shared, self.per_image = shared, per_image
         self.gates = nn.ModuleDict({task: Gate(channels, 1 + len(shared)) for task in tasks})
         self.common = Gate(channels, len(tasks) + len(shared)) if has_next else None
 
     def forward(self, xs: dict[str, Tensor], this: Pass) -> dict[str, Tensor]:
         """{column: `B C H W` or `R C`} -> the same shapes."""
         seen, common = this.memory[INPUT], [xs[name] for name in self.shared]
-        after = {**xs, **{task: mix(gate(seen[task]), [xs[task], *common]) for task, gate in self.gates.items()}}
+        owners = this.owners if self.per_image else None
+        own = {task: mix(gate(seen[task]), [xs[task], *common], owners) for task, gate in self.gates.items()}
+        after = {**xs, **own}
         if self.common is not None:
-            everything = mix(self.common(seen[self.shared[0]]), list(xs.values()))
+            everything = mix(self.common(seen[self.shared[0]]), list(xs.values()), owners)
             after.update(dict.fromkeys(self.shared, everything))
             this.memory[INPUT] = after
         return after

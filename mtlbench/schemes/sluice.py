@@ -24,7 +24,8 @@ class Sluice:
     ours: 1 - own comes from all others alike. For one subspace that is one of the released code's starts, 0.9 / 0.1;
     its starts for two are 1/4 everywhere, and 0.95 from one subspace of each task, a sum that grows layer by layer.
     Betas: a head sees a mixture of its column's layers, learned for each task, which starts with 0.9 of the last one
-    (released). Ours: of the last ones, as far back as they are equally wide and nothing is pooled between (fc6, fc7).
+    (released). Ours: of the last ones, as far back as they are equally wide and nothing is pooled between (fc6, fc7);
+    none in networks whose stages pool inside.
     Penalty: `strength` times the squared Frobenius norm of G1^T G2 in every layer of every column, where the columns
     of G1 and G2 are the weights of the channels of two subspaces (0.1: the example of the released code, which sums
     over channels and compares inputs; ours: the reading in which 0 means orthogonal subspaces).
@@ -64,7 +65,9 @@ class Sluice:
         return SubspaceUnit(tasks, stage, self.subspaces, self.own, self.lr, layers if stage.name in layers else ())
 
     def _layers(self, stage: Stage) -> tuple[str, ...]:
-        """The stages that betas mix; none where there are fewer than two."""
+        """The stages that betas mix; none where there are fewer than two, or they pool inside."""
+        if stage.trunk.pools_inside:
+            return ()
         alike: list[str] = []
         for name, width in zip(reversed(stage.trunk.names), reversed(stage.trunk.widths), strict=True):
             if (

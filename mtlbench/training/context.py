@@ -102,6 +102,7 @@ def network_of(trial: Trial, tasks: dict[str, Task], outcomes: Sequence[Options]
         trial.net_seed,
         trial.recipe.precision,
         trial.recipe.weighting,
+        trial.recipe.decoder,
     )
 
 
@@ -235,6 +236,7 @@ class Context:
             self.trial.form,
             size,
             self.trial.recipe.regions,
+            self.trial.recipe.decoder,
         )
         members = len(self.trial.parents) if self.trial.average else 1
         return parameters * members, flops * members

@@ -202,6 +202,7 @@ def _result(
             "torch": torch.__version__,
             "device": str(next(net.parameters()).device),
             "processor": platform.processor() or platform.machine(),
+            **({"licence_of_weights": trial.licence} if trial.licence else {}),
         },
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         outcome=net.scheme.outcome(dict(net.units.items())) if hasattr(net.scheme, "outcome") else None,

@@ -34,8 +34,10 @@ def run(
     val_fraction: float | None = None,
     recipe: str = "",
     backbone: str = "",
+    batch_norm: Literal["", "shared", "frozen", "per-task"] = "",
     init: str | Mapping[str, str] = "",
     weights: str | Path | None = None,
+    decoder: Literal["", "linear", "deeplab", "fpn"] = "",
     precision: Literal["fp32", "bf16"] | None = None,
     balance: float | None = None,
     task_options: Mapping[str, Options] | None = None,
@@ -77,10 +79,14 @@ def run(
     data_options: {name: value} of the data set; default: the recipe's.
     val_fraction: share 0 to 0.9 of the official train list that is kept for val; default: the data set's.
     recipe: smoke, quick, short, long, paper (`mtlbench list recipes`); default: the one that the space names.
-    backbone: caffenet, alexnet or `FILE.py`; default: the recipe's.
+    backbone: caffenet, alexnet, `timm:NAME` or `FILE.py`, with options as in "timm:resnet18(cells=7)"; default: the
+        recipe's.
+    batch_norm: of a timm backbone: trained with its column, frozen as the weights have it, or "per-task"; default: the
+        recipe's.
     init: where networks without parents start, "scratch", "pretrained" (the data set's own trunk) or "imagenet"; or
         {glob of arms: start}, where "" stands for all networks without parents; default: the recipe's.
     weights: file of ImageNet weights; default: torchvision's, where it has some.
+    decoder: what dense tasks have before their heads, "linear" (nothing), "deeplab" or "fpn"; default: the recipe's.
     precision: of products and convolutions; default: the recipe's.
     balance: from 0, which draws every image equally often, to 1, which draws those of every task equally often where
         tasks are labelled on different images; default: the recipe's, 0.
@@ -127,8 +133,10 @@ def run(
         val_fraction=val_fraction,
         recipe=recipe,
         backbone=backbone,
+        batch_norm=batch_norm,
         init=starts_of(init),
         weights=Path(weights) if weights else None,
+        decoder=decoder,
         precision=precision,
         balance=balance,
         task_options={task: dict(values) for task, values in (task_options or {}).items()},

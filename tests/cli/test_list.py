@@ -13,7 +13,17 @@ from rich.console import Console
 
 from mtlbench import plugins
 from mtlbench.cli import list as module
-from mtlbench.cli.list import KINDS, PLUGINS, SOURCES, first_sentence, matters, source_of, tabulate, value_text
+from mtlbench.cli.list import (
+    KINDS,
+    PLUGINS,
+    SOURCES,
+    first_sentence,
+    matters,
+    source_of,
+    tabulate,
+    tabulate_stages,
+    value_text,
+)
 from mtlbench.cli.terminal import print_table
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
@@ -92,7 +102,7 @@ def test_a_recipe_with_sources_is_shown_field_by_field_and_another_one_in_a_line
     brief, full = tabulate("recipes", own)
     # Without what another form, start, optimiser or decay has.
     hidden = ("name", "sources", "regions", "fill_background", "from_scratch", "beta2", "step_at", "step_factor")
-    hidden = (*hidden, "poly_power")
+    hidden = (*hidden, "poly_power", "decoder")
     fields = [field.name for field in dataclasses.fields(Recipe) if field.name not in hidden]
     assert (len(brief.rows), len(full.rows)) == (2, len(fields))
     found = lines("recipes", own)
@@ -208,7 +218,7 @@ def test_wrong_names_are_answered_with_the_right_ones() -> None:
 
 def test_into_a_pipe_everything_is_plain_and_no_plug_in_is_imported() -> None:
     code = (
-        "import sys; from mtlbench.cli.list import KINDS, print_listing\n"
+        "import sys; from mtlbench.cli.list import tabulate_stages, KINDS, print_listing\n"
         "for kind in KINDS: print_listing(kind)\n"
         "print([m for m in sys.modules if m in ('torch', 'ray', 'pandas', 'matplotlib')"
         " or m.startswith(('mtlbench.tasks', 'mtlbench.datasets', 'mtlbench.schemes', 'mtlbench.weightings',"
@@ -217,3 +227,12 @@ def test_into_a_pipe_everything_is_plain_and_no_plug_in_is_imported() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("\n[]") and "\x1b" not in out and "…" not in out
     assert len(KINDS) == 9 and max(map(len, out.splitlines())) <= 200
+
+
+def test_the_stages_of_a_backbone() -> None:
+    table = tabulate_stages("timm:test_efficientnet")
+    rows = [[cell.value for cell in row.cells.values()] for row in table.rows]
+    assert [row[:3] for row in rows][:2] == [["stage1", 16, 2], ["stage2", 24, 4]]
+    assert rows[0][4:] == ["after it", "conv_stem bn1 blocks.0"] and "apache-2.0" in table.title
+    caffenet = [cell.value for cell in tabulate_stages("caffenet").rows[0].cells.values()]
+    assert caffenet == ["conv1", 96, "-", 11 * 11 * 3 * 96 + 96, "", ""]

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Geometry, Scheme, Stage
 from mtlbench.errors import UserError
-from mtlbench.nets.layers import LocalResponseNorm, SeededDropout, _band
-from mtlbench.nets.network import MultiTaskNet, _interpolation, placed, upsample
+from mtlbench.nets.layers import LocalResponseNorm, SeededDropout, _band, _interpolation, upsample
+from mtlbench.nets.network import MultiTaskNet, placed
 from mtlbench.plugins import create, names
 from mtlbench.schemes.cross_stitch import CrossStitch, CrossStitchUnit
 from mtlbench.schemes.mtl_shared import MtlShared
@@ -178,7 +178,7 @@ def test_every_parameter_gets_a_gradient_and_declared_channels_hold(form: str, s
 @pytest.mark.parametrize("name", names("backbone"))
 @FORMS
 def test_contract_of_every_backbone(name: str, form: str) -> None:
-    backbone = create("backbone", name, form=form)
+    backbone = create("backbone", name, form=form, **({"model": "test_vit"} if name == "timm" else {}))
     stages = [stage.name for stage in backbone.stages]
     assert len(set(stages)) == len(stages) and "fc8" not in stages
     assert any(s.stitched for s in backbone.stages)

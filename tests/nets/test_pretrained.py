@@ -101,7 +101,7 @@ def test_content_that_is_no_state_is_refused_by_name(tmp_path: Path, content: An
 
 def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "net.caffemodel").write_bytes(b"\x0a\x08CaffeNet")
-    with pytest.raises(UserError, match=r"\.pt, \.pth and \.npz .*docs/weights\.md"):
+    with pytest.raises(UserError, match=r"\.npz, \.pt, \.pth, \.safetensors files; docs/weights\.md"):
         pretrained.read(tmp_path / "net.caffemodel")
     for function in (pretrained.read, pretrained.digest):
         with pytest.raises(UserError, match="nothing.pt"):
@@ -156,7 +156,7 @@ def test_a_file_in_torch_hubs_folder_is_taken_if_it_is_the_published_one(
     place = hub / publish(monkeypatch, b"the published bytes")
     hub.mkdir(parents=True)
     place.write_bytes(b"the published bytes")
-    assert pretrained.locate("alexnet", Alexnet("roi"), None) == place
+    assert pretrained.locate("alexnet", Alexnet("roi"), None) == (place, "BSD-3-Clause")
     place.write_bytes(b"the published by")
     with pytest.raises(UserError, match="cut off, or changed.*delete it"):
         pretrained.locate("alexnet", Alexnet("roi"), None)
@@ -185,7 +185,7 @@ def test_a_download_is_checked_against_its_name(hub: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr("torch.hub.urlopen", lambda request: Page())
     if arrives == b"the published bytes":
-        assert pretrained.locate("alexnet", Alexnet("fcn"), None).read_bytes() == arrives
+        assert pretrained.locate("alexnet", Alexnet("fcn"), None)[0].read_bytes() == arrives
     else:
         with pytest.raises(UserError, match="invalid hash value"):
             pretrained.locate("alexnet", Alexnet("fcn"), None)
@@ -198,7 +198,7 @@ def test_caffenet_needs_a_file(hub: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file: .*gone.npz; --weights"):
         pretrained.locate("caffenet", Caffenet("fcn"), tmp_path / "gone.npz")
     (tmp_path / "here.npz").touch()
-    assert pretrained.locate("caffenet", Caffenet("fcn"), tmp_path / "here.npz") == tmp_path / "here.npz"
+    assert pretrained.locate("caffenet", Caffenet("fcn"), tmp_path / "here.npz") == (tmp_path / "here.npz", "")
 
 
 # ------------------------------------------------------------------------------------------------ the documented way
@@ -265,3 +265,13 @@ def test_the_documented_table_is_what_is_accepted() -> None:
     for cls, state in zip((Caffenet, Alexnet), states, strict=True):
         for form in ("fcn", "roi"):
             assert len(cls(form).adapted(state)) == 7
+
+
+def test_safetensors_are_read_and_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.arange(3.0)}, tmp_path / "net.safetensors")
+    assert torch.equal(pretrained.read(tmp_path / "net.safetensors")["a"], torch.arange(3.0))
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "net.safetensors").read_bytes()[:20])
+    with pytest.raises(UserError, match="cut.safetensors is cut off, not written by safetensors"):
+        pretrained.read(tmp_path / "cut.safetensors")
