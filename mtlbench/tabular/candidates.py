@@ -76,7 +76,7 @@ def make_space(benchmark: Benchmark) -> Space:
             f"a search needs {FEWEST} or more of one-task, Splits and trees that are finished with every seed, there"
             f" are {len(whole)}; type: mtlbench run --pair {benchmark.about.pair} --all-splits"
         )
-    depths = _rank({arm: _depths(benchmark, arm) for arm in whole})
+    depths = _rank({arm: count_shared(benchmark, arm) for arm in whole})
     whole = sorted(whole, key=lambda arm: sum(depths[arm].values()))
     return Space(
         {arm: depths[arm] for arm in whole},
@@ -106,14 +106,15 @@ def _work(benchmark: Benchmark, arm: str) -> float:
         return 0.0
 
 
-def _depths(benchmark: Benchmark, arm: str) -> Depths:
-    """{"a+b": for how many stages from the image on the two tasks share all}."""
-    stages = benchmark.architectures[arm].stages
-    found = {}
-    for one, other in combinations(benchmark.tasks, 2):
-        together = [any(one in group and other in group for group in stage.groups) for stage in stages]
-        found[f"{one}+{other}"] = together.index(False) if False in together else len(together)
-    return found
+def count_shared(benchmark: Benchmark, arm: str) -> Depths:
+    """{"a+b": how many stages the two tasks share}."""
+    return {
+        f"{one}+{other}": sum(
+            any(one in group and other in group for group in stage.groups)
+            for stage in benchmark.architectures[arm].stages
+        )
+        for one, other in combinations(benchmark.tasks, 2)
+    }
 
 
 def _rank(depths: dict[str, Depths]) -> dict[str, Depths]:

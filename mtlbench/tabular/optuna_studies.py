@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from mtlbench.errors import UserError
 from mtlbench.tabular.benchmark import Benchmark
+from mtlbench.tabular.candidates import count_shared
 from mtlbench.tabular.content import CHANGE, Content
 from mtlbench.tabular.export import refuse_to_replace
 
@@ -60,12 +60,7 @@ def _trials(benchmark: Benchmark, seed: int) -> list[Any]:
             value = benchmark.query(arm, seed=seed, subset="val")
         except UserError:
             continue
-        shared = {
-            f"stages shared {a}+{b}": sum(
-                any(a in group and b in group for group in one.groups) for one in known.stages
-            )
-            for a, b in combinations(benchmark.tasks, 2)
-        }
+        shared = {f"stages shared {name}": number for name, number in count_shared(benchmark, arm).items()}
         distributions: dict[str, Any] = {
             "arm": optuna.distributions.CategoricalDistribution(benchmark.arms),
             **dict.fromkeys(shared, optuna.distributions.IntDistribution(0, most)),

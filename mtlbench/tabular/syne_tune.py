@@ -1,8 +1,9 @@
 """A table as a blackbox of Syne Tune: `blackbox_tabular.deserialize(DIR)` reads it and `load_blackbox`'s users take it.
 
 The form is Syne Tune's own (0.16): hyperparameters.parquet, objectives_evaluations.npy `tasks configs seeds fidelities
-objectives` float32, fidelities_values.npy, and JSON of both spaces and of names. One hyperparameter, `arm`; the fidelity
-`point` counts the points of training from 1; NaN where an arm lacks a number.
+objectives` float32, fidelities_values.npy, and JSON of both spaces and of names. Hyperparameters: `arm`, and for every
+two tasks how many stages they share, which follows from the arm: only the arms' own configurations have numbers
+(`all_configurations`). The fidelity `point` counts the points of training from 1; NaN where an arm lacks a number.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from mtlbench.errors import UserError
 from mtlbench.system.files import replace_file, write
 from mtlbench.system.schema import encode
 from mtlbench.tabular.benchmark import Benchmark
-from mtlbench.tabular.content import CHANGE, Content
+from mtlbench.tabular.candidates import count_shared
+from mtlbench.tabular.content import CHANGE, Columns, Content
 from mtlbench.tabular.export import refuse_to_replace
 
 METADATA = "metadata.json"
@@ -34,6 +36,9 @@ def write_blackbox(content: Content, folder: Path, force: bool = False) -> Path:
     benchmark = Benchmark.of(content)
     points = max((len(found) for found in benchmark.iterations.values()), default=0) or 1
     names, numbers = _evaluate(benchmark, points)
+    shared = [count_shared(benchmark, arm) for arm in benchmark.arms]
+    configurations: Columns = {"arm": benchmark.arms}
+    configurations |= {f"stages_shared_{name}": [one[name] for one in shared] for name in shared[0]}
     about = content.about
     metadata = {
         "objectives_names": names,
@@ -44,11 +49,11 @@ def write_blackbox(content: Content, folder: Path, force: bool = False) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with replace_file(folder / "hyperparameters.parquet") as temporary:
-            pq.write_table(pa.table({"arm": benchmark.arms}), temporary, compression="gzip")
+            pq.write_table(pa.table(configurations), temporary, compression="gzip")
         for name, array in (("objectives_evaluations", numbers), ("fidelities_values", np.arange(1, points + 1))):
             with replace_file(folder / f"{name}.npy") as temporary, open(temporary, "wb") as file:
                 np.save(file, array, allow_pickle=False)
-        write(folder / "configspace.json", encode({"arm": _domain("Categorical", categories=benchmark.arms)}))
+        write(folder / "configspace.json", encode(_space(configurations)))
         write(folder / "fidelityspace.json", encode({FIDELITY: _domain("Integer", lower=1, upper=points)}))
         write(folder / METADATA, encode(metadata))
     except OSError as error:
@@ -85,6 +90,16 @@ def _ask(benchmark: Benchmark, arm: str, seed: int, metric: str, subset: str, it
 def _seconds(benchmark: Benchmark, arm: str, seed: int, share: float) -> float:
     own = _ask(benchmark, arm, seed, "seconds", "", None)
     return _ask(benchmark, arm, seed, "seconds_with_parents", "", None) - own + share * own
+
+
+def _space(configurations: Columns) -> dict[str, Any]:
+    """The domain of every hyperparameter. Syne Tune takes no table with a single one."""
+    return {
+        name: _domain("Categorical", categories=values)
+        if name == "arm"
+        else _domain("Integer", lower=min(values), upper=max(max(values), min(values) + 1))
+        for name, values in configurations.items()
+    }
 
 
 def _domain(kind: str, **arguments: Any) -> dict[str, Any]:

@@ -63,7 +63,7 @@ class _Tpe(_Proposals):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        distributions = {
+        distributions: dict[str, Any] = {
             name: optuna.distributions.IntDistribution(*bounds) for name, bounds in ledger.space.bounds().items()
         }
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=FIRST)
@@ -76,7 +76,7 @@ class _Tpe(_Proposals):
     def next(self) -> _Trial | None:
         for _ in range(IN_VAIN if len(self.begun) < len(self.space.depths) else 0):
             name = f"t{len(self.search._ot_trials)}"
-            trial = _Trial(name, self.space.nearest(self.search.suggest(name)))
+            trial = _Trial(name, self.space.nearest(self.search.suggest(name) or {}))
             if trial.arm not in self.begun:
                 self.begun.add(trial.arm)
                 return trial

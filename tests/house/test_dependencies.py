@@ -11,7 +11,7 @@ from importlib.metadata import packages_distributions
 from tests.support.places import ROOT
 
 # Imported under names that their distributions do not list, or by several.
-DISTRIBUTIONS = {"cv2": "opencv-contrib-python-headless"}
+DISTRIBUTIONS = {"cv2": "opencv-contrib-python-headless", "mlflow": "mlflow-skinny"}
 
 
 def read_declared() -> set[str]:
