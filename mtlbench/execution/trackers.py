@@ -63,7 +63,7 @@ class WeightsAndBiases:
             job_type=record.job,
             config=record.config,
             resume="allow",
-            reinit="finish_previous",
+            reinit="create_new",  # a notebook may have a run of its own
             settings=self.wandb.Settings(
                 silent=True,
                 console="off",
@@ -72,6 +72,7 @@ class WeightsAndBiases:
                 save_code=False,
                 x_disable_stats=True,
                 x_disable_meta=True,
+                x_save_requirements=False,
             ),
         )
         for iteration, numbers in record.curve.items():

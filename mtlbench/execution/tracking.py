@@ -62,14 +62,14 @@ def open_tracker(spec: str, results: Path) -> Tracker:
     name, _, where = spec.partition(":")
     if name not in TRACKERS:
         raise unknown("tracker", name, TRACKERS)
-    make: Callable[[str], Tracker] = {
+    makers: dict[str, Callable[[str], Tracker]] = {
         "tensorboard": trackers.TensorBoard,
         "wandb": trackers.WeightsAndBiases,
         "mlflow": trackers.MlFlow,
         "trackio": trackers.Trackio,
-    }[name]
+    }
     try:
-        return make(where or (str(results / "tensorboard") if name == "tensorboard" else "mtlbench"))
+        return makers[name](where or (str(results / "tensorboard") if name == "tensorboard" else "mtlbench"))
     except ImportError as error:
         raise UserError(f"--track {name}: its package is not installed; type pip install 'mtlbench[{name}]'") from error
     except Exception as error:  # a tracker is somebody else's program

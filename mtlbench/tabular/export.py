@@ -57,7 +57,11 @@ def tabulate(results: Results, selection: Selection = NEWEST, licence: str = LIC
     about = About(
         format=FORMAT,
         version=__version__,
-        **{name: str(own[name]) for name in ("pair", "dataset", "backbone", "recipe", "setting")},
+        pair=str(own["pair"]),
+        dataset=str(own["dataset"]),
+        backbone=str(own["backbone"]),
+        recipe=str(own["recipe"]),
+        setting=str(own["setting"]),
         note=note,
         tasks=list(dict.fromkeys(metric.task for metric in metrics)),
         baseline=BASELINE,

@@ -82,7 +82,8 @@ class Regrets:
             steps = np.searchsorted([step.cost for step in trace], costs * (1 + 1e-9), side="right")
             regrets = np.array([np.nan, *(self.regret_of(step.arm) for step in trace)])
             row[:] = regrets[steps]
-        return found.mean(0)
+        mean: np.ndarray = found.mean(0)
+        return mean
 
 
 def find_regrets(

@@ -19,7 +19,6 @@ from tests.support.benchmarks import make_content
 from tests.support.synthetic_results import results_frame
 from tests.support.worlds import World
 
-
 ARMS = ("one-task", "split-conv4", "split-fc8", "ensemble", "cross-stitch")
 
 
