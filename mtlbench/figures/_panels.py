@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LINE = 0.135  # of a caption, inches
 LETTERS = 19.5  # of the caption's size in an inch
+TIP = "tip: "  # begins the id of what tells its numbers in the report, where one points at it
 FEWEST_NEAR = 6  # arms that an axis is made for where others are far off
 Limits = tuple[float, float]
 
@@ -145,6 +146,11 @@ def draw_legend(canvas: Canvas, handles: Sequence[Any], rows: int, top_inches: f
         handletextpad=0.5,
         columnspacing=spacing,
     )
+
+
+def add_tip(axes: Axes, x: float, y: float, text: str) -> None:
+    """An unseen mark at x, y, larger than what is drawn there, of which the report shows the text."""
+    axes.scatter(x, y, s=420, marker="o", facecolor="white", edgecolor="none", alpha=0, zorder=9, gid=TIP + text)
 
 
 def draw_seeds(axes: Axes, x: Any, y: Any, orient: str, zorder: float) -> None:
