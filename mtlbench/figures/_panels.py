@@ -150,7 +150,7 @@ def draw_legend(canvas: Canvas, handles: Sequence[Any], rows: int, top_inches: f
 
 def add_tip(axes: Axes, x: float, y: float, text: str) -> None:
     """An unseen mark at x, y, larger than what is drawn there, of which the report shows the text."""
-    axes.scatter(x, y, s=420, marker="o", facecolor="white", edgecolor="none", alpha=0, zorder=9, gid=TIP + text)
+    axes.scatter(x, y, s=420, marker="o", facecolor="none", edgecolor="none", zorder=9, gid=TIP + text)
 
 
 def draw_seeds(axes: Axes, x: Any, y: Any, orient: str, zorder: float) -> None:

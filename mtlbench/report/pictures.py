@@ -85,5 +85,5 @@ def _tell(element: ET.Element, text: str) -> None:
     del element.attrib["id"]
     element.set("class", "tip")
     title = ET.Element(f"{{{SVG}}}title")
-    title.text = text
+    title.text, title.tail, element.text = text, element.text, None
     element.insert(0, title)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mtlbench.analysis.comparison import BEATS, CROSS_STITCH, LOSES, NOISE, Difference
+from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, Difference
 from mtlbench.arm_names import BASELINE, name_in_prose
 from mtlbench.report.verdict import Answer, ChosenSplit
 from mtlbench.text import percent
@@ -17,7 +17,7 @@ def short_answer(found: Answer) -> str:
         (
             one.rivals[BASELINE]
             for one in found.comparisons
-            if one.arm == CROSS_STITCH and one.scope == (chosen.scope if chosen else PAIR) and BASELINE in one.rivals
+            if one.scope == (chosen.scope if chosen else PAIR) and BASELINE in one.rivals
         ),
         None,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlbench.analysis.frame import rows_of_trials
+from mtlbench.analysis.frame import records, rows_of_trials
 from mtlbench.analysis.inference import mean_interval
 from mtlbench.analysis.selection import NEWEST, Selection, newest
 from mtlbench.contracts import Results
@@ -139,6 +139,6 @@ def _sharing(benchmark: Benchmark, arm: str) -> Callable[[str, str, str], bool]:
 
 def _by_seed(means: pd.Series) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
-    for (seed, arm), value in means.items():  # type: ignore[misc]
-        found.setdefault(int(seed), {})[str(arm)] = float(value)
+    for row in records(means.rename("value").reset_index()):
+        found.setdefault(int(row["seed"]), {})[str(row["arm"])] = float(row["value"])
     return found
