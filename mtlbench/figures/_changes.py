@@ -58,7 +58,7 @@ def draw_changes(
     if len(seeds) > 1:  # one seed: its dot would hide behind the mean
         sway = dict(zip(seeds, scale * np.linspace(SEEDS_FROM, SEEDS_TO, len(seeds)), strict=True))
         dots = points[~points["arm"].isin({BASELINE, *means.loc[means["far"], "arm"]})]
-        draw_seeds(axes, dots["x"] + dots["seed"].map(sway), dots["change"], "x", zorder=2.5)
+        draw_seeds(axes, dots["x"] + dots["seed"].map(sway), dots["change"], zorder=2.5)
     _limit(axes, points, means, published, half_width)
     for row in records(means):
         _draw_mean(axes, row, colour)

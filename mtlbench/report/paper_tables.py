@@ -172,7 +172,8 @@ def _failures(
     failures: Sequence[Mapping[str, Any]], frame: pd.DataFrame, rows: Sequence[LayoutRow]
 ) -> list[dict[str, str]]:
     """arm, where, reason ("diverged: ...", "failed: ..." or "blocked by ...") of what the rows lack."""
-    done = set(zip(frame["arm"], frame["seed"], frame["task"], strict=True))
+    trained_ones = frame[["arm", "seed", "task"]].drop_duplicates()
+    done = set(trained_ones.itertuples(index=False, name=None))
     found = []
     for failure in failures_of(frame, failures):
         arm, seed, task = failure["arm"], failure["seed"], failure["task"]

@@ -128,7 +128,7 @@ class Results:
 
     def counts_of(self, frame: pd.DataFrame) -> dict[str, dict[str, int]]:
         """{task: {category: how often it is labelled in train}} of the trials in `frame`."""
-        keys = set(frame["key"])
+        keys = set(frame["key"].unique())
         found: dict[str, dict[str, int]] = {}
         for one in self._finished:
             if one.folder.name in keys:
@@ -139,7 +139,12 @@ class Results:
         """Of each trial in `frame`, once: key, arm, seed, tasks, fingerprint (of the data), data_root, recipe (its
         fields), dataset, backbone, scheme, method (labels), parents, environment (python, torch, device), finished,
         seconds."""
-        keys = set(frame["key"])
+        keys = set(frame["key"].unique())
+        return [dict(one) for one in self._provenance if one["key"] in keys]
+
+    @cached_property
+    def _provenance(self) -> list[Options]:
+        """That of every finished trial."""
         return [
             {
                 "key": folder.name,
@@ -159,7 +164,6 @@ class Results:
                 "seconds": result.cost["seconds"],
             }
             for folder, trial, _, result in self._finished
-            if folder.name in keys
         ]
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
