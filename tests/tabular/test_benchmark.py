@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from mtlbench.tabular.benchmark import Benchmark
 from mtlbench.tabular.content import ABOUT, SCORES
 from mtlbench.tabular.export import tabulate, write_table
 from tests.support.benchmarks import make_content
+from tests.support.places import ROOT
 from tests.support.synthetic_results import results_frame
 from tests.support.worlds import World
 
@@ -149,6 +152,18 @@ def test_what_the_table_does_not_have_is_named(table: Path) -> None:
     ):
         with pytest.raises(UserError, match=words):
             benchmark.query(**question)
+
+
+def test_the_page_on_tables_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = ("one-task", "split-fc6", "cross-stitch")
+    write_table(tabulate(World(results_frame("det_attr", (0, 1), arms))), tmp_path / "det_attr_table")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "table.md").read_text(), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "docs/table.md", "exec"), names)
+    assert names["benchmark"].query(architecture=[one.groups for one in names["stages"]]) == names["benchmark"].query(
+        "split-fc6"
+    )
 
 
 def test_networks_of_one_task_that_train_differently_long_stand_at_one_point() -> None:
