@@ -137,8 +137,8 @@ def _sentence(identity: Mapping[str, Any]) -> str:
 
 def _last_trials(frame: pd.DataFrame) -> pd.DataFrame:
     """Per arm, seed and task the numbers of the trial that finished last; a trial with none left loses its costs."""
-    trials = frame.loc[frame["subset"] != "cost", ["arm", "seed", "task", "key"]].drop_duplicates()
-    if not trials.duplicated(["arm", "seed", "task"]).any():
+    once = frame.loc[frame["subset"] != "cost", ["arm", "seed", "task", "key"]].drop_duplicates()
+    if not once.duplicated(["arm", "seed", "task"]).any():
         return frame  # most stores: everything was trained once
     measured = frame[frame["subset"] != "cost"].sort_values("finished", kind="stable")
     last = measured.groupby(["arm", "seed", "task"], dropna=False, sort=False)["key"].transform("last")

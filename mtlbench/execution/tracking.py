@@ -27,6 +27,7 @@ from mtlbench.system.files import UNSOUND
 from mtlbench.text import Say, printable
 
 CURVE = "curve.csv"
+LONGEST = 160  # letters of what a tracker's failure says
 PLAIN = (bool, int, float, str)
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 Numbers = dict[str, float]
@@ -199,7 +200,8 @@ def silenced() -> Iterator[None]:
 
 def in_a_line(problem: Exception) -> str:
     """What an exception says first."""
-    return printable(f"{type(problem).__name__}: {problem}".partition("\n")[0])
+    line = printable(f"{type(problem).__name__}: {problem}".partition("\n")[0])
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
 def track_finished(root: Path, spec: str, pair: str, say: Say) -> int:
