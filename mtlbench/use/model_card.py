@@ -27,7 +27,9 @@ def make_card(name: str, found: Sequence[Finished]) -> str:
     trial = found[0].trial
     tasks = [task for one in found for task in one.trial.task_names]
     parameters = sum(result.cost.get("parameters", 0.0) for result in results)
-    start = "weights of a file" if trial.weights_file else "nothing, or the networks of its parents"
+    start = (
+        "a file of weights" if trial.weights_file else "trained networks of the study" if trial.parents else "scratch"
+    )
     return f"""---
 library_name: mtlbench
 tags: [multi-task-learning]
@@ -56,7 +58,7 @@ import mtlbench
 network = mtlbench.load_network({name!r})
 ```
 
-Without mtlbench it is plain tensors (entry `state`), with what they need: `input` (channels, mean, std, sides), `model`.
+Without mtlbench: plain tensors (entry `state`), with what they need: `input` (channels, mean, std, sides), `model`.
 """
 
 
@@ -68,6 +70,8 @@ def _table(results: Sequence[Result]) -> str:
         for task, metric in dict.fromkeys((task, metric) for task, metric, _ in values):
             unit = result.metrics[task][metric].unit
             cells = [values.get((task, metric, subset)) for subset in ("val", "test")]
+            if cells == [None, None]:  # of guesses alone
+                continue
             texts = ["-" if value is None else f"{value:.2f} {unit}".rstrip() for value in cells]
             rows.append(f"| {task} | {metric} | {' | '.join(texts)} |")
     return "\n".join(rows)
