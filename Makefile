@@ -20,7 +20,7 @@ quick: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 # The site of docs/ in site/, strictly; needs the extra docs.
 docs: .venv/installed

@@ -58,7 +58,7 @@ def alpha_numbers(
     if rows.empty:
         known = frame["pair"].iloc[0]
         raise UserError(f"alphas needs an arm with alphas; type: mtlbench run --pair {known} --arm {MAIN}")
-    units = _in_order(by_receiver(rows), results.architectures_of(frame))
+    units = order_stages(by_receiver(rows), results.architectures_of(frame))
     last = units["iteration"] == units.groupby(["arm", "seed"])["iteration"].transform("max")
     final, means = units[last & (units["channel"] >= 0)], units[units["channel"] < 0]
     numbers, differences = numbers_of(final)
@@ -97,7 +97,7 @@ def starts_of(means: pd.DataFrame) -> pd.DataFrame:
     return starts.loc[order].reset_index()
 
 
-def _in_order(units: pd.DataFrame, architectures: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
+def order_stages(units: pd.DataFrame, architectures: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
     """The rows by stage as the networks have them: arms may have their units at different places."""
     known = dict.fromkeys(stage["stage"] for trunk in architectures.values() for stage in trunk)
     places = {stage: place for place, stage in enumerate(dict.fromkeys([*known, *units["stage"]]))}

@@ -36,6 +36,7 @@ FAMILY_SHARE, CLAIMS_SHARE = 0.5, 0.1
 # 0.9 % of studies, 2.3 % where an arm has three times the noise of the only Split (the noisier gains more by choosing).
 FRONT_SHARE = 0.4
 AFFINITY_SHARE = 0.1  # of reports on pair studies
+WEIGHTINGS_SHARE = 0.4  # of reports on weightings of the tasks
 BEATS, NOISE, LOSES = "beats", "is within noise of", "loses to"
 RELATIONS = (BEATS, NOISE, LOSES)
 

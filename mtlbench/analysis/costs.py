@@ -54,6 +54,22 @@ def _with_ancestors(keys: Sequence[str], lineage: Mapping[str, Sequence[str]]) -
     return sorted(found)
 
 
+def step_costs(frame: pd.DataFrame, places: pd.DataFrame, plain: str) -> pd.DataFrame:
+    """CPU seconds of a training step over those of the weighting called `plain`, mean over the seeds that have both.
+
+    places: arm, architecture, weighting. Columns architecture, weighting, ratio.
+    """
+    seconds = frame[(frame["subset"] == "cost") & (frame["metric"].isin(["step_seconds", "iterations"]))]
+    wide = seconds.pivot_table(index=["arm", "seed"], columns="metric", values="value", aggfunc="sum")
+    wide = wide.reindex(columns=["step_seconds", "iterations"]).reset_index()
+    wide["step"] = wide["step_seconds"] / wide["iterations"]
+    own = places.merge(wide[["arm", "seed", "step"]], on="arm")
+    base = own[own["weighting"] == plain][["architecture", "seed", "step"]].rename(columns={"step": "base"})
+    ratios = own.merge(base, on=["architecture", "seed"])
+    ratios["ratio"] = ratios["step"] / ratios["base"]
+    return ratios.dropna(subset=["ratio"]).groupby(["architecture", "weighting"])["ratio"].mean().reset_index()
+
+
 def sum_tuning_seconds(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     """What it took to choose each arm's settings, in seconds by arm: every trial that only was tried out, once.
 

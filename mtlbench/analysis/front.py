@@ -77,25 +77,27 @@ def advantages(val: pd.DataFrame, test: pd.DataFrame, arms: Sequence[str], rival
     if not {*tasks} <= {*val["task"]}:
         return pd.DataFrame(columns=["arm", "seed", "advantage"])
     weights = np.array([[point[task] for task in tasks] for point in weight_lattice(tasks, DIRECTIONS)]) / len(tasks)
-    index = ["arm", "weighting", "seed"]
     chosen_on, shown_on = (
-        frame.pivot_table(index=index, columns="task", values="change")[tasks].dropna() @ weights.T
+        frame.pivot(index=["arm", "weighting", "seed"], columns="task", values="change")[tasks].dropna() @ weights.T
         for frame in (val, test)
     )
     means = chosen_on.groupby(level=["arm", "weighting"]).mean()
+    owners, choices = means.index.get_level_values("arm"), means.to_numpy()
+    shown = shown_on.unstack("seed").reindex(means.index)
+    seeds = shown.columns.unique("seed")
+    reached = shown.to_numpy().reshape(len(means), len(weights), len(seeds))
+    ways = np.arange(len(weights))
 
-    def best(names: Sequence[str]) -> pd.DataFrame:
-        """On test, a column a direction: what the choice on val reaches, by seed."""
-        own = means[means.index.get_level_values("arm").isin(list(names))]
-        places = [own.index[int(column.argmax())] for _, column in own.items()]
-        reached: pd.DataFrame = pd.concat([shown_on.loc[p].iloc[:, way] for way, p in enumerate(places)], axis=1)
-        return reached
+    def best(names: Sequence[str]) -> np.ndarray:
+        """On test, a row a direction and a column a seed: what the choice on val reaches."""
+        own = np.flatnonzero(owners.isin(list(names)))
+        return np.asarray(reached[own[choices[own].argmax(axis=0)], ways])
 
     rows = []
-    present = set(means.index.get_level_values("arm"))
+    present = set(owners)
     if present & set(rivals):
         against = best(rivals)
         for arm in present & set(arms):
-            gaps = (best([arm]) - against).dropna().mean(axis=1)
-            rows += [(arm, seed, gap) for seed, gap in gaps.items()]
+            gaps = (best([arm]) - against).mean(axis=0)  # NaN in seeds that lack a direction
+            rows += [(arm, seed, gap) for seed, gap in zip(seeds, gaps, strict=True) if not np.isnan(gap)]
     return pd.DataFrame(rows, columns=["arm", "seed", "advantage"]).sort_values(["arm", "seed"], ignore_index=True)

@@ -45,7 +45,7 @@ def comparable(frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str
     for task, counts in results.counts_of(frame).items():
         if len(counts) != CATEGORIES.get(task, len(counts)):
             reasons.append(f"{len(counts)} categories of {task}, not {CATEGORIES[task]}")
-    trials = [trial for trial in results.provenance_of(frame) if trial["arm"] == BASELINE]
+    trials = results.provenance_of(frame[frame["arm"] == BASELINE])
     sides = {(trial["recipe"].get("short_side", 0), trial["recipe"].get("long_side", 0)) for trial in trials}
     reasons += [f"{_sides(*own)}, not {_sides(*SIDES[ours['pair']])}" for own in sorted(sides - {SIDES[ours["pair"]]})]
     precisions = {str(trial["recipe"].get("precision", "fp32")) for trial in trials}

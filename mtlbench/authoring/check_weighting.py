@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ FAR = 1.5  # times the plain sum, or below one part in this: another scale (Ours
 
 @dataclass
 class Case:
-    """One kind of network whose tasks are weighed."""
+    """One kind of network whose tasks are weighed; several questions look at one training."""
 
     make: Callable[[], Any]  # the weighting
     count: int  # of tasks
@@ -52,6 +53,20 @@ class Case:
         """All is shared but the heads."""
         scheme, backbone = find("scheme", "split")("fc8"), find("backbone", "caffenet")("fcn", **SMALL)
         return MultiTaskNet(probes("fcn", self.names), backbone, scheme, "fcn", 0)
+
+    @cached_property
+    def start(self) -> Short:
+        """A training before its first step, which stays so."""
+        return Short(self)
+
+    @cached_property
+    def trained(self) -> tuple[Half, Short]:
+        """A training of twice STEPS, and what was kept of it after STEPS. Raises Fault, UserError."""
+        short = Short(self)
+        short.steps(STEPS)
+        half = Half(copy_state(short.net), copy.deepcopy(short.optimiser.state_dict()), keep(short.weigher))
+        short.steps(STEPS)
+        return half, short
 
     def batch(self, number: int) -> Batch:
         """Two images; in every third batch the first task is not labelled."""
@@ -97,6 +112,30 @@ class Short:
         return f"{place(getattr(type(self.weigher.weighting), self.method, None))}{self.method} "
 
 
+@dataclass
+class Half:
+    """What a training goes on from: the network, the optimiser, and the file of the weighting's state."""
+
+    net: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    file: io.BytesIO | Exception
+
+
+def copy_state(net: MultiTaskNet) -> dict[str, Tensor]:
+    """Its state, which further training leaves alone."""
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def keep(weigher: Weigher) -> io.BytesIO | Exception:
+    """The state of a weighting as a file, or why there is none."""
+    file = io.BytesIO()
+    try:
+        torch.save(weigher.state(), file)
+    except Exception as error:
+        return error
+    return file
+
+
 def check_method(case: Case) -> None:
     """It has one of combine, weights and aggregate."""
     found = [method for method in METHODS if callable(getattr(case.make(), method, None))]
@@ -107,11 +146,10 @@ def check_method(case: Case) -> None:
 
 def check_answers(case: Case) -> None:
     """Its answer has the right shape and is finite, in every step, where a task is not labelled, too."""
-    short = Short(case)
     try:
-        short.steps(STEPS)
+        _ = case.trained
     except UserError as error:
-        raise Fault(f"{place(getattr(type(short.weigher.weighting), short.method, None))}{error}") from error
+        raise Fault(f"{place(getattr(type(case.start.weigher.weighting), case.start.method, None))}{error}") from error
 
 
 def check_extremes(case: Case) -> None:
@@ -122,7 +160,7 @@ def check_extremes(case: Case) -> None:
     several["opposite gradients"][0] = -1.0
     several["gradients of very different lengths"][0] *= 1e4
     losses = {"a loss of 0": [0.0, *[1.0] * (case.count - 1)], "losses of 0": [0.0] * case.count}
-    short = Short(case)
+    short = case.start
     for what, given in losses.items() if short.method == "combine" else several.items():
         if not weigh(case, given).isfinite().all():
             raise Fault(
@@ -133,7 +171,7 @@ def check_extremes(case: Case) -> None:
 def check_scale(case: Case) -> None:
     """Where nothing is to be weighed (equal losses, equal gradients) a step is about the plain sum."""
     rows = torch.ones(case.count, 8, dtype=torch.float64)
-    short = Short(case)
+    short = case.start
     is_of_losses = short.method == "combine"
     given: Any = [1.0] * case.count if is_of_losses else rows
     drawn = torch.stack([weigh(case, given, draw).double().mean() for draw in range(DRAWS)])
@@ -148,7 +186,7 @@ def check_scale(case: Case) -> None:
 
 def weigh(case: Case, given: Any, draw: int = 0) -> Tensor:
     """What a fresh weighting makes of losses (their weights) or of gradients `T P` (the step)."""
-    made: Any = Short(case).weigher.weighting
+    made: Any = Weigher(case.make(), case.start.net).weighting
     with seeded(draw, "check"):
         if hasattr(made, "combine"):
             names = sorted(case.names)
@@ -166,10 +204,10 @@ def weigh(case: Case, given: Any, draw: int = 0) -> Tensor:
 
 def check_repeatable(case: Case) -> None:
     """The same seed gives the same training, whatever else has been trained in the process."""
-    one, other = Short(case), Short(case)
-    one.steps(STEPS)
+    half, _ = case.trained
+    other = Short(case)
     elsewhere(lambda: other.steps(STEPS))
-    if name := difference(one.net.state_dict(), other.net.state_dict()):
+    if name := difference(half.net, other.net.state_dict()):
         raise Fault(
             f"two trainings of one seed differ in {name}; draw with torch, not with random or numpy, and keep what is "
             "remembered in self, not in the class or file"
@@ -178,14 +216,12 @@ def check_repeatable(case: Case) -> None:
 
 def check_resumed(case: Case) -> None:
     """A training that goes on from what state_dict gave is the one that was not interrupted."""
-    whole, first = Short(case), Short(case)
-    whole.steps(2 * STEPS)
-    first.steps(STEPS)
-    file = io.BytesIO()
+    half, whole = case.trained
     try:
-        torch.save(first.weigher.state(), file)
-        file.seek(0)
-        state = torch.load(file, weights_only=True)
+        if isinstance(half.file, Exception):
+            raise half.file
+        half.file.seek(0)
+        state = torch.load(half.file, weights_only=True)
     except Exception as error:
         raise Fault(
             f"its state_dict cannot be kept ({type(error).__name__}): numbers, texts, tensors, lists and dicts of them "
@@ -193,8 +229,8 @@ def check_resumed(case: Case) -> None:
         ) from error
     second = Short(case)
     second.weigher.restore(state)
-    second.net.load_state_dict(first.net.state_dict())
-    second.optimiser.load_state_dict(first.optimiser.state_dict())
+    second.net.load_state_dict(half.net)
+    second.optimiser.load_state_dict(half.optimiser)
     second.done = STEPS
     second.steps(STEPS)
     if name := difference(whole.net.state_dict(), second.net.state_dict()):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,9 @@ from mtlbench.datasets._problems import Problem
 from mtlbench.errors import UserError
 from mtlbench.system.given import read_text
 
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # that people have in place of commas
+SEPARATORS = (",", ";", "\t", "|")  # of columns; of equally many the earlier one
+WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 PARQUET = (".parquet", ".pq")
 EMPTY = ("", "na", "n/a", "nan", "null", "<na>")  # in small letters: no label (those that pandas reads so, but "none")
 
@@ -58,44 +60,46 @@ def read_table(path: Path) -> Text:
 
 
 def _of_text(path: Path) -> Text:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=separator, strict=True)
+    text = read_text(path)
+    separator = "\t" if path.suffix.lower() == ".tsv" else _find_separator(text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     rows: list[Row] = []
     problems: list[Problem] = []
     try:
         header = tuple(cell.strip() for cell in next(reader, []))
-        _check_separator(path, header)
+        if not any(header):
+            raise UserError(f"{path} is empty, or its first line is; it must name the columns")
         for cells in reader:
-            row = Row(reader.line_num, tuple(cell.strip() for cell in cells))
+            row = Row(reader.line_num, tuple(_read_cell(cell, separator) for cell in cells))
             if len(row.cells) == len(header):
                 rows.append(row)
             elif any(row.cells):
-                problems.append(_wrong_length(path, row, len(header)))
+                problems.append(_wrong_length(path, row, len(header), separator))
     except csv.Error as error:
         where = f"{path}:{reader.line_num}"
         raise UserError(f"{where}: {error}; quotes around a text must be closed, and doubled inside it") from error
     return Text(path, header, tuple(row for row in rows if any(row.cells)), tuple(problems))
 
 
-def _check_separator(path: Path, header: Sequence[str]) -> None:
-    """Raises UserError for a first line that is not parted as it should be."""
-    if not any(header):
-        raise UserError(f"{path} is empty, or its first line is; it must name the columns")
-    for separator, name in SEPARATORS.items():
-        if len(header) == 1 and separator in header[0]:
-            raise UserError(
-                f"{path}:1: columns are parted by {name}; save it with commas (decimal points, too)"
-                + (", or call it .tsv" if separator == "\t" else "")
-            )
+def _find_separator(text: str) -> str:
+    """What parts the columns: that of SEPARATORS of which the first line, read with it, has most."""
+    first = text.partition("\n")[0]
+    return max(SEPARATORS, key=lambda one: len(next(csv.reader([first], delimiter=one), [])))
 
 
-def _wrong_length(path: Path, row: Row, wanted: int) -> Problem:
-    where = f"{path}:{row.line}"
-    what = "cells, the first line has"
+def _read_cell(cell: str, separator: str) -> str:
+    """A cell without blanks around it; `3,5` as `3.5` where commas part no columns, as spreadsheets of many countries
+    write."""
+    text = cell.strip()
+    return text.replace(",", ".") if separator != "," and DECIMAL_COMMA.fullmatch(text) else text
+
+
+def _wrong_length(path: Path, row: Row, wanted: int, separator: str) -> Problem:
+    where, quotes = f"{path}:{row.line}", f"put text with {WORDS[separator]} into quotes"
     return Problem(
-        f"{where}: {len(row.cells)} {what} {wanted}; put text with commas into quotes",
+        f"{where}: {len(row.cells)} cells, the first line has {wanted}; {quotes}",
         None,
-        f"lines have more or fewer cells than the {wanted} of the first; put text with commas into quotes",
+        f"lines have more or fewer cells than the {wanted} of the first; {quotes}",
         where,
     )
 

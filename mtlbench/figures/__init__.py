@@ -17,6 +17,7 @@ from mtlbench.figures._alpha_panels import draw_alpha_training, draw_layer_alpha
 from mtlbench.figures._changes import draw_changes
 from mtlbench.figures._costs import draw_costs, label_costs, limit_costs
 from mtlbench.figures._curves import draw_curves, label_curves
+from mtlbench.figures._exchanges import draw_exchange
 from mtlbench.figures._gains import draw_category_gains, draw_group_gains, mark_least_labelled
 from mtlbench.figures._schematic import draw_architectures
 from mtlbench.figures._style import theme
@@ -30,6 +31,7 @@ __all__ = [
     "draw_changes",
     "draw_costs",
     "draw_curves",
+    "draw_exchange",
     "draw_group_gains",
     "draw_groupings",
     "draw_layer_alphas",

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.comparison import PAIR
+from mtlbench.analysis.costs import step_costs
 from mtlbench.analysis.frame import mean_over_tasks, records, relative_change
 from mtlbench.analysis.inference import describe_intervals, intervals
 from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, describe_failures, newest
@@ -103,7 +104,7 @@ class Grid:
             columns=_order(cells, names[0]),
             panels=names,
             cells=cells.drop(columns=["metric", "error", "freedom", "paired"]),
-            costs=_costs(frame, places),
+            costs=step_costs(frame, places, PLAIN),
             caption=_caption(frame, cells, found, note, (describe_failures(frame, results.failures), paper)),
         )
 
@@ -117,17 +118,6 @@ def _order(cells: pd.DataFrame, panel: str) -> list[str]:
     """The plain sum, then weightings from the best to the worst mean over architectures."""
     means = cells[cells["panel"] == panel].groupby("weighting")["mean"].mean().sort_values(ascending=False)
     return [PLAIN, *(name for name in means.index if name != PLAIN)]
-
-
-def _costs(frame: pd.DataFrame, places: pd.DataFrame) -> pd.DataFrame:
-    seconds = frame[(frame["subset"] == "cost") & (frame["metric"].isin(["step_seconds", "iterations"]))]
-    wide = seconds.pivot_table(index=["arm", "seed"], columns="metric", values="value", aggfunc="sum").reset_index()
-    wide["step"] = wide["step_seconds"] / wide["iterations"]
-    own = places.merge(wide[["arm", "seed", "step"]], on="arm")
-    plain = own[own["weighting"] == PLAIN][["architecture", "seed", "step"]].rename(columns={"step": "base"})
-    ratios = own.merge(plain, on=["architecture", "seed"])
-    ratios["ratio"] = ratios["step"] / ratios["base"]
-    return ratios.groupby(["architecture", "weighting"])["ratio"].mean().reset_index()
 
 
 def _caption(frame: pd.DataFrame, cells: pd.DataFrame, found: pd.DataFrame, note: str, more: tuple[str, bool]) -> str:

@@ -303,7 +303,7 @@ def _splits_differ(case: Case, results: Results) -> Iterable[Draft]:
     tasks = [scope for scope in choice if scope != PAIR]
     if len(tasks) > 1:
         yield _different(f"{DIFFERS} tasks", {task: (case, task, choice[task]) for task in tasks})
-    for name in sorted(set(results.frame["pair"]) - {case.pair}):
+    for name in sorted({*results.frame["pair"].unique()} - {case.pair}):
         rows = results.frame[(results.frame["pair"] == name) & results.frame["dataset"].isin(case.frame["dataset"])]
         if PAIR not in choice or rows.empty:
             continue

@@ -75,7 +75,7 @@ def _layout(number: str, results: Results, selection: Selection) -> Layout:
     layout = TABLES[number]
     if selection.pair not in (None, layout.pair):
         raise UserError(f"table {number} of the paper is about {layout.pair}, not {selection.pair}; leave out --pair")
-    if layout.pair not in set(results.frame["pair"]):
+    if layout.pair not in results.frame["pair"].unique():
         raise UserError(
             f"table {number} needs results of {layout.pair}; type: mtlbench run "
             + layout.command.format(pair=layout.pair, setting="").replace("  ", " ")
@@ -172,8 +172,7 @@ def _failures(
     failures: Sequence[Mapping[str, Any]], frame: pd.DataFrame, rows: Sequence[LayoutRow]
 ) -> list[dict[str, str]]:
     """arm, where, reason ("diverged: ...", "failed: ..." or "blocked by ...") of what the rows lack."""
-    trained_ones = frame[["arm", "seed", "task"]].drop_duplicates()
-    done = set(trained_ones.itertuples(index=False, name=None))
+    done = set(frame[["arm", "seed", "task"]].drop_duplicates().itertuples(index=False, name=None))
     found = []
     for failure in failures_of(frame, failures):
         arm, seed, task = failure["arm"], failure["seed"], failure["task"]

@@ -18,7 +18,17 @@ from mtlbench.plugins import create, names
 
 LEFT_OUT = ("regret",)  # its searches take longer than all else here
 TIP = "tip: "  # how ids begin that say what a mark tells where one points at it (`figures/_panels.py`)
-FIRST = ("figure2", "alphas", "figure5", "figure6", "front", "affinity", "curves", "cost")  # then the others, by name
+FIRST = (
+    "figure2",
+    "alphas",
+    "exchange",
+    "figure5",
+    "figure6",
+    "front",
+    "affinity",
+    "curves",
+    "cost",
+)  # then the others, by name
 SVG, XLINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
 STROKES = "stroke-linejoin:round;stroke-linecap:butt"  # what matplotlib's own style sheet says, kept in the picture
 

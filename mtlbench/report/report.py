@@ -32,6 +32,7 @@ from mtlbench.report.sentences import (
     front_sentences,
     gap_sentences,
     resolution_sentences,
+    weighting_sentences,
 )
 from mtlbench.report.short_answer import short_answer
 from mtlbench.report.summaries import cost_table, delta_table, optimism_table
@@ -84,6 +85,7 @@ def page(case: Case, results: Results) -> str:
         resolution=resolution_sentences(found.resolution, case),
         front=front_sentences(found.beyond, case) if found.beyond else [],
         front_table=table_of(found.trades, results.failures) if found.trades else None,
+        weighted=weighting_sentences(found.weighed, case),
         affinity=affinity_sentences(found.affinities) if found.affinities else [],
         affinity_table=affinity_table_of(found.affinities, results.failures) if found.affinities else None,
         claims=claim_sentences(found.claims, case),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mtlbench.analysis.affinity import Affinities, ArmAffinity
 from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, RELATIONS, Case, Difference
@@ -31,6 +31,7 @@ from mtlbench.report.verdict import (
     Resolution,
     Verdict,
 )
+from mtlbench.report.weighed import Weighed
 from mtlbench.text import MINUS, count, list_in_words, percent
 
 ABLATIONS = {"semseg_sn": "ablations", "det_attr": "ablations_det_attr"}  # pair -> the space with its other arms
@@ -43,6 +44,7 @@ def sentences(found: Verdict) -> list[str]:
         *answer_sentences(found.answer),
         *resolution_sentences(found.resolution, found.case),
         *(front_sentences(found.beyond, found.case) if found.beyond else ()),
+        *weighting_sentences(found.weighed, found.case),
         *(affinity_sentences(found.affinities) if found.affinities else ()),
         *claim_sentences(found.claims, found.case),
         *gap_sentences(found.gaps, found.case),
@@ -181,6 +183,33 @@ def _splits(found: BeyondSplits) -> str:
     number = len(found.splits)
     names = list_in_words(list(map(name_in_prose, found.splits))) if number < 4 else count(number, "Split")
     return f"{names} {'reaches' if number == 1 else 'reach'}"
+
+
+# ------------------------------------------------------------------------------------------------ weightings of tasks
+def weighting_sentences(found: Sequence[Weighed], case: Case) -> list[str]:
+    """Of each architecture: whether the weighting that val chooses beats the plain sum and tuned fixed weights, what a
+    step costs with it, and whether another architecture is worth more."""
+    said = []
+    for one in found:
+        name, of = name_in_prose(one.arm), f" of {one.tried}" if one.tried > 1 else ", the only one"
+        steps = f" (a step costs {one.cost:.1f} times as much CPU time)" if one.cost else ""
+        start = f"Of weightings of the tasks under {name}, val chooses {one.weighting}{of}{steps}"
+        clauses = [f"on test (mean over tasks) it {_say_against(one.gain, 'the plain sum')}"]
+        if one.over_fixed:
+            clauses.append(f"it {_say_against(one.over_fixed, f'the best on val of {one.levels} fixed weights')}")
+        if one.other:
+            best = name_in_prose(one.best)
+            clauses.append(f"at the plain sum {best}, which val chooses, {_say_against(one.other, name)}")
+        said.append(f"{start}: {'; '.join(clauses)}.")
+    if found and not any(one.levels for one in found):
+        arms = " ".join(f"--arm {one.arm}" for one in found)
+        more = command(case, f"{case.pair} {arms} --loss-weight-grid {LEVELS}")
+        said.append(f"Whether any is better than tuned fixed weights is not known without a grid of them; type: {more}")
+    return said
+
+
+def _say_against(found: Difference, other: str) -> str:
+    return _clause(found.relation, [say_compared(found, other)])
 
 
 # ---------------------------------------------------------------------------------------------------- who helps whom

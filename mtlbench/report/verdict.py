@@ -30,6 +30,7 @@ from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
 from mtlbench.report.beyond import BeyondSplits, beyond_splits, find_trade_offs
 from mtlbench.report.claims import ClaimResults, claims
+from mtlbench.report.weighed import Weighed, find_weighed
 from mtlbench.spec import Family
 
 POWER = 0.8
@@ -140,13 +141,21 @@ class Verdict:
     trades: TradeOffs | None = None  # where arms were trained at several weightings
     beyond: BeyondSplits | None = None  # what they say, likewise
     affinities: Affinities | None = None  # where arms were trained for every two of the tasks
+    weighed: tuple[Weighed, ...] = ()  # architectures that were trained with weightings
 
     @property
     def says_difference(self) -> bool:
         """Whether any sentence says that something differs."""
         outside = bool(self.beyond and self.beyond.outside)
+        weighs = any(one.relation in (BEATS, LOSES) for own in self.weighed for one in own.differences)
         helps = bool(self.affinities and self.affinities.says_difference)
-        return outside or helps or self.answer.says_difference or any(one.says_difference for one in self.claims.tested)
+        return (
+            outside
+            or weighs
+            or helps
+            or self.answer.says_difference
+            or any(one.says_difference for one in self.claims.tested)
+        )
 
 
 def verdict(
@@ -163,7 +172,15 @@ def verdict_on(case: Case, results: Results) -> Verdict:
     beyond = beyond_splits(trades) if trades else None
     found = claims(case, results)
     return Verdict(
-        case, answer(case), resolution(case), found, gaps(case), trades, beyond, find_affinities(case, results)
+        case,
+        answer(case),
+        resolution(case),
+        found,
+        gaps(case),
+        trades,
+        beyond,
+        find_affinities(case, results),
+        find_weighed(case, results),
     )
 
 

@@ -169,7 +169,8 @@ class Results:
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
         """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
         by_key = {one.folder.name: plain(one.result.architecture) for one in self._finished}
-        return {arm: by_key[key] for arm, key in zip(frame["arm"], frame["key"], strict=True) if key in by_key}
+        arms = frame[["arm", "key"]].drop_duplicates().itertuples(index=False, name=None)
+        return {arm: by_key[key] for arm, key in arms if key in by_key}
 
     @cached_property
     def states(self) -> list[State]:

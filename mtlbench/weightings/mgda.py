@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+from scipy.optimize import nnls
 from torch import Tensor
-
-from mtlbench.weightings._torchjd import VERSION, aggregation, check_version
 
 
 class Mgda:
-    """T times the shortest mean of T gradients, by Frank-Wolfe (Sener and Koltun, Algorithm 2); equal gradients, and
-    orthogonal ones of equal length, give the plain sum (the factor is ours). A longer gradient weighs less."""
+    """T times the shortest mean of T gradients (Sener and Koltun, equation 3); equal gradients, and orthogonal ones of
+    equal length, give the plain sum (the factor is ours). A longer gradient weighs less.
 
-    version = 1
+    The shortest mean is that of the weights w >= 0 that minimise |mean|^2 + (sum of w - 1)^2, over their sum: a problem
+    of least squares that scipy solves exactly. Ours: Sener and Koltun's Algorithm 2, by Frank-Wolfe, ends before.
+    """
 
-    def __init__(self, epsilon: float = 1e-3, max_iters: int = 100, torchjd: str = VERSION) -> None:
-        """Ends at a step below `epsilon` or after `max_iters`.
-
-        `torchjd`: the minor version of the plan. Raises UserError where another is installed.
-        """
-        check_version(torchjd)
-        self.epsilon, self.max_iters = epsilon, max_iters
+    version = 2
 
     def weights(self, gramian: Tensor) -> Tensor:
         """`T T` -> `T`."""
-        found: Tensor = aggregation.MGDAWeighting(epsilon=self.epsilon, max_iters=self.max_iters)(gramian)
-        return len(gramian) * found
+        matrix = gramian.numpy() / float(gramian.diagonal().mean())
+        values, vectors = np.linalg.eigh(matrix)
+        root = np.sqrt(values.clip(min=0))[:, None] * vectors.T  # of the matrix: root' root
+        tasks = len(matrix)
+        found, _ = nnls(np.vstack([root, np.ones(tasks)]), np.append(np.zeros(tasks), 1.0))
+        return torch.as_tensor(tasks * found / found.sum())

@@ -157,8 +157,8 @@ def test_other_networks_are_asked_on_when_one_kind_fails() -> None:
             return Valued.Unit() if stage.name == "fc6" else None
 
     first, second = (finding.text for finding in findings(Both) if not finding.ok)
-    assert "merges columns" in first and first.endswith("(seen with 2 tasks in form fcn, and 4 more of 7 networks)")
-    assert "no values" in second and second.endswith("(seen with 1 task in form fcn, and 1 more of 7 networks)")
+    assert "merges columns" in first and first.endswith("(seen with 2 tasks in form fcn, and 3 more of 6 networks)")
+    assert "no values" in second and second.endswith("(seen with 1 task in form fcn, and 1 more of 6 networks)")
 
 
 def test_units_that_see_the_pass_and_a_start_from_parents_are_sound() -> None:

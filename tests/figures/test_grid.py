@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,28 +9,11 @@ from matplotlib.figure import Figure
 from mtlbench.analysis.comparison import PAIR
 from mtlbench.errors import UserError
 from mtlbench.figures.grid import PLAIN, Grid
-from tests.support.synthetic_results import FakeResults, results_frame
-
-PLAINS = ("split-conv4", "split-fc8")
-EFFECTS = {"split-conv4": 2.0, "split-fc8": -4.0}
-
-
-def make(seeds: Sequence[int] = (0, 1, 2), weighings: Mapping[str, float] | None = None) -> FakeResults:
-    """Each plain arm, and again under weightings that add so many % to it; a step of these costs 3 instead of 2."""
-    gains = weighings if weighings is not None else {"upgrad": 5.0, "rlw": -5.0}
-    arms = {f"{arm}@{name}": (arm, name) for arm in PLAINS for name in gains}
-    effects = {**EFFECTS, **{arm: EFFECTS[base] + gains[name] for arm, (base, name) in arms.items()}}
-    frame = results_frame("det_attr", seeds, ("one-task", *PLAINS, *arms), 0.05, effects)
-    for arm, (base, name) in arms.items():
-        frame.loc[frame["arm"] == arm, ["variant_of", "method"]] = [base, name]
-    steps = frame.drop_duplicates(["arm", "seed"])
-    seconds = steps["method"].ne("") * 10.0 + 20.0
-    costs = steps.assign(subset="cost", metric="step_seconds", headline=False, task="", value=seconds)
-    return FakeResults(pd.concat([frame, costs], ignore_index=True), {})
+from tests.support.weighed_studies import weighed_study
 
 
 def test_cells_are_changes_against_one_task_and_costs_against_the_plain_sum() -> None:
-    data = Grid().data(make())
+    data = Grid().data(weighed_study())
     assert data.rows == ["split-conv4", "split-fc8"]
     assert data.columns == [PLAIN, "upgrad", "rlw"]  # from the best to the worst
     assert data.panels == [PAIR, "detection", "attributes"]
@@ -47,21 +27,21 @@ def test_cells_are_changes_against_one_task_and_costs_against_the_plain_sum() ->
 
 
 def test_without_intervals_nothing_is_marked_and_the_caption_says_so() -> None:
-    data = Grid().data(make(seeds=(0, 1)))
+    data = Grid().data(weighed_study(seeds=(0, 1)))
     assert not data.cells["differs"].any() and "No intervals below 3 seeds." in data.caption
 
 
 def test_an_architecture_can_be_asked_for_and_results_without_weightings_are_refused() -> None:
-    assert Grid().data(make(), arms=["split-fc*"]).rows == ["split-fc8"]
+    assert Grid().data(weighed_study(), arms=["split-fc*"]).rows == ["split-fc8"]
     with pytest.raises(UserError, match="architecture with weightings"):
-        Grid().data(make(), arms=["mtan"])
+        Grid().data(weighed_study(), arms=["mtan"])
     with pytest.raises(UserError, match="--arm split-fc8 --weighting upgrad"):
-        Grid().data(make(weighings={}))
+        Grid().data(weighed_study(weighings={}))
 
 
 @pytest.mark.parametrize("count", [1, 18])
 def test_one_and_many_weightings_can_be_drawn(count: int) -> None:
-    data = Grid().data(make(weighings={f"method{number}": number - 5.0 for number in range(count)}))
+    data = Grid().data(weighed_study(weighings={f"method{number}": number - 5.0 for number in range(count)}))
     canvas = Figure()
     FigureCanvasAgg(canvas)
     Grid().draw(data, canvas)

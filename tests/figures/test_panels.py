@@ -61,6 +61,9 @@ DRAWN: dict[str, Callable[[Axes], Any]] = {
     "draw_architectures": lambda axes: figures.draw_architectures(
         axes, {**BOXES, "slot": [0, 1], "group": ["s", "n"], "unit": [True] * 2, "copies": [1, 1]}, ["s", "n"]
     ),
+    "draw_exchange": lambda axes: figures.draw_exchange(
+        axes, {"receiver": ["a", "a", "b"], "giver": ["a", "b", "a"], "mean": [0.9, 0.1, -0.2]}, ["a", "b"], 0.2
+    ),
     "draw_category_gains": lambda axes: figures.draw_category_gains(
         axes,
         {"category": ["a", "b"], "x": [0, 1], "count": [3, 90], **{k: MEANS[k] for k in ("mean", "low", "high")}},

@@ -147,10 +147,10 @@ def test_arms_of_all_kinds_run_on_machines_without_a_path_to_the_store_and_one_i
     secret = tmp_path / "secret"
     secret.mkdir()
     (secret / "own.py").write_text(SCHEME)
-    before = hide(secret)
+    hidden = hide(secret)
     cluster.start_head()
     for _ in range(NODES):  # one by one: together they are in each other's way
-        cluster.start_node(before)
+        cluster.start_node(hidden)
     options = (*ARMS, "--scheme", f"{secret / 'own.py'}:Own", "--results")
     local = start("MTLBENCH_TEST_LOCAL", *LOCAL, *options, tmp_path / "local")
     local.communicate(timeout=60)
@@ -167,15 +167,17 @@ def test_arms_of_all_kinds_run_on_machines_without_a_path_to_the_store_and_one_i
         "--gpus-per-trial",
         "1",
     )
-    most, lost = [0] * (NODES + 1), False
+    most, before, lost = [0] * NODES, [0] * NODES, False
     while driver.poll() is None:
-        for node in range(1, NODES + 1):
-            most[node] = max(most[node], cluster.trainers(node))
+        here = [cluster.trainers(node) for node in range(1, NODES + 1)]
+        most = list(map(max, most, map(min, before, here)))  # one that ends is still there when the next one begins
         done = len(list((secret / "results").glob("*/*/*/result.json")))
-        if not lost and 3 <= done < 10 and cluster.trainers(2):
+        begun = here[1] > before[1]  # a training, which has all of its steps to go
+        if not lost and 3 <= done < 10 and here[1] and (begun or done > 7):
             cluster.kill(2)
             lost = True
-        time.sleep(0.05)
+        before = here
+        time.sleep(0.15)
     out, err = driver.communicate()
     assert driver.returncode == 0 and err == "", out + err
     assert lost and max(most) == 1 and sum(most) >= 2, most  # a fake GPU each, though each has two CPUs
@@ -183,6 +185,6 @@ def test_arms_of_all_kinds_run_on_machines_without_a_path_to_the_store_and_one_i
     assert "Ray offers a GPU on" in out  # it is a fake
     left, right = numbers(secret / "results"), numbers(tmp_path / "local")
     assert len(left) > 800 and left.equals(right)
-    if before:
-        inside = subprocess.run([*before, "ls", str(secret)], capture_output=True, text=True, check=True)
+    if hidden:
+        inside = subprocess.run([*hidden, "ls", str(secret)], capture_output=True, text=True, check=True)
         assert inside.stdout == ""

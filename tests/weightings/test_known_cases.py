@@ -10,7 +10,7 @@ from torch import Tensor
 from mtlbench.errors import UserError
 from mtlbench.nets.network import seeded
 from mtlbench.plugins import create
-from tests.support.weighings import make_weighting, step_of, weights_of
+from tests.support.weighings import batch_of, make_weighting, net_of, step_of, take_step, weights_of
 
 
 def rows(*values: tuple[float, ...]) -> Tensor:
@@ -50,6 +50,18 @@ def test_upgrads_projections_keep_the_conditions_of_the_least_projection(gradien
     gramian = gradients @ gradients.T
     found = make_weighting("upgrad").weights(gramian)
     assert bool((found >= 1 - 1e-9).all()) and bool((gramian @ found >= -1e-9).all())
+
+
+@pytest.mark.parametrize("gradients", RANDOM[:20])
+def test_mgdas_mean_is_the_shortest(gradients: Tensor) -> None:
+    """No gradient's part along it is shorter than it is, and those that weigh anything have just its length."""
+    rows = gradients * torch.tensor([[1.0], [3.0], [0.3]]).double()
+    found = make_weighting("mgda").weights(rows @ rows.T) / 3
+    mean = found @ rows
+    assert found.sum() == pytest.approx(1) and bool((found >= 0).all())
+    parts = rows @ mean
+    assert bool((parts >= mean @ mean - 1e-9).all())
+    assert parts[found > 1e-9].tolist() == pytest.approx([float(mean @ mean)] * int((found > 1e-9).sum()))
 
 
 @pytest.mark.parametrize("gradients", RANDOM[:20])
@@ -171,6 +183,21 @@ def test_wrong_options_are_refused_in_one_line(name: str, options: dict[str, obj
     make_weighting(name)
     with pytest.raises(UserError, match=answer):
         create("weighting", name, **options)
+
+
+def test_uncertainty_takes_the_step_of_a_recipe_that_learns_its_weights() -> None:
+    batch, method = batch_of("fcn"), make_weighting("uncertainty")
+    theirs = net_of("fcn", weighting="uncertainty")
+    two = take_step(theirs, None, batch)
+    one = take_step(net_of("fcn"), method, batch)
+    for name, gradient in one.items():
+        torch.testing.assert_close(gradient, two.pop(name))
+    assert {name: p.grad for name, p in method.log_variances.items()} == {
+        name.removeprefix("log_variances."): pytest.approx(gradient) for name, gradient in two.items()
+    }
+    for parameter in method.parameters():  # at s = -ln(3) a loss counts three times
+        parameter.data.fill_(-np.log(3))
+    assert weights_of(method, {"semseg": 2.0, "normals": 5.0}).tolist() == pytest.approx([3.0, 3.0])
 
 
 def test_gradnorm_lowers_the_weight_of_the_longer_gradient_and_of_the_task_that_has_learned_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -9,22 +10,20 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+CODE = """
+import json, sys
+sys.modules["torchjd"] = None
+from click.testing import CliRunner
+from mtlbench.cli.main import main
+words = ["run", "--pair", "det_attr", "--recipe", "smoke", "--arm", "split-fc8", "--dry-run", "--results", "/nowhere"]
+done = [CliRunner().invoke(main, [*words, "--weighting", name]) for name in ("upgrad", "rlw")]
+print(json.dumps([(one.exit_code, one.stdout, one.stderr) for one in done]))
+"""
+
 
 def test_without_torchjd_one_line_says_what_to_install() -> None:
-    code = (
-        "import sys; sys.modules['torchjd'] = None\n"
-        "from mtlbench.cli.main import main\n"
-        "main(['run', '--pair', 'det_attr', '--recipe', 'smoke', '--arm', 'split-fc8', '--dry-run', '--weighting',"
-        " sys.argv[1], '--results', sys.argv[2]])"
-    )
-
-    def run(name: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", code, name, "/nowhere/results"], capture_output=True, text=True, check=False
-        )
-
-    done = run("upgrad")
-    assert done.returncode != 0 and "pip install 'mtlbench[weighting]'" in done.stderr
-    assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1
-    done = run("rlw")
-    assert done.returncode == 0 and "split-fc8@rlw" in done.stdout
+    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+    (status, _, problem), (other, said, _) = json.loads(done.stdout)
+    assert status != 0 and "pip install 'mtlbench[weighting]'" in problem
+    assert "Traceback" not in problem and len(problem.strip().splitlines()) == 1
+    assert other == 0 and "split-fc8@rlw" in said
