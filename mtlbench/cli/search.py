@@ -50,9 +50,7 @@ def command(
     table: Path | None,
     format_: str,
     results: Path,
-    pair: str | None,
-    dataset: str | None,
-    recipe: str | None,
+    **picked: str | None,
 ) -> None:
     """Replay searches for the best Split or tree on the numbers of a study, without training: regret against cost, and
     what cross-stitch saves of the brute force. `mtlbench plot regret` draws it.
@@ -73,6 +71,6 @@ def command(
         benchmark = Benchmark(table)
     else:
         loaded = load_results(results)
-        benchmark = Benchmark.of(tabulate(loaded, Selection(pair, dataset, recipe)))
+        benchmark = Benchmark.of(tabulate(loaded, Selection(**picked)))
         warn_of(loaded.problems)
     say(render(search_table(find_regrets(benchmark, methods, budget, repeats)), format_).removesuffix("\n"))
