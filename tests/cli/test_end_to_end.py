@@ -80,6 +80,7 @@ OPTIONS = [
     "--seeds",
     "--space",
     "--task-option",
+    "--track",
     "--tune",
     "--val-fraction",
     "--weighting",
@@ -441,6 +442,7 @@ def test_the_options_of_run_are_frozen() -> None:
         "check",
         "clean",
         "data",
+        "export",
         "export-weights",
         "list",
         "new",
@@ -448,9 +450,11 @@ def test_the_options_of_run_are_frozen() -> None:
         "predict",
         "report",
         "run",
+        "search",
         "show",
         "status",
         "table",
+        "track",
     ]
 
 
