@@ -15,7 +15,7 @@ COMMANDS = {  # in the order in which one needs them: the first sentence of each
     "report": "Write what the results say as one HTML page.",
     "export": "Write the numbers of a study as a table that others can search without training.",
     "search": "Replay searches for the best Split or tree on the numbers of a study, without training.",
-    "track": "Tell a tracker of every finished trial: TensorBoard, wandb, MLflow or Trackio.",
+    "track": "Tell a tracker of every finished trial: tensorboard, wandb, mlflow or trackio.",
     "list": "List recipes, spaces, arms, datasets, tasks, backbones, schemes or figures.",
     "new": "Write a short, commented scheme, task, data set or backbone that already works.",
     "check": "Say in plain words what is wrong with your scheme, task, data set or backbone.",
