@@ -116,10 +116,11 @@ def load_search(method: Method) -> Search:
     """The function of a method; ray and optuna are imported now. Raises UserError where an extra is not installed."""
     if not method.function:
         return OURS[method.name]
-    module = importlib.import_module("mtlbench.tabular.tune_methods")
+    from mtlbench.tabular import tune_methods
+
     if method.extra:
-        module.need_optuna()
-    found: Search = getattr(module, method.function)
+        tune_methods.need_optuna()
+    found: Search = getattr(tune_methods, method.function)
     return found
 
 
