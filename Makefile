@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figure2 test quick lint torture simulate bench pretrained clean
+.PHONY: figure2 test quick lint docs torture simulate bench pretrained clean
 
 figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
@@ -21,6 +21,11 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2
+
+# The site of docs/ in site/, strictly; needs the extra docs.
+docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 # 36 runs killed at random moments; make torture ARGS='--driver 2 --worker 1 --seed 7' for fewer or the same again.
 torture: .venv/installed

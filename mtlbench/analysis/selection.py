@@ -42,7 +42,7 @@ def arms_matching(arms: Sequence[str], globs: Iterable[str], what: str) -> list[
 def one_name_each(frame: pd.DataFrame) -> dict[str, str]:
     """{arm: the name it is judged by}: arms that share trials are one network under several names and count once, by
     the name with the most trials, the first in table order."""
-    trials = frame.groupby("arm")["key"].agg(set)
+    trials = frame[["arm", "key"]].drop_duplicates().groupby("arm")["key"].agg(set)
     names: dict[str, str] = {}
     for arm in sorted(arm_order(trials.index), key=lambda arm: -len(trials[arm])):
         names[arm] = next((other for other in names.values() if trials[other] & trials[arm]), arm)
@@ -137,6 +137,9 @@ def _sentence(identity: Mapping[str, Any]) -> str:
 
 def _last_trials(frame: pd.DataFrame) -> pd.DataFrame:
     """Per arm, seed and task the numbers of the trial that finished last; a trial with none left loses its costs."""
+    once = frame.loc[frame["subset"] != "cost", ["arm", "seed", "task", "key"]].drop_duplicates()
+    if not once.duplicated(["arm", "seed", "task"]).any():
+        return frame  # most stores: everything was trained once
     measured = frame[frame["subset"] != "cost"].sort_values("finished", kind="stable")
     last = measured.groupby(["arm", "seed", "task"], dropna=False, sort=False)["key"].transform("last")
     outdated = measured[measured["key"] != last]

@@ -20,8 +20,12 @@ from mtlbench.cli._shared import RESULTS, USERS_FILES, one_line_errors, say, war
 def command(trial: str, file: Path, pair: str, force: bool, files: tuple[Path, ...], results: Path) -> None:
     """Write a finished trial's network as one file of plain tensors for use elsewhere (.pt, .pth or .safetensors).
 
-    TRIAL is what show takes; mtlbench.load_network(FILE) gives the network back.
+    TRIAL is what show takes; mtlbench.load_network(FILE) gives the network back. A card
+    beside it (FILE.md) says what it is and what it reaches.
     """
+    from mtlbench.store.lookup import find_trials
     from mtlbench.use.export import export
+    from mtlbench.use.model_card import write_card
 
     say(str(export(results, trial, pair, file, force, warn, files)))
+    say(str(write_card(file, find_trials(results, trial, pair))))

@@ -227,6 +227,13 @@ if TYPE_CHECKING:
     help="Longer trials keep a resume file this often, and go on from it after an interrupt.",
 )
 @click.option(
+    "--track",
+    multiple=True,
+    metavar="NAME[:WHERE]",
+    help="Tell a tracker of every trial that finishes: tensorboard[:DIR], wandb[:PROJECT], mlflow[:URI] or"
+    " trackio[:PROJECT] (repeatable); default: none.",
+)
+@click.option(
     "--address", default="", help="HOST:PORT of a running Ray cluster, or auto; default: a private one on this machine."
 )
 @click.option("--dry-run", is_flag=True, help="Only list the trials: size, FLOPs, cached or what they wait for.")

@@ -16,6 +16,7 @@ from mtlbench.execution.local import run_local
 from mtlbench.execution.preflight import check_disk, check_gpu, find_pretrained
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.execution.tables import space_of
+from mtlbench.execution.tracking import tracked
 from mtlbench.execution.wide_arms import find_widths
 from mtlbench.plan.affinity import at_every_two
 from mtlbench.plan.arms import at_methods, at_rates, at_weightings, matching
@@ -226,7 +227,7 @@ def _execute_next(study: Study, show: Show) -> Outcome:
         queue = Queue(distinct, {trial.key for trial in distinct} - {trial.key for trial in missing}, costs.work)
         check_disk(missing, costs, store)
         store.plan(missing)
-        with show(queue, board) as watcher:
+        with show(queue, board) as shown, tracked(shown, store, study.options.track) as watcher:
             for change in held:
                 watcher.say(change.line)
             if study.is_tuning:

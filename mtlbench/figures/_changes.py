@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pandas as pd
 from mtlbench.analysis.frame import records
 from mtlbench.arm_names import BASELINE
 from mtlbench.figures import _style as style
-from mtlbench.figures._panels import draw_seeds
+from mtlbench.figures._panels import add_tip, draw_seeds
 from mtlbench.figures._style import Table
-from mtlbench.text import MINUS
+from mtlbench.text import MINUS, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,14 +58,23 @@ def draw_changes(
     if len(seeds) > 1:  # one seed: its dot would hide behind the mean
         sway = dict(zip(seeds, scale * np.linspace(SEEDS_FROM, SEEDS_TO, len(seeds)), strict=True))
         dots = points[~points["arm"].isin({BASELINE, *means.loc[means["far"], "arm"]})]
-        draw_seeds(axes, dots["x"] + dots["seed"].map(sway), dots["change"], "x", zorder=2.5)
+        draw_seeds(axes, dots["x"] + dots["seed"].map(sway), dots["change"], zorder=2.5)
     _limit(axes, points, means, published, half_width)
     for row in records(means):
         _draw_mean(axes, row, colour)
+        if not row["far"]:
+            own = points[points["arm"] == row["arm"]].sort_values("seed")["change"]
+            add_tip(axes, row["x"], row["mean"], describe_mean(row, list(own)))
     if len(published):
         places = published["x"] + PUBLISHED_AT * scale
         axes.scatter(places, published["change"], marker="d", s=18, facecolor="white", zorder=4, **style.EDGE)
     axes.grid(axis="y", zorder=0.2)
+
+
+def describe_mean(row: Mapping[str, Any], seeds: Sequence[float]) -> str:
+    """`split-conv4: +2.1 % [+0.3, +3.9] (seeds +1.2, +3.0)`."""
+    text = f"{row['arm']}: {percent(row['mean'], row['low'], row['high'])}"
+    return text + (f" (seeds {', '.join(f'{change:+.1f}' for change in seeds)})" if len(seeds) > 1 else "")
 
 
 def _draw_mean(axes: Axes, row: dict[str, Any], colour: str) -> None:

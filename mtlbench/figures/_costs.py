@@ -11,10 +11,12 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.markers import CARETDOWN, CARETUP, MarkerStyle
 from matplotlib.textpath import text_to_path
 
+from mtlbench.analysis.frame import records
 from mtlbench.figures import _style as style
 from mtlbench.figures._labels import along, place_labels
-from mtlbench.figures._panels import label_logarithmic
+from mtlbench.figures._panels import add_tip, label_logarithmic
 from mtlbench.figures._style import Table
+from mtlbench.text import percent, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +49,10 @@ def draw_costs(axes: Axes, points: Table, colour: str) -> None:
     for (shape, on_it, named), group in near.groupby(["marker", "front", "named"], sort=False):
         size, face = 24 if named else 13, colour if on_it else "white"
         axes.scatter(group["x"], group["mean"], marker=str(shape), s=size, color=face, zorder=4, **style.EDGE)
+    for row in records(near):
+        if "arm" in row:
+            change = percent(row["mean"], row["low"], row["high"])
+            add_tip(axes, row["x"], row["mean"], f"{row['arm']}: {change} at {short(row['x'])}")
     far = points[points["far"]]
     for down, group in far.groupby(far["mean"] < axes.get_ylim()[0]):
         edge, marker = (0.0, DOWN) if down else (1.0, UP)

@@ -86,7 +86,7 @@ def draw_group_gains(axes: Axes, groups: Table, seeds: Table, colour: str, publi
     several = seeds["seed"].nunique() > 1
     axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
     if several:  # one seed: its dot would hide behind the mean
-        draw_seeds(axes, seeds["gain"], seeds["group"].map(rows) + SEEDS_AT, "y", zorder=4)
+        draw_seeds(axes, seeds["gain"], seeds["group"].map(rows) + SEEDS_AT, zorder=4)
     for row in records(groups):
         y, shape = rows[row["group"]], "D" if row.get("end") == "difference" else "o"
         axes.plot([row["low"], row["high"]], [y, y], color=style.INK, lw=1.0, marker="|", ms=5, zorder=2)

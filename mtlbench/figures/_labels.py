@@ -31,7 +31,8 @@ def place_labels(
     for anchor, half in zip(anchors, sizes / 2, strict=True):
         choices = np.concatenate([anchor + directions * (half + 4.0 + ring) for ring in RINGS])
         outside = np.maximum(half - choices, 0) + np.maximum(choices + half - page, 0)
-        crossed = (np.abs(choices[:, None] - lines[None]) < half).all(axis=2).sum(axis=1)
+        across, up = (np.abs(choices[:, axis, None] - lines[None, :, axis]) < half[axis] for axis in (0, 1))
+        crossed = (across & up).sum(axis=1)
         options.append(choices)
         fixed.append(
             far + 3 * crossed + 10 * _measure_cover(choices, half, markers, marker) + 1000 * outside.sum(axis=1)

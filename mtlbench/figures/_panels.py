@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 LINE = 0.135  # of a caption, inches
+DOT_POINTS = 2.65  # across a seed's dot
 LETTERS = 19.5  # of the caption's size in an inch
+TIP = "tip: "  # begins the id of what tells its numbers in the report, where one points at it
 FEWEST_NEAR = 6  # arms that an axis is made for where others are far off
 Limits = tuple[float, float]
 
@@ -72,17 +74,19 @@ def far_off(rows: pd.DataFrame) -> pd.Series:
     At most a third of the arms, on either side, cut off from the others by more than these and their whiskers span; at
     least 6 others. Ours.
     """
-    far = pd.Series(False, index=rows.index)
+    far = np.zeros(len(rows), bool)
+    means = rows["mean"].to_numpy(float)
+    spans = rows[["mean", "low", "high"]].to_numpy(float)
     for sign in (1, -1):
-        order = (sign * rows["mean"]).sort_values(kind="stable").index
+        order = np.argsort(sign * means, kind="stable")
         for count in range(len(order) // 3, 0, -1):
-            rest = rows.loc[order[count:]]
-            low, high = np.nanmin(rest[["mean", "low", "high"]]), np.nanmax(rest[["mean", "low", "high"]])
-            last = rows.loc[order[count - 1], "mean"]
+            rest = spans[order[count:]]
+            low, high = np.nanmin(rest), np.nanmax(rest)
+            last = means[order[count - 1]]
             if len(rest) >= FEWEST_NEAR and (low - last if sign > 0 else last - high) > high - low:
                 far[order[:count]] = True
                 break
-    return far
+    return pd.Series(far, index=rows.index)
 
 
 def wrap(text: str, width: float) -> list[str]:
@@ -147,21 +151,12 @@ def draw_legend(canvas: Canvas, handles: Sequence[Any], rows: int, top_inches: f
     )
 
 
-def draw_seeds(axes: Axes, x: Any, y: Any, orient: str, zorder: float) -> None:
-    """A small white dot per seed at x, y (sequences of numbers); `orient` is the axis of the places, "x" or "y"."""
-    import seaborn
+def add_tip(axes: Axes, x: float, y: float, text: str) -> None:
+    """An unseen mark at x, y, larger than what is drawn there, of which the report shows the text."""
+    axes.plot([x], [y], marker="o", ms=20, ls="", mfc="none", mec="none", zorder=9, gid=TIP + text)
 
-    seaborn.stripplot(
-        x=np.asarray(x, float),
-        y=np.asarray(y, float),
-        orient=orient,
-        native_scale=True,
-        jitter=False,
-        color="white",
-        edgecolor=style.DOTS,
-        linewidth=0.7,
-        size=2.65,
-        zorder=zorder,
-        legend=False,
-        ax=axes,
-    )
+
+def draw_seeds(axes: Axes, x: Any, y: Any, zorder: float) -> None:
+    """A small white dot per seed at x, y (sequences of numbers). seaborn's stripplot takes a second for hundreds."""
+    across, up = np.asarray(x, float), np.asarray(y, float)
+    axes.scatter(across, up, s=DOT_POINTS**2, facecolor="white", edgecolor=style.DOTS, linewidth=0.7, zorder=zorder)

@@ -85,6 +85,7 @@ class RunOptions:
     executor: str = "ray"  # one of EXECUTORS
     gpus_per_trial: float | None = None  # 0 to 1; None = chosen from a measured step
     resume_minutes: float = RESUME_MINUTES  # between two resume files of a trial
+    track: tuple[str, ...] = ()  # `NAME` or `NAME:WHERE` of trackers that are told of finished trials
     address: str = ""  # HOST:PORT of a running Ray cluster, or "auto"; "" = a private one
     results: Path = Path("results")
 

@@ -44,14 +44,22 @@ def _heads(table: Table) -> Markup:
 def _row(row: Row, table: Table) -> Markup:
     first, *others = table.shown_labels
     cells = [Markup('<th{} scope="row">{}</th>').format(_side(first), _cell(first, row))]
-    cells += [Markup("<td{}>{}</td>").format(_side(column), _cell(column, row)) for column in others]
+    cells += [_data(column, row) for column in others]
     columns = [column for group in table.shown_groups for column in group.shown]
     if row.span:
         cells.append(Markup('<td class="text" colspan="{}">{}</td>').format(len(columns), row.span))
     else:
-        cells += [Markup("<td{}>{}</td>").format(_side(column), _cell(column, row)) for column in columns]
+        cells += [_data(column, row) for column in columns]
     kind = "apart" if row.apart else "beneath" if row.beneath else ""
     return Markup("<tr{}>{}</tr>").format(_class(kind), Markup("").join(cells))
+
+
+def _data(column: Column, row: Row) -> Markup:
+    """A cell with its number, by which the report's tables are sorted."""
+    value = row.cell(column).value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and not row.cell(column).is_empty
+    number = Markup(' data-value="{}"').format(f"{value:.6g}") if is_number else Markup()
+    return Markup("<td{}{}>{}</td>").format(_side(column), number, _cell(column, row))
 
 
 def _cell(column: Column, row: Row) -> Markup:

@@ -1,11 +1,15 @@
-"""One self-contained HTML file with all that the results of a pair say: no network, no scripts, prints well."""
+"""One self-contained HTML file with all that the results of a pair say: no network, one script of its own that sorts
+tables and tells the figures' numbers, prints well."""
 
 from __future__ import annotations
 
+import base64
 import datetime
+import hashlib
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from mtlbench._version import __version__
 from mtlbench.analysis.comparison import Case, case_of
@@ -30,6 +34,7 @@ from mtlbench.report.sentences import (
     resolution_sentences,
     weighting_sentences,
 )
+from mtlbench.report.short_answer import short_answer
 from mtlbench.report.summaries import cost_table, delta_table, optimism_table
 from mtlbench.report.table import Table
 from mtlbench.report.verdict import verdict_on
@@ -68,8 +73,12 @@ def page(case: Case, results: Results) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    script = (Path(__file__).parent / "page.js").read_text(encoding="utf-8")
     return environment.get_template("report.html.j2").render(
         case=case,
+        script=Markup(script),
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        short_answer=short_answer(found.answer),
         tasks=[task for task in case.scopes if task],
         seeds=seeds_of(case),
         answer=answer_sentences(found.answer),

@@ -140,6 +140,11 @@ class Results:
         fields), dataset, backbone, scheme, method (labels), parents, environment (python, torch, device), finished,
         seconds."""
         keys = set(frame["key"].unique())
+        return [dict(one) for one in self._provenance if one["key"] in keys]
+
+    @cached_property
+    def _provenance(self) -> list[Options]:
+        """That of every finished trial."""
         return [
             {
                 "key": folder.name,
@@ -159,7 +164,6 @@ class Results:
                 "seconds": result.cost["seconds"],
             }
             for folder, trial, _, result in self._finished
-            if folder.name in keys
         ]
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:

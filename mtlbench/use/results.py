@@ -14,6 +14,7 @@ from mtlbench.plugins import create
 from mtlbench.report.affinity_table import affinity_table
 from mtlbench.report.front_table import front_table
 from mtlbench.report.paper_tables import paper_table
+from mtlbench.report.proxies_table import proxies_table
 from mtlbench.report.render import render
 from mtlbench.report.results_table import results_table
 from mtlbench.report.table import Table
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OTHER_NAMES = {"table4": "alphas"}  # the paper's name of that figure
-OWN_TABLES = {"front": front_table, "affinity": affinity_table}  # besides those of all arms and of the paper
+OWN_TABLES = {
+    "front": front_table,
+    "affinity": affinity_table,
+    "proxies": proxies_table,
+}  # besides those of all arms and of the paper
 TableFormat = Literal["text", "csv", "markdown", "latex", "html"]
 
 
@@ -56,7 +61,8 @@ class Results(stored.Results):
 
         name: "" = all arms of a study: means on test, changes against one-task with intervals, size and time; "1", "2",
         "3", "5" or "6" = that table of the paper; "front" = arms at several weightings of the losses, the Pareto front,
-        hypervolumes; "affinity" = who helps whom in networks of two tasks, and groupings. format: of the text. paper:
+        hypervolumes; "affinity" = who helps whom in networks of two tasks, and groupings; "proxies" = what orders the
+        architectures as test does. format: of the text. paper:
         add the published values to a table of the paper where they compare.
         pair, dataset, recipe: which results; None = those of the newest ones.
         Raises UserError where there are no such results, for another name, and for another format.

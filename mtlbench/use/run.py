@@ -59,6 +59,7 @@ def run(
     executor: Literal["ray", "local"] = "ray",
     gpus_per_trial: float | None = None,
     resume_minutes: float = RESUME_MINUTES,
+    track: str | Sequence[str] = (),
     address: str = "",
     results: str | Path = "results",
     quiet: bool = False,
@@ -113,6 +114,8 @@ def run(
     executor: "ray" (Ray Tune), or "local": one trial after the other in this process.
     gpus_per_trial: share 0 to 1 of a GPU; default: chosen from a measured step where there are GPUs, else 0.
     resume_minutes: minutes between two resume files of a trial; default: 10.
+    track: "tensorboard", "wandb", "mlflow" or "trackio", or "NAME:WHERE": trackers that are told of every trial that
+        finishes; default: none.
     address: HOST:PORT of a running Ray cluster, or "auto"; default: a private one on this machine.
     results: folder of the results store; default: "results" in the working directory.
     quiet: print nothing; default: lines, or a live view on a terminal, on how it goes.
@@ -158,6 +161,7 @@ def run(
         executor=executor,
         gpus_per_trial=gpus_per_trial,
         resume_minutes=resume_minutes,
+        track=words_of(track),
         address=address,
         results=Path(results),
     )

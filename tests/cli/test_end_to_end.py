@@ -82,6 +82,7 @@ OPTIONS = [
     "--seeds",
     "--space",
     "--task-option",
+    "--track",
     "--tune",
     "--val-fraction",
     "--weighting",
@@ -443,6 +444,7 @@ def test_the_options_of_run_are_frozen() -> None:
         "check",
         "clean",
         "data",
+        "export",
         "export-weights",
         "list",
         "new",
@@ -450,9 +452,11 @@ def test_the_options_of_run_are_frozen() -> None:
         "predict",
         "report",
         "run",
+        "search",
         "show",
         "status",
         "table",
+        "track",
     ]
 
 

@@ -11,13 +11,15 @@ from importlib.metadata import packages_distributions
 from tests.support.places import ROOT
 
 # Imported under names that their distributions do not list, or by several.
-DISTRIBUTIONS = {"cv2": "opencv-contrib-python-headless"}
+DISTRIBUTIONS = {"cv2": "opencv-contrib-python-headless", "mlflow": "mlflow-skinny"}
 
 
 def read_declared() -> set[str]:
-    """Distributions that the package needs, or an extra of it, in plain spelling."""
+    """Distributions that the package needs, or an extra of it, in plain spelling; those of tools are not imported."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [need for name, some in project["optional-dependencies"].items() if name != "dev" for need in some]
+    extras = [
+        need for name, some in project["optional-dependencies"].items() if name not in ("dev", "docs") for need in some
+    ]
     needs = [*project["dependencies"], *extras]
     return {re.split(r"[\[<>=!~ ]", need)[0].lower().replace("_", "-") for need in needs}
 

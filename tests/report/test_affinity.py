@@ -90,7 +90,7 @@ def test_the_page_has_a_section_and_the_command_and_the_trees_have_theirs(tmp_pa
     found = verdict(results)
     assert found.says_difference and any("gains" in line for line in sentences(found))
     text = report(results, tmp_path / "report.html").read_text()
-    section = text.partition('<section id="affinity">')[2].partition("</section>")[0]
+    section = text.partition('<details id="affinity">')[2].partition("</details>")[0]
     assert "detection gains 1" in section and 'id="affinity-figure_1"' in section and "measured" in section
     assert text.count('id="affinity-figure_1"') == 1
     run = "mtlbench run --pair dense3 --dataset rooms --recipe quick --seeds 0,1,2,3,4,5"

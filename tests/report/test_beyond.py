@@ -117,7 +117,7 @@ def test_a_true_advantage_of_five_percent_is_found_in_most_studies_of_five_seeds
 def test_the_page_has_a_section_with_the_figure_the_table_and_the_sentence(tmp_path: Path) -> None:
     results = GridWorld(grid_frame({"split-fc8": 0.0, "cross-stitch": 12.0}, noise=0.3))
     text = report(results, tmp_path / "report.html").read_text()
-    section = text.partition('<section id="trades">')[2].partition("</section>")[0]
+    section = text.partition('<details id="trades">')[2].partition("</details>")[0]
     assert "Outside the front that Split fc8 reaches" in section
     assert 'id="front-figure_1"' in section and "1.8 : 0.2" in section and "hypervolume" in section
     assert text.count('id="front-figure_1"') == 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 import re
 import subprocess
 import sys
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from mtlbench.analysis.comparison import case_of
+from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
 from mtlbench.report.pictures import embed
@@ -105,8 +108,12 @@ def test_the_page_is_whole_and_nothing_comes_from_elsewhere(full: tuple[str, Pag
     text, page = full
     assert text.startswith("<!DOCTYPE html>") and page.outside == []
     assert len(page.ids) == len(set(page.ids)) and set(page.references) <= set(page.ids)
-    assert not page.tags & {"script", "img", "link", "iframe", "object", "image", "foreignobject"}
-    assert "default-src 'none'" in text and "@import" not in text and text.count("<style") == 1
+    assert not page.tags & {"img", "link", "iframe", "object", "image", "foreignobject"}
+    (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)  # the page's own, which alone may run
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in text
+    assert not re.search(r"fetch|XMLHttp|innerHTML|eval|https?:|import\b", script)
+    assert "@import" not in text and text.count("<style") == 1
 
 
 def test_ids_of_figures_do_not_clash_and_their_text_is_text(full: tuple[str, Page]) -> None:
@@ -117,14 +124,31 @@ def test_ids_of_figures_do_not_clash_and_their_text_is_text(full: tuple[str, Pag
     assert re.search(r"<text [^>]*>unit mixing columns</text>", text)
 
 
+def test_marks_tell_their_numbers_and_cells_have_theirs(results: World, full: tuple[str, Page]) -> None:
+    text, _ = full
+    change = relative_change(results.frame)
+    own = change[(change["arm"] == "split-conv4") & (change["task"] == "semseg")].sort_values("seed")["change"]
+    tips = re.findall(r'class="tip"><title>([^<]*)</title>', text)
+    wanted = f"(seeds {', '.join(f'{value:+.1f}' for value in own)})"
+    assert any(tip.startswith("split-conv4: ") and tip.endswith(wanted) for tip in tips), (wanted, tips)
+    assert 'id="tip: ' not in text and text.count('data-value="') > 50
+
+
+def test_the_page_begins_with_an_answer_and_the_figure(full: tuple[str, Page]) -> None:
+    text = full[1].text
+    assert re.search(r"share\? (Share|It makes|Too few).*? a network for each task.*? Cross-stitch, which learns", text)
+    assert full[0].index('class="answer"') < full[0].index('id="figure2-figure_1"') < full[0].index('id="verdict"')
+
+
 def test_what_comes_from_results_is_text(full: tuple[str, Page]) -> None:
     text, page = full
-    assert EVIL in page.text and "<script" not in text and "49" not in re.findall(r"onerror=b&gt; (\S+)", text)
+    assert EVIL in page.text and text.count("<script") == 1 and "49" not in re.findall(r"onerror=b&gt; (\S+)", text)
 
 
 def test_every_section_is_there_with_the_verdict_word_by_word(results: World, full: tuple[str, Page]) -> None:
     text, page = full
     assert [name for name in page.ids if "-" not in name] == [
+        "answer",
         "verdict",
         "claims",
         "arms",
@@ -133,6 +157,7 @@ def test_every_section_is_there_with_the_verdict_word_by_word(results: World, fu
         "run",
         "missing",
         "method",
+        "tip",
     ]
     said = re.sub(r" ?: ", ": ", page.text)
     for line in sentences(verdict(results)):

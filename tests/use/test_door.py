@@ -33,7 +33,7 @@ mtl_shared one_task one_task_longer read_text standard_arms"""
 
 def test_public_names_are_these() -> None:
     """Another name here is a promise; one less breaks somebody's file (CONTRIBUTING.md, "Versions")."""
-    assert mtlbench.__all__ == ["Results", "__version__", "load_network", "load_results", "run"]
+    assert mtlbench.__all__ == ["Benchmark", "Results", "__version__", "load_network", "load_results", "run"]
     assert authoring.__all__ == AUTHORING.split()
     for package in (mtlbench, authoring):
         assert all(hasattr(package, name) for name in package.__all__)
