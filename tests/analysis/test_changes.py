@@ -214,9 +214,9 @@ def test_arms_stand_in_table_order_variants_beside_their_arm_and_numbers_as_numb
         "mtl-shared-1-4",
         "mtl-shared-1-1",
         "split-conv2",
-        "split-fc8",
         "split-layer2",
         "split-layer10",
+        "split-fc8",  # the heads come last whatever the backbone's stages are called
         "cross-stitch",
         "cross-stitch-alpha-0.1-0.9",
         "cross-stitch-alpha-0.9-0.1",
