@@ -60,7 +60,7 @@ def space_for(pair: Pair, options: Options) -> SearchSpace:
         pair,
         {DATASET: "quick"},
         recipes(pair.tasks, options),
-        standard_arms(per_channel=False),
+        standard_arms(per_channel=True),  # with one alpha a layer three tasks on 900 photos diverged at the units' rate
         SHORT_LIST,
         more=alternatives(),
     )
