@@ -17,7 +17,7 @@ import torch
 
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Batch
-from mtlbench.nets.network import MultiTaskNet, placed
+from mtlbench.nets.network import MultiTaskNet
 from mtlbench.schemes.separate import Separate
 from mtlbench.spec import Recipe
 from mtlbench.system.machine import keep_memory
@@ -55,7 +55,7 @@ def main(form: str, rounds: str = "3", device: str = "cpu") -> None:
 
 def step(form: str, tasks: dict[str, Any], precision: str, contiguous: bool, device: torch.device) -> Any:
     """A function that makes one optimiser step on two images of the paper's size."""
-    net = placed(MultiTaskNet(tasks, Caffenet(form), Separate(), form, 0, precision), device)
+    net = place_on_device(MultiTaskNet(tasks, Caffenet(form), Separate(), form, 0, precision), device)
     images = torch.randn(2, 3, *((480, 640) if form == "fcn" else (600, 800)), device=device)
     if form == "fcn":
         batch = Batch(images, {"t": torch.randint(0, 40, (2, 480, 640), device=device)}, {"t": torch.ones(2) > 0})

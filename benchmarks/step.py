@@ -27,7 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mtlbench.contracts import Batch, Sample
 from mtlbench.nets.layers import RegionPool, upsample
-from mtlbench.nets.network import placed
+from mtlbench.nets.network import place_on_device
 from mtlbench.plan import spaces
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plugins import find, plugin
@@ -109,7 +109,7 @@ class Arm:
             categories = tuple(map(str, range(CLASSES[name])))
             known[name] = TaskFacts(categories, find("task", name).fit(categories, subset))
         self.tasks = tasks_of(trial, known)
-        self.net = placed(network_of(trial, self.tasks, ()), device)
+        self.net = place_on_device(network_of(trial, self.tasks, ()), device)
         view, recipe = view_of(trial), trial.recipe
         scaled = Scaled(subset, recipe.short_side, recipe.long_side)
         batch = training_batch(scaled, self.tasks, view, trial.net_seed, 0, recipe.images)

@@ -15,7 +15,7 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
-from mtlbench.nets.network import MultiTaskNet, placed
+from mtlbench.nets.network import MultiTaskNet, place_on_device
 from mtlbench.spec import Trial
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.context import Context, weighting_of
@@ -82,7 +82,7 @@ def measure(trial: Trial, device: torch.device) -> Measured:
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     context = Context(trial)
     try:
-        net = placed(context.network(), device)
+        net = place_on_device(context.network(), device)
         net.teachers = context.teachers(device)
         steps = _steps(context, net, device)
         _run(steps, WARM_STEPS, device)

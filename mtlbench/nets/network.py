@@ -19,7 +19,7 @@ from mtlbench.nets.layers import Seeded, SeededDropout, upsample, whole_images
 from mtlbench.nets.merging import merge_columns
 from mtlbench.nets.norms import NormOfColumn, owner_of, part_norms
 from mtlbench.nets.operations import UPSAMPLED, counting
-from mtlbench.nets.pretrained import inside
+from mtlbench.nets.pretrained import fit_into
 from mtlbench.spec import MIXED, ONE_FORM, derive_seed
 
 
@@ -287,7 +287,9 @@ class MultiTaskNet(nn.Module):
             for group, column in columns.named_children():
                 state = of_form[self.columns.forms[group.split("+")[0]]].get(stage, {})
                 known = [(name, owner_of(name)[0]) for name in column.state_dict()]
-                column.load_state_dict({name: inside(column, name, state[own]) for name, own in known if own in state})
+                column.load_state_dict(
+                    {name: fit_into(column, name, state[own]) for name, own in known if own in state}
+                )
 
 
 def plan(
@@ -325,7 +327,7 @@ def seeded(seed: int, *labels: str) -> Iterator[None]:
         yield
 
 
-def placed(net: MultiTaskNet, device: torch.device) -> MultiTaskNet:
+def place_on_device(net: MultiTaskNet, device: torch.device) -> MultiTaskNet:
     """The network on a device, its convolutions in the memory format that is fastest there (Ours).
 
     Channels last on the processor, where pooling is up to 15 times as fast (benchmarks/README.md); activations follow.

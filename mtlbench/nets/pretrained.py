@@ -130,7 +130,7 @@ def _line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def inside(column: nn.Module, name: str, value: Tensor) -> Tensor:
+def fit_into(column: nn.Module, name: str, value: Tensor) -> Tensor:
     """A parameter of the column that holds a narrower one's `value`; what is around it stays as it starts, but does not
     reach the outputs that the narrower one has (Ours, after Chen et al. 2016: a wider network that goes on from a
     narrow one). Each half of the channels holds a half: convolutions may have two groups."""

@@ -52,7 +52,7 @@ def prepare_dataset(name: str, tasks: Sequence[str], recipe: Recipe, data_root: 
         return _prepare(dataset, data, root, say)
 
 
-def prepared(data: Plugin, root: str) -> Prepared:
+def open_prepared(data: Plugin, root: str) -> Prepared:
     """The data set of a trial, as the study or an earlier trial in this process left it. Raises UserError."""
     if known := _kept.get(_identity(data, root)):
         return known

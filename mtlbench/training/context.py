@@ -15,8 +15,8 @@ import torch
 from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
 from mtlbench.nets import network, pretrained
-from mtlbench.nets.network import MultiTaskNet, placed
-from mtlbench.plan.data import Prepared, prepared
+from mtlbench.nets.network import MultiTaskNet, place_on_device
+from mtlbench.plan.data import Prepared, open_prepared
 from mtlbench.plan.spaces import forms_of
 from mtlbench.plugins import create, find
 from mtlbench.spec import Options, Plugin, Trial, is_file
@@ -139,7 +139,7 @@ class Context:
     def __init__(self, trial: Trial, outcomes: Sequence[Options] = ()) -> None:
         self.trial, self.outcomes = trial, outcomes
         recipe = trial.recipe
-        data = prepared(trial.dataset, trial.data_root)
+        data = open_prepared(trial.dataset, trial.data_root)
         self.dataset = data.dataset
         if data.fingerprint != trial.fingerprint:
             raise UserError(
@@ -176,7 +176,7 @@ class Context:
             net = network_of(alone, {task.name: self.tasks[task.name]}, ())
             if states:
                 net.load_state_dict(states[place])
-            nets[task.name] = placed(net.eval().requires_grad_(False), device)
+            nets[task.name] = place_on_device(net.eval().requires_grad_(False), device)
         return nets
 
     def model(self) -> Model:

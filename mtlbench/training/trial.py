@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtlbench.contracts import Meter
 from mtlbench.errors import UserError
-from mtlbench.nets.network import MultiTaskNet, placed
+from mtlbench.nets.network import MultiTaskNet, place_on_device
 from mtlbench.plugins import find
 from mtlbench.spec import Options, Trial
 from mtlbench.store import predictions
@@ -118,7 +118,7 @@ def _start_networks(context: Context, states: list[dict[str, Tensor]], device: t
         if states and not nets[0].teachers:
             nets[0].load_columns(states)
     for net in nets:
-        placed(net, device)
+        place_on_device(net, device)
     return nets
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtlbench.contracts import Sample, Task
 from mtlbench.errors import UserError
-from mtlbench.nets.network import placed
+from mtlbench.nets.network import place_on_device
 from mtlbench.spec import Options
 from mtlbench.store.lookup import Finished, find_trials
 from mtlbench.store.store import Store
@@ -72,7 +72,7 @@ def predict(
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     for one in trained:
         for net in one.nets:
-            placed(net, device)
+            place_on_device(net, device)
         for name, task in one.tasks.items():
             if not (hasattr(task, "keep") and hasattr(task, "draw")):
                 warn(f"{name} is in no picture: the task has no keep and draw; see Task in contracts.py")

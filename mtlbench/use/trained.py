@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mtlbench.contracts import Batch, Task
 from mtlbench.errors import UserError
-from mtlbench.nets.network import MultiTaskNet, placed
+from mtlbench.nets.network import MultiTaskNet, place_on_device
 from mtlbench.plugins import file_of, find
 from mtlbench.spec import Plugin, Trial, is_file
 from mtlbench.store import sources
@@ -80,7 +80,7 @@ def open_trained(found: Finished, warn: Say, files: Sequence[str | Path] = ()) -
 def build(trial: Trial, model: Model, states: Sequence[dict[str, Tensor]], label: str) -> Trained:
     """Networks with these states; `label` is for the error. Raises UserError where they do not fit."""
     tasks = tasks_of(trial, model.tasks)
-    nets = [placed(network_of(trial, tasks, model.outcomes).eval(), torch.device("cpu")) for _ in states]
+    nets = [place_on_device(network_of(trial, tasks, model.outcomes).eval(), torch.device("cpu")) for _ in states]
     for net, state in zip(nets, states, strict=True):
         try:
             net.load_state_dict(state)

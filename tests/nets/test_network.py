@@ -12,7 +12,7 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Geometry, Scheme, Stage
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import LocalResponseNorm, SeededDropout, _band, _interpolation, upsample
-from mtlbench.nets.network import MultiTaskNet, placed
+from mtlbench.nets.network import MultiTaskNet, place_on_device
 from mtlbench.plugins import create, names
 from mtlbench.schemes.cross_stitch import CrossStitch, CrossStitchUnit
 from mtlbench.schemes.mtl_shared import MtlShared
@@ -273,7 +273,7 @@ def test_banded_response_normalisation_equals_torch() -> None:
 def test_a_network_computes_the_same_in_either_memory_format(form: str) -> None:
     """On the processor activations are channels last, so that pooling is fast; what is computed stays the same."""
     plain, other_one = (net_of(form, CrossStitch()).eval() for _ in range(2))  # dropout draws in the order of memory
-    on_processor = placed(other_one, torch.device("cpu"))
+    on_processor = place_on_device(other_one, torch.device("cpu"))
     pooled: list[Tensor] = []
     on_processor.trunk.get_submodule("pool1.a").register_forward_hook(lambda module, x, y: pooled.append(y))
     for one, other in zip(plain(*inputs(form)).values(), on_processor(*inputs(form)).values(), strict=True):
