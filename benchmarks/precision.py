@@ -17,7 +17,7 @@ import torch
 
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Batch
-from mtlbench.nets.network import MultiTaskNet
+from mtlbench.nets.network import MultiTaskNet, place_on_device
 from mtlbench.schemes.separate import Separate
 from mtlbench.spec import Recipe
 from mtlbench.system.machine import keep_memory
