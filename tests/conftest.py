@@ -15,6 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and numpy are impo
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that wait leave their core to other tests
 
+# Ray's workers give way to all others by default, and would wait for the tests beside theirs.
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 from mtlbench.store.store import Store
 from mtlbench.system.cache import cache_root
 from tests.support.processes import process_ids
