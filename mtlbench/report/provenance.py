@@ -18,13 +18,13 @@ from mtlbench.plan.backbones import words_of
 from mtlbench.plan.chosen import parse_tuned
 from mtlbench.plan.tables import DATASET, space_for
 from mtlbench.plan.tuning import weight_lattice
+from mtlbench.plugins import names
 from mtlbench.report.claims import IMAGENET
 from mtlbench.report.sentences import ABLATIONS
 from mtlbench.spec import Family, Pair, SearchSpace
 from mtlbench.text import list_in_words
 
 MOST_LEVELS = 15  # of a lattice of weightings that is looked for
-_ALONG = (Family.BASELINE, Family.PARENT)  # arms that come along with their children
 
 
 def seeds_of(case: Case) -> list[str]:
@@ -90,7 +90,7 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         if case.pick["backbone"].startswith("timm("):  # Splits are at its stages
             splits = case.kinds.splits() if name == case.pair else []
             own = {arm.name for arm in space.arms if arm.family != Family.SPLIT} | {*splits}
-        along = {arm.name for arm in space.arms if arm.family in _ALONG}
+        along = _find_parents(space, arms)
         if wanted := left & own if written else arms & own:
             chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - along))
             written.append(f"mtlbench run --pair {name} {setting} {_backbone(case, name)}{chosen}".rstrip())
@@ -102,6 +102,9 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         chosen = " ".join(f"--arm {arm}" for arm in trees)
         written.append(f"mtlbench run --pair {case.pair} {setting} {_backbone(case, case.pair)}{chosen}")
         left -= set(trees)
+    weighed, with_weightings = _weighting_commands(case, setting)
+    written += with_weightings
+    left -= weighed
     if left:
         written.append(
             f"mtlbench run --pair {case.pair} {setting} --scheme FILE.py:Class  # arms of your own:"
@@ -109,6 +112,28 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         )
     picked = " ".join(f"--{name} {shlex.quote(case.pick[name])}" for name in ("pair", "dataset", "recipe"))
     return [*written, f"mtlbench report {picked}"]
+
+
+def _find_parents(space: SearchSpace, arms: set[str]) -> set[str]:
+    """The arms of a space that come along with others of these, since they start from them."""
+    parents = {parent for arm in space.arms if arm.name in arms for parent in arm.parents}
+    return parents | (_find_parents(space, parents) if parents else set())
+
+
+def _weighting_commands(case: Case, setting: str) -> tuple[set[str], list[str]]:
+    """The arms with a weighting of their tasks, and what trains them: a command for all that have the same ones."""
+    rows = case.frame[case.frame["method"] != ""].drop_duplicates("arm")
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for base, own in rows.groupby("variant_of"):
+        groups.setdefault(tuple(sorted(own["method"].unique())), []).append(str(base))
+    start = f"mtlbench run --pair {case.pair} {setting} {_backbone(case, case.pair)}"
+    ours = names("weighting")
+    written = []
+    for methods, bases in groups.items():
+        arms = " ".join(f"--arm {arm}" for arm in arm_order(bases))
+        given = " ".join(f"--weighting {name if name in ours else 'FILE.py:' + name}" for name in methods)
+        written.append(f"{start}{arms} {given}")
+    return set(rows["arm"]), written
 
 
 def grid_commands(case: Case, trials: Sequence[Mapping[str, Any]], found: TradeOffs) -> list[str]:

@@ -25,6 +25,7 @@ from mtlbench.report.summaries import cost_table, delta_table
 from mtlbench.report.table import Mark
 from mtlbench.report.verdict import verdict
 from tests.support.synthetic_results import ARMS
+from tests.support.weighed_studies import weighed_study
 from tests.support.worlds import ABLATIONS, World, world
 
 pytestmark = pytest.mark.slow
@@ -208,6 +209,14 @@ def test_arms_of_the_users_own_and_other_starts_have_their_options() -> None:
     assert all("--data-root '/my data'" in line for line in lines[:-1])
     assert "--init cross-stitch=imagenet" in lines[1] and lines[2].endswith("# arms of your own: tree")
     assert lines[-1] == "mtlbench report --pair semseg_sn --dataset rooms --recipe quick"
+
+
+def test_weightings_and_arms_that_nobody_brings_along_have_their_commands() -> None:
+    results = World(weighed_study().frame)
+    case = case_of(results)
+    first, second, _ = commands_of(case, results.provenance_of(case.frame))
+    assert first.endswith("--seeds 0,1,2 --arm one-task --arm split-conv4 --arm split-fc8")  # Splits have no parents
+    assert second.endswith("--arm split-conv4 --arm split-fc8 --weighting rlw --weighting upgrad")
 
 
 def test_one_seed_without_val_and_categories_makes_a_page_too(tmp_path: Path) -> None:
