@@ -90,7 +90,7 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         if case.pick["backbone"].startswith("timm("):  # Splits are at its stages
             splits = case.kinds.splits() if name == case.pair else []
             own = {arm.name for arm in space.arms if arm.family != Family.SPLIT} | {*splits}
-        along = _find_parents(space, arms)
+        along = _find_parents(space, arms) | {arm.name for arm in space.arms if arm.family == Family.PARENT}
         if wanted := left & own if written else arms & own:
             chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - along))
             written.append(f"mtlbench run --pair {name} {setting} {_backbone(case, name)}{chosen}".rstrip())
