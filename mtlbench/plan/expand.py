@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from mtlbench.arm_names import BASELINE
@@ -30,6 +30,7 @@ from mtlbench.spec import (
 NO_FILES: Mapping[str, Pretrained] = {}
 Settings = Mapping[tuple[str, str], Setting]  # of (arm, task); of a joint network, which has all tasks, of (arm, "")
 NO_SETTINGS: Settings = {}
+Cell = tuple[str, int, str]  # arm, seed, task ("" of joint arms)
 
 
 class DataSource(NamedTuple):
@@ -58,18 +59,14 @@ def expand(
     """
     starts = _starts(backbone, pretrained)
     setting = _hash_setting(data, starts[recipe.init][0], recipe)
-    trials: dict[tuple[str, int, str], Trial] = {}  # by arm, seed and task ("" for joint arms)
+    trials: dict[Cell, Trial] = {}
     for seed in seeds:
         for arm in arms:
             scheme = plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
             from_parents = goes_on(arm)
             own = _tasks_of(arm, pair)
             for tasks in [own] if arm.joint else [(task,) for task in own]:
-                parents = [
-                    trials[parent, seed, task]
-                    for parent in arm.parents
-                    for task in (("",) if (parent, seed, "") in trials else tasks)
-                ]
+                parents = [trials[cell] for cell in _parents_of(arm, seed, tasks, trials)]
                 usual, weights_file, licence = starts[arm.start or recipe.init]
                 place = "" if arm.joint else tasks[0]
                 rate, factors, tuned = _hyperparameters(arm, settings.get((arm.name, place), Setting()))
@@ -104,6 +101,16 @@ def expand(
                     sampled=pair.tasks if recipe.balance else (),
                 )
     return list(trials.values())
+
+
+def _parents_of(arm: Arm, seed: int, tasks: Sequence[str], trials: Collection[Cell]) -> list[Cell]:
+    """The trials that it starts from: one of a joint arm, one a task of another."""
+    joint = {parent: (parent, seed, "") for parent in arm.parents}
+    return [
+        cell
+        for parent in arm.parents
+        for cell in ([joint[parent]] if joint[parent] in trials else [(parent, seed, task) for task in tasks])
+    ]
 
 
 def _tasks_of(arm: Arm, pair: Pair) -> tuple[str, ...]:
