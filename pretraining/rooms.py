@@ -24,7 +24,7 @@ from mtlbench.datasets import rooms
 from mtlbench.datasets._rooms.solids import FORMS, PLACES, QUALITIES, objects, places
 from mtlbench.datasets._rooms.windows import choose_windows
 from mtlbench.nets import pretrained
-from mtlbench.nets.network import MultiTaskNet, placed
+from mtlbench.nets.network import MultiTaskNet, place_on_device
 from mtlbench.plugins import create, find
 from mtlbench.spec import Recipe
 from mtlbench.system.machine import keep_memory
@@ -119,7 +119,7 @@ def trunk(form: str, setting: Setting, say: Callable[[str], None]) -> dict[str, 
     }
     backbone = create("backbone", "caffenet", form=form, small=True, width=setting.width, fc=256, dropout=0.0)
     split = create("scheme", "split", at="fc8")
-    net = placed(MultiTaskNet(tasks, backbone, split, form, SEED), torch.device("cpu"))
+    net = place_on_device(MultiTaskNet(tasks, backbone, split, form, SEED), torch.device("cpu"))
     view = View(
         forms=dict.fromkeys(tasks, form),
         short_side=0,

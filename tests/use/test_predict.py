@@ -368,7 +368,7 @@ def test_the_data_are_not_needed(study: Store, rooms: Path, tmp_path: Path, monk
     def gone(*arguments: Any) -> Any:
         raise AssertionError("the data were opened")
 
-    monkeypatch.setattr("mtlbench.training.context.prepared", gone)
+    monkeypatch.setattr("mtlbench.training.context.open_prepared", gone)
     for number, (pair, arm) in enumerate((pair, arm) for pair in PAIRS for arm in ARMS):
         works(study, arm, "--pair", pair, rooms / "room0.png", "--out", tmp_path / str(number))
 
