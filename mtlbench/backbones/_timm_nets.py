@@ -73,10 +73,8 @@ def create(model: str, output_stride: int) -> Any:
     net, why = None, ""
     for options in ANY_SIZE:
         own: dict[str, Any] = {**options, **({"output_stride": output_stride} if output_stride else {})}
-        if model.startswith("vgg"):
-            own["mlp_ratio"] = (
-                1 / 4096
-            )  # of its fully connected layers, which are not used and have 120 million parameters
+        if model.startswith("vgg"):  # its fully connected layers are not used, and have 120 million parameters
+            own["mlp_ratio"] = 1 / 4096
         try:
             net = timm.create_model(model, num_classes=0, **own)
             break

@@ -29,6 +29,13 @@ USERS_FILES = click.option(
     metavar="FILE.py",
     help="A file of yours that the trial was trained with (repeatable): its code is run, and no other file's.",
 )
+FORMAT = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "csv", "markdown", "latex", "html"]),
+    default="text",
+    show_default=True,
+)
 PICK = [
     click.option("--pair", help="Pair to show; default: that of the newest results."),
     click.option("--dataset", help="Data set to show; default: that of the newest results."),

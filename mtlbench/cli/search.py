@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mtlbench.cli._shared import RESULTS, one_line_errors, pick, say, warn_of
+from mtlbench.cli._shared import FORMAT, RESULTS, one_line_errors, pick, say, warn_of
 
 
 @click.command()
@@ -33,13 +33,7 @@ from mtlbench.cli._shared import RESULTS, one_line_errors, pick, say, warn_of
     metavar="DIR",
     help="A table that mtlbench export wrote, in place of results.",
 )
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "csv", "markdown", "latex", "html"]),
-    default="text",
-    show_default=True,
-)
+@FORMAT
 @pick
 @RESULTS
 @one_line_errors

@@ -6,18 +6,12 @@ from pathlib import Path
 
 import click
 
-from mtlbench.cli._shared import RESULTS, one_line_errors, pick, say, warn_of
+from mtlbench.cli._shared import FORMAT, RESULTS, one_line_errors, pick, say, warn_of
 
 
 @click.command()
 @click.argument("number", required=False)
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "csv", "markdown", "latex", "html"]),
-    default="text",
-    show_default=True,
-)
+@FORMAT
 @click.option("--paper", is_flag=True, help="Add the published values to a table of the paper where they compare.")
 @pick
 @RESULTS

@@ -79,10 +79,9 @@ class Exchange:
         ends = order_stages(rows[last & (rows["channel"] < 0)], results.architectures_of(frame))
         cells = panels.over_seeds(ends.dropna(subset=["alpha"]), ["arm", "stage", "receiver", "giver"], "alpha")
         kinds = Arms.of(frame)
-        several = panels.seeds_text(ends["seed"])
         parts = [
             "What a task (row) takes of each task's features (column): mean of a layer's alphas at the end of training,"
-            f" {several}. Grey: of its own; colours: of the others, red below 0.",
+            f" {panels.seeds_text(ends['seed'])}. Grey: of its own; colours: of the others, red below 0.",
             note,
             "The paper has no more than two tasks." if paper else "",
             describe_failures(frame, results.failures),

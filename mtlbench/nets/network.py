@@ -211,10 +211,8 @@ class MultiTaskNet(nn.Module):
         after: dict[str, Tensor] = {}
         modules: dict[str, nn.Module] = {}
         for group in self.groups[stage.name]:
-            module, norms = (
-                self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}"),
-                self._norms.get((stage.name, group), []),
-            )
+            module = self.trunk.get_submodule(f"{stage.name}.{'+'.join(group)}")
+            norms = self._norms.get((stage.name, group), [])
             seen: dict[tuple[int, str], Tensor] = {}
             for task in group:
                 x = xs[task]

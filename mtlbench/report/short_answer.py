@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, Difference
+from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, PAIR, Difference
 from mtlbench.arm_names import BASELINE, name_in_prose
 from mtlbench.report.verdict import Answer, ChosenSplit
 from mtlbench.text import percent
-
-PAIR = ""  # the scope of all tasks together
 
 
 def short_answer(found: Answer) -> str:

@@ -71,6 +71,8 @@ def find_weighed(case: Case, results: Results) -> tuple[Weighed, ...]:
         frame, _ = newest(results.frame, case.selection, PURPOSES)
     except UserError:
         return ()
+    if frame["method"].eq("").all():  # as in most studies: changes need not be computed
+        return ()
     found = _collect(frame)
     return weigh(found, _ratios(frame, found.tried)) if found.tried else ()
 

@@ -87,12 +87,23 @@ class Benchmark:
         """
         if arm is None:
             arm = self.find(architecture)
-        value = self._values.get((arm, seed, metric, subset, iteration))
+        value = self.look_up(arm, seed=seed, iteration=iteration, metric=metric, subset=subset)
         if value is None:
-            value = self._values.get((arm, seed, metric, COST, iteration))  # costs are of no subset
-            if value is None:
-                raise self._refuse(arm, seed, metric, subset, iteration)
+            raise self._refuse(arm, seed, metric, subset, iteration)
         return value
+
+    def look_up(
+        self,
+        arm: str,
+        *,
+        seed: int | None = None,
+        iteration: int | None = None,
+        metric: str = CHANGE,
+        subset: str = "test",
+    ) -> float | None:
+        """What `query` gives of an arm, None for what the table does not have."""
+        value = self._values.get((arm, seed, metric, subset, iteration))
+        return self._values.get((arm, seed, metric, COST, iteration)) if value is None else value  # of no subset
 
     def find(self, architecture: Sequence[Any] | None) -> str:
         """The arm of an architecture, given as `query` takes it. Raises UserError where none, or several, have it."""

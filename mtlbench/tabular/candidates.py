@@ -3,18 +3,16 @@ and what these cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from mtlbench.errors import UserError
 from mtlbench.spec import Family
-from mtlbench.tabular.benchmark import Benchmark
-from mtlbench.tabular.content import CHANGE
+from mtlbench.tabular.benchmark import WORK, Benchmark
 
 SEARCHED = (Family.BASELINE, Family.SPLIT, Family.TREE)
 FEWEST = 3
-WORK = "training_flops"
 Depths = dict[str, int]
 
 
@@ -70,7 +68,8 @@ def make_space(benchmark: Benchmark) -> Space:
         if known.family in SEARCHED and not known.variant_of and known.stages
     ]
     courses = {seed: {arm: _course(benchmark, arm, seed) for arm in arms} for seed in benchmark.seeds}
-    whole = [arm for arm in arms if all(by_arm[arm] for by_arm in courses.values()) and _work(benchmark, arm)]
+    works = {arm: work for arm in arms if (work := benchmark.look_up(arm, metric=WORK))}
+    whole = [arm for arm in works if all(by_arm[arm] for by_arm in courses.values())]
     if len(whole) < FEWEST:
         raise UserError(
             f"a search needs {FEWEST} or more of one-task, Splits and trees that are finished with every seed, there"
@@ -81,7 +80,7 @@ def make_space(benchmark: Benchmark) -> Space:
     return Space(
         {arm: depths[arm] for arm in whole},
         {seed: {arm: found for arm in whole if (found := by_arm[arm])} for seed, by_arm in courses.items()},
-        {arm: _work(benchmark, arm) for arm in whole},
+        {arm: works[arm] for arm in whole},
         {arm: benchmark.query(arm) for arm in whole},
     )
 
@@ -89,30 +88,22 @@ def make_space(benchmark: Benchmark) -> Space:
 def _course(benchmark: Benchmark, arm: str, seed: int) -> Course | None:
     """None where a number is missing."""
     during = benchmark.iterations[arm]
-    try:
-        changes = [benchmark.query(arm, seed=seed, iteration=at, subset="val") for at in during[:-1]]
-        changes.append(benchmark.query(arm, seed=seed, metric=CHANGE, subset="val"))
-        benchmark.query(arm, seed=seed)
-    except UserError:
+    measured = [benchmark.look_up(arm, seed=seed, iteration=at, subset="val") for at in (*during[:-1], None)]
+    changes = tuple(change for change in measured if change is not None)
+    if len(changes) < len(measured) or benchmark.look_up(arm, seed=seed) is None:
         return None
-    return Course(tuple(at / during[-1] for at in during) or (1.0,), tuple(changes))
+    return Course(tuple(at / during[-1] for at in during) or (1.0,), changes)
 
 
-def _work(benchmark: Benchmark, arm: str) -> float:
-    """0 where it is not known."""
-    try:
-        return benchmark.query(arm, metric=WORK)
-    except UserError:
-        return 0.0
+def share(groups: Sequence[Sequence[str]], one: str, other: str) -> bool:
+    """Whether two tasks are in one of the groups."""
+    return any(one in group and other in group for group in groups)
 
 
 def count_shared(benchmark: Benchmark, arm: str) -> Depths:
     """{"a+b": how many stages the two tasks share}."""
     return {
-        f"{one}+{other}": sum(
-            any(one in group and other in group for group in stage.groups)
-            for stage in benchmark.architectures[arm].stages
-        )
+        f"{one}+{other}": sum(share(stage.groups, one, other) for stage in benchmark.architectures[arm].stages)
         for one, other in combinations(benchmark.tasks, 2)
     }
 

@@ -157,15 +157,12 @@ def _merge_stages(by_task: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) 
             stages = [convert(dict(one), Stage) for one in given]
             known = merged.setdefault(arm, stages)
             if len(known) == len(stages):
-                groups = [
-                    old.groups + [g for g in new.groups if g not in old.groups]
-                    for old, new in zip(known, stages, strict=True)
-                ]
-                merged[arm] = [Stage(old.stage, more, old.unit) for old, more in zip(known, groups, strict=True)]
+                merged[arm] = list(map(_merge, known, stages))
     return merged
 
 
 def _merge(one: Stage, other: Stage) -> Stage:
+    """A stage with the groups of both."""
     more = [group for group in other.groups if group not in one.groups]
     return Stage(one.stage, [*one.groups, *more], one.unit)
 

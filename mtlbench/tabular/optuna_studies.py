@@ -56,9 +56,7 @@ def _trials(benchmark: Benchmark, seed: int) -> list[Any]:
     most = max(len(known.stages) for known in benchmark.architectures.values())
     found = []
     for arm, known in benchmark.architectures.items():
-        try:
-            value = benchmark.query(arm, seed=seed, subset="val")
-        except UserError:
+        if (value := benchmark.look_up(arm, seed=seed, subset="val")) is None:
             continue
         shared = {f"stages shared {name}": number for name, number in count_shared(benchmark, arm).items()}
         distributions: dict[str, Any] = {
@@ -78,23 +76,14 @@ def _trials(benchmark: Benchmark, seed: int) -> list[Any]:
 
 
 def _curve(benchmark: Benchmark, arm: str, seed: int) -> dict[int, float]:
-    found = {}
-    for iteration in benchmark.iterations[arm]:
-        try:
-            found[iteration] = benchmark.query(arm, seed=seed, subset="val", iteration=iteration)
-        except UserError:
-            continue
-    return found
+    """Changes on val during training that the table has."""
+    measured = {at: benchmark.look_up(arm, seed=seed, subset="val", iteration=at) for at in benchmark.iterations[arm]}
+    return {at: change for at, change in measured.items() if change is not None}
 
 
 def _numbers(benchmark: Benchmark, arm: str, seed: int) -> dict[str, float]:
     """Changes on test and costs that the table has."""
-    found = {}
-    for metric in (CHANGE, *benchmark.tasks, "parameters", "flops", "seconds_with_parents"):
-        try:
-            found[f"test {metric}" if metric in (CHANGE, *benchmark.tasks) else metric] = benchmark.query(
-                arm, seed=seed, metric=metric
-            )
-        except UserError:
-            continue
-    return found
+    tested = {f"test {metric}": metric for metric in (CHANGE, *benchmark.tasks)}
+    costs = {metric: metric for metric in ("parameters", "flops", "seconds_with_parents")}
+    asked = {name: benchmark.look_up(arm, seed=seed, metric=metric) for name, metric in (tested | costs).items()}
+    return {name: value for name, value in asked.items() if value is not None}

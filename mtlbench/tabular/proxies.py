@@ -12,10 +12,9 @@ from mtlbench.analysis.frame import records, rows_of_trials
 from mtlbench.analysis.inference import mean_interval
 from mtlbench.analysis.selection import NEWEST, Selection, newest
 from mtlbench.contracts import Results
-from mtlbench.errors import UserError
 from mtlbench.spec import Family
 from mtlbench.tabular.benchmark import Benchmark
-from mtlbench.tabular.candidates import Space, make_space
+from mtlbench.tabular.candidates import Space, make_space, share
 from mtlbench.tabular.export import tabulate
 
 FEWEST = 3  # architectures that an order is made of
@@ -55,7 +54,7 @@ def find_proxies(results: Results, selection: Selection = NEWEST) -> Proxies:
     frame, note = newest(results.frame, selection)
     early = [_early(space, point) for point in range(space.points)]
     fixed = [
-        _correlate(name, {0: _ask(benchmark, space, metric)}, space.truths, seeded=False)
+        _correlate(name, {0: _values_of(benchmark, space, metric)}, space.truths, seeded=False)
         for name, metric in (("FLOPs of a forward pass", "flops"), ("parameters", "parameters"))
     ]
     measured = [
@@ -91,14 +90,9 @@ def _correlate(
     return Proxy(name, mean, max(low, -1.0), min(high, 1.0), n if seeded else 0, arms)
 
 
-def _ask(benchmark: Benchmark, space: Space, metric: str) -> dict[str, float]:
-    found = {}
-    for arm in space.depths:
-        try:
-            found[arm] = benchmark.query(arm, metric=metric)
-        except UserError:
-            continue
-    return found
+def _values_of(benchmark: Benchmark, space: Space, metric: str) -> dict[str, float]:
+    """Of the arms that have it."""
+    return {arm: value for arm in space.depths if (value := benchmark.look_up(arm, metric=metric)) is not None}
 
 
 def _cosines(results: Results, frame: pd.DataFrame, space: Space) -> dict[int, dict[str, float]]:
@@ -134,7 +128,7 @@ def _alphas(results: Results, frame: pd.DataFrame, benchmark: Benchmark, space: 
 def _sharing(benchmark: Benchmark, arm: str) -> Callable[[str, str, str], bool]:
     """Whether two tasks share a stage of an arm."""
     groups = {one.stage: one.groups for one in benchmark.architectures[arm].stages}
-    return lambda stage, one, other: any(one in group and other in group for group in groups.get(stage, ()))
+    return lambda stage, one, other: share(groups.get(stage, ()), one, other)
 
 
 def _by_seed(means: pd.Series) -> dict[int, dict[str, float]]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.inference import mean_interval
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
 from mtlbench.plugins import unknown
 from mtlbench.spec import Family
-from mtlbench.tabular.benchmark import Benchmark
-from mtlbench.tabular.candidates import WORK, Space, make_space
+from mtlbench.tabular.benchmark import WORK, Benchmark
+from mtlbench.tabular.candidates import Space, make_space
 from mtlbench.tabular.replay import METHODS, Step, can_run, replay
 from mtlbench.text import list_in_words, percent
 
@@ -116,15 +117,13 @@ def _fixed_arms(benchmark: Benchmark) -> list[str]:
 
 def _fix(benchmark: Benchmark, space: Space, best: str, arm: str) -> Fixed | None:
     """None where the arm lacks a number."""
-    try:
-        cost = benchmark.query(arm, metric=f"{WORK}_with_parents") / space.brute_force
-        tested = {seed: benchmark.query(arm, seed=seed) for seed in benchmark.seeds}
-        chosen = {seed: benchmark.query(choose_by_brute_force(space, seed), seed=seed) for seed in benchmark.seeds}
-    except UserError:
+    work = benchmark.look_up(arm, metric=f"{WORK}_with_parents")
+    tested = pd.Series([benchmark.look_up(arm, seed=seed) for seed in benchmark.seeds], dtype=float)
+    if work is None or tested.isna().any():
         return None
-    differences = pd.Series([tested[seed] - chosen[seed] for seed in benchmark.seeds])
-    mean, low, high, n = mean_interval(differences)
-    return Fixed(arm, cost, space.truths[best] - float(pd.Series(tested).mean()), mean, low, high, n)
+    chosen = [benchmark.query(choose_by_brute_force(space, seed), seed=seed) for seed in benchmark.seeds]
+    mean, low, high, n = mean_interval(tested - chosen)
+    return Fixed(arm, work / space.brute_force, space.truths[best] - float(tested.mean()), mean, low, high, n)
 
 
 def choose_by_brute_force(space: Space, seed: int) -> str:
@@ -140,7 +139,7 @@ def describe_saving(regrets: Regrets) -> list[str]:
     for one in regrets.fixed:
         what = one.arm if one.arm == BASELINE else f"{one.arm}, with the networks that it starts from,"
         against = percent(one.difference, one.low, one.high)
-        unsure = "" if one.n >= 3 else f" (no interval from {one.n} seeds)"
+        unsure = "" if one.n >= FEWEST_SEEDS else f" (no interval from {one.n} seeds)"
         sentences.append(
             f"{what} costs {100 * one.cost:.0f} % of training all {architectures} architectures, and its mean change on"
             f" test differs by {against}{unsure} from that of the architecture which this brute force chooses on val,"

@@ -81,10 +81,8 @@ def _evaluate(benchmark: Benchmark, points: int) -> tuple[list[str], np.ndarray]
 
 def _ask(benchmark: Benchmark, arm: str, seed: int, metric: str, subset: str, iteration: int | None) -> float:
     """NaN for what the table does not have."""
-    try:
-        return benchmark.query(arm, seed=seed, metric=metric, subset=subset, iteration=iteration)
-    except UserError:
-        return np.nan
+    value = benchmark.look_up(arm, seed=seed, metric=metric, subset=subset, iteration=iteration)
+    return np.nan if value is None else value
 
 
 def _seconds(benchmark: Benchmark, arm: str, seed: int, share: float) -> float:
