@@ -85,7 +85,7 @@ class WeightsAndBiases:
 
 
 class MlFlow:
-    """Runs of experiment PAIR/DATASET at the tracking URI WHERE (default: MLFLOW_TRACKING_URI, else its own), with the
+    """Runs of experiment PAIR/DATASET at the tracking URI WHERE ("": MLFLOW_TRACKING_URI, else its own), with the
     key as tag `mtlbench.key`; one that is there with the same finishing time stays, an older one is deleted."""
 
     def __init__(self, where: str) -> None:
@@ -94,7 +94,7 @@ class MlFlow:
         from mlflow import MlflowClient
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
-        self.client = MlflowClient(None if where == "mtlbench" else where)
+        self.client = MlflowClient(where or None)
         self.experiments: dict[str, str] = {}  # by name
 
     def send(self, record: Record) -> None:

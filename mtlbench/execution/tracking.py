@@ -69,8 +69,9 @@ def open_tracker(spec: str, results: Path) -> Tracker:
         "mlflow": trackers.MlFlow,
         "trackio": trackers.Trackio,
     }
+    usual = {"tensorboard": str(results / "tensorboard"), "mlflow": ""}.get(name, "mtlbench")
     try:
-        return makers[name](where or (str(results / "tensorboard") if name == "tensorboard" else "mtlbench"))
+        return makers[name](where or usual)
     except ImportError as error:
         raise UserError(f"--track {name}: its package is not installed; type pip install 'mtlbench[{name}]'") from error
     except Exception as error:  # a tracker is somebody else's program
