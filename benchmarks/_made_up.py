@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import SearchSpace, Trial
 from mtlbench.store.sealing import write_result
 from mtlbench.store.shapes import Result
@@ -66,8 +66,8 @@ def trials_of(space: SearchSpace, count: int) -> list[Trial]:
             space.pair,
             space.arms,
             [seed],
-            DataSource(plugin("dataset", "rooms", {}), "", "f1f2"),
-            plugin("backbone", recipe.backbone, {}),
+            DataSource(make_plugin("dataset", "rooms", {}), "", "f1f2"),
+            make_plugin("backbone", recipe.backbone, {}),
             recipe,
         )
         keys |= {trial.key for trial in one_seed}

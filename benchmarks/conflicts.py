@@ -14,10 +14,10 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import select
 from mtlbench.plan.data import open_dataset
 from mtlbench.plan.expand import DataSource, Pretrained, expand
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.training.conflicts import Conflicts
 from mtlbench.training.context import Context
-from mtlbench.training.loop import choose_conflict_points, choose_curve_points, gradients
+from mtlbench.training.loop import add_gradients, choose_conflict_points, choose_curve_points
 
 USUAL = ("det_attr", "split-fc8", "det_attr", "cross-stitch", "semseg_sn", "split-fc8")
 ROUNDS = 8  # the shortest step of so many counts
@@ -27,10 +27,10 @@ def main(pair: str, arm: str) -> None:
     """Measure one arm of quick."""
     space = spaces.load(pair)
     recipe = spaces.recipe_of(space, "quick")
-    data = plugin("dataset", "rooms", recipe.dataset_options["rooms"])
+    data = make_plugin("dataset", "rooms", recipe.dataset_options["rooms"])
     source = DataSource(data, "", open_dataset(data, "").fingerprint())
     starts = {"pretrained": Pretrained("", "", {"scaled": True})}
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     trials = expand(space.pair, select(space.arms, [arm]), [0], source, backbone, recipe, starts)
     trial = next(one for one in trials if one.arm == arm)
     context = Context(trial)
@@ -41,7 +41,7 @@ def main(pair: str, arm: str) -> None:
         found = []
         for number in range(ROUNDS):
             begun, conflicts = time.process_time(), Conflicts() if noted else None
-            gradients(net, context.tasks, batches[number % 3], trial.recipe, number, conflicts=conflicts)
+            add_gradients(net, context.tasks, batches[number % 3], trial.recipe, number, conflicts=conflicts)
             if conflicts:
                 conflicts.rows(number)
             found.append(time.process_time() - begun)

@@ -17,7 +17,7 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import select
 from mtlbench.plan.data import open_dataset
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Trial
 from mtlbench.training.batches import training_batch
 from mtlbench.training.context import Context
@@ -31,10 +31,10 @@ def main(pair: str, dataset: str, root: str, recipe_name: str = "paper", steps: 
     """Print one JSON object; seconds are wall time."""
     space = spaces.load(pair)
     recipe = spaces.recipe_of(space, recipe_name)
-    data = plugin("dataset", dataset, recipe.dataset_options.get(dataset, {}))
+    data = make_plugin("dataset", dataset, recipe.dataset_options.get(dataset, {}))
     opened = open_dataset(data, root)
     opened.prepare(print)
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     arms = select(space.arms, ["cross-stitch", "one-task"])
     scratch = dataclasses.replace(recipe, init="scratch")
     trials = expand(space.pair, arms, (0,), DataSource(data, root, opened.fingerprint()), backbone, scratch)

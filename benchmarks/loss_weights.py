@@ -24,7 +24,7 @@ from mtlbench.plan.data import prepare_dataset
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plan.options import parse_seeds
 from mtlbench.plan.spaces import load, recipe_of
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Recipe, SearchSpace, Trial
 from mtlbench.training.trial import Errand, run_trial
 
@@ -34,7 +34,7 @@ Scores = dict[tuple[str, str], float]  # by task and subset
 
 def trials_of(space: SearchSpace, recipe: Recipe, arms: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
     """Those of the arms that are asked for, on rooms."""
-    columns = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    columns = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     starts = {recipe.init} - {"scratch"}
     weights = find_pretrained(starts, columns, space.pair.form, "rooms", None)
     data = prepare_dataset("rooms", space.pair.tasks, recipe, None, print)

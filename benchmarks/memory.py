@@ -25,7 +25,7 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import select
 from mtlbench.plan.data import prepare_dataset
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Trial
 from mtlbench.training.context import Context
 from mtlbench.training.loop import Training
@@ -74,7 +74,7 @@ def trials_of(pair: str, size: str) -> list[Trial]:
         dataset_options={"rooms": options},
     )
     data = prepare_dataset("rooms", space.pair.tasks, recipe, None, lambda line: None)
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     arms = select(space.arms, [arm.name for arm in space.arms] if size == "quick" else ARMS)
     trials = expand(space.pair, arms, (0,), DataSource(data.plugin, data.root, data.fingerprint), backbone, recipe)
     return [trial for trial in {trial.key: trial for trial in reversed(trials)}.values() if not trial.average][::-1]

@@ -23,7 +23,7 @@ from mtlbench.spec import Recipe
 from mtlbench.system.machine import keep_memory
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.semseg import Semseg
-from mtlbench.training.loop import gradients
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.optimiser import make_optimiser
 
 RECIPE = Recipe("precision", {}, 0, images=4, lr=1e-3)
@@ -74,7 +74,7 @@ def step(form: str, tasks: dict[str, Any], precision: str, contiguous: bool, dev
 
     def run() -> None:
         sgd.zero_grad(set_to_none=True)
-        gradients(net, tasks, batch, RECIPE, 0)
+        add_gradients(net, tasks, batch, RECIPE, 0)
         sgd.step()
         if device.type == "cuda":
             torch.cuda.synchronize()

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from _figures import Figure, tell
 
-from mtlbench.datasets.rooms import Rooms, scenes
+from mtlbench.datasets.rooms import Rooms, render_scenes
 from mtlbench.system.machine import cores
 
 ALONE = 200  # scenes
@@ -28,8 +28,8 @@ TARGET = 500.0  # images a second, two cores
 
 def main(train: int = 2400) -> None:
     """Render both ways."""
-    list(scenes("train", 0, 8, 64))  # warm
-    alone, made = time_work(lambda: list(scenes("train", 0, ALONE, 64)))
+    list(render_scenes("train", 0, 8, 64))  # warm
+    alone, made = time_work(lambda: list(render_scenes("train", 0, ALONE, 64)))
     digest = hashlib.sha256()
     for array in (array for rendered in made for array in rendered):
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -15,17 +15,17 @@ import pandas as pd
 from mtlbench import load_results
 from mtlbench.analysis.choice import rank_correlation
 from mtlbench.analysis.frame import relative_change
-from mtlbench.analysis.inference import intervals
-from mtlbench.analysis.selection import Selection, newest
+from mtlbench.analysis.inference import compute_intervals
+from mtlbench.analysis.selection import Selection, select_newest
 from mtlbench.plan.options import parse_seeds
 
 
 def main() -> None:
     """Compare two sets of seeds of one results folder."""
     results, pair, *sets = sys.argv[1:]
-    frame, note = newest(load_results(results).frame, Selection(pair))
+    frame, note = select_newest(load_results(results).frame, Selection(pair))
     first, fresh = (frame[frame["seed"].isin(parse_seeds(seeds))] for seeds in sets)
-    changes = [intervals(relative_change(part)).set_index(["task", "arm"]) for part in (first, fresh)]
+    changes = [compute_intervals(relative_change(part)).set_index(["task", "arm"]) for part in (first, fresh)]
     both = [change[["mean", "low", "high"]] for change in changes]
     table = pd.concat(both, axis=1, keys=sets).drop(index="one-task", level="arm")
     sides = [(table[seeds]["low"] > 0).astype(int) - (table[seeds]["high"] < 0).astype(int) for seeds in sets]

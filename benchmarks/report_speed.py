@@ -24,7 +24,7 @@ from matplotlib.figure import Figure as Canvas
 
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
-from mtlbench.plugins import create, names
+from mtlbench.plugins import create, list_names
 from mtlbench.report.paper_layouts import TABLES
 from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.render import render
@@ -75,7 +75,7 @@ def parts(root: Path) -> list[Row]:
             f"table {number}": lambda number=number: render(paper_table(number, results, paper=True))
             for number in TABLES
         },
-        **{name: lambda name=name: figure(name, results, root) for name in names("figure")},
+        **{name: lambda name=name: figure(name, results, root) for name in list_names("figure")},
         "report": lambda: report(results, root / "report.html"),
     }
     return [time_work(what, one) for what, one in work.items()]

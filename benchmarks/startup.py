@@ -25,7 +25,7 @@ from mtlbench.cli.main import main as program
 from mtlbench.plan import spaces
 from mtlbench.plan.data import prepare_dataset
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 
 HELP_SECONDS = 0.3
 HEAVY = ("torch", "torchvision", "ray", "pandas", "matplotlib", "seaborn", "scipy", "cv2", "numpy")
@@ -84,7 +84,7 @@ def finish(root: Path) -> None:
     space = spaces.load("semseg_sn")
     recipe = spaces.recipe_of(space, "smoke")
     data = prepare_dataset("rooms", space.pair.tasks, recipe, None, lambda line: None)
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     fill(
         root,
         expand(

@@ -30,14 +30,14 @@ from mtlbench.nets.layers import RegionPool, upsample
 from mtlbench.nets.network import place_on_device
 from mtlbench.plan import spaces
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import find, plugin
+from mtlbench.plugins import find, make_plugin
 from mtlbench.spec import Trial
 from mtlbench.store.shapes import TaskFacts
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import training_batch
 from mtlbench.training.context import network_of, tasks_of, view_of
 from mtlbench.training.loader import to_device
-from mtlbench.training.loop import Training, gradients
+from mtlbench.training.loop import Training, add_gradients
 from mtlbench.training.losses import total_loss
 from mtlbench.training.samples import Scaled
 
@@ -117,7 +117,7 @@ class Arm:
         self.steps = self._steps()
         next(self.steps)
         with Products() as self.products:
-            gradients(self.net, self.tasks, self.batch, recipe, 1)
+            add_gradients(self.net, self.tasks, self.batch, recipe, 1)
 
     def _steps(self) -> Iterator[float]:
         training = Training(self.net, self.tasks, self.trial.recipe, STEPS)
@@ -205,8 +205,8 @@ def arms_of(size: str, pair: str, device: torch.device) -> dict[str, Arm]:
         recipe = dataclasses.replace(recipe, images=images, chunk=0, threads=os.cpu_count() or 1)
     torch.set_num_threads(recipe.threads)
     wanted = [arm for arm in space.arms if size == "quick" or arm.name in AT_PAPERS_SIZES]
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    trials = expand(space.pair, wanted, (0,), DataSource(plugin("dataset", "rooms", {}), "", ""), backbone, recipe)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
+    trials = expand(space.pair, wanted, (0,), DataSource(make_plugin("dataset", "rooms", {}), "", ""), backbone, recipe)
     networks: dict[str, Trial] = {}
     for trial in trials:
         if not trial.average:

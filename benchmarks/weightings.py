@@ -26,10 +26,10 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import select
 from mtlbench.plan.data import prepare_dataset
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import create, names, plugin
+from mtlbench.plugins import create, list_names, make_plugin
 from mtlbench.spec import Trial
 from mtlbench.training.context import Context
-from mtlbench.training.loop import gradients
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.losses import Pieces
 from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.weighing import Weigher
@@ -47,7 +47,7 @@ def main(*pairs: str) -> None:
     for pair in pairs or PAIRS:
         trial, wide = trial_of(pair), trial_of(pair, **WIDE)
         plain = measure_memory(wide, "")
-        for name in names("weighting"):
+        for name in list_names("weighting"):
             extra, size = (measure_memory(wide, name)[0] - plain[0]), plain[1]
             rows.append(
                 {
@@ -68,7 +68,7 @@ def trial_of(pair: str, **sizes: Any) -> Trial:
         spaces.recipe_of(space, "quick"), init="scratch", dataset_options={"rooms": FEW}, from_scratch={}
     )
     data = prepare_dataset("rooms", space.pair.tasks, recipe, None, lambda line: None)
-    backbone = plugin("backbone", recipe.backbone, {**recipe.backbone_options, **sizes})
+    backbone = make_plugin("backbone", recipe.backbone, {**recipe.backbone_options, **sizes})
     source = DataSource(data.plugin, data.root, data.fingerprint)
     (trial,) = expand(space.pair, select(space.arms, ["split-fc8"]), (0,), source, backbone, recipe)
     return trial
@@ -83,7 +83,7 @@ def steps(context: Context, weighting: str) -> Iterator[MultiTaskNet]:
     for number in range(sys.maxsize):
         batch = batches[number % 3]
         optimiser.zero_grad(set_to_none=True)
-        gradients(net, context.tasks, batch, recipe, number, weigher=weigher)
+        add_gradients(net, context.tasks, batch, recipe, number, weigher=weigher)
         optimiser.step()
         if weigher:
             weigher.after(Pieces(net, context.tasks, batch, recipe, number))

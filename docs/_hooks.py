@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from mtlbench.cli.main import COMMANDS, main
-from mtlbench.plugins import names
+from mtlbench.plugins import list_names
 from mtlbench.store.columns import FRAME
 
 
@@ -46,7 +46,7 @@ def write_figures() -> str:
     import importlib
 
     rows = []
-    for name in names("figure"):
+    for name in list_names("figure"):
         about = " ".join((importlib.import_module(f"mtlbench.figures.{name}").__doc__ or "").split("\n\n")[0].split())
         rows.append(f"| `mtlbench plot {name}` | {about} |")
     return "\n".join(["| command | what it shows |", "|---|---|", *rows])

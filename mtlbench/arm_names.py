@@ -21,10 +21,10 @@ def name_in_prose(arm: str, family: str = "") -> str:
     return f"Split {arm.removeprefix('split-')}" if arm.startswith("split-") else arm.replace("mtl-", "MTL-")
 
 
-def short(arm: str, family: str = "") -> str:
+def shorten(arm: str, family: str = "") -> str:
     """For little room.
 
-    >>> short("split-conv4"), short("cross-stitch-rate-10"), short("tree-conv3:sem+nor-fc7")
+    >>> shorten("split-conv4"), shorten("cross-stitch-rate-10"), shorten("tree-conv3:sem+nor-fc7")
     ('Split conv4', 'CS-rate-10', 'conv3:sem+nor-fc7')
     """
     if family != Family.OWN:
@@ -48,14 +48,14 @@ def arm_order(arms: Iterable[str]) -> list[str]:
     def position(arm: str) -> tuple[int, int, list[str | float]]:
         begin = next((name for name in (*_VARIED, arm) if arm.startswith(name)), arm)
         if begin in _LEADING:
-            return 0, _LEADING.index(begin), _natural(arm)
+            return 0, _LEADING.index(begin), _split_numbers(arm)
         if arm == "split-fc8":  # the heads, whatever stages are called
             return 1, 0, ["split-~"]
         if re.fullmatch(r"split-[^-@]+", arm):  # conv2 .. conv5, fc6 .. fc8, and layer2 before layer10
-            return 1, 0, _natural(arm)
+            return 1, 0, _split_numbers(arm)
         if arm.startswith("tree-"):
-            return 1, 1, _natural(arm)
-        return 2 if begin in _VARIED else 3, 0, _natural(arm)
+            return 1, 1, _split_numbers(arm)
+        return 2 if begin in _VARIED else 3, 0, _split_numbers(arm)
 
     return sorted(set(arms), key=position)
 
@@ -71,7 +71,7 @@ def expected_splits(trained: Iterable[str]) -> list[str]:
     return usual if {*trained} <= {*usual} else []
 
 
-def _natural(name: str) -> list[str | float]:
+def _split_numbers(name: str) -> list[str | float]:
     """Texts and numbers in turn, which sort as people do: `rate-`, 10.0, ``."""
     fractions = re.sub(r"(?<![\d.])(\d+)-([1-9]\d*)(?![\d.])", lambda f: f"{int(f[1]) / int(f[2]):.9f}", name)
     parts = re.split(r"(\d+(?:\.\d+)?)", fractions)

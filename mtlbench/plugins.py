@@ -31,11 +31,11 @@ def scheme_class(name: str) -> Any:
         return Broken
 
 
-def called(spec: str, option: str = "--scheme") -> tuple[str, dict[str, Any]]:
+def parse_call(spec: str, option: str = "--scheme") -> tuple[str, dict[str, Any]]:
     """The name and the options in what an option of the command line says; only literals, nothing is evaluated. Raises
     UserError.
 
-    >>> called("mine.py:Own(rank=4)")
+    >>> parse_call("mine.py:Own(rank=4)")
     ('mine.py:Own', {'rank': 4})
     """
     place, bracket, inside = spec.partition("(")
@@ -52,7 +52,7 @@ def called(spec: str, option: str = "--scheme") -> tuple[str, dict[str, Any]]:
         raise UserError(f"{option} {spec!r}: write FILE.py:Class(name=value, ...) with plain values") from error
 
 
-def plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
+def make_plugin(kind: str, name: str, options: dict[str, Any]) -> Plugin:
     """A plug-in with the version that its class states now; a user's file is named by its class."""
     version = (scheme_class(name) if kind == "scheme" else find(kind, name)).version
     if is_file(name):
@@ -70,7 +70,7 @@ def defaults_of(kind: str, name: str) -> dict[str, Any]:
 KINDS = ("task", "backbone", "scheme", "weighting", "dataset", "figure")  # their folders: the kind and an s
 
 
-def names(kind: str) -> list[str]:
+def list_names(kind: str) -> list[str]:
     """Names of all plug-ins of a kind (one of KINDS): the files in its folder."""
     folder = Path(__file__).parent / f"{kind}s"
     return sorted(path.stem for path in folder.glob("[a-z]*.py"))
@@ -84,7 +84,7 @@ def class_name(name: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))
 
 
-def unknown(what: str, name: str, valid: Iterable[str]) -> UserError:
+def make_unknown(what: str, name: str, valid: Iterable[str]) -> UserError:
     """The error for a wrong name: the nearest right one and the full list."""
     valid = list(valid)
     near = difflib.get_close_matches(name, valid, n=1)
@@ -96,8 +96,8 @@ def find(kind: str, name: str) -> Any:
     """The class of a plug-in: a built-in name, or `FILE.py:Class` for a user's own. Raises UserError."""
     if is_file(name):
         return from_file(name)
-    if name not in names(kind):
-        raise unknown(kind, name, names(kind))
+    if name not in list_names(kind):
+        raise make_unknown(kind, name, list_names(kind))
     return getattr(importlib.import_module(f"mtlbench.{kind}s.{name}"), class_name(name))
 
 
@@ -137,7 +137,7 @@ def from_file(spec: str) -> Any:
         raise BrokenFile(f"{path} cannot be imported: {type(error).__name__}: {error}{hint}") from error
     if not inspect.isclass(getattr(module, cls, None)):
         own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module_name]
-        raise unknown(f"class in {path.name}", cls, own)
+        raise make_unknown(f"class in {path.name}", cls, own)
     return getattr(module, cls)
 
 
@@ -163,5 +163,5 @@ def create(kind: str, name: str, **options: Any) -> Any:
     known: Sequence[str] = list(inspect.signature(cls).parameters)
     for option in options:
         if option not in known:
-            raise unknown(f"option of {kind} {name}", option, known)
+            raise make_unknown(f"option of {kind} {name}", option, known)
     return cls(**options)

@@ -363,7 +363,7 @@ class Trial:
 
     def to_json(self) -> Options:
         """Plain data; `from_json` gives the trial back."""
-        plain: Options = json.loads(canonical(dataclasses.asdict(self)))
+        plain: Options = json.loads(write_canonical(dataclasses.asdict(self)))
         return plain
 
     @staticmethod
@@ -396,10 +396,10 @@ class SearchSpace:
     parts_at: str = FORMS_PART_AT  # from which layer on tasks of several forms share nothing
 
 
-def canonical(data: Any) -> str:
+def write_canonical(data: Any) -> str:
     """JSON with sorted keys and no spaces; refuses NaN.
 
-    >>> canonical({"b": [1, 0.5], "a": None})
+    >>> write_canonical({"b": [1, 0.5], "a": None})
     '{"a":null,"b":[1,0.5]}'
     """
     return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -411,17 +411,17 @@ def short_hash(data: Any) -> str:
     >>> short_hash({"b": 1, "a": 2}) == short_hash({"a": 2, "b": 1})
     True
     """
-    return hashlib.sha256(canonical(data).encode()).hexdigest()[:12]
+    return hashlib.sha256(write_canonical(data).encode()).hexdigest()[:12]
 
 
 def derive_seed(seed: int, *labels: str | int) -> int:
     """A seed for one purpose, the same on every machine: 31 bits of a hash of the seed and the labels (Ours)."""
-    return int(hashlib.sha256(canonical([seed, *labels]).encode()).hexdigest()[:8], 16) >> 1
+    return int(hashlib.sha256(write_canonical([seed, *labels]).encode()).hexdigest()[:8], 16) >> 1
 
 
 def as_data(recipe: Recipe) -> Options:
     """All fields as plain data, without the younger ones at their defaults."""
-    fields = json.loads(canonical(dataclasses.asdict(recipe)))
+    fields = json.loads(write_canonical(dataclasses.asdict(recipe)))
     return {name: value for name, value in fields.items() if name not in ADDED or value != ADDED[name]}
 
 

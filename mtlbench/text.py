@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 
-def probability(value: float) -> str:
+def write_probability(value: float) -> str:
     """A probability as text, never as a certainty.
 
-    >>> probability(0.678), probability(1.0), probability(math.nan)
+    >>> write_probability(0.678), write_probability(1.0), write_probability(math.nan)
     ('P = 0.68', 'P > 0.99', '')
     """
     if math.isnan(value):
@@ -18,14 +18,14 @@ def probability(value: float) -> str:
     return "P > 0.99" if value > 0.99 else "P < 0.01" if value < 0.01 else f"P = {value:.2f}"
 
 
-def percent(
+def write_percent(
     mean: float, low: float = math.nan, high: float = math.nan, signed: bool = True, unit: str = "%", digits: int = 1
 ) -> str:
     """A number with its interval, with as many decimals as a bound needs not to read 0.
 
-    >>> percent(1.24, 0.31, 2.1)
+    >>> write_percent(1.24, 0.31, 2.1)
     '+1.2 % [+0.3, +2.1]'
-    >>> percent(1.24, -0.004, 2.1)
+    >>> write_percent(1.24, -0.004, 2.1)
     '+1.240 % [-0.004, +2.100]'
     """
     given = [value for value in (mean, low, high) if not math.isnan(value)]
@@ -68,7 +68,7 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def duration(seconds: float) -> str:
+def write_duration(seconds: float) -> str:
     """`12 min` or `45 s`."""
     return f"{seconds / 60:.0f} min" if seconds > 90 else f"{max(1, round(seconds))} s"
 
@@ -77,7 +77,7 @@ def duration(seconds: float) -> str:
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def printable(text: str) -> str:
+def strip_control(text: str) -> str:
     """Text of a file, without what would steer a terminal."""
     return STEERING.sub("?", text)
 
@@ -100,10 +100,10 @@ def bytes_text(size: float) -> str:
     return f"{size:.0f} B"
 
 
-def short(value: float) -> str:
+def shorten(value: float) -> str:
     """A large number with three digits and an SI letter.
 
-    >>> short(1_234_567), short(999_600), short(math.nan)
+    >>> shorten(1_234_567), shorten(999_600), shorten(math.nan)
     ('1.23 M', '1.00 M', '-')
     """
     if math.isnan(value):

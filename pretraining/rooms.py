@@ -21,7 +21,7 @@ import torch
 
 from mtlbench.contracts import Batch, Sample
 from mtlbench.datasets import rooms
-from mtlbench.datasets._rooms.solids import FORMS, PLACES, QUALITIES, objects, places
+from mtlbench.datasets._rooms.solids import FORMS, PLACES, QUALITIES, describe_objects, places
 from mtlbench.datasets._rooms.windows import choose_windows
 from mtlbench.nets import pretrained
 from mtlbench.nets.network import MultiTaskNet, place_on_device
@@ -73,7 +73,7 @@ class Scenes:
         for index, (scene, rendered) in enumerate(rooms.described_scenes(SUBSET, start, stop, SIZE)):
             self.images[index] = rendered.image
             if form == "roi":
-                self.labels.append(dict(zip(CATEGORIES["roi"], objects(scene, rendered), strict=True)))
+                self.labels.append(dict(zip(CATEGORIES["roi"], describe_objects(scene, rendered), strict=True)))
             else:
                 self.labels.append({"semseg": places(scene, rendered)})
             self.boxes.append(rendered.boxes if form == "roi" else None)

@@ -22,7 +22,7 @@ from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.comparison import AFFINITY_SHARE, BEATS, LOSES, Case, Difference, difference_of
 from mtlbench.analysis.frame import mean_over_tasks, relative_change, whole_task
 from mtlbench.analysis.inference import Runs, mean_interval
-from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, matches, newest, with_purpose
+from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, match_rows, select_newest, with_purpose
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -145,10 +145,10 @@ def affinities(results: Results, selection: Selection = NEWEST, globs: Sequence[
     Raises UserError where there is none, for a glob without an arm, and without one-task on test.
     """
     asked = with_purpose(results.frame, Purpose.AFFINITY)
-    if not matches(asked, selection).any():
-        rows, _ = newest(results.frame, selection)
+    if not match_rows(asked, selection).any():
+        rows, _ = select_newest(results.frame, selection)
         raise UserError(_say_what_lacks(rows))
-    rows, note = newest(asked, selection, PURPOSES)
+    rows, note = select_newest(asked, selection, PURPOSES)
     test = relative_change(rows).dropna(subset=["change"])
     pairs = _names_of_pairs(rows)
     if test.empty:
@@ -215,9 +215,9 @@ class _Study:
             return ()
         val, test = (self._by_seed(changes, arm, cells) for changes in (self.val, self.test))
         bounds = {cell: np.array([one.wide_high - one.mean]) for cell, one in effects.items()}
-        of_group = [_totals(self.tasks, numbers) for numbers in (val, test, bounds)]
+        of_group = [_sum_within_groups(self.tasks, numbers) for numbers in (val, test, bounds)]
         networks, found = self._networks(arm), []
-        for groups in partitions(self.tasks):
+        for groups in list_groupings(self.tasks):
             on_val, on_test, half = (
                 sum((totals[group] for group in groups), np.zeros(1)) / len(self.tasks) for totals in of_group
             )
@@ -257,7 +257,7 @@ class _Study:
         return found
 
 
-def _totals(tasks: tuple[str, ...], numbers: Mapping[Cell, np.ndarray]) -> dict[tuple[str, ...], np.ndarray]:
+def _sum_within_groups(tasks: tuple[str, ...], numbers: Mapping[Cell, np.ndarray]) -> dict[tuple[str, ...], np.ndarray]:
     """{group: the sum over its tasks of the mean over their partners in it}, for every group of the tasks."""
     nothing = 0.0 * next(iter(numbers.values()))  # NaN where nothing is known
 
@@ -269,17 +269,17 @@ def _totals(tasks: tuple[str, ...], numbers: Mapping[Cell, np.ndarray]) -> dict[
     return {group: np.sum([of_task(task, group) for task in group], axis=0) for group in groups}
 
 
-def partitions(tasks: tuple[str, ...]) -> Iterator[Groups]:
+def list_groupings(tasks: tuple[str, ...]) -> Iterator[Groups]:
     """Every grouping of the tasks, each once, groups and tasks in their order.
 
-    >>> list(partitions(("a", "b")))
+    >>> list(list_groupings(("a", "b")))
     [(('a',), ('b',)), (('a', 'b'),)]
     """
     if not tasks:
         yield ()
         return
     first = tasks[0]
-    for others in partitions(tasks[1:]):
+    for others in list_groupings(tasks[1:]):
         yield ((first,), *others)
         for place, group in enumerate(others):
             yield ((first, *group), *others[:place], *others[place + 1 :])
@@ -294,8 +294,8 @@ def find_grouping(
     `stages`, `arm`: `Results.architectures_of` them.
     """
     whole, alone = (tasks,), tuple((task,) for task in tasks)
-    shared = [place for place, stage in enumerate(arm) if _order(stage["groups"], tasks) == whole]
-    found = [_order(stage["groups"], tasks) for stage in stages]
+    shared = [place for place, stage in enumerate(arm) if _order_groups(stage["groups"], tasks) == whole]
+    found = [_order_groups(stage["groups"], tasks) for stage in stages]
     if not shared or len(found) <= shared[-1]:
         return None
     groups, last = found[shared[-1]], shared[-1] + 1
@@ -304,7 +304,7 @@ def find_grouping(
     return groups, "" if groups == whole else str(stages[found.index(groups)]["stage"])
 
 
-def _order(groups: Sequence[Sequence[str]], tasks: tuple[str, ...]) -> Groups:
+def _order_groups(groups: Sequence[Sequence[str]], tasks: tuple[str, ...]) -> Groups:
     """Groups, and tasks in them, in the order of the tasks."""
     own = [tuple(task for task in tasks if task in group) for group in groups]
     return tuple(sorted((group for group in own if group), key=lambda group: tasks.index(group[0])))

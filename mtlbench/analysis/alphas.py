@@ -11,7 +11,7 @@ import pandas as pd
 
 from mtlbench.analysis.frame import rows_of_trials
 from mtlbench.analysis.inference import CONFIDENCE, make_paired_contrast, mean_interval
-from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, newest, one_name_each
+from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, one_name_each, select_newest
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -53,7 +53,7 @@ def alpha_numbers(
 
     Raises UserError where no arm has alphas.
     """
-    frame, note = newest(results.frame, selection)
+    frame, note = select_newest(results.frame, selection)
     rows = arms_with_alphas(rows_of_trials(results.alphas, frame), arms)
     if rows.empty:
         known = frame["pair"].iloc[0]
@@ -132,9 +132,9 @@ def claims_of(differences: pd.DataFrame) -> pd.DataFrame:
     found: list[dict[str, Any]] = []
     for task, table in differences.groupby("task", sort=False):
         wide = table.pivot(index=["arm", "seed"], columns="stage", values="difference")
-        found += _contrasts("pool5 is more task-specific than the other layers", str(task), wide, POOL5, +1)
+        found += _contrast_columns("pool5 is more task-specific than the other layers", str(task), wide, POOL5, +1)
     whole = differences.pivot_table(index=["arm", "seed"], columns="task", values="difference", aggfunc="mean")
-    found += _contrasts("normals shares more than the other tasks", "normals", whole, "normals", -1)
+    found += _contrast_columns("normals shares more than the other tasks", "normals", whole, "normals", -1)
     for row in found:
         contrast = make_paired_contrast(row["difference"], row["high"], row["n"])
         low, high = contrast.simultaneous(len(found), 1 - SHARE * (1 - CONFIDENCE))
@@ -143,7 +143,7 @@ def claims_of(differences: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["claim", "arm", "task", "difference", "low", "high", "n", "holds"])
 
 
-def _contrasts(claim: str, task: str, wide: pd.DataFrame, column: str, sign: int) -> list[dict[str, Any]]:
+def _contrast_columns(claim: str, task: str, wide: pd.DataFrame, column: str, sign: int) -> list[dict[str, Any]]:
     """Per arm one column of `wide` (index arm, seed) minus the mean of the others, and the `sign` that is claimed."""
     if column not in wide or wide.shape[1] < 2:
         return []

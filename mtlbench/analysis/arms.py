@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlbench.arm_names import name_in_prose, short
+from mtlbench.arm_names import name_in_prose, shorten
 from mtlbench.spec import Family
 
 
@@ -71,7 +71,7 @@ class Arms:
 
     def short(self, arm: str) -> str:
         """For little room: `CS-rate-10`."""
-        return short(arm, self.kind(arm).family)
+        return shorten(arm, self.kind(arm).family)
 
     def shown(self) -> list[str]:
         """All but those that are trained for others to start from."""

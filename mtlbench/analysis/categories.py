@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.analysis.inference import mean_interval
-from mtlbench.analysis.paper import comparable, read_published
-from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
+from mtlbench.analysis.paper import read_published, select_comparable
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, select_newest
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -83,10 +83,10 @@ def category_gains(
 
     Raises UserError where an arm, the task or the counts are missing.
     """
-    frame, note = newest(_with_task(question, results.frame, selection.pair), selection)
+    frame, note = select_newest(_with_task(question, results.frame, selection.pair), selection)
     failures = [failure for failure in results.failures if failure["arm"] in (BASELINE, ARM)]
     failed = describe_failures(frame, failures)
-    table = _gains(question, frame, failed)
+    table = _compute_gains(question, frame, failed)
     counts = pd.Series(results.counts_of(frame).get(question.task, {}), dtype=float)
     left_out = _list_left_out(table, counts)
     kept = table.drop(index=[name for name in left_out["category"] if name in table.index])
@@ -99,8 +99,8 @@ def category_gains(
     kept, counts = kept.loc[order], counts[order]
     bars = pd.DataFrame([mean_interval(kept.loc[name]) for name in order], columns=INTERVAL)
     bars = pd.DataFrame({"category": order, "x": range(len(order)), "count": counts.to_numpy(int)}).join(bars)
-    groups, seeds = _groups(kept)
-    return CategoryGains(frame, note, failed, bars, groups, seeds, _correlation(kept, counts), left_out)
+    groups, seeds = _average_groups(kept)
+    return CategoryGains(frame, note, failed, bars, groups, seeds, _correlate_gains(kept, counts), left_out)
 
 
 def _with_task(question: Question, frame: pd.DataFrame, pair: str | None) -> pd.DataFrame:
@@ -115,7 +115,7 @@ def _with_task(question: Question, frame: pd.DataFrame, pair: str | None) -> pd.
     return frame[frame["pair"].isin(having)]
 
 
-def _gains(question: Question, frame: pd.DataFrame, failed: str) -> pd.DataFrame:
+def _compute_gains(question: Question, frame: pd.DataFrame, failed: str) -> pd.DataFrame:
     """Gain in points, category x seed, over the seeds that both arms have."""
     rows = frame[(frame["task"] == question.task) & (frame["metric"] == question.metric) & (frame["subset"] == "test")]
     rows = rows[rows["category"].fillna("") != ""]
@@ -148,7 +148,7 @@ def _list_left_out(gains: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(sorted(reasons.items()), columns=["category", "reason"])
 
 
-def _groups(gains: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _average_groups(gains: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Mean gain of groups of categories with its interval over seeds, and per seed; `gains` from few labels to many."""
     categories = len(gains)
     half = min(SIZES[0], categories // 2)  # least- and most-labelled halves where there are fewer than 20
@@ -167,7 +167,7 @@ def _groups(gains: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-def _correlation(gains: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
+def _correlate_gains(gains: pd.DataFrame, counts: pd.Series) -> pd.DataFrame:
     """Mean over seeds of Spearman's rank correlation of gain and label count; undefined (NaN) below 3 categories."""
     ranks = gains.rank()
     defined = len(gains) >= 3 and counts.nunique() > 1 and (ranks.nunique() > 1).all()
@@ -182,7 +182,7 @@ def read_published_gains(question: Question, frame: pd.DataFrame, results: Resul
     printed = read_published()
     if printed[(printed["source"] == question.source) & (printed["task"] == question.task)].empty:
         return nothing, f"The paper prints no mean gains for {question.task}."
-    theirs, why_not = comparable(frame, results)
+    theirs, why_not = select_comparable(frame, results)
     if theirs.empty:
         return nothing, why_not
     theirs = theirs[(theirs["source"] == question.source) & (theirs["task"] == question.task)]

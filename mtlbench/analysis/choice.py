@@ -18,16 +18,16 @@ def best_split(frame: pd.DataFrame) -> pd.DataFrame:
     for the pair the mean over its tasks, over Splits that have all of them). Empty without val numbers. The
     paper picks on the reported numbers (Sections 1.1, 6.1; per task in Table 6, per pair in Table 5); val is ours.
     """
-    val, test = (_means(_split_changes(frame, subset)) for subset in ("val", "test"))
+    val, test = (_average_seeds(_split_changes(frame, subset)) for subset in ("val", "test"))
     none = pd.Series(dtype=float)
     rows = [
         ("task" if task else "pair", task, arm, val[task][arm], test.get(task, none).get(arm, math.nan))
-        for task, arm in _best(val).items()
+        for task, arm in _choose_best(val).items()
     ]
     return pd.DataFrame(rows, columns=["scope", "task", "arm", "val_change", "test_change"])
 
 
-def optimism(frame: pd.DataFrame) -> pd.DataFrame:
+def measure_optimism(frame: pd.DataFrame) -> pd.DataFrame:
     """What choosing the Split on test would have claimed, beside choosing it on val; per task and for the pair.
 
     Columns scope, task, arm_val, test_of_val, arm_test, test_of_test, optimism (test_of_test - test_of_val, never below
@@ -39,10 +39,10 @@ def optimism(frame: pd.DataFrame) -> pd.DataFrame:
     `optimism` is what choosing on test adds. Only new seeds of the chosen arm are free of both
     (`rank_correlation`). Ours.
     """
-    val, changes = _means(_split_changes(frame, "val")), _split_changes(frame, "test")
-    test, rows = _means(changes), []
-    on_test = _best(test)
-    for task, arm in _best(val).items():
+    val, changes = _average_seeds(_split_changes(frame, "val")), _split_changes(frame, "test")
+    test, rows = _average_seeds(changes), []
+    on_test = _choose_best(test)
+    for task, arm in _choose_best(val).items():
         if task not in on_test or arm not in test[task].dropna():
             continue
         other = on_test[task]
@@ -75,14 +75,14 @@ def _split_changes(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
     return cells.reindex(columns=list(dict.fromkeys(changes["task"]))).astype(float)
 
 
-def _means(changes: pd.DataFrame) -> pd.DataFrame:
+def _average_seeds(changes: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds, arm x task, and as task "" the mean over the tasks where none is missing."""
     means = changes.groupby("arm").mean()
     means = means.loc[arm_order(means.index)]
     return means.assign(**{"": means.mean(axis=1, skipna=False)})
 
 
-def _best(means: pd.DataFrame) -> dict[str, str]:
+def _choose_best(means: pd.DataFrame) -> dict[str, str]:
     """{task: the arm with the highest mean}, the earlier one of equals."""
     return {str(task): str(means[task].idxmax()) for task in means.columns if means[task].notna().any()}
 

@@ -20,9 +20,9 @@ import pandas as pd
 from mtlbench.analysis.arms import Arms, Kind, without_parents
 from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.costs import compute_matched
-from mtlbench.analysis.frame import IDENTITY, mean_over_tasks, records, relative_change
+from mtlbench.analysis.frame import IDENTITY, list_records, mean_over_tasks, relative_change
 from mtlbench.analysis.inference import CONFIDENCE, Contrast, Runs
-from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each
+from mtlbench.analysis.selection import NEWEST, Selection, failures_of, one_name_each, select_newest
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 
@@ -130,7 +130,7 @@ class Case:
     @cached_property
     def choice(self) -> dict[str, dict[str, Any]]:
         """{scope: row of `choice.best_split`}."""
-        return {row["task"]: row for row in records(best_split(self.unique)) if row["task"] in self.scopes}
+        return {row["task"]: row for row in list_records(best_split(self.unique)) if row["task"] in self.scopes}
 
     @cached_property
     def costs(self) -> pd.DataFrame:
@@ -187,6 +187,6 @@ def case_of(
     selection: Selection = NEWEST,
 ) -> Case:
     """The newest results, or those asked for. Raises UserError where there are none."""
-    frame, note = newest(results.frame, selection)
+    frame, note = select_newest(results.frame, selection)
     parents = {trial["key"]: trial["parents"] for trial in results.provenance_of(frame)}
     return Case(frame, failures_of(frame, results.failures), note, parents)

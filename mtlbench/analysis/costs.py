@@ -73,7 +73,8 @@ def step_costs(frame: pd.DataFrame, places: pd.DataFrame, plain: str) -> pd.Data
 def sum_tuning_seconds(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     """What it took to choose each arm's settings, in seconds by arm: every trial that only was tried out, once.
 
-    frame: all results; rows: those of one setting that are compared (`selection.newest`). Empty for an untuned study.
+    frame: all results; rows: those of one setting that are compared (`selection.select_newest`). Empty for an untuned
+    study.
     """
     if rows.empty or not rows["tuned"].any():
         return pd.Series(dtype=float)
@@ -82,6 +83,10 @@ def sum_tuning_seconds(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.Series:
     return seconds.drop_duplicates("key").groupby("variant_of")["value"].sum()
 
 
+COMPARED = {  # of `compute_matched`, in sentences
+    "parameters": "Parameters",
+    "training_flops_with_parents": "Training FLOPs with parents",
+}
 COSTS = {  # metric of the subset "cost" -> heading; per pair: the sum over an arm's trials, mean over seeds
     "parameters": "parameters",
     "flops": "FLOPs",

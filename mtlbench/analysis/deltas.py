@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mtlbench.analysis.frame import records, relative_change, whole_task
-from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.frame import list_records, relative_change, whole_task
+from mtlbench.analysis.inference import compute_intervals
 from mtlbench.analysis.paper import read_published
 from mtlbench.arm_names import BASELINE, arm_order
 
@@ -24,17 +24,17 @@ DELTAS = {  # name -> who uses it
 }
 
 
-def deltas(
+def compute_deltas(
     frame: pd.DataFrame, confidence: float = 0.95, baseline: str = BASELINE, subset: str = "test"
 ) -> pd.DataFrame:
     """The deltas of every arm with intervals, in %, up is better.
 
-    Columns delta (full name), arm, mean, n (seeds), low, high, freedom, paired (`inference.intervals` of the seeds'),
-    metrics (those that enter, in words).
+    Columns delta (full name), arm, mean, n (seeds), low, high, freedom, paired (`inference.compute_intervals` of the
+    seeds'), metrics (those that enter, in words).
     """
     single = deltas_of_seeds(frame, baseline, subset)
     table = single.rename(columns={"delta": "metric"}).assign(task="")
-    found = intervals(table, confidence, baseline).rename(columns={"metric": "delta"})
+    found = compute_intervals(table, confidence, baseline).rename(columns={"metric": "delta"})
     found = found[["delta", "arm", "mean", "n", "low", "high", "freedom", "paired"]]
     return found.assign(metrics=found["delta"].map(_in_words(frame, subset)))
 
@@ -56,10 +56,12 @@ def deltas_of_seeds(frame: pd.DataFrame, baseline: str = BASELINE, subset: str =
         FLAT: table.mean(axis=1, skipna=False),
     }
     found: pd.DataFrame = pd.concat(means, names=["delta"]).dropna().rename("change").reset_index()
-    return found[["delta", "arm", "seed", "change"]].merge(_roots(changes), how="left") if "roots" in frame else found
+    return (
+        found[["delta", "arm", "seed", "change"]].merge(_find_roots(changes), how="left") if "roots" in frame else found
+    )
 
 
-def _roots(changes: list[pd.DataFrame]) -> pd.DataFrame:
+def _find_roots(changes: list[pd.DataFrame]) -> pd.DataFrame:
     """arm, seed, roots: of all the networks of an arm and seed."""
     return pd.concat(changes).groupby(["arm", "seed"])["roots"].agg(" ".join).reset_index()
 
@@ -78,7 +80,7 @@ def _in_words(frame: pd.DataFrame, subset: str) -> dict[str, str]:
     for delta in DELTAS:
         rows = counting[counting["headline"].astype(bool)] if delta == HEADLINES else counting
         tasks: dict[str, list[str]] = {}
-        for row in records(rows):
+        for row in list_records(rows):
             sign = "" if row["higher_is_better"] else " (lower is better)"
             tasks.setdefault(row["task"], []).append(row["metric"] + sign)
         texts[delta] = "; ".join(f"{task}: {', '.join(names)}" for task, names in tasks.items())

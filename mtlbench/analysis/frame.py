@@ -19,7 +19,7 @@ IDENTITY = ["pair", "dataset", "backbone", "recipe"]  # what a comparison never 
 FEWEST_SEEDS = 3  # below this an interval would be a guess
 
 
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def list_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows as dictionaries."""
     return [{str(column): value for column, value in row.items()} for row in frame.to_dict("records")]
 

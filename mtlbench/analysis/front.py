@@ -28,10 +28,10 @@ def measure_hypervolume(gains: np.ndarray, reference: np.ndarray | Sequence[floa
     3.0
     """
     above = np.asarray(gains, float) - np.asarray(reference, float)
-    return float(_volume(above[(above > 0).all(axis=1)]))
+    return float(_measure_volume(above[(above > 0).all(axis=1)]))
 
 
-def _volume(points: np.ndarray) -> float:
+def _measure_volume(points: np.ndarray) -> float:
     """Of points with positive coordinates above 0."""
     if not len(points):
         return 0.0
@@ -40,12 +40,12 @@ def _volume(points: np.ndarray) -> float:
     heights = np.unique(points[:, -1])  # ascending
     total, below = 0.0, 0.0
     for height in heights:
-        total += (height - below) * _volume(points[points[:, -1] >= height][:, :-1])
+        total += (height - below) * _measure_volume(points[points[:, -1] >= height][:, :-1])
         below = height
     return total
 
 
-def hypervolumes(changes: pd.DataFrame) -> pd.DataFrame:
+def compute_hypervolumes(changes: pd.DataFrame) -> pd.DataFrame:
     """What each arm reaches for both (all) tasks at once, seed by seed.
 
     changes: arm (without its weighting), weighting, seed, task, change (%, up is better). The reference is, per task,
@@ -64,14 +64,16 @@ def hypervolumes(changes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", "seed", "points", "volume"])
 
 
-def advantages(val: pd.DataFrame, test: pd.DataFrame, arms: Sequence[str], rivals: Sequence[str]) -> pd.DataFrame:
+def compute_advantages(
+    val: pd.DataFrame, test: pd.DataFrame, arms: Sequence[str], rivals: Sequence[str]
+) -> pd.DataFrame:
     """Whether arms reach trade-offs that the rivals, all together, do not: seed by seed, in % of one-task.
 
-    val, test: changes as `hypervolumes` takes them. For each of DIRECTIONS weights of the tasks the arm's weighting and
-    the rivals' best arm and weighting are chosen on val, by the mean over seeds of the weighted change; their
-    difference on test, averaged over the directions, is the arm's advantage in that seed. Rivals choose among more
-    networks, so that chance favours them: equal arms come out a little behind, not ahead (Ours). Columns arm, seed,
-    advantage; no rows where val lacks a task.
+    val, test: changes as `compute_hypervolumes` takes them. For each of DIRECTIONS weights of the tasks the arm's
+    weighting and the rivals' best arm and weighting are chosen on val, by the mean over seeds of the weighted change;
+    their difference on test, averaged over the directions, is the arm's advantage in that seed. Rivals choose among
+    more networks, so that chance favours them: equal arms come out a little behind, not ahead (Ours). Columns arm,
+    seed, advantage; no rows where val lacks a task.
     """
     tasks = sorted(test["task"].unique())
     if not {*tasks} <= {*val["task"]}:

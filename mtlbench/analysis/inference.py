@@ -158,7 +158,7 @@ class Runs:
     @cached_property
     def twins(self) -> dict[str, str]:
         """{arm: the arm it is counted as}: a network with several names has the same trials under each."""
-        return _twins(self._changes)
+        return _find_twins(self._changes)
 
     @cached_property
     def _roots(self) -> dict[str, frozenset[str]]:
@@ -210,7 +210,7 @@ class Runs:
         return Contrast(mean, error, freedom, wide, wide_freedom, seeds, len(others) < FEWEST_REFERENCES)
 
 
-def _twins(changes: pd.DataFrame) -> dict[str, str]:
+def _find_twins(changes: pd.DataFrame) -> dict[str, str]:
     """{arm: the arm it is counted as}: a network with several names has the same trials under each.
 
     Changes without `key` (means over tasks, say) are the same where they are equal.
@@ -228,14 +228,14 @@ def _twins(changes: pd.DataFrame) -> dict[str, str]:
     return firsts
 
 
-def intervals(changes: pd.DataFrame, confidence: float = CONFIDENCE, baseline: str = BASELINE) -> pd.DataFrame:
+def compute_intervals(changes: pd.DataFrame, confidence: float = CONFIDENCE, baseline: str = BASELINE) -> pd.DataFrame:
     """Mean change per task, metric and arm against the baseline with its confidence interval, in %.
 
     Columns task, metric, arm, mean, n (seeds), low, high, error (standard), freedom, paired: `Runs.contrast`, each arm
     for itself. NaN below 3 seeds and for the baseline itself (or an arm that equals it exactly). Ours.
     """
     rows = []
-    for task, metric, table in _tables(changes):
+    for task, metric, table in _list_tables(changes):
         runs = Runs(table, baseline)
         for arm in runs.arms:
             if found := runs.contrast(arm, baseline):
@@ -246,8 +246,8 @@ def intervals(changes: pd.DataFrame, confidence: float = CONFIDENCE, baseline: s
 
 
 def describe_intervals(found: pd.DataFrame, mark: str = "") -> str:
-    """Which intervals these rows of `intervals` have, as a clause; "" where there are none. With a `mark`, the paired
-    ones are said to have it."""
+    """Which intervals these rows of `compute_intervals` have, as a clause; "" where there are none. With a `mark`, the
+    paired ones are said to have it."""
     known = found.dropna(subset=["low"])
     if known.empty:
         return ""
@@ -282,7 +282,7 @@ def noise_band(frame: pd.DataFrame, confidence: float = 0.95, subset: str = "tes
     return pd.DataFrame(found, columns=["task", "metric", "n", "mean", "sd", "half_width"])
 
 
-def _tables(changes: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+def _list_tables(changes: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     """Task, metric and the changes that are numbers."""
     groups = changes.dropna(subset=["change"]).groupby(["task", "metric"], sort=False)
     return [(table["task"].iloc[0], table["metric"].iloc[0], table) for _, table in groups]
@@ -297,7 +297,7 @@ def power_of(difference: float, noise: float, freedom: float, n: int, confidence
     return float(1 - nctdtr(freedom, shift, limit) + nctdtr(freedom, shift, -limit))
 
 
-def detectable(noise: float, freedom: float, n: int, power: float = 0.8, confidence: float = 0.95) -> float:
+def find_detectable(noise: float, freedom: float, n: int, power: float = 0.8, confidence: float = 0.95) -> float:
     """The smallest true difference that n seeds show with this power, in the unit of `noise` (of a single run); NaN
     below 3 seeds or without freedom."""
     if n < FEWEST_SEEDS or freedom < 1 or math.isnan(noise):

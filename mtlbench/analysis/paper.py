@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mtlbench.analysis.frame import IDENTITY, records
+from mtlbench.analysis.frame import IDENTITY, list_records
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -28,19 +28,19 @@ SIDES = {"semseg_sn": (0, 0), "det_attr": (600, 1000)}  # shortest and longest i
 ONE_RUN = {"Table 2": "cross-stitch-rate-1000", "Table 3": "cross-stitch-from-one-task", "Table 5": "cross-stitch"}
 
 
-def comparable(frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str]:
+def select_comparable(frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str]:
     """The paper's numbers for the frame's pair, or none and a sentence that says why they do not compare.
 
     They do on the same data set, backbone and recipe, and with the same categories, image sides, precision and start
     of the networks. `frame` is of one setting (`stats.newest`), `results` a `store.Results`, of which counts_of,
     provenance_of and states are asked. Whoever shows published numbers beside ours asks here.
     """
-    ours = records(frame.head(1))[0]
+    ours = list_records(frame.head(1))[0]
     theirs = read_published()
     theirs = theirs[theirs["pair"] == ours["pair"]]
     if theirs.empty:
         return theirs, f"The paper has no numbers for {ours['pair']}."
-    asked = records(theirs.head(1))[0]
+    asked = list_records(theirs.head(1))[0]
     reasons = [f"{name} {ours[name]}, not {asked[name]}" for name in IDENTITY if ours[name] != asked[name]]
     for task, counts in results.counts_of(frame).items():
         if len(counts) != CATEGORIES.get(task, len(counts)):
@@ -67,7 +67,7 @@ def _sides(short: int, long: int) -> str:
     return f"images with sides of {short} to {long} pixels" if short or long else "images in full size"
 
 
-def contradiction(number: str) -> str:
+def describe_contradiction(number: str) -> str:
     """Where the paper's tables give one run two values, a sentence for the tables concerned, else "".
 
     Tables 2 (scale 1000), 3 (one-task) and 5 (cross-stitch) show what should be one run (Sections 5.2, 5.3, 6.2).
@@ -80,6 +80,6 @@ def contradiction(number: str) -> str:
     differs = cells[cells.nunique(axis=1) > 1]
     said = [
         "{} {}: {}".format(*cell, ", ".join(f"{name} {value}" for name, value in row.items()))
-        for cell, row in zip(differs.index, records(differs), strict=True)
+        for cell, row in zip(differs.index, list_records(differs), strict=True)
     ]
     return f"What should be one run differs between the paper's tables ({'; '.join(said)})." if said else ""

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from mtlbench.analysis.frame import IDENTITY, records, relative_change
+from mtlbench.analysis.frame import IDENTITY, list_records, relative_change
 from mtlbench.arm_names import arm_order
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.spec import Purpose
 
 
@@ -35,7 +35,7 @@ def arms_matching(arms: Sequence[str], globs: Iterable[str], what: str) -> list[
     are."""
     for glob in globs:
         if not any(fnmatchcase(arm, glob) for arm in arms):
-            raise unknown(what, glob, arms)
+            raise make_unknown(what, glob, arms)
     return [arm for arm in arms if any(fnmatchcase(arm, glob) for glob in globs)]
 
 
@@ -49,7 +49,7 @@ def one_name_each(frame: pd.DataFrame) -> dict[str, str]:
     return names
 
 
-def newest(
+def select_newest(
     frame: pd.DataFrame,
     selection: Selection = NEWEST,
     purposes: Sequence[Purpose] = IN_TABLES,
@@ -70,9 +70,9 @@ def newest(
         if name is not None:
             valid = sorted(candidates[column].unique())
             if name not in valid:
-                raise unknown(f"{column} with results", name, valid)
+                raise make_unknown(f"{column} with results", name, valid)
             candidates = candidates[candidates[column] == name]
-    last = records(candidates[candidates["finished"] == candidates["finished"].max()].head(1))[0]
+    last = list_records(candidates[candidates["finished"] == candidates["finished"].max()].head(1))[0]
     chosen = candidates[(candidates[IDENTITY] == [last[column] for column in IDENTITY]).all(axis=1)]
     current = _last_trials(chosen[chosen["setting"] == last["setting"]])
     stale = chosen["key"].nunique() - current["key"].nunique()
@@ -81,13 +81,13 @@ def newest(
     note += " (the newest results)" if None in asked.values() else ""
     others = candidates.drop(chosen.index)[IDENTITY].drop_duplicates()
     if len(others):
-        note += "; left out: " + " / ".join(_sentence(other) for other in records(others))
+        note += "; left out: " + " / ".join(_sentence(other) for other in list_records(others))
     if stale:
         note += f"; left out: {stale} older trial{'s' if stale > 1 else ''} of other versions or options"
     return current.reset_index(drop=True), f"{note}."
 
 
-def matches(frame: pd.DataFrame, selection: Selection) -> pd.Series:
+def match_rows(frame: pd.DataFrame, selection: Selection) -> pd.Series:
     """Which rows are of what the selection names."""
     found = pd.Series(True, index=frame.index)
     for column in IDENTITY:
@@ -110,7 +110,7 @@ def failures_of(
 
     Those after which the same arm and seed finished (of the same task, for one with one task) are no longer true.
     """
-    own = records(frame.head(1)[[*IDENTITY, "setting"]])[0]
+    own = list_records(frame.head(1)[[*IDENTITY, "setting"]])[0]
     done = frame.groupby(["arm", "seed", "task"])["finished"].max()
     later = {cell: str(finished) for cell, finished in done.items()}
 

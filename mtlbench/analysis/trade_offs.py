@@ -10,15 +10,15 @@ import pandas as pd
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import relative_change
-from mtlbench.analysis.front import advantages, find_front, hypervolumes
-from mtlbench.analysis.inference import intervals, mean_interval
+from mtlbench.analysis.front import compute_advantages, compute_hypervolumes, find_front
+from mtlbench.analysis.inference import compute_intervals, mean_interval
 from mtlbench.analysis.selection import (
     NEWEST,
     Selection,
     arms_matching,
-    matches,
-    newest,
+    match_rows,
     one_name_each,
+    select_newest,
     with_purpose,
 )
 from mtlbench.arm_names import BASELINE, arm_order
@@ -70,10 +70,11 @@ class TradeOffs:
         """A row an arm, weighting and task, arms in table order, weightings from the first task's least weight on.
 
         Columns name, arm, weighting, weights (`0.2 : 1.8`), task, metric, mean (change on test, %), n, low, high,
-        paired (as `inference.intervals`), front: whether no other mean is as good in every task and better in one.
+        paired (as `inference.compute_intervals`), front: whether no other mean is as good in every task and better in
+        one.
         Weightings that lack a task are left out.
         """
-        found = intervals(self.test.assign(arm=self.test["name"])).rename(columns={"arm": "name"})
+        found = compute_intervals(self.test.assign(arm=self.test["name"])).rename(columns={"arm": "name"})
         known = self.test[["name", "arm", "weighting"]].drop_duplicates("name")
         found = found.merge(known, on="name")
         found = found[found.groupby("name")["task"].transform("nunique") == len(self.tasks)]
@@ -104,8 +105,8 @@ class TradeOffs:
 
     @cached_property
     def volumes(self) -> pd.DataFrame:
-        """`front.hypervolumes` on test, of one-task too."""
-        return hypervolumes(self.test)
+        """`front.compute_hypervolumes` on test, of one-task too."""
+        return compute_hypervolumes(self.test)
 
     @cached_property
     def mean_volumes(self) -> pd.DataFrame:
@@ -122,9 +123,9 @@ class TradeOffs:
 
     @cached_property
     def advantages(self) -> pd.DataFrame:
-        """`front.advantages` of all other arms over the Splits with a grid."""
+        """`front.compute_advantages` of all other arms over the Splits with a grid."""
         val, test = (frame[frame["arm"] != BASELINE] for frame in (self.val, self.test))
-        return advantages(val, test, self.others, self.splits)
+        return compute_advantages(val, test, self.others, self.splits)
 
 
 def weights_text(weights: tuple[float, ...]) -> str:
@@ -144,14 +145,14 @@ def trade_offs(frame: pd.DataFrame, selection: Selection = NEWEST, globs: Sequen
     Raises UserError where there is none, for a glob without an arm, and where one-task has no numbers to compare with.
     """
     with_grid = with_purpose(frame, Purpose.WEIGHTINGS)
-    if not matches(with_grid, selection).any():
-        pair = newest(frame, selection)[0]["pair"].iloc[0]
+    if not match_rows(with_grid, selection).any():
+        pair = select_newest(frame, selection)[0]["pair"].iloc[0]
         raise UserError(
             f"no arm of {pair} was trained at several weightings of the losses; type: mtlbench run --pair {pair}"
             f" --loss-weight-grid {LEVELS}"
         )
-    rows, note = newest(with_grid, selection, PURPOSES)
-    compared = frame[matches(frame, selection) & (frame["purpose"] == Purpose.COMPARED)]
+    rows, note = select_newest(with_grid, selection, PURPOSES)
+    compared = frame[match_rows(frame, selection) & (frame["purpose"] == Purpose.COMPARED)]
     if len(compared) and compared["finished"].max() > rows["finished"].max():
         note += " Newer results have no grid of loss weights."
     rows = _without_other_names(rows)
@@ -160,7 +161,7 @@ def trade_offs(frame: pd.DataFrame, selection: Selection = NEWEST, globs: Sequen
     varied_arms = arm_order(base[varied])
     shown = arms_matching(varied_arms, globs, "arm at several weightings of the losses") if globs else varied_arms
     rows = rows[base.isin({*shown, BASELINE})].assign(base=base)
-    changes = [_changes(rows, subset) for subset in ("val", "test")]
+    changes = [_select_changes(rows, subset) for subset in ("val", "test")]
     tasks = tuple(dict.fromkeys(changes[1]["task"]))
     pair = rows["pair"].iloc[0]
     if {*tasks} != _find_tasks(rows):
@@ -175,7 +176,7 @@ def _without_other_names(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[base == base.map(names)]
 
 
-def _changes(rows: pd.DataFrame, subset: str) -> pd.DataFrame:
+def _select_changes(rows: pd.DataFrame, subset: str) -> pd.DataFrame:
     """Changes of the headlines with name, arm and weighting."""
     facts = rows.drop_duplicates("arm").set_index("arm")
     changes = relative_change(rows, subset=subset).dropna(subset=["change"])

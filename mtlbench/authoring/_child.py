@@ -16,7 +16,7 @@ from typing import Any, TextIO
 
 import torch
 
-from mtlbench.authoring.check import CALLED, Finding, _reason, arguments, find_built_in_kind, kind_of
+from mtlbench.authoring.check import CALLED, Finding, _reason, find_built_in_kind, kind_of, parse_arguments
 from mtlbench.errors import UserError
 from mtlbench.plugins import BrokenFile, file_of, find
 from mtlbench.spec import is_file
@@ -41,9 +41,9 @@ class Heard(io.TextIOBase):
         return len(text)
 
 
-def answers(spec: str, kind: str, root: Path | None) -> Iterator[tuple[Finding | None, str]]:
+def collect_answers(spec: str, kind: str, root: Path | None) -> Iterator[tuple[Finding | None, str]]:
     """Findings on a plug-in, then what it is in words. Raises UserError for what is not there."""
-    place, options = arguments(spec)
+    place, options = parse_arguments(spec)
     file = file_of(place) if is_file(place) else Path()
     sys.stdout = heard = Heard(file.parent)
     try:
@@ -66,7 +66,7 @@ def answers(spec: str, kind: str, root: Path | None) -> Iterator[tuple[Finding |
         options = {"root": root, **options}
     elif root is not None:
         raise UserError(f"--data-root is for data sets; {cls.__name__} is a {CALLED.get(kind, kind)}")
-    questions = importlib.import_module(f"mtlbench.authoring.check_{kind}").findings
+    questions = importlib.import_module(f"mtlbench.authoring.check_{kind}").check
     torch.set_num_threads(1)  # small networks: two threads only wait for each other on a busy machine
     before = state()
     for finding in questions(cls, options):
@@ -119,7 +119,7 @@ def _change(before: Any, after: Any) -> str:
 def examine(spec: str, kind: str, root: Path | None) -> Iterator[dict[str, Any]]:
     """What the parent is told of a plug-in; that all has been asked, or what is not there, comes last."""
     try:
-        for finding, what in answers(spec, kind, root):
+        for finding, what in collect_answers(spec, kind, root):
             yield {"what": what} if finding is None else finding._asdict()
         yield {"done": True}
     except UserError as error:

@@ -18,7 +18,7 @@ from mtlbench.contracts import Batch, Sample
 from mtlbench.errors import UserError
 from mtlbench.spec import Options
 from mtlbench.training.batches import evaluation_batch
-from mtlbench.training.evaluation import average
+from mtlbench.training.evaluation import average_predictions
 from mtlbench.training.samples import View
 
 CATEGORIES = ("red", "round", "large", "old")
@@ -158,7 +158,7 @@ class Case:
     def average_outputs(self, batch: Batch, *outputs: Tensor) -> dict[str, Tensor]:
         """What goes to the meter: the mean of the networks' predictions."""
         with torch.no_grad():
-            return average([self.task.predict(output.detach(), batch) for output in outputs])
+            return average_predictions([self.task.predict(output.detach(), batch) for output in outputs])
 
     def headline(self, scores: Any) -> float:
         """The mean of the headline in a list of scores. Raises UserError where it is not there once."""

@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mtlbench.authoring.check import Finding, place, reason
+from mtlbench.authoring.check import Finding, explain, place
 from mtlbench.contracts import Batch, Metric, Stage
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import MIXED, Recipe
-from mtlbench.training.loop import gradients
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.process import forbid_exit
 
@@ -50,7 +50,7 @@ class Probe:
         return batch.masks[self.name].sum()
 
 
-def probes(form: str, names: Sequence[str]) -> dict[str, Any]:
+def make_probes(form: str, names: Sequence[str]) -> dict[str, Any]:
     """{name: its task}; in form `mixed` each has a form of its own."""
     return {name: Probe(name, form_of(form, name)) for name in names}
 
@@ -77,14 +77,14 @@ def batch_of(form: str, names: Sequence[str], images: int, size: int, regions: i
     return Batch(pixels, labels, masks, regions=boxes if of_regions else None, of_regions=of_regions)
 
 
-def steps(net: MultiTaskNet, batches: Sequence[Batch]) -> Iterator[dict[str, Tensor]]:
+def train_steps(net: MultiTaskNet, batches: Sequence[Batch]) -> Iterator[dict[str, Tensor]]:
     """Train on each batch once, as a trial does; gives a step's losses when its gradients are there, before its
     update."""
-    tasks, sgd = probes(net.form, net.tasks), make_optimiser(net, RECIPE)
+    tasks, sgd = make_probes(net.form, net.tasks), make_optimiser(net, RECIPE)
     net.train()
     for number, batch in enumerate(batches):
         sgd.zero_grad(set_to_none=True)
-        yield gradients(net, tasks, batch, RECIPE, number, number / len(batches))
+        yield add_gradients(net, tasks, batch, RECIPE, number, number / len(batches))
         sgd.step()
 
 
@@ -103,7 +103,7 @@ def watch(unit: nn.Module, stage: Stage, names: tuple[str, ...], following: list
         if changed := [name for name in was | given[0] if was.get(name) is not given[0].get(name)]:
             raise Fault(f"{where} writes {changed[0]} into the dictionary that it was given; make one of its own")
         if not isinstance(found, dict):
-            raise Fault(f"{where} returns {a(found)}; it must return {{task: tensor}} for all tasks")
+            raise Fault(f"{where} returns {name_type(found)}; it must return {{task: tensor}} for all tasks")
         if lost := [name for name in names if name not in found]:
             raise Fault(f"{where} drops {' and '.join(lost)}; it must return every task that it was given")
         if more := [name for name in found if name not in names]:
@@ -111,7 +111,7 @@ def watch(unit: nn.Module, stage: Stage, names: tuple[str, ...], following: list
         for name in names:
             before, after = given[0][name], found[name]
             if not isinstance(after, Tensor):
-                raise Fault(f"{where} returns {a(after)} for {name}; it must return a tensor")
+                raise Fault(f"{where} returns {name_type(after)} for {name}; it must return a tensor")
             width = getattr(unit, "channels", stage.channels) if last else stage.channels
             wanted = before.new_empty(before.shape[0], width, *before.shape[2:])
             if after.shape != wanted.shape:
@@ -165,11 +165,11 @@ def _fault(cls: Any, question: Callable[[Case], None], case: Case) -> str:
                 "something changes a tensor in place that the gradient still needs; write x = x + y, not x += y or "
                 "x[...] = y"
             )
-        return reason(error, cls)
+        return explain(error, cls)
     return ""
 
 
-def a(value: object) -> str:
+def name_type(value: object) -> str:
     """`a list`, `None`."""
     return "None" if value is None else f"a {type(value).__name__}"
 
@@ -179,12 +179,12 @@ def shape(x: Tensor) -> str:
     return " x ".join(map(str, x.shape)) or "one number"
 
 
-def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:
+def find_difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> str:
     """The first name whose tensors differ, or nothing."""
     return next((name for name in one if name not in other or not torch.equal(one[name], other[name])), "")
 
 
-def elsewhere(do: Callable[[], Any]) -> Any:
+def move_generator(do: Callable[[], Any]) -> Any:
     """As another process would find torch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(torch.initial_seed() % 1000 + 1)

@@ -9,19 +9,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rich.text import Text
-
 from mtlbench.errors import UserError
-from mtlbench.plugins import called, class_of, file_of, names, unknown
-from mtlbench.spec import Options, canonical, is_file
-from mtlbench.system.console import wide_console
-from mtlbench.text import printable
+from mtlbench.plugins import class_of, file_of, list_names, make_unknown, parse_call
+from mtlbench.spec import Options, is_file, write_canonical
 
 # What tells the kinds apart: a class that has any of these, without its base class.
 MARKS = {
@@ -42,34 +37,22 @@ class Finding(NamedTuple):
     text: str
 
 
-def check(spec: str, kind: str, data_root: Path | None) -> int:
-    """Print the findings on `FILE.py`, `FILE.py:Class(rank=4)` or a built-in name; 1 where something is wrong, else 0.
+def check(spec: str, kind: str, data_root: Path | None) -> Iterator[Finding | str]:
+    """The findings on `FILE.py`, `FILE.py:Class(rank=4)` or a built-in name as they come; last, in words, what it is,
+    where it could be asked at all.
 
     `kind` is one of MARKS, or empty: then what the class has tells it. Raises UserError for what is not there.
     """
-    console, start = wide_console(), time.monotonic()
-    found: list[bool] = []
-    what = ""
-
-    def say(finding: Finding) -> None:
-        found.append(finding.ok)
-        word, style = ("ok", "green") if finding.ok else ("wrong", "bold red")
-        console.print(Text.assemble((f"{word:5}", style), "  ", printable(finding.text)), soft_wrap=True)
-
-    for told in _child(spec, kind, data_root):
-        what = told.get("what", what)
-        if "text" in told:
-            say(Finding(told["ok"], told["text"]))
-        elif "error" in told:
+    for told in _run_child(spec, kind, data_root):
+        if "error" in told:
             raise UserError(told["error"])
-    wrong = found.count(False)
-    verdict = f"{wrong} of {len(found)} checks found something wrong" if wrong else f"all {len(found)} checks hold"
-    if what:
-        console.print(Text(f"{what}: {verdict} ({time.monotonic() - start:.0f} s)"), soft_wrap=True)
-    return 1 if wrong else 0
+        if "text" in told:
+            yield Finding(told["ok"], told["text"])
+        elif "what" in told:
+            yield told["what"]
 
 
-def _child(spec: str, kind: str, root: Path | None) -> Iterator[dict[str, Any]]:
+def _run_child(spec: str, kind: str, root: Path | None) -> Iterator[dict[str, Any]]:
     """What a process of its own tells of the plug-in; last, where that does not end as it should, how it ended."""
     asked = {"spec": spec, "kind": kind, "root": str(root) if root else "", "path": sys.path}
     command = [sys.executable, "-P", "-X", "faulthandler", "-m", "mtlbench.authoring._child"]
@@ -100,17 +83,17 @@ def how_it_ended(status: int) -> str:
 
 def _last_own_line(trace: str, spec: str) -> str:
     """`my.py:12 (in forward): ` from faulthandler's lines, empty where none is of the plug-in's folder."""
-    place = arguments(spec)[0]
+    place = parse_arguments(spec)[0]
     for path, line, name in re.findall(r'File "(.+)", line (\d+) in (\S+)', trace):
         if is_file(place) and Path(path).parent == file_of(place).parent:
             return f"{Path(path).name}:{line} (in {name}): "
     return ""
 
 
-def arguments(spec: str) -> tuple[str, Options]:
+def parse_arguments(spec: str) -> tuple[str, Options]:
     """`my.py:C(rank=4)` -> ("my.py:C", {"rank": 4}). Raises UserError."""
     try:
-        return called(spec)
+        return parse_call(spec)
     except UserError:
         raise UserError(f"{spec!r}: write FILE.py:Class(name=value, ...) with plain values") from None
 
@@ -120,9 +103,11 @@ def find_built_in_kind(place: str) -> str:
     if is_file(place):
         return "scheme"
     for kind in MARKS:
-        if place in names(kind):
+        if place in list_names(kind):
             return kind
-    raise unknown("built-in plug-in (a file ends in .py)", place, [name for kind in MARKS for name in names(kind)])
+    raise make_unknown(
+        "built-in plug-in (a file ends in .py)", place, [name for kind in MARKS for name in list_names(kind)]
+    )
 
 
 def kind_of(cls: type, place: str) -> str:
@@ -144,7 +129,7 @@ def place(function: Any) -> str:
     return f"{Path(code.co_filename).name}:{code.co_firstlineno}: " if code else ""
 
 
-def reason(error: BaseException, cls: Any) -> str:
+def explain(error: BaseException, cls: Any) -> str:
     """`my.py:12 (in forward): KeyError: 'a'`: the innermost frame in the folder of the class's file, in one line."""
     module = sys.modules.get(cls.__module__)
     return _reason(error, Path(getattr(module, "__file__", None) or ""))
@@ -192,23 +177,23 @@ def check_declaration(
     found.append(Finding(not text, text or "Its options have defaults, as plain values"))
     if missing or text:
         return found, None
-    known = {p.name: p.default for p in _parameters(cls) if p.default is not p.empty and p.name not in given}
-    return found, json.loads(canonical(known | options))
+    known = {p.name: p.default for p in _list_parameters(cls) if p.default is not p.empty and p.name not in given}
+    return found, json.loads(write_canonical(known | options))
 
 
-def _parameters(cls: Any) -> list[inspect.Parameter]:
+def _list_parameters(cls: Any) -> list[inspect.Parameter]:
     return list(inspect.signature(cls).parameters.values())
 
 
 def _options_fault(cls: Any, options: Options, given: Sequence[str]) -> str:
-    name, parameters = cls.__name__, _parameters(cls)
+    name, parameters = cls.__name__, _list_parameters(cls)
     where = place(cls.__init__)
     for parameter in parameters:
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             return f"{where}the constructor takes *{parameter.name}; name each option, with a default"
     for option in options:
         if option not in (names := [p.name for p in parameters]):
-            return str(unknown(f"option of {name}", option, names))
+            return str(make_unknown(f"option of {name}", option, names))
     for parameter in parameters:
         option = parameter.name
         if parameter.default is parameter.empty and option not in (*given, *options):
@@ -217,7 +202,7 @@ def _options_fault(cls: Any, options: Options, given: Sequence[str]) -> str:
                 f"'{name}({option}=1)'"
             )
         try:
-            canonical(options.get(option, None if parameter.default is parameter.empty else parameter.default))
+            write_canonical(options.get(option, None if parameter.default is parameter.empty else parameter.default))
         except (TypeError, ValueError):
             if option not in given:
                 return (

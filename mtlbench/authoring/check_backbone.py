@@ -10,12 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlbench.authoring._probe import Fault, Probe, a, ask, batch_of, difference, elsewhere, probes, shape, steps
-from mtlbench.authoring.check import Finding, check_declaration, place, reason
+from mtlbench.authoring._probe import (
+    Fault,
+    Probe,
+    ask,
+    batch_of,
+    find_difference,
+    make_probes,
+    move_generator,
+    name_type,
+    shape,
+    train_steps,
+)
+from mtlbench.authoring.check import Finding, check_declaration, explain, place
 from mtlbench.contracts import Geometry, Stage
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import ImagePool, RegionPool, whole_images
-from mtlbench.nets.network import MultiTaskNet, cost, seeded
+from mtlbench.nets.network import MultiTaskNet, count_cost, fix_seed
 from mtlbench.plugins import find
 from mtlbench.spec import MIXED, Options
 
@@ -54,7 +65,7 @@ class Case:
 
     def net(self) -> MultiTaskNet:
         """Two one-task networks of one seed, one beside the other."""
-        return MultiTaskNet(probes(self.form, TASKS), self.make(), find("scheme", "separate")(), self.form, 0)
+        return MultiTaskNet(make_probes(self.form, TASKS), self.make(), find("scheme", "separate")(), self.form, 0)
 
     @torch.inference_mode()
     def outputs(self, net: MultiTaskNet, images: int, size: int = SIZE) -> dict[str, Tensor]:
@@ -70,7 +81,8 @@ class Case:
             module = self.backbone.build(stage.name)
             if not isinstance(module, nn.Module):
                 raise Fault(
-                    f"{place(type(self.backbone).build)}build({stage.name!r}) returns {a(module)}; return an nn.Module"
+                    f"{place(type(self.backbone).build)}build({stage.name!r}) returns {name_type(module)};"
+                    " return an nn.Module"
                 )
             module.eval()
             try:
@@ -81,7 +93,7 @@ class Case:
             except Exception as error:
                 raise Fault(
                     f"{place(type(self.backbone).build)}{stage.name} fails on what comes before it, of shape "
-                    f"{shape(x)}: {reason(error, type(self.backbone))}"
+                    f"{shape(x)}: {explain(error, type(self.backbone))}"
                 ) from error
             x = after
             yield stage, module, x
@@ -181,7 +193,7 @@ def check_geometry(case: Case) -> None:
 def run_last_stage(case: Case, pixels: int) -> tuple[Tensor, Tensor]:
     """Two images, and the last map of them."""
     images = torch.randn(2, 3, pixels, pixels, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    with seeded(0, "geometry"):
+    with fix_seed(0, "geometry"):
         *_, (_, _, x) = case.maps(images, None)
     return images, x
 
@@ -204,26 +216,26 @@ def check_predictions(case: Case) -> None:
 
 def check_learning(case: Case) -> None:
     """Every parameter gets a gradient, and the same seed gives the same training."""
-    one, other = case.net(), elsewhere(case.net)
-    if name := difference(one.state_dict(), other.state_dict()):
+    one, other = case.net(), move_generator(case.net)
+    if name := find_difference(one.state_dict(), other.state_dict()):
         raise Fault(f"two networks of one seed start with different {name}; draw starting values with torch")
     columns = [column.state_dict() for column in one.trunk[case.stages[0].name].children()]
-    if name := difference(*columns):
+    if name := find_difference(*columns):
         raise Fault(
             f"two columns of a network start with different {name} at {case.stages[0].name}; use no "
             "random numbers but torch's"
         )
     batches = [batch_of(case.form, TASKS, images, SIZE, regions=4) for images in (1, 2)]
     seen: dict[str, bool] = {}  # a residual branch may start at 0, and what stands before then learns a step later
-    for _ in steps(one, batches):
+    for _ in train_steps(one, batches):
         for name, parameter in one.named_parameters():
             seen[name] = seen.get(name, False) or (parameter.grad is not None and bool(parameter.grad.any()))
             if parameter.grad is not None and not parameter.grad.isfinite().all():
                 raise Fault(f"{name} gets a gradient of NaN or infinity")
     if unused := [name for name, used in seen.items() if not used]:
         raise Fault(f"{unused[0]} gets no gradient: nothing depends on it; use it in forward, or leave it out")
-    elsewhere(lambda: list(steps(other, batches)))
-    if name := difference(one.state_dict(), other.state_dict()):
+    move_generator(lambda: list(train_steps(other, batches)))
+    if name := find_difference(one.state_dict(), other.state_dict()):
         raise Fault(
             f"two trainings of one seed differ in {name}; use mtlbench.authoring.SeededDropout in place of nn.Dropout"
         )
@@ -237,7 +249,7 @@ def check_weights(case: Case) -> None:
         return
     except Exception as error:
         raise Fault(
-            f"{reason(error, type(case.backbone))}; adapted must raise mtlbench.authoring.UserError for a file "
+            f"{explain(error, type(case.backbone))}; adapted must raise mtlbench.authoring.UserError for a file "
             "that does not fit"
         ) from error
     raise Fault(
@@ -249,10 +261,10 @@ def check_weights(case: Case) -> None:
 def check_counting(case: Case) -> None:
     """Its floating-point operations can be counted: forward needs no values, only shapes."""
     try:
-        cost(probes(case.form, TASKS), case.make(), find("scheme", "separate")(), case.form, (SIZE, SIZE), 8)
+        count_cost(make_probes(case.form, TASKS), case.make(), find("scheme", "separate")(), case.form, (SIZE, SIZE), 8)
     except Exception as error:
         raise Fault(
-            f"{reason(error, type(case.backbone))}; operations are counted with tensors that have no values "
+            f"{explain(error, type(case.backbone))}; operations are counted with tensors that have no values "
             "(torch's meta device)"
         ) from error
 
@@ -297,7 +309,7 @@ def _of_form(whole: Callable[[], Any], form: str) -> Any:
     return whole().of_form(form)
 
 
-def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
+def check(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a backbone's class, with these options of its constructor, and what does not; never raises."""
     found, resolved = check_declaration(cls, options or {}, ("build", "adapted"), given=("form",))
     yield from found
@@ -321,8 +333,8 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
         wrong = wrong or not finding.ok
         yield finding
     if not wrong:
-        parameters, flops = cost(
-            probes(cases[0].form, TASKS[:1]),
+        parameters, flops = count_cost(
+            make_probes(cases[0].form, TASKS[:1]),
             cases[0].make(),
             find("scheme", "separate")(),
             cases[0].form,

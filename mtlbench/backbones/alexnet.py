@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, pooled, stages_of
+from mtlbench.backbones._alexnets import fc6, fc7, fit_state, geometry_of, make_pool, stages_of, start_he
 
 CHANNELS = {
     "conv1": 64,
@@ -83,7 +83,7 @@ class Alexnet:
             "conv3": lambda: _conv(width["pool2"], width["conv3"], 3, 1, 1),
             "conv4": lambda: _conv(width["conv3"], width["conv4"], 3, 1, 1),
             "conv5": lambda: _conv(width["conv4"], width["conv5"], 3, 1, 1),
-            "pool5": lambda: self._pool() if fcn else pooled(self.form, CELLS, 16),
+            "pool5": lambda: self._pool() if fcn else make_pool(self.form, CELLS, 16),
             "fc6": lambda: fc6(
                 self.form, width["pool5"], width["fc6"], CELLS, 0 if self.trunk_form == "fcn" else CELLS // 2
             ),
@@ -97,11 +97,11 @@ class Alexnet:
         Raises UserError with the names and shapes that differ.
         """
         what = f"alexnet in form {self.form}, {self.channels['conv1']} and {self.channels['fc6']} wide"
-        return fitted(what, self.build, IN_FILES, ("classifier.6.",), state)
+        return fit_state(what, self.build, IN_FILES, ("classifier.6.",), state)
 
     def _pool(self) -> nn.Module:
         return nn.MaxPool2d(3, 2, padding=0 if self.trunk_form == "fcn" else 1, ceil_mode=True)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> nn.Module:
-    return nn.Sequential(he(nn.Conv2d(inputs, outputs, kernel, stride, padding)), nn.ReLU(inplace=True))
+    return nn.Sequential(start_he(nn.Conv2d(inputs, outputs, kernel, stride, padding)), nn.ReLU(inplace=True))

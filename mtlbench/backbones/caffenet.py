@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from mtlbench.backbones._alexnets import fc6, fc7, fitted, geometry_of, he, pooled, stages_of
+from mtlbench.backbones._alexnets import fc6, fc7, fit_state, geometry_of, make_pool, stages_of, start_he
 from mtlbench.nets.layers import LocalResponseNorm
 
 CHANNELS = {
@@ -96,7 +96,7 @@ class Caffenet:
         """
         small = "small " if self.small else ""
         what = f"{small}caffenet in form {self.form}, {self.channels['conv1']} and {self.channels['fc6']} wide"
-        return fitted(what, self.build, IN_FILES, ("fc8.",), state)
+        return fit_state(what, self.build, IN_FILES, ("fc8.",), state)
 
     @property
     def _conv1_shape(self) -> tuple[int, int, int]:
@@ -125,11 +125,13 @@ class Caffenet:
 
     def _conv1(self) -> nn.Module:
         kernel, stride, padding = self._conv1_shape
-        return nn.Sequential(he(nn.Conv2d(3, self.channels["conv1"], kernel, stride, padding)), nn.ReLU(inplace=True))
+        return nn.Sequential(
+            start_he(nn.Conv2d(3, self.channels["conv1"], kernel, stride, padding)), nn.ReLU(inplace=True)
+        )
 
     def _conv(self, before: str, name: str, kernel: int, groups: int, norm: bool = False) -> nn.Module:
         conv = nn.Conv2d(self.channels[before], self.channels[name], kernel, 1, kernel // 2, groups=groups)
-        return nn.Sequential(*([LocalResponseNorm()] if norm else []), he(conv), nn.ReLU(inplace=True))
+        return nn.Sequential(*([LocalResponseNorm()] if norm else []), start_he(conv), nn.ReLU(inplace=True))
 
     def _pool(self) -> nn.Module:
         """Caffe rounds the size of pooled maps up."""
@@ -139,4 +141,4 @@ class Caffenet:
         return nn.MaxPool2d(3, self._pool2_stride, padding=self._pool_padding, ceil_mode=not self.small)
 
     def _pool5(self) -> nn.Module:
-        return self._pool() if self.form == "fcn" else pooled(self.form, self._cells, 4 if self.small else 16)
+        return self._pool() if self.form == "fcn" else make_pool(self.form, self._cells, 4 if self.small else 16)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mtlbench.backbones._alexnets import fitted, he
+from mtlbench.backbones._alexnets import fit_state, start_he
 from mtlbench.contracts import Geometry, Stage
 from mtlbench.nets.layers import ImagePool, SeededDropout
 
@@ -72,12 +72,12 @@ class Lenet:
         Raises UserError with the names and shapes that differ.
         """
         what = f"lenet, {self.channels['conv1']} and {self.channels['fc3']} wide"
-        return fitted(what, self.build, IN_FILES, ("fc8.",), state)
+        return fit_state(what, self.build, IN_FILES, ("fc8.",), state)
 
     @staticmethod
     def _conv(inputs: int, outputs: int) -> nn.Module:
-        return nn.Sequential(he(nn.Conv2d(inputs, outputs, 5, padding=2)), nn.ReLU(inplace=True))
+        return nn.Sequential(start_he(nn.Conv2d(inputs, outputs, 5, padding=2)), nn.ReLU(inplace=True))
 
     @staticmethod
     def _fc(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
-        return he(nn.Linear(inputs, outputs)), nn.ReLU(inplace=True)
+        return start_he(nn.Linear(inputs, outputs)), nn.ReLU(inplace=True)

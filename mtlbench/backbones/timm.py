@@ -120,7 +120,7 @@ class Timm:
     def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """{stage: its module's state} from names and shapes of timm's network, or the package's of EfficientNet-Lite0;
         the classifier is ignored. Raises UserError with the names and shapes that differ."""
-        found = files.fitted(self.model, self.look.shapes, files.renamed(self.model, self.look.shapes, state))
+        found = files.fit_state(self.model, self.look.shapes, files.rename(self.model, self.look.shapes, state))
         with torch.device("meta"):
             stages = {name: names_of(self.build(name)) for name in self.parts}
         zero = torch.zeros(())  # counts of batches, which files may lack

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mtlbench.errors import UserError
-from mtlbench.text import printable
+from mtlbench.text import strip_control
 
 RESULTS = click.option(
     "--results",
@@ -59,7 +59,7 @@ class Parsed(click.ParamType):  # type: ignore[type-arg]  # generic in new versi
 
             return getattr(options, self.parse)(value)
         except UserError as error:
-            self.fail(printable(str(error)), param, ctx)
+            self.fail(strip_control(str(error)), param, ctx)
 
 
 ASSIGNMENT = Parsed("NAME=VALUE", "parse_assignment")
@@ -74,12 +74,12 @@ def pick(command: Any) -> Any:
 
 def say(line: str) -> None:
     """Print a line, which may come from files."""
-    click.echo(printable(line))
+    click.echo(strip_control(line))
 
 
 def warn(line: str) -> None:
     """The same on standard error."""
-    click.echo(printable(f"mtlbench: {line}"), err=True)
+    click.echo(strip_control(f"mtlbench: {line}"), err=True)
 
 
 def warn_of(problems: Iterable[str]) -> None:

@@ -53,7 +53,7 @@ def clean(results: Path, yes: bool) -> None:
     for group in groups(store.root):
         if run := run_of(group):
             say(f"left alone: {group}, where a run is working ({run})")
-    items = removable(store.root) + scratch()
+    items = find_removable(store.root) + find_scratch()
     if not items:
         say(f"nothing to clean in {store.root}")
         return
@@ -68,7 +68,7 @@ def clean(results: Path, yes: bool) -> None:
     say(f"removed {len(gone)} of {len(items)}, {bytes_text(sum(i.size for i in gone))}")
 
 
-def removable(root: Path) -> list[Item]:
+def find_removable(root: Path) -> list[Item]:
     """What may go from a results folder, without what a living run holds."""
     return [item for group in groups(root) if not run_of(group) for item in _of_group(group)]
 
@@ -104,7 +104,7 @@ def _of_trial(state: State) -> list[Item]:
     ]
 
 
-def scratch() -> list[Item]:
+def find_scratch() -> list[Item]:
     """This user's scratch folders of runs whose process is dead."""
     return [Item(SCRATCH, path, _bytes_below(path)) for path in dead_scratch()]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mtlbench.cli._shared import ASSIGNMENT, Parsed, one_line_errors, say
-from mtlbench.text import duration
+from mtlbench.text import write_duration
 
 if TYPE_CHECKING:
     from mtlbench.contracts import Dataset, Survey
@@ -100,7 +100,7 @@ def prepare(name: str, data_root: Path | None, options: Options) -> None:
     """Make the caches of a data set and say what its subsets hold. Raises UserError where a file is broken."""
     from mtlbench.plan.data import open_options
     from mtlbench.plugins import blame
-    from mtlbench.vision.proposals import recall
+    from mtlbench.vision.proposals import measure_recall
 
     start = time.monotonic()
     dataset = open_options(name, options, data_root)[0]
@@ -108,7 +108,9 @@ def prepare(name: str, data_root: Path | None, options: Options) -> None:
         dataset.prepare(say)
     test = dataset.subset("test")
     pairs = ((one.boxes, one.proposals) for one in map(test.__getitem__, range(len(test))))
-    found = recall((boxes, proposals) for boxes, proposals in pairs if boxes is not None and proposals is not None)
+    found = measure_recall(
+        (boxes, proposals) for boxes, proposals in pairs if boxes is not None and proposals is not None
+    )
     if found.objects:
         say(
             f"proposals hit {found.share:.1%} of the {found.objects} test objects at IoU .5, "
@@ -116,7 +118,7 @@ def prepare(name: str, data_root: Path | None, options: Options) -> None:
         )
     sizes = ", ".join(f"{subset} {len(dataset.subset(subset))}" for subset in ("train", "val", "test"))
     seconds = time.monotonic() - start
-    say(f"{name} is ready: {sizes} images; fingerprint {dataset.fingerprint()}; {duration(seconds)}")
+    say(f"{name} is ready: {sizes} images; fingerprint {dataset.fingerprint()}; {write_duration(seconds)}")
 
 
 def verify(name: str, data_root: Path | None, options: Options) -> int:
@@ -145,11 +147,11 @@ def report(name: str, survey: Survey) -> int:
     for problem in survey.problems:
         say(problem)
     partial = [count for count in survey.counts if count.published is not None and count.found != count.published]
-    say(verdict(len(survey.problems), partial))
+    say(write_verdict(len(survey.problems), partial))
     return 1 if survey.problems or partial else 0
 
 
-def verdict(problems: int, partial: Sequence[object]) -> str:
+def write_verdict(problems: int, partial: Sequence[object]) -> str:
     """The last line of a verification."""
     if problems:
         return f"{problems} problem{'s' * (problems > 1)}"

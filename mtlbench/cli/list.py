@@ -14,7 +14,7 @@ from mtlbench.cli._shared import one_line_errors
 from mtlbench.cli.terminal import print_table
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
-from mtlbench.plugins import names, unknown
+from mtlbench.plugins import list_names, make_unknown
 from mtlbench.report.table import Column, Table, large, simple_table
 from mtlbench.spec import MIXED, Arm, Plugin, Recipe, SearchSpace
 from mtlbench.system.console import wide_console
@@ -68,25 +68,27 @@ def tabulate(kind: str, pair: str = "") -> list[Table]:
     """Tables of all that a kind (one of KINDS) has; `pair`, a built-in space or a file with a SPACE, narrows recipes,
     spaces and arms to it. Raises UserError."""
     if kind not in KINDS:
-        raise unknown("list", kind, KINDS)
+        raise make_unknown("list", kind, KINDS)
     if kind in PLUGINS:
-        return [_plugins(kind)]
-    found = {name: spaces.load(name) for name in ([pair] if pair else spaces.names())}
+        return [_list_plugins(kind)]
+    found = {name: spaces.load(name) for name in ([pair] if pair else spaces.list_names())}
     if kind == "spaces":
-        return [_spaces(found)]
+        return [_list_spaces(found)]
     if kind == "recipes":  # the spaces of one pair share them
         return [
             table
             for space in {space.pair.name: space for space in found.values()}.values()
-            for table in _recipes(space)
+            for table in _list_recipes(space)
         ]
-    return [table for name, space in found.items() for table in _arms(name, space)]
+    return [table for name, space in found.items() for table in _list_arms(name, space)]
 
 
-def _plugins(kind: str) -> Table:
+def _list_plugins(kind: str) -> Table:
     """One row a plug-in: its name and the first sentence of its file."""
     folder = Path(__file__).parents[1] / f"{PLUGINS[kind]}s"
-    return simple_table((kind, ""), [(name, first_sentence(folder / f"{name}.py")) for name in names(PLUGINS[kind])])
+    return simple_table(
+        (kind, ""), [(name, first_sentence(folder / f"{name}.py")) for name in list_names(PLUGINS[kind])]
+    )
 
 
 def tabulate_stages(text: str) -> Table:
@@ -119,7 +121,7 @@ def first_sentence(path: Path) -> str:
     return re.split(r"(?<=[.!?])\s+(?=[A-Z])", paragraph)[0]
 
 
-def _spaces(found: dict[str, SearchSpace]) -> Table:
+def _list_spaces(found: dict[str, SearchSpace]) -> Table:
     heads = ("space", "tasks", "data sets (default recipe)", Column("arms"), "")
     rows = []
     for name, space in found.items():
@@ -129,7 +131,7 @@ def _spaces(found: dict[str, SearchSpace]) -> Table:
     return simple_table(heads, rows)
 
 
-def _arms(name: str, space: SearchSpace) -> list[Table]:
+def _list_arms(name: str, space: SearchSpace) -> list[Table]:
     rows = []
     for arm in space.arms:
         networks = "one for all tasks" if arm.joint else "one a task"
@@ -147,7 +149,7 @@ def _start(arm: Arm) -> str:
     return parents or arm.start or "the recipe's init"
 
 
-def _recipes(space: SearchSpace) -> list[Table]:
+def _list_recipes(space: SearchSpace) -> list[Table]:
     """A line for each recipe, then every field of those that say where their values are from."""
     numbers = (Column("extra"), Column("images"), Column("lr"))
     heads = ("recipe", "iterations", *numbers, "size", "init", "backbone", "data sets")
@@ -169,7 +171,7 @@ def _recipes(space: SearchSpace) -> list[Table]:
             )
         )
     brief = simple_table(heads, rows, f"{space.pair.name}: recipes")
-    return [brief, *(_fields(space, recipe) for recipe in space.recipes if recipe.sources)]
+    return [brief, *(_list_fields(space, recipe) for recipe in space.recipes if recipe.sources)]
 
 
 def _iterations(recipe: Recipe) -> str:
@@ -184,7 +186,7 @@ def _size(recipe: Recipe) -> str:
     return f"{recipe.short_side}" + (f", at most {recipe.long_side}" if recipe.long_side else "")
 
 
-def _fields(space: SearchSpace, recipe: Recipe) -> Table:
+def _list_fields(space: SearchSpace, recipe: Recipe) -> Table:
     rows = []
     for field in dataclasses.fields(recipe):
         if field.name not in ABOUT_ITSELF and matters(recipe, field.name, space.pair.form):

@@ -10,9 +10,9 @@ import click
 
 from mtlbench.cli._shared import RESULTS, one_line_errors, pick, say, warn_of
 from mtlbench.errors import UserError
-from mtlbench.plugins import names
-from mtlbench.system.files import own
-from mtlbench.text import printable
+from mtlbench.plugins import list_names
+from mtlbench.system.files import claim
+from mtlbench.text import strip_control
 
 if TYPE_CHECKING:
     from mtlbench.analysis.selection import Selection
@@ -80,12 +80,12 @@ def plot(
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot write {out}: {error}; give a folder with --out") from error
-    for name in names("figure"):
+    for name in list_names("figure"):
         try:
             _draw(name, results, out and out / f"{name}.png", paper, arms, selection)
             drawn += 1
         except UserError as error:
-            click.echo(printable(f"{name} is left out: {error}"), err=True)
+            click.echo(strip_control(f"{name} is left out: {error}"), err=True)
     return 0 if drawn else 1
 
 
@@ -98,7 +98,7 @@ def _draw(
 
     canvas = Figure()
     caption = draw_figure(results, name, canvas, selection, arms, paper)
-    paths = [out] if out else [own(results.root / f"{name}{ending}") for ending in ENDINGS]
+    paths = [out] if out else [claim(results.root / f"{name}{ending}") for ending in ENDINGS]
     for path in paths:
         try:
             canvas.savefig(path, dpi=200)

@@ -19,10 +19,10 @@ def command(out: Path | None, results: Path, pair: str | None, dataset: str | No
     from mtlbench.analysis.selection import Selection
     from mtlbench.report.report import report as write_report
     from mtlbench.store.results import load_results
-    from mtlbench.system.files import own
+    from mtlbench.system.files import claim
 
     loaded = load_results(results)
-    target = out or own(results / "report.html")
+    target = out or claim(results / "report.html")
     path = write_report(loaded, target, Selection(pair, dataset, recipe))
     warn_of(loaded.problems)
     say(str(path))

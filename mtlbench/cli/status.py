@@ -18,7 +18,7 @@ from mtlbench.store.results import load_results
 from mtlbench.store.states import State, traceback_of
 from mtlbench.store.store import Store
 from mtlbench.system.console import wide_console
-from mtlbench.text import bytes_text, duration
+from mtlbench.text import bytes_text, write_duration
 
 COUNTED = ("done", "running", "waiting", "failed", "blocked", "interrupted", "outdated")
 
@@ -39,23 +39,23 @@ def show_status(results: Path, failed: bool) -> None:
     if not states:
         say(f"no trials in {store.root}; mtlbench run --pair det_attr makes some")
     elif failed:
-        _tracebacks([state for state in states if state.state == "failed"])
+        _print_tracebacks([state for state in states if state.state == "failed"])
     else:
-        print_table(_overview(states), wide_console())
-        _lines(states)
+        print_table(_tabulate(states), wide_console())
+        _print_trials(states)
     if not failed:
-        _runs(store.root)
+        _print_runs(store.root)
     if states and not failed:
-        _space(store.root, states)
+        _print_space(store.root, states)
 
 
-def _overview(states: list[State]) -> Table:
+def _tabulate(states: list[State]) -> Table:
     """One row a pair, data set, recipe and arm; states that no trial is in have no column."""
     rows: dict[tuple[str, str, str, str], list[State]] = defaultdict(list)
     for state in states:
         trial = state.trial
         study = (state.folder.parent.parent.name, state.folder.parent.name, trial.recipe_name if trial else "?")
-        rows[*study, _arm(trial) if trial else "?"].append(state)
+        rows[*study, _name_arm(trial) if trial else "?"].append(state)
     columns = [name for name in COUNTED if any(state.state == name for state in states)]
     numbers = [Column(name) for name in ("trials", *columns, "space")]
     cells = []
@@ -66,12 +66,12 @@ def _overview(states: list[State]) -> Table:
     return simple_table(["pair", "data set", "recipe", "arm", *numbers], cells)
 
 
-def _arm(trial: Trial) -> str:
+def _name_arm(trial: Trial) -> str:
     """Under which a trial is counted: those that choose an arm's setting together."""
     return f"{trial.variant_of or trial.arm} (tuning)" if trial.purpose == Purpose.TUNING else trial.arm
 
 
-def _lines(states: list[State]) -> None:
+def _print_trials(states: list[State]) -> None:
     """A line for each trial that there is something to say of."""
     for state in _in_order(states):
         if state.state == "running":
@@ -92,15 +92,15 @@ def _in_order(states: list[State]) -> list[State]:
     return sorted(states, key=lambda state: (COUNTED.index(state.state), state.label))
 
 
-def _runs(root: Path) -> None:
+def _print_runs(root: Path) -> None:
     """A line for each run that is going on."""
     for group in groups(root):
         if run := run_of(group):
-            left = "" if run.seconds_left is None else f", about {duration(run.seconds_left)} left"
+            left = "" if run.seconds_left is None else f", about {write_duration(run.seconds_left)} left"
             say(f"a run is working on {group.parent.name}, {group.name}: {run}{left}")
 
 
-def _space(root: Path, states: list[State]) -> None:
+def _print_space(root: Path, states: list[State]) -> None:
     """Bytes in all, in weights and in resume files, and what the disk has left."""
     weights, resume = (sum(state.sizes.get(name, 0) for state in states) for name in ("weights.pt", "resume.pt"))
     free = shutil.disk_usage(root).free
@@ -110,7 +110,7 @@ def _space(root: Path, states: list[State]) -> None:
     )
 
 
-def _tracebacks(failed: list[State]) -> None:
+def _print_tracebacks(failed: list[State]) -> None:
     """Why each failed trial failed, in full."""
     for state in _in_order(failed):
         say(f"{state.label}  ({state.folder})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mtlbench.text import printable
+from mtlbench.text import strip_control
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,5 +29,5 @@ def print_table(table: Table, console: Console) -> None:
         side = "left" if column.is_text else "right"
         shown.add_column(Text(column.heading), justify=side, no_wrap=place == 0, overflow="fold")  # type: ignore[arg-type]
     for row in table.rows:  # Text: brackets mean nothing in it
-        shown.add_row(*(Text(printable(column.text(row.cell(column)))) for column in columns))
+        shown.add_row(*(Text(strip_control(column.text(row.cell(column)))) for column in columns))
     console.print(shown)

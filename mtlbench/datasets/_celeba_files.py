@@ -68,7 +68,7 @@ def read_lists(folders: Folders) -> Lists:
 
 def _read_attributes(path: Path, found: Lists) -> None:
     """How many images there are, the names of the attributes, then a line an image with -1 or 1 for each."""
-    lines = list(_lines(path, found.problems))
+    lines = list(_read_lines(path, found.problems))
     if len(lines) < 3 or not lines[0][1].isdigit():
         if lines:
             what = "does not begin with the number of images and the names of the attributes"
@@ -89,7 +89,7 @@ def _read_attributes(path: Path, found: Lists) -> None:
 
 def _read_partition(path: Path, found: Lists) -> None:
     """A line an image: its name, and 0, 1 or 2 for train, val and test."""
-    for number, line in _lines(path, found.problems):
+    for number, line in _read_lines(path, found.problems):
         name, *cells = line.split()
         if len(cells) != 1 or cells[0] not in ("0", "1", "2"):
             _wrong_line(path, number, name, "has not one 0, 1 or 2 after the image's name", found)
@@ -103,7 +103,7 @@ def _wrong_line(path: Path, number: int, name: str, what: str, found: Lists) -> 
     found.problems.append(Problem(f"{where}: {name} {what}; correct it", name, kind, where))
 
 
-def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, str]]:
+def _read_lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, str]]:
     """The lines of a list that are not empty, counted from 1."""
     try:
         text = read_text(path)

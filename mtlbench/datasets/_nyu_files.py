@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.io
 
-from mtlbench.datasets._nyu_normals import valid
+from mtlbench.datasets._nyu_normals import find_valid
 from mtlbench.datasets._nyu_survey import is_counted_from_zero
 from mtlbench.datasets._problems import Problem
 from mtlbench.errors import UserError
@@ -76,7 +76,7 @@ class Content:
         if len(set(sizes.values())) > 1:
             said = ", ".join(f"{name} {width} x {height}" for name, (height, width) in sizes.items())
             self.add(where, f": sizes differ: {said}; take files of one size", "frames have files of several sizes")
-        if self.normal is not None and not valid(self.normal).any():
+        if self.normal is not None and not find_valid(self.normal).any():
             self.add(where, f": not one valid normal; {REPLACE}", f"frames have not one valid normal; {REPLACE}")
         if self.depth is not None and not (self.depth > 0).any():
             self.add(where, f": no depth is measured; {REPLACE}", f"frames have no measured depth; {REPLACE}")
@@ -120,8 +120,8 @@ class Folders:
 
     def problems(self) -> list[Problem]:
         """What is wrong with files that are not a frame's."""
-        checks: list[Callable[[], object]] = [partial(splits, self.root), partial(class_names, self.root)]
-        checks += [partial(camera, self.root, HEIGHT, WIDTH)] if self.derived else []
+        checks: list[Callable[[], object]] = [partial(read_splits, self.root), partial(class_names, self.root)]
+        checks += [partial(read_camera, self.root, HEIGHT, WIDTH)] if self.derived else []
         return _failures(checks)
 
     def paths(self, frames: Iterable[Frame]) -> list[Path]:
@@ -164,7 +164,7 @@ class Folders:
 
     def _pixels(self, found: Content, folder: str, mode: str | None) -> np.ndarray | None:
         missing = f"listed in {found.frame.official}.txt but missing from {folder}; copy {{}} there or delete {{}}"
-        return _pixels(found, self._file(folder, found.frame), mode, missing)
+        return _read_pixels(found, self._file(folder, found.frame), mode, missing)
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Official:
         """Frames of the official lists, and those that the file has not got."""
         if self.problems():
             return {name: [] for name in LISTS}, []
-        found, count, where = splits(self.root), self._shapes()["images"][0], self.root / SPLITS
+        found, count, where = read_splits(self.root), self._shapes()["images"][0], self.root / SPLITS
         lost = [(name, number) for name in LISTS for number in sorted(found[name]) if not 1 <= number <= count]
         what = f"not among the {count} of {LABELLED}; take both originals"
         problems = [
@@ -204,7 +204,7 @@ class Official:
         checks: list[Callable[[], object]] = [self._shapes]
         checks += [partial(load_mat, self.root / SPLITS, f"{name}Ndxs") for name in LISTS]
         checks += [partial(_read_mapping, self.root), partial(class_names, self.root)]
-        checks += [partial(camera, self.root, HEIGHT, WIDTH)] if self.derived else []
+        checks += [partial(read_camera, self.root, HEIGHT, WIDTH)] if self.derived else []
         return _failures(checks)
 
     def paths(self, frames: Iterable[Frame]) -> list[Path]:
@@ -234,7 +234,7 @@ class Official:
             found.classes = classes[arrays["labels"]]
         if not self.derived:
             missing = f"missing; copy {{}} there, or take {self.root / 'normal'} away for normals from depth"
-            found.normal = _pixels(found, self._file(frame), "RGB", missing)
+            found.normal = _read_pixels(found, self._file(frame), "RGB", missing)
         if self.reads_depth and not np.isfinite(arrays["depths"]).all():
             found.add(where, f": depth is NaN or infinite; {REPLACE}", f"frames have NaN or infinite depth; {REPLACE}")
         elif self.reads_depth:
@@ -280,7 +280,7 @@ class Official:
         return beside if beside.exists() else find_picture(folder, stem, ENDINGS["normal"])
 
 
-def splits(root: Path) -> dict[str, set[int]]:
+def read_splits(root: Path) -> dict[str, set[int]]:
     """The official train and test frames from splits.mat; empty where that is missing. Raises UserError."""
     path = root / SPLITS
     if not path.exists():
@@ -291,7 +291,7 @@ def splits(root: Path) -> dict[str, set[int]]:
     return found
 
 
-def camera(root: Path, height: int, width: int) -> Camera:
+def read_camera(root: Path, height: int, width: int) -> Camera:
     """The camera of intrinsics.txt (lines `fx 518.858`, fy, cx, cy; centre counted from 1), where that is missing the
     toolbox's, scaled to the images. Raises UserError."""
     path = root / INTRINSICS
@@ -341,7 +341,7 @@ def cut_to_camera(depth: np.ndarray) -> np.ndarray:
     return result
 
 
-def _pixels(found: Content, path: Path, mode: str | None, missing: str) -> np.ndarray | None:
+def _read_pixels(found: Content, path: Path, mode: str | None, missing: str) -> np.ndarray | None:
     """The pixels of a file, in a PIL mode or as stored; None adds a problem. `missing` has places for `it` and `its
     line`."""
     if not path.exists():

@@ -48,8 +48,8 @@ def normals_from_depth(depth: np.ndarray, focal: tuple[float, float], centre: tu
         windows = np.lib.stride_tricks.sliding_window_view(strip, (side, side))[:, :, ::STEP, ::STEP]
         own = strip[RADIUS:-RADIUS, RADIUS:-RADIUS].ravel()
         around = windows.transpose(2, 3, 0, 1).reshape(len(down), -1) - own  # K P
-        first, _ = _planes(around, around, NEAR, powers)
-        (to_right, downwards, level), share = _planes(around, around - powers[[1, 2, 0]].T @ first, CLOSE, powers)
+        first, _ = _fit_planes(around, around, NEAR, powers)
+        (to_right, downwards, level), share = _fit_planes(around, around - powers[[1, 2, 0]].T @ first, CLOSE, powers)
         row, column = np.mgrid[rows, :width].reshape(2, -1)
         towards = own + level + to_right * (centre[0] - column) + downwards * (centre[1] - row)
         normals = np.stack([to_right * focal[0], downwards * focal[1], towards], axis=1)
@@ -86,12 +86,12 @@ def encode(normals: np.ndarray) -> np.ndarray:
     return codes
 
 
-def valid(codes: np.ndarray) -> np.ndarray:
+def find_valid(codes: np.ndarray) -> np.ndarray:
     """Which pixels `H W` of coded normals `decode` does not make zero."""
     return np.asarray(decode(codes).any(axis=2))
 
 
-def conventions() -> list[str]:
+def list_conventions() -> list[str]:
     """All 48 meanings that three channels can have, such as `left-up-towards`."""
     pairs = (("left", "right"), ("up", "down"), ("towards", "in"))
     return ["-".join(words) for order in itertools.permutations(pairs) for words in itertools.product(*order)]
@@ -108,7 +108,7 @@ def turn(vectors: np.ndarray, axes: str) -> np.ndarray:
 
 def turn_codes(codes: np.ndarray, axes: str) -> np.ndarray:
     """Coded normals `H W 3` uint8 in the convention `axes`, brought to x left, y up, z towards the camera."""
-    invalid = ~valid(codes)
+    invalid = ~find_valid(codes)
     result = np.empty_like(codes)
     for channel, word in enumerate(axes.split("-")):
         axis, sign = AXIS[word]
@@ -133,7 +133,7 @@ def wrong_axes(evidence: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], ch
     if not len(vectors):
         return []
     scores = {}
-    for axes in conventions():
+    for axes in list_conventions():
         scores[axes] = float(((turn(vectors, axes) * rays).sum(axis=1) < 0).mean())
         if floor.sum() >= ENOUGH_FLOOR and turn(vectors[floor], axes)[:, 1].mean() < 0.5:
             scores[axes] = 0.0
@@ -157,7 +157,7 @@ def view_rays(height: int, width: int) -> np.ndarray:
     return np.stack([width / 2 - columns, height / 2 - rows, np.full_like(rows, -FOCAL * width)], axis=2)
 
 
-def _planes(
+def _fit_planes(
     around: np.ndarray, distance: np.ndarray, scale: float, powers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weighted planes through `around` `K P`: slope to the right, slope downwards and level at the centres, `3 P`; and

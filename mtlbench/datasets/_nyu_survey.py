@@ -113,20 +113,20 @@ class DepthSurvey:
         if len(self.medians) < FEWEST:
             return ""
         depth, unit = np.concatenate(self.sample), "millimetres" if of_images else "metres"
-        if _plausible(depth, self.medians):
+        if _is_plausible(depth, self.medians):
             return ""
         low, high = np.percentile(depth, (1, 99))
         seen = f"depth is {low:.3g} to {high:.3g} m if it is in {unit}"
         for other, times in (IMAGE_UNITS if of_images else MAT_UNITS).items():
-            if _plausible(depth * times, [median * times for median in self.medians]):
+            if _is_plausible(depth * times, [median * times for median in self.medians]):
                 return f"{seen}; it looks like {other}: multiply it by {times:g}"
         swapped = np.round(depth * 1000).astype(np.uint16).byteswap() / 1000
-        if of_images and _plausible(swapped, [float(np.median(swapped))]):
+        if of_images and _is_plausible(swapped, [float(np.median(swapped))]):
             return f"{seen}; it looks as if the two bytes of each pixel are swapped: write the images anew"
         return f"{seen}, where 0.7 to 10 m is usual; write it in {unit}"
 
 
-def _plausible(depth: np.ndarray, medians: Sequence[float]) -> bool:
+def _is_plausible(depth: np.ndarray, medians: Sequence[float]) -> bool:
     inside = ((depth >= NEAREST) & (depth <= FURTHEST)).mean()
     return bool(inside > 0.97 and USUAL[0] <= np.median(medians) <= USUAL[1])
 

@@ -109,10 +109,10 @@ def prepare(folder: Path, stamp: str, build: Callable[[Writer], dict[str, Any]])
         with Writer(scratch) as writer:
             writer.close(stamp, build(writer))
 
-    return Prepared(build_once(folder, make, lambda found: _intact(found, stamp)))
+    return Prepared(build_once(folder, make, lambda found: _is_intact(found, stamp)))
 
 
-def _intact(folder: Path, stamp: str) -> bool:
+def _is_intact(folder: Path, stamp: str) -> bool:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads((folder / ABOUT).read_text())
         sizes = {name: (folder / f"{name}.bin").stat().st_size for name in found["lists"]}

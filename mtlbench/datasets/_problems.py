@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from mtlbench.errors import UserError
-from mtlbench.system.given import visible
+from mtlbench.system.given import spell_out
 
 BROKEN = ("refuse", "leave-out")  # of an option: what happens where images are wrong
 MANY = 5  # of one kind that are one line
@@ -39,7 +39,7 @@ def lines_of(problems: Iterable[Problem]) -> tuple[str, ...]:
         else:
             examples = ", ".join(problem.where for problem in some[:EXAMPLES])
             lines.append(f"{len(some)} {kind}: {examples} and {len(some) - EXAMPLES} more")
-    return tuple(map(visible, lines))
+    return tuple(map(spell_out, lines))
 
 
 def refuse(problems: Sequence[Problem], broken: str, command: str) -> None:

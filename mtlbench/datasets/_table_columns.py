@@ -12,8 +12,8 @@ import numpy as np
 from mtlbench.datasets._problems import Problem
 from mtlbench.datasets._table_text import Text, is_empty
 from mtlbench.errors import UserError
-from mtlbench.plugins import names as names_of_plugins
-from mtlbench.plugins import unknown
+from mtlbench.plugins import list_names as names_of_plugins
+from mtlbench.plugins import make_unknown
 
 LABELS = ("regression", "classification", "multilabel")  # kinds that become tasks: those of the tasks with these names
 KINDS = (*LABELS, "file", "group", "subset", "skip")
@@ -66,7 +66,7 @@ def columns_of(text: Text, asked: Mapping[str, str], group: str, is_file: Callab
     asked = {**asked, **({group: "group"} if group else {})}
     for name in asked:
         if name not in text.header:
-            raise unknown(f"column in {text.path.name}", name, text.header)
+            raise make_unknown(f"column in {text.path.name}", name, text.header)
     told = {name: _describe(name, what) for name, what in asked.items()}
     found = []
     for index, name in enumerate(text.header):
@@ -75,7 +75,7 @@ def columns_of(text: Text, asked: Mapping[str, str], group: str, is_file: Callab
             if column.kind in LABELS and all(map(is_empty, text.column(index))):
                 raise UserError(f"{text.path}: all cells of column {name} are empty; leave out --column {name}:...")
         else:
-            column = _looks(index, name, [cell for cell in text.column(index) if not is_empty(cell)])
+            column = _infer_column(index, name, [cell for cell in text.column(index) if not is_empty(cell)])
         found.append(column)
     found = _with_file(text, found, is_file)
     flags = [column for column in found if column.kind == "multilabel"]
@@ -100,13 +100,13 @@ def parse_column(word: str) -> tuple[str, str]:
 def _describe(name: str, what: str) -> Column:
     kind, _, task = what.partition(":")
     if kind not in KINDS:
-        raise unknown(f"kind of column {name}", kind, KINDS)
-    if task and task != identifier(task):
-        raise UserError(f"column {name}: {task!r} cannot be the name of a task; {identifier(task)!r} could")
+        raise make_unknown(f"kind of column {name}", kind, KINDS)
+    if task and task != make_identifier(task):
+        raise UserError(f"column {name}: {task!r} cannot be the name of a task; {make_identifier(task)!r} could")
     return Column(0, name, kind, task)
 
 
-def _looks(index: int, name: str, cells: Sequence[str]) -> Column:
+def _infer_column(index: int, name: str, cells: Sequence[str]) -> Column:
     """What a column looks like, from the cells that are not empty."""
     values = set(cells)
     small = {cell.lower() for cell in values}
@@ -166,7 +166,7 @@ def _name_tasks(columns: Sequence[Column]) -> list[Column]:
         if column.kind in LABELS and not column.task:
             task = TAGS
             if column.kind != "multilabel":
-                task = identifier(column.name)
+                task = make_identifier(column.name)
                 while task in used:
                     task += "_"
                 used.add(task)
@@ -175,10 +175,10 @@ def _name_tasks(columns: Sequence[Column]) -> list[Column]:
     return found
 
 
-def identifier(name: str) -> str:
+def make_identifier(name: str) -> str:
     """A name as a plain word that no built-in task has and networks can use.
 
-    >>> identifier("size (cm)"), identifier("2nd"), identifier("depth"), identifier("type")
+    >>> make_identifier("size (cm)"), make_identifier("2nd"), make_identifier("depth"), make_identifier("type")
     ('size_cm', 'c_2nd', 'depth_', 'type_')
     """
     from torch import nn  # takes a second

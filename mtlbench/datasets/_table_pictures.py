@@ -53,7 +53,7 @@ def read_picture(folder: Path, name: str, where: str, side: int) -> Picture:
             if image.mode.startswith(DEEP):
                 raise ValueError("it has more than 8 bits a channel")
             image.draft("RGB", (2 * LONGEST * side,) * 2)
-            pixels = small(ImageOps.exif_transpose(image).convert("RGB"), side)
+            pixels = shrink(ImageOps.exif_transpose(image).convert("RGB"), side)
     except NOT_AN_IMAGE as error:
         why = " ".join(str(error).split())[:200]
         text = f"{where}: {path} cannot be read ({why}); replace it by the original file"
@@ -62,7 +62,7 @@ def read_picture(folder: Path, name: str, where: str, side: int) -> Picture:
     return Picture(name, digest_of(content), pixels)
 
 
-def small(image: Image.Image, side: int) -> np.ndarray:
+def shrink(image: Image.Image, side: int) -> np.ndarray:
     """Pixels `H W 3` of an image whose short side is `side` at most, and whose long side twice that."""
     factor = min(1.0, side / min(image.size), LONGEST * side / max(image.size))
     if factor < 1:

@@ -113,11 +113,11 @@ def _of_parquet(path: Path) -> Text:
         raise UserError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())[:200]}") from error
     columns = [column.to_pylist() for column in table.columns]
     cells = zip(*columns, strict=True)
-    rows = tuple(Row(number, tuple(map(_word, row))) for number, row in enumerate(cells, start=1))
+    rows = tuple(Row(number, tuple(map(_write_word, row))) for number, row in enumerate(cells, start=1))
     return Text(path, tuple(map(str, table.column_names)), rows)
 
 
-def _word(value: Any) -> str:
+def _write_word(value: Any) -> str:
     """A value as a CSV would have it."""
     if value is None:
         return ""

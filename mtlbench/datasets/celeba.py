@@ -13,10 +13,10 @@ from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._celeba_files import SUBSETS, Folders, Lists, read_lists
 from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
 from mtlbench.datasets._problems import BROKEN, Problem, lines_of, refuse
-from mtlbench.datasets._table_columns import identifier
+from mtlbench.datasets._table_columns import make_identifier
 from mtlbench.datasets._table_pictures import Picture, read_picture
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.system.cache import cache_root
 from mtlbench.system.parallel import read_ahead
 
@@ -57,7 +57,7 @@ class Celeba:
     @cached_property
     def columns(self) -> dict[str, int]:
         """{task: the attribute that it is}."""
-        return {identifier(name): index for index, name in enumerate(self.lists.attribute_names)}
+        return {make_identifier(name): index for index, name in enumerate(self.lists.attribute_names)}
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Celeba:
     def subset(self, name: str) -> CelebaSubset:
         """`train`, `val` or `test`. Raises UserError for another name, and before `prepare`."""
         if name not in SUBSETS:
-            raise unknown("subset", name, SUBSETS)
+            raise make_unknown("subset", name, SUBSETS)
         names, places = self._store.about["names"], self._places(name)
         values = np.array([self.lists.values[names[place]] for place in places])
         return CelebaSubset(self._store, places, values, self.columns)
@@ -123,7 +123,7 @@ class Celeba:
     def categories(self, task: str) -> tuple[str, ...]:
         """The attributes' names in the list's order, or no and yes. Raises UserError for another task."""
         if task not in self.tasks:
-            raise unknown("task of celeba", task, self.tasks)
+            raise make_unknown("task of celeba", task, self.tasks)
         return self.lists.attribute_names if task == ALL else NO_YES
 
     def counts(self, task: str) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets._prepared import Prepared, Writer, prepare
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.system.cache import cache_root
 
 DIGITS = tuple("0123456789")
@@ -88,13 +88,13 @@ class Multimnist:
     def subset(self, name: str) -> MultimnistSubset:
         """`train`, `val` or `test`. Raises UserError for another name."""
         if name not in EACH:
-            raise unknown("subset", name, EACH)
+            raise make_unknown("subset", name, EACH)
         return MultimnistSubset(name, *self.digits[name], self.times)
 
     def categories(self, task: str) -> tuple[str, ...]:
         """The ten digits. Raises UserError for another task."""
         if task not in TASKS:
-            raise unknown("task of multimnist", task, TASKS)
+            raise make_unknown("task of multimnist", task, TASKS)
         return DIGITS
 
     def counts(self, task: str) -> tuple[int, ...]:
@@ -110,7 +110,7 @@ class MultimnistSubset:
     def __init__(self, name: str, pixels: np.ndarray, classes: np.ndarray, times: int) -> None:
         self.pixels, self.classes = pixels, classes
         count = len(classes)
-        right = [_drawn(f"multimnist/{name}/{index}", count) for index in range(count * times)]
+        right = [_draw_number(f"multimnist/{name}/{index}", count) for index in range(count * times)]
         self.pairs = np.column_stack([np.tile(np.arange(count), times), right])
 
     def __len__(self) -> int:
@@ -120,12 +120,12 @@ class MultimnistSubset:
         if not 0 <= index < len(self):
             raise IndexError(index)
         left, right = self.pairs[index]
-        canvas = overlaid(self.pixels[left], self.pixels[right])
+        canvas = overlay(self.pixels[left], self.pixels[right])
         labels = {"left": np.array(self.classes[left]), "right": np.array(self.classes[right])}
         return Sample(np.repeat(canvas[..., None], 3, axis=2), labels)
 
 
-def overlaid(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def overlay(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Two digits `28 28` uint8 on a canvas `36 36`, the larger value where they overlap."""
     canvas = np.zeros((2, CANVAS, CANVAS), np.uint8)
     canvas[0, :SIDE, :SIDE] = left
@@ -134,7 +134,7 @@ def overlaid(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return larger
 
 
-def _drawn(what: str, count: int) -> int:
+def _draw_number(what: str, count: int) -> int:
     """A number below `count` that depends on a text alone, the same on every machine."""
     return int.from_bytes(hashlib.sha256(what.encode()).digest()[:8], "little") % count
 

@@ -107,7 +107,7 @@ class Nyuv2:
     ) -> None:
         if not 0 <= val_fraction < 1:
             raise UserError(f"nyuv2: val_fraction is {val_fraction}; give a number from 0 to below 1")
-        if axes not in surfaces.conventions():
+        if axes not in surfaces.list_conventions():
             raise UserError(
                 f"nyuv2: no axes {axes!r}; say what red, green and blue point to, one each of "
                 "left or right, up or down, towards or in, such as left-up-towards or right-in-up"
@@ -157,7 +157,8 @@ class Nyuv2:
         counts += [Count("measured depth (%)", look.share("measured"))] if self._files.reads_depth else []
         if look.views:
             valid = [
-                surfaces.valid(surfaces.encode(surfaces.normals_from_depth(d, *view))).mean() for d, view in look.views
+                surfaces.find_valid(surfaces.encode(surfaces.normals_from_depth(d, *view))).mean()
+                for d, view in look.views
             ]
             what = f"valid normals that the depth gives (%, of {len(valid)} frames)"
             counts += [Count(what, round(100 * float(np.mean(valid))))]
@@ -206,7 +207,7 @@ class Nyuv2:
             if found.normal is not None:
                 writer.add("normal", surfaces.turn_codes(found.normal, self.axes))
             elif found.depth is not None:
-                view = files.camera(self._root, *found.depth.shape)
+                view = files.read_camera(self._root, *found.depth.shape)
                 content = hashlib.sha256(found.depth.tobytes()).hexdigest()
                 names.append(f"{_digest(found.depth.shape, content, view, surfaces.VERSION)}.png")
                 todo[names[-1]] = (self._files, found.frame, view)
@@ -219,7 +220,7 @@ class Nyuv2:
                 with open_image((folder / name).read_bytes()) as image:
                     writer.add("normal", np.array(image))
         how = (
-            repr((surfaces.VERSION, files.camera(self._root, files.HEIGHT, files.WIDTH)))
+            repr((surfaces.VERSION, files.read_camera(self._root, files.HEIGHT, files.WIDTH)))
             if self._files.derived
             else "given"
         )
@@ -300,7 +301,7 @@ class Look:
         self.listed = len(set(itertools.chain(*self.lists.values())))
         official: dict[str, set[int]] = {}
         with contextlib.suppress(UserError):  # it is among the problems
-            official = files.splits(data._root)
+            official = files.read_splits(data._root)
         self.official_train = official.get("train", set(self.lists["train"]))
         both = set(self.lists["train"]) & set(self.lists["test"])
         self.problems += [
@@ -341,7 +342,7 @@ class Look:
             if number % self._sampled == 0:
                 self._survey(found)
             if found.normal is not None:
-                valid = surfaces.valid(found.normal)
+                valid = surfaces.find_valid(found.normal)
                 if len(evidence) < CHECKED_FRAMES:
                     evidence.append(surfaces.evidence_of_axes(found.normal, found.classes == FLOOR))
                 self._sums["valid"] += int(valid.sum())
@@ -362,7 +363,7 @@ class Look:
         if found.depth is not None:
             self._depths.add(found.depth)
             if found.normal is None and len(self.views) < NORMALS_OF:
-                self.views.append((found.depth, files.camera(self._data._root, *found.depth.shape)))
+                self.views.append((found.depth, files.read_camera(self._data._root, *found.depth.shape)))
 
     def _wrong_conventions(self) -> Iterator[str]:
         """A line each for labels, depth and camera that are in another convention."""
@@ -387,7 +388,7 @@ class Look:
     def _content(self, frame: Frame) -> Content:
         found = self._files.content(frame)
         if self._files.derived and found.depth is not None and not found.problems:
-            view = files.camera(self._data._root, *found.depth.shape)
+            view = files.read_camera(self._data._root, *found.depth.shape)
             if not surfaces.has_normals(found.depth, *view):
                 where = f"{self._data._root}: {frame.official} frame {frame.number:05d}"
                 what = "no plane fits {} depth anywhere; replace {} by the original"

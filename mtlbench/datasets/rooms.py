@@ -21,7 +21,7 @@ from mtlbench.datasets._rooms.scene import FLOOR, LABELS, Scene, make_scene
 from mtlbench.datasets._rooms.whole import FLOOR_SEEN, FLOORS, floor_of, light_of
 from mtlbench.datasets._rooms.windows import choose_windows
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.spec import Options
 from mtlbench.system.cache import build_once, cache_root
 from mtlbench.system.machine import cores
@@ -150,7 +150,7 @@ class Rooms:
     def prepare(self, say: Callable[[str], None] = lambda line: None) -> None:
         """Render all scenes into the cache unless they are there; safe to call from many processes at once."""
         for place, build in self._builders(say).items():
-            build_once(place, build, _intact)
+            build_once(place, build, _is_intact)
 
     def fingerprint(self) -> str:
         """Hash over the checksums of all arrays, from whose scenes the labels of whole images follow."""
@@ -164,9 +164,9 @@ class Rooms:
         self.prepare(say)
         wrong = []
         for place, build in self._builders(lambda line: None).items():
-            if changed := _changed(place):
+            if changed := _find_changed(place):
                 wrong += [place / name for name in changed]
-                build_once(place, build, lambda folder: _intact(folder) and not _changed(folder))
+                build_once(place, build, lambda folder: _is_intact(folder) and not _find_changed(folder))
         return Survey(
             tuple(Count(f"{name} images", length) for name, length in self.lengths.items()),
             tuple(f"{path} was not what had been written; all was made anew" for path in wrong),
@@ -175,7 +175,7 @@ class Rooms:
     def subset(self, name: str) -> RoomsSubset:
         """`train`, `val` or `test`. Raises UserError for another name."""
         if name not in SUBSETS:
-            raise unknown("subset", name, SUBSETS)
+            raise make_unknown("subset", name, SUBSETS)
         self.prepare()
         return RoomsSubset(self.folder, self.whole_folder, name)
 
@@ -183,7 +183,7 @@ class Rooms:
         """Plain words, in label order; none for what is measured. Raises UserError for a task without labels here."""
         names = {"semseg": LABELS, "detection": CLASSES, "attributes": ATTRIBUTES, "floor": tuple(FLOORS.values())}
         if task not in self.tasks:
-            raise unknown("task of rooms", task, self.tasks)
+            raise make_unknown("task of rooms", task, self.tasks)
         return names.get(task, ())
 
     def counts(self, task: str) -> tuple[int, ...]:
@@ -219,7 +219,7 @@ class Rooms:
         The children are plain child processes: `multiprocessing` would run the user's main script again, and that would
         wait for the lock that we hold.
         """
-        chunks = list(_chunks(self.lengths))
+        chunks = list(_list_chunks(self.lengths))
         processes = min(cores(), 1 + len(chunks) // 8)
         call = "import json, sys; from mtlbench.datasets import rooms; rooms.render_share(**json.loads(sys.argv[1]))"
         package = str(Path(__file__).resolve().parents[2])
@@ -272,7 +272,7 @@ class Rooms:
         _save(folder / f"{name}-first.npy", np.concatenate([[0], np.cumsum(np.concatenate(numbers))]).astype(np.int64))
 
 
-def scenes(subset: str, start: int, stop: int, size: int) -> Iterator[Rendered]:
+def render_scenes(subset: str, start: int, stop: int, size: int) -> Iterator[Rendered]:
     """Scenes start .. stop - 1 of a subset, rendered at `size` pixels a side."""
     return (rendered for _, rendered in described_scenes(subset, start, stop, size))
 
@@ -305,14 +305,14 @@ def render_share(
     Stops when the process `parent` is no longer this one's parent: nobody is left to use what is made.
     """
     spoken = time.monotonic()
-    for name, start in list(_chunks(lengths))[which::of]:
+    for name, start in list(_list_chunks(lengths))[which::of]:
         target = Path(folder) / f"{name}-{start}.npz"
         if target.exists():
             continue
         if parent is not None and os.getppid() != parent:
             return
         stop = min(start + CHUNK, lengths[name])
-        made = list(scenes(name, start, stop, size))
+        made = list(render_scenes(name, start, stop, size))
         for part in FRAMES:
             array = np.lib.format.open_memmap(Path(folder) / f"{name}-{part}.npy", mode="r+")
             array[start:stop] = np.stack([getattr(rendered, part) for rendered in made])
@@ -328,7 +328,7 @@ def render_share(
             report()
 
 
-def _chunks(lengths: dict[str, int]) -> Iterator[tuple[str, int]]:
+def _list_chunks(lengths: dict[str, int]) -> Iterator[tuple[str, int]]:
     for name, length in lengths.items():
         for start in range(0, length, CHUNK):
             yield name, start
@@ -350,13 +350,13 @@ def _checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _changed(folder: Path) -> list[str]:
+def _find_changed(folder: Path) -> list[str]:
     """Names of files whose content is not what was written."""
     listed = json.loads((folder / "files.json").read_text())
     return [name for name, entry in sorted(listed.items()) if _checksum(folder / name) != entry["sha256"]]
 
 
-def _intact(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
     """Whether all files are there in their full length (their content is `verify`'s business)."""
     try:
         listed = json.loads((folder / "files.json").read_text())

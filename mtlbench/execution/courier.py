@@ -38,12 +38,12 @@ class Courier:
         """Up to CHUNK bytes of a file of pretrained weights that some trial of the run names."""
         if file not in self.files:
             raise ValueError(f"{file!r} is no file of weights of this run")
-        return _piece(Path(file), start)
+        return _read_piece(Path(file), start)
 
     def read(self, trial: Options, key: str, name: str, start: int) -> bytes | None:
         """Up to CHUNK bytes of a file of the trial or of its parent `key`; None where there is no such file."""
         path = self._folder(trial, key) / _check_name(name)
-        return _piece(path, start) if path.is_file() else None
+        return _read_piece(path, start) if path.is_file() else None
 
     def write(self, trial: Options, name: str, start: int, data: bytes) -> None:
         """Take in a piece. Raises StoreBroken."""
@@ -68,7 +68,7 @@ class Courier:
         return self.store.folder(own).parent / key if key else self.store.folder(own)
 
 
-def _piece(path: Path, start: int) -> bytes:
+def _read_piece(path: Path, start: int) -> bytes:
     with open(path, "rb") as file:
         file.seek(start)
         return file.read(CHUNK)
@@ -90,7 +90,7 @@ class Remote(Protocol):
     def accept(self, trial: Options, names: list[str]) -> None: ...
 
 
-def away(
+def run_away(
     trial: Trial, base: Path, remote: Remote, run: Callable[[Trial, Path, dict[str, Path]], Iterator[float]]
 ) -> Iterator[float]:
     """Run a trial below the folder `base` of this machine and send what it makes; a failure is sent and raised again.
@@ -153,7 +153,7 @@ def _fetch(path: Path, read: Callable[[int], bytes | None]) -> None:
 def _send(remote: Remote, trial: Options, folder: Path, names: list[str]) -> None:
     for name in names:
         for start in range(0, max((folder / name).stat().st_size, 1), CHUNK):  # an empty file travels, too
-            remote.write(trial, name, start, _piece(folder / name, start))
+            remote.write(trial, name, start, _read_piece(folder / name, start))
     remote.accept(trial, names)
 
 

@@ -14,7 +14,7 @@ from mtlbench.execution.queue import Queue
 from mtlbench.execution.study import Outcome, Study, execute
 from mtlbench.spec import Purpose, Trial
 from mtlbench.store.board import Board
-from mtlbench.text import duration, printable
+from mtlbench.text import strip_control, write_duration
 
 NOTHING_TO_DO = "nothing to do; mtlbench table and mtlbench plot figure2 show the results"
 LINE_SECONDS = 60.0  # between two plain progress lines, which go to a log
@@ -104,7 +104,7 @@ class Display:
         if queue.failed:
             parts.append(f"{len(queue.failed)} failed")
         if (left := self.seconds_left()) is not None:
-            parts.append(f"about {duration(left)} left")
+            parts.append(f"about {write_duration(left)} left")
         return ", ".join(parts)
 
     def seconds_left(self) -> float | None:
@@ -120,20 +120,20 @@ class Display:
 
 def print_line(console: Console, line: str, style: str = "") -> None:
     """Print a line, which may come from files, as it is."""
-    console.print(printable(line), style=style or None, highlight=False, markup=False, soft_wrap=True)
+    console.print(strip_control(line), style=style or None, highlight=False, markup=False, soft_wrap=True)
 
 
 def execute_shown(study: Study, console: Console) -> Outcome:
     """Execute a study and say what it is, how it goes, and how it ended. Raises what `execute` raises."""
-    for line in (*study.notes, headline(study)):
+    for line in (*study.notes, write_headline(study)):
         print_line(console, line)
     outcome = execute(study, partial(Display, console=console))
-    for line in conclusion(study, outcome) if study.missing else [NOTHING_TO_DO]:
+    for line in write_conclusion(study, outcome) if study.missing else [NOTHING_TO_DO]:
         print_line(console, line)
     return outcome
 
 
-def headline(study: Study) -> str:
+def write_headline(study: Study) -> str:
     """What is about to be run, and how much of it is done."""
     work = f"{len(study.distinct)} trials, {len(study.done)} of them done"
     if study.is_tuning:
@@ -144,7 +144,7 @@ def headline(study: Study) -> str:
     )
 
 
-def conclusion(study: Study, outcome: Outcome) -> list[str]:
+def write_conclusion(study: Study, outcome: Outcome) -> list[str]:
     """How the run ended, as lines."""
     lines = [
         f"failed: {trial.label}: {reason}  ({study.store.folder(trial) / 'error.txt'})"
@@ -156,6 +156,6 @@ def conclusion(study: Study, outcome: Outcome) -> list[str]:
     ]
     return [
         *lines,
-        f"{outcome.done} of {outcome.trials} trials done, {duration(outcome.seconds)}; see mtlbench table and mtlbench "
-        "plot figure2",
+        f"{outcome.done} of {outcome.trials} trials done, {write_duration(outcome.seconds)}; see mtlbench table and"
+        " mtlbench plot figure2",
     ]

@@ -43,7 +43,7 @@ class Measured:
     step_seconds: float
 
 
-def costliest(trials: Iterable[Trial], cost: Callable[[Trial], float]) -> Trial | None:
+def find_costliest(trials: Iterable[Trial], cost: Callable[[Trial], float]) -> Trial | None:
     """The trial with the most work in one step, of those that train: what fits for it fits for all (Ours).
 
     `cost` is of the whole trial, in any unit. None where nothing trains.
@@ -84,7 +84,7 @@ def measure(trial: Trial, device: torch.device) -> Measured:
     try:
         net = place_on_device(context.network(), device)
         net.teachers = context.teachers(device)
-        steps = _steps(context, net, device)
+        steps = _train_endlessly(context, net, device)
         _run(steps, WARM_STEPS, device)
         step_seconds = _run(steps, TIMED_STEPS, device) / TIMED_STEPS
         busy = min(1.0, _kernel_seconds(steps, device) / step_seconds) if device.type == "cuda" else 1.0
@@ -104,7 +104,7 @@ def measure(trial: Trial, device: torch.device) -> Measured:
     return Measured(min(peak, capacity), capacity, busy or 1.0, step_seconds)  # 0: kernels cannot be traced here
 
 
-def _steps(context: Context, net: MultiTaskNet, device: torch.device) -> Iterator[float]:
+def _train_endlessly(context: Context, net: MultiTaskNet, device: torch.device) -> Iterator[float]:
     """Endless training on as many batches as a trial holds ahead: reading files is not measured."""
     trial = context.trial
     batches = list(context.batches(trial.first, trial.first + 2 * LOADERS, device, 0))

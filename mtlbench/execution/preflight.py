@@ -52,7 +52,7 @@ def find_pretrained(
         options: Options = {}
         licence = ""
         if start == "pretrained":
-            path, options = _trunk(dataset, backbone.name, form)
+            path, options = _find_trunk(dataset, backbone.name, form)
         else:
             path, licence = pretrained.locate(backbone.name, made, file)
         try:
@@ -65,7 +65,7 @@ def find_pretrained(
     return found
 
 
-def _trunk(dataset: str, backbone: str, form: str) -> tuple[Path, Options]:
+def _find_trunk(dataset: str, backbone: str, form: str) -> tuple[Path, Options]:
     """The data set's own. Raises UserError where it has none."""
     trunk = getattr(find("dataset", dataset), "pretrained", lambda backbone, form: None)
     own: tuple[Path, Options] | None = trunk(backbone, form)

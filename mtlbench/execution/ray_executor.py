@@ -53,7 +53,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import mtlbench
 from mtlbench.errors import UserError
-from mtlbench.execution.courier import Courier, away, user_sources, with_sources
+from mtlbench.execution.courier import Courier, run_away, user_sources, with_sources
 from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.local import seconds_of_parents
 from mtlbench.execution.queue import Answer, Queue, Resources, Watcher
@@ -140,7 +140,7 @@ class TrialActor(tune.Trainable):
             remote = RayCourier(ray.get_actor(config["courier"], namespace=config["courier"]))
         except ValueError as error:
             raise RayLost("courier") from error
-        yield from away(Trial.from_json(config["trial"]), self.base, remote, partial(run_trial, errand=errand))
+        yield from run_away(Trial.from_json(config["trial"]), self.base, remote, partial(run_trial, errand=errand))
 
     def step(self) -> dict[str, Any]:
         """Work for about a second and report; a failure is a result too, so that the process lives on."""
@@ -352,14 +352,14 @@ def run_ray(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # failures are told by the watcher, once
     name = f"mtlbench-{uuid.uuid4().hex}"
     try:
-        courier = _courier(name, queue, store)  # gone when nobody holds it
+        courier = _start_courier(name, queue, store)  # gone when nobody holds it
         common: dict[str, Any] = {
             **_request(queue, watcher, resources),
             "courier": name,
             "resume_every": resources.resume_every,
             "version": mtlbench.__version__,
         }
-        slots = _slots(common["cpus"], common["gpus"])
+        slots = _count_slots(common["cpus"], common["gpus"])
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(slots)
         searcher = QueueSearcher(queue, store, watcher, common, fresh)
         tune.Tuner(
@@ -455,7 +455,7 @@ class _SamePath(JobConfig):
         return True
 
 
-def _courier(name: str, queue: Queue, store: Store) -> Any:
+def _start_courier(name: str, queue: Queue, store: Store) -> Any:
     """Start the courier on this machine, to be found by its name."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(Courier).options(name=name, namespace=name, num_cpus=0, scheduling_strategy=here)
@@ -467,7 +467,7 @@ def _courier(name: str, queue: Queue, store: Store) -> Any:
 def _request(queue: Queue, watcher: Watcher, resources: Resources) -> dict[str, float]:
     """CPUs and GPUs of a trial."""
     threads = max(trial.recipe.threads for trial in queue.trials.values())
-    machines = _machines()
+    machines = _list_machines()
     with_gpu = [(cpus / gpus) for cpus, gpus in machines if gpus]
     gpus = resources.gpus
     if gpus is None:
@@ -478,9 +478,9 @@ def _request(queue: Queue, watcher: Watcher, resources: Resources) -> dict[str, 
 
 def _measure_share(queue: Queue, watcher: Watcher, cpus_per_gpu: float) -> float:
     """The part of a GPU that the costliest trial needs, by a measured step on one of the GPUs."""
-    from mtlbench.execution.gpu_sharing import costliest, trials_per_gpu
+    from mtlbench.execution.gpu_sharing import find_costliest, trials_per_gpu
 
-    trial = costliest((trial for key, trial in queue.trials.items() if key not in queue.done), queue.cost)
+    trial = find_costliest((trial for key, trial in queue.trials.items() if key not in queue.done), queue.cost)
     if trial is None:
         return 1.0
     measuring = ray.remote(num_cpus=1, num_gpus=1, max_calls=1)(_measure)
@@ -512,15 +512,15 @@ def _measure(trial: dict[str, Any], sources: dict[str, str]) -> Any:
         shutil.rmtree(base, ignore_errors=True)
 
 
-def _machines() -> list[tuple[float, float]]:
+def _list_machines() -> list[tuple[float, float]]:
     """CPUs and GPUs of every machine that is up."""
     up = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [(found.get("CPU", 0.0), found.get("GPU", 0.0)) for found in up]
 
 
-def _slots(cpus: float, gpus: float) -> int:
+def _count_slots(cpus: float, gpus: float) -> int:
     """How many trials fit at once. Raises UserError where none ever does: Ray would wait for ever."""
-    machines = _machines()
+    machines = _list_machines()
     if gpus > 1 or gpus > max(found for _, found in machines):
         total = sum(found for _, found in machines)
         raise UserError(f"--gpus-per-trial {gpus:g}: there are {total:g} GPUs here; a trial takes at most 1")

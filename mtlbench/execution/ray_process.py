@@ -139,13 +139,13 @@ def _listen(pipe: Any, process: subprocess.Popen[bytes], queue: Queue, watcher: 
         if interrupts.asked:
             raise KeyboardInterrupt
         if not pipe.poll(LOOK_SECONDS):
-            if dead := _dead(needed):
+            if dead := _name_dead(needed):
                 return dead
             continue
         try:
             what, *about = pipe.recv()
         except (EOFError, OSError):
-            return _dead(needed) or f"the process that drives it, status {process.wait()}"
+            return _name_dead(needed) or f"the process that drives it, status {process.wait()}"
         if what == "over":
             return ""
         if what == "lost":
@@ -153,7 +153,7 @@ def _listen(pipe: Any, process: subprocess.Popen[bytes], queue: Queue, watcher: 
         if what == "refused":
             raise about[0]
         if what == "failed":
-            if dead := _dead(needed):
+            if dead := _name_dead(needed):
                 return dead
             raise RuntimeError(f"in the process that drives Ray:\n{about[0]}")
         if what == "processes":
@@ -181,12 +181,12 @@ def _pass_on(what: str, about: list[Any], queue: Queue, watcher: Watcher) -> Non
         watcher.again(trial, *more)
 
 
-def _dead(needed: dict[str, int]) -> str:
+def _name_dead(needed: dict[str, int]) -> str:
     """Which of Ray's processes are gone."""
-    return " and ".join(name for name, process in needed.items() if not _alive(process))
+    return " and ".join(name for name, process in needed.items() if not _is_alive(process))
 
 
-def _alive(process: int) -> bool:
+def _is_alive(process: int) -> bool:
     with contextlib.suppress(psutil.Error):
         return bool(psutil.Process(process).status() != psutil.STATUS_ZOMBIE)
     return False

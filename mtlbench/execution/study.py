@@ -16,11 +16,11 @@ from mtlbench.execution.local import run_local
 from mtlbench.execution.preflight import check_disk, check_gpu, find_pretrained
 from mtlbench.execution.queue import Blocked, Queue, Resources, Watcher
 from mtlbench.execution.tables import space_of
-from mtlbench.execution.tracking import tracked
+from mtlbench.execution.tracking import add_trackers
 from mtlbench.execution.wide_arms import find_widths
 from mtlbench.plan.affinity import at_every_two
-from mtlbench.plan.arms import at_methods, at_rates, at_weightings, matching
-from mtlbench.plan.backbones import on_backbone, pinned
+from mtlbench.plan.arms import at_methods, at_rates, at_weightings, match
+from mtlbench.plan.backbones import on_backbone, pin
 from mtlbench.plan.chosen import choose_arms, choose_dataset, choose_recipe, mark_to_keep
 from mtlbench.plan.data import Prepared, prepare_dataset
 from mtlbench.plan.expand import (
@@ -36,7 +36,7 @@ from mtlbench.plan.options import RunOptions
 from mtlbench.plan.rounds import next_round
 from mtlbench.plan.spaces import check_forms, without_twins
 from mtlbench.plan.trees import choose_trees
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial
 from mtlbench.store.board import Board
 from mtlbench.store.shapes import FailureKind
@@ -122,7 +122,7 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     check_forms(space.pair)
     dataset = choose_dataset(space, options.dataset)
     recipe = choose_recipe(space, dataset, options)
-    backbone = plugin("backbone", recipe.backbone, pinned(recipe.backbone, recipe.backbone_options))
+    backbone = make_plugin("backbone", recipe.backbone, pin(recipe.backbone, recipe.backbone_options))
     space, recipe = on_backbone(space, backbone, recipe)
     space = without_twins(space)
     trees, about_trees = choose_trees(space, recipe, options)
@@ -147,7 +147,7 @@ def plan(options: RunOptions, say: Say, create: bool = True) -> Study:
     study = Study(options, space, recipe, data, backbone, arms, pretrained, tuple(notes), store, Costs())
     arms = find_widths(arms, lambda some: study.expand(some, options.seeds[:1]), study.costs)
     if options.force:
-        matching([arm.name for arm in arms], options.force)
+        match([arm.name for arm in arms], options.force)
     study = advance(dataclasses.replace(study, arms=arms))
     for trial in study.missing:
         study.costs.of(trial)  # options that make no network are refused before anything is begun
@@ -168,7 +168,7 @@ def advance(study: Study, failed: Collection[str] = ()) -> Study:
             done = frozenset(trial.key for trial in trials if store.done(trial))
             return dataclasses.replace(study, trials=trials, done=done, is_tuning=True)
     own = tuple(mark_to_keep(study.expand(study.arms, options.seeds, settings), options.keep_weights))
-    forced = matching([arm.name for arm in study.arms], options.force) if options.force else []
+    forced = match([arm.name for arm in study.arms], options.force) if options.force else []
     fresh = frozenset(trial.key for trial in own if trial.arm in forced)
     done = frozenset(trial.key for trial in own if store.done(trial)) - fresh
     notes = study.notes
@@ -227,7 +227,7 @@ def _execute_next(study: Study, show: Show) -> Outcome:
         queue = Queue(distinct, {trial.key for trial in distinct} - {trial.key for trial in missing}, costs.work)
         check_disk(missing, costs, store)
         store.plan(missing)
-        with show(queue, board) as shown, tracked(shown, store, study.options.track) as watcher:
+        with show(queue, board) as shown, add_trackers(shown, store, study.options.track) as watcher:
             for change in held:
                 watcher.say(change.line)
             if study.is_tuning:

@@ -24,7 +24,7 @@ def space_of(options: RunOptions, say: Say) -> tuple[SearchSpace, RunOptions]:
         space = table_space(name, root, options.columns, options.group, say)
         options = dataclasses.replace(options, csv=None, images=None, columns={}, group="", pair=name, data_root=root)
         return space, options
-    if options.pair in spaces.names() or options.pair.endswith(".py") or not is_name(options.pair):
+    if options.pair in spaces.list_names() or options.pair.endswith(".py") or not is_name(options.pair):
         return spaces.load(options.pair), options
     trial = trial_of_table(options.results, options.pair)
     if trial is None:

@@ -17,14 +17,14 @@ from typing import Protocol
 
 from mtlbench.errors import UserError
 from mtlbench.execution.queue import Watcher
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.spec import Trial, as_data
 from mtlbench.store.folders import all_folders, read_trial
 from mtlbench.store.sealing import read_result, read_sealed
 from mtlbench.store.shapes import Result
 from mtlbench.store.store import Store
 from mtlbench.system.files import UNSOUND
-from mtlbench.text import Say, printable
+from mtlbench.text import Say, strip_control
 
 CURVE = "curve.csv"
 LONGEST = 160  # letters of what a tracker's failure says
@@ -62,7 +62,7 @@ def open_tracker(spec: str, results: Path) -> Tracker:
 
     name, _, where = spec.partition(":")
     if name not in TRACKERS:
-        raise unknown("tracker", name, TRACKERS)
+        raise make_unknown("tracker", name, TRACKERS)
     makers: dict[str, Callable[[str], Tracker]] = {
         "tensorboard": trackers.TensorBoard,
         "wandb": trackers.WeightsAndBiases,
@@ -101,7 +101,7 @@ def record_of(trial: Trial, folder: Path) -> Record:
     }
     return Record(
         key=trial.key,
-        name=printable(trial.label),
+        name=strip_control(trial.label),
         group=trial.arm,
         job=f"{trial.pair}/{trial.dataset.name}",
         config={name: value if isinstance(value, PLAIN) else str(value) for name, value in facts.items()},
@@ -152,7 +152,7 @@ class Tracking:
         self.watcher.note_end(trial, error)
         if self.tracker and not error:
             try:
-                with silenced():
+                with silence():
                     self.tracker.send(record_of(trial, self.store.folder(trial)))
             except Exception as problem:  # a tracker is somebody else's program
                 self._give_up(problem)
@@ -161,7 +161,7 @@ class Tracking:
         """No more trials come."""
         if self.tracker:
             try:
-                with silenced():
+                with silence():
                     self.tracker.close()
             except Exception as problem:
                 self._give_up(problem)
@@ -175,7 +175,7 @@ class Tracking:
 
 
 @contextlib.contextmanager
-def tracked(watcher: Watcher, store: Store, specs: tuple[str, ...]) -> Iterator[Watcher]:
+def add_trackers(watcher: Watcher, store: Store, specs: tuple[str, ...]) -> Iterator[Watcher]:
     """The watcher, with these trackers told, too. Raises UserError for one that is none or not installed."""
     found: list[Tracking] = []
     for spec in specs:
@@ -189,7 +189,7 @@ def tracked(watcher: Watcher, store: Store, specs: tuple[str, ...]) -> Iterator[
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
+def silence() -> Iterator[None]:
     """What a tracker prints is dropped: it would stand between the lines of a run."""
     with (
         open(os.devnull, "w") as nowhere,
@@ -201,7 +201,7 @@ def silenced() -> Iterator[None]:
 
 def in_a_line(problem: Exception) -> str:
     """What an exception says first."""
-    line = printable(f"{type(problem).__name__}: {problem}".partition("\n")[0])
+    line = strip_control(f"{type(problem).__name__}: {problem}".partition("\n")[0])
     return line if len(line) <= LONGEST else f"{line[:LONGEST]} ..."
 
 
@@ -219,10 +219,10 @@ def track_finished(root: Path, spec: str, pair: str, say: Say) -> int:
                 say(f"skipped: {folder}: {problem}")
                 continue
             if pair in ("", trial.pair):
-                with silenced():
+                with silence():
                     tracker.send(record)
                 sent += 1
-        with silenced():
+        with silence():
             tracker.close()
     except UserError:
         raise

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.figures import _style as style
 from mtlbench.figures._cells import COLOURS, choose_ink, write_in_cell
 from mtlbench.figures._style import Table
@@ -31,7 +31,7 @@ def draw_affinity(
     shown (whether the one that allows for all effects does: framed). Colours end at -+ `reach` %. `alone`: {task: words
     on the diagonal}.
     """
-    rows = records(pd.DataFrame(effects))
+    rows = list_records(pd.DataFrame(effects))
     values = np.full((len(tasks), len(tasks)), np.nan)
     for row in rows:
         values[tasks.index(row["task"]), tasks.index(row["partner"])] = row["mean"]
@@ -66,7 +66,7 @@ def draw_groupings(axes: Axes, groupings: Table, networks: Table, shades: Mappin
     """
     groupings, networks = pd.DataFrame(groupings), pd.DataFrame(networks)
     axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
-    for place, row in enumerate(records(groupings)):
+    for place, row in enumerate(list_records(groupings)):
         if place % 2:
             axes.axhspan(place - 0.5, place + 0.5, color=style.BAND, lw=0, zorder=0)
         if np.isfinite(row["low"]):
@@ -76,7 +76,7 @@ def draw_groupings(axes: Axes, groupings: Table, networks: Table, shades: Mappin
         shape, size = ("*", 95) if row["suggested"] else ("o", 22)
         fill = style.INK if row["differs"] or not row["suggested"] else "white"
         axes.scatter(row["mean"], place, marker=shape, s=size, facecolor=fill, zorder=4, **style.EDGE)
-    for row in records(networks):
+    for row in list_records(networks):
         place = row["grouping"] + NETWORKS_AT
         axes.scatter(
             row["change"], place, marker=row["marker"], s=26, color=shades[row["at"]], zorder=3.5, lw=0.5, ec=style.INK

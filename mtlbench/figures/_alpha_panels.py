@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.figures import _style as style
 from mtlbench.figures._style import Table
 
@@ -21,7 +21,7 @@ SORTED_POINTS = 200  # drawn of a layer's units
 DASHES = (0, (3, 1.2))  # of alpha_d
 
 
-def strokes(colour: str) -> dict[str, tuple[str, Any]]:
+def choose_strokes(colour: str) -> dict[str, tuple[str, Any]]:
     """{quantity: (colour, line style)} of a task of that colour."""
     return {"alpha_s": (colour, "-"), "alpha_d": (style.DOTS, DASHES)}
 
@@ -33,7 +33,7 @@ def draw_sorted_alphas(axes: Axes, values: Table, numbers: Mapping[str, Any], co
     and the same of alpha_d (the bounds NaN without an interval); of a layer with one unit these alone are drawn.
     """
     values = pd.DataFrame(values)
-    for quantity, (tint, dashes) in strokes(colour).items():
+    for quantity, (tint, dashes) in choose_strokes(colour).items():
         if numbers["units"] == 1:
             _draw_error(axes, 0, numbers, quantity, tint)
             continue
@@ -58,9 +58,9 @@ def draw_layer_alphas(axes: Axes, numbers: Table, stages: Sequence[str], colour:
     numbers: stage, and alpha_s, alpha_s_low, alpha_s_high and the same of alpha_d (the bounds NaN without an interval)
     of one arm and receiving task. Of `stages` in their order those that have a row are drawn.
     """
-    rows = {row["stage"]: row for row in records(pd.DataFrame(numbers))}
+    rows = {row["stage"]: row for row in list_records(pd.DataFrame(numbers))}
     shown = [place for place, stage in enumerate(stages) if stage in rows]
-    for quantity, (tint, dashes) in strokes(colour).items():
+    for quantity, (tint, dashes) in choose_strokes(colour).items():
         axes.plot(shown, [rows[stages[place]][quantity] for place in shown], color=tint, lw=0.7, ls=dashes)
         for place in shown:
             row = rows[stages[place]]
@@ -91,7 +91,7 @@ def draw_alpha_training(axes: Axes, training: Table, shades: Mapping[str, Any]) 
     for (stage, quantity), line in pd.DataFrame(training).groupby(["stage", "quantity"], sort=False):
         low, mean, high = (line[name] - line["start"] for name in ("low", "mean", "high"))
         axes.fill_between(line["iteration"], low, high, color=shades[str(stage)], alpha=0.15, lw=0)
-        dashes = strokes("")[str(quantity)][1]
+        dashes = choose_strokes("")[str(quantity)][1]
         axes.plot(line["iteration"], mean, color=shades[str(stage)], lw=0.9, ls=dashes, zorder=3)
     axes.locator_params(axis="x", nbins=3)
     axes.grid(axis="y", zorder=0.2)
@@ -104,7 +104,7 @@ def _amount(row: Mapping[str, Any], quantity: str) -> str:
 
 def _write_numbers(axes: Axes, row: Mapping[str, Any], colour: str) -> None:
     """A layer's two means above its panel."""
-    for quantity, (tint, _) in strokes(colour).items():
+    for quantity, (tint, _) in choose_strokes(colour).items():
         y = 3.5 if quantity == "alpha_d" else 12
         for words, x in ((WORDS[quantity], 0), (_amount(row, quantity), 10)):  # formulas are slow: the same two always
             axes.annotate(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from mtlbench.analysis.alphas import CELL, PAPERS_TASKS, QUANTITIES
-from mtlbench.analysis.frame import FEWEST_SEEDS, records
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records
 from mtlbench.figures import _panels as panels
 
 
@@ -17,19 +17,19 @@ def sort_values(final: pd.DataFrame) -> pd.DataFrame:
     for quantity in QUANTITIES:
         ordered = final.sort_values(quantity, kind="stable")
         ordered = ordered.assign(rank=ordered.groupby([*CELL, "seed"], sort=False).cumcount())
-        found.append(_long(ordered, quantity, "rank"))
+        found.append(_melt(ordered, quantity, "rank"))
     table = pd.concat(found, ignore_index=True)
     return table.sort_values("rank", kind="stable", ignore_index=True)
 
 
 def average_training(means: pd.DataFrame) -> pd.DataFrame:
     """Means over a layer's units along training, and in `start` where they began."""
-    table = pd.concat([_long(means, quantity, "iteration") for quantity in QUANTITIES], ignore_index=True)
+    table = pd.concat([_melt(means, quantity, "iteration") for quantity in QUANTITIES], ignore_index=True)
     table = table.sort_values("iteration", kind="stable", ignore_index=True)
     return table.assign(start=table.groupby([*CELL, "quantity"])["mean"].transform("first"))
 
 
-def _long(rows: pd.DataFrame, quantity: str, axis: str) -> pd.DataFrame:
+def _melt(rows: pd.DataFrame, quantity: str, axis: str) -> pd.DataFrame:
     """A quantity over seeds along an axis, in the columns of `sorted` and `training`."""
     return panels.over_seeds(rows, [*CELL, axis], quantity).assign(quantity=quantity)
 
@@ -55,7 +55,7 @@ def numbers_text(numbers: pd.DataFrame, arm: str) -> str:
     for task, table in numbers[numbers["arm"] == arm].groupby("task", sort=False):
         said = [
             f"{row['stage']} {panels.write_signed(row['difference'], row['difference_low'], row['difference_high'])}"
-            for row in sorted(records(table), key=lambda row: -row["difference"])
+            for row in sorted(list_records(table), key=lambda row: -row["difference"])
         ]
         texts.append(f"{task} {said[0]}" if len(said) == 1 else f"{task} most at {said[0]}, least at {said[-1]}")
     return f"alpha_s - alpha_d of {arm} (high: task-specific): {'; '.join(texts)}."
@@ -68,7 +68,7 @@ def claims_text(claims: pd.DataFrame, arms: list[str]) -> str:
         first, others = table[table["arm"] == arms[0]], table[table["arm"] != arms[0]]
         said = [
             f"{row['task']} {panels.write_signed(row['difference'], row['low'], row['high'])} ({row['holds']})"
-            for row in records(first)
+            for row in list_records(first)
         ]
         text = f"{claim}: {', '.join(said)}"
         if len(others):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.arm_names import BASELINE
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import add_tip, draw_seeds
 from mtlbench.figures._style import Table
-from mtlbench.text import MINUS, percent
+from mtlbench.text import MINUS, write_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,8 +59,8 @@ def draw_changes(
         sway = dict(zip(seeds, scale * np.linspace(SEEDS_FROM, SEEDS_TO, len(seeds)), strict=True))
         dots = points[~points["arm"].isin({BASELINE, *means.loc[means["far"], "arm"]})]
         draw_seeds(axes, dots["x"] + dots["seed"].map(sway), dots["change"], zorder=2.5)
-    _limit(axes, points, means, published, half_width)
-    for row in records(means):
+    _set_limits(axes, points, means, published, half_width)
+    for row in list_records(means):
         _draw_mean(axes, row, colour)
         if not row["far"]:
             own = points[points["arm"] == row["arm"]].sort_values("seed")["change"]
@@ -73,7 +73,7 @@ def draw_changes(
 
 def describe_mean(row: Mapping[str, Any], seeds: Sequence[float]) -> str:
     """`split-conv4: +2.1 % [+0.3, +3.9] (seeds +1.2, +3.0)`."""
-    text = f"{row['arm']}: {percent(row['mean'], row['low'], row['high'])}"
+    text = f"{row['arm']}: {write_percent(row['mean'], row['low'], row['high'])}"
     return text + (f" (seeds {', '.join(f'{change:+.1f}' for change in seeds)})" if len(seeds) > 1 else "")
 
 
@@ -125,7 +125,9 @@ def _draw_far(axes: Axes, x: float, mean: float, colour: str) -> None:
     )
 
 
-def _limit(axes: Axes, points: pd.DataFrame, means: pd.DataFrame, published: pd.DataFrame, half_width: float) -> None:
+def _set_limits(
+    axes: Axes, points: pd.DataFrame, means: pd.DataFrame, published: pd.DataFrame, half_width: float
+) -> None:
     """Room for everything that is drawn, some above for rings and a strip below for n (and for arrows)."""
     near = means[~means["far"]]
     shown = [points.loc[points["arm"].isin(near["arm"]), "change"], near["low"], near["high"]]

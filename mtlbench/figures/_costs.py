@@ -11,12 +11,12 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.markers import CARETDOWN, CARETUP, MarkerStyle
 from matplotlib.textpath import text_to_path
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.figures import _style as style
-from mtlbench.figures._labels import along, place_labels
+from mtlbench.figures._labels import place_labels, sample_line
 from mtlbench.figures._panels import add_tip, label_logarithmic
 from mtlbench.figures._style import Table
-from mtlbench.text import percent, short
+from mtlbench.text import shorten, write_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,10 +49,10 @@ def draw_costs(axes: Axes, points: Table, colour: str) -> None:
     for (shape, on_it, named), group in near.groupby(["marker", "front", "named"], sort=False):
         size, face = 24 if named else 13, colour if on_it else "white"
         axes.scatter(group["x"], group["mean"], marker=str(shape), s=size, color=face, zorder=4, **style.EDGE)
-    for row in records(near):
+    for row in list_records(near):
         if "arm" in row:
-            change = percent(row["mean"], row["low"], row["high"])
-            add_tip(axes, row["x"], row["mean"], f"{row['arm']}: {change} at {short(row['x'])}")
+            change = write_percent(row["mean"], row["low"], row["high"])
+            add_tip(axes, row["x"], row["mean"], f"{row['arm']}: {change} at {shorten(row['x'])}")
     far = points[points["far"]]
     for down, group in far.groupby(far["mean"] < axes.get_ylim()[0]):
         edge, marker = (0.0, DOWN) if down else (1.0, UP)
@@ -99,7 +99,7 @@ def label_costs(axes: Axes, points: Table) -> None:
     scale = _size_points(axes)
     anchors = _on_paper(axes, rows["x"], rows["mean"])
     markers = _on_paper(axes, near["x"], near["mean"])
-    lines = [along(line) for line in _lines_on_paper(axes, near) if len(line)]
+    lines = [sample_line(line) for line in _lines_on_paper(axes, near) if len(line)]
     places = place_labels(anchors, sizes + [2.0, 2.0], markers, np.concatenate(lines), scale)
     backing = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.5}
     for name, anchor, place, size in zip(names, anchors, places, sizes, strict=True):

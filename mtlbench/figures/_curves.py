@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import Limits, apart
 from mtlbench.figures._style import Table
@@ -29,7 +29,7 @@ def draw_curves(axes: Axes, arms: Table, means: Table, seeds: Table | None = Non
     """
     seeds = pd.DataFrame(columns=["arm", "seed", "x", "value"]) if seeds is None else pd.DataFrame(seeds)
     arms, means = pd.DataFrame(arms), pd.DataFrame(means)
-    for look in records(arms):
+    for look in list_records(arms):
         colour, dashes, strong = look["colour"], look["dashes"], look.get("strong", False)
         line = means[means["arm"] == look["arm"]]
         own = seeds[seeds["arm"] == look["arm"]]
@@ -49,7 +49,7 @@ def label_curves(axes: Axes, arms: Table, means: Table, ends: Mapping[str, str] 
     arms whose line leaves the axes. The axes have their limits and their size on the page.
     """
     last = pd.DataFrame(means).sort_values("x", kind="stable").groupby("arm").last()
-    shown = [look for look in records(pd.DataFrame(arms)) if look["arm"] in last.index]
+    shown = [look for look in list_records(pd.DataFrame(arms)) if look["arm"] in last.index]
     to_page = axes.transLimits if axes.get_yscale() == "linear" else axes.transScale + axes.transLimits
     wanted = [to_page.transform((0, last.loc[look["arm"], "mean"]))[1] for look in shown]
     figure = axes.get_figure(root=True)

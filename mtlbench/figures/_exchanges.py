@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.figures import _style as style
 from mtlbench.figures._cells import COLOURS, choose_ink, write_in_cell
 from mtlbench.figures._style import Table
@@ -24,7 +24,7 @@ def draw_exchange(axes: Axes, cells: Table, tasks: Sequence[str], reach: float) 
     cells: receiver, giver, mean. Colours end at -+ `reach`; what a task takes of its own is grey.
     """
     values = np.full((len(tasks), len(tasks)), np.nan)
-    rows = records(pd.DataFrame(cells))
+    rows = list_records(pd.DataFrame(cells))
     for row in rows:
         if row["receiver"] != row["giver"]:
             values[tasks.index(row["receiver"]), tasks.index(row["giver"])] = row["mean"]

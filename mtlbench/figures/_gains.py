@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import draw_seeds, label_logarithmic
 from mtlbench.figures._style import Table
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SEEDS_AT = 0.3  # below a group's mean, in rows
 
 
-def amount(row: dict[str, Any], digits: int = 1) -> str:
+def write_amount(row: dict[str, Any], digits: int = 1) -> str:
     """`+1.2 [-0.3, +2.7]` with true minus signs, without the interval where there is none."""
     mean, low, high = (f"{round(row[key], digits) + 0.0:+.{digits}f}" for key in ("mean", "low", "high"))
     return (mean if pd.isna(row["low"]) else f"{mean} [{low}, {high}]").replace("-", MINUS)
@@ -87,20 +87,20 @@ def draw_group_gains(axes: Axes, groups: Table, seeds: Table, colour: str, publi
     axes.axvline(0, color=style.INK, lw=0.8, zorder=1)
     if several:  # one seed: its dot would hide behind the mean
         draw_seeds(axes, seeds["gain"], seeds["group"].map(rows) + SEEDS_AT, zorder=4)
-    for row in records(groups):
+    for row in list_records(groups):
         y, shape = rows[row["group"]], "D" if row.get("end") == "difference" else "o"
         axes.plot([row["low"], row["high"]], [y, y], color=style.INK, lw=1.0, marker="|", ms=5, zorder=2)
         axes.scatter(row["mean"], y, marker=shape, s=26, color=colour, zorder=3, **style.EDGE)
         axes.text(
             1.02,
             y,
-            amount(row),
+            write_amount(row),
             transform=axes.get_yaxis_transform(),
             fontsize=style.NORMAL,
             va="center",
             color=style.INK,
         )
-    for row in records(published):
+    for row in list_records(published):
         axes.scatter(row["value"], rows[row["group"]], marker="d", s=18, facecolor="white", zorder=5, **style.EDGE)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_yticks(list(rows.values()), list(rows), fontsize=style.NORMAL)

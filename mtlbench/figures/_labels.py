@@ -7,7 +7,7 @@ import numpy as np
 RINGS = (0.0, 4.0, 9.0, 15.0, 22.0, 30.0, 40.0, 52.0, 66.0)  # points between a marker's surroundings and its label
 
 
-def along(line: np.ndarray) -> np.ndarray:
+def sample_line(line: np.ndarray) -> np.ndarray:
     """Points along a line, at most 3 points (1/24 inch) apart."""
     lengths = np.hypot(*np.diff(line, axis=0).T)
     travelled = np.concatenate([[0.0], np.cumsum(lengths)])

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.patches import Rectangle
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.figures import _style as style
 from mtlbench.figures._style import Table
 from mtlbench.spec import Family
@@ -181,7 +181,7 @@ def draw_architectures(axes: Axes, architectures: Table, tasks: Sequence[str], s
 def _by_stage(architectures: pd.DataFrame) -> list[list[list[dict[str, Any]]]]:
     """Per arm and stage the groups of tasks that share it, each with its rows from left to right."""
     found: dict[tuple[float, int], dict[str, list[dict[str, Any]]]] = {}
-    for own in sorted(records(architectures), key=lambda own: own["slot"]):
+    for own in sorted(list_records(architectures), key=lambda own: own["slot"]):
         found.setdefault((own["x"], own["row"]), {}).setdefault(own["group"], []).append(own)
     return [list(groups.values()) for groups in found.values()]
 

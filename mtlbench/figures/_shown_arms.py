@@ -17,7 +17,7 @@ MOST_NAMED = 6  # arms in a list of the caption
 def marker_of(arms: Arms, arm: str) -> str:
     """The marker of an arm's means: that of its family and scheme, for a variant too."""
     kind = arms.kind(arm)
-    return style.marker(kind.family, kind.scheme)
+    return style.choose_marker(kind.family, kind.scheme)
 
 
 def other_names(frame: pd.DataFrame, arms: Sequence[str]) -> dict[str, list[str]]:

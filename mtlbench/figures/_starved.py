@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from mtlbench.analysis.categories import ARM, CategoryGains, Question, category_gains, read_published_gains
-from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records, whole_task
 from mtlbench.analysis.selection import Selection
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.figures import _style as style
-from mtlbench.figures._gains import amount, draw_category_gains, draw_group_gains, mark_least_labelled
+from mtlbench.figures._gains import draw_category_gains, draw_group_gains, mark_least_labelled, write_amount
 from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_title, seeds_text, wrap
 
 if TYPE_CHECKING:
@@ -78,13 +78,15 @@ def gather_data(
         correlation=gains.correlation,
         left_out=gains.left_out,
         published=overlay[overlay["group"].isin(gains.groups["group"])],
-        caption=" ".join(filter(None, [*_sentences(question, gains), gains.failed, remark])),
+        caption=" ".join(filter(None, [*_write_caption(question, gains), gains.failed, remark])),
     )
 
 
-def _sentences(question: Question, gains: CategoryGains) -> list[str]:
+def _write_caption(question: Question, gains: CategoryGains) -> list[str]:
     """What was compared, what the groups gained, what bars, whiskers and line mean, and what is missing."""
-    gained = "; ".join(f"{row['group']} {amount(row)}" for row in records(gains.groups) if row["end"] != "most")
+    gained = "; ".join(
+        f"{row['group']} {write_amount(row)}" for row in list_records(gains.groups) if row["end"] != "most"
+    )
     parts = [
         f"Change in {question.metric} of {ARM} over {BASELINE} with the same seed per category of {question.task} on"
         f" test, in points; {seeds_text(gains.seeds['seed'])}. Categories from few to many labels in train (line:"
@@ -94,7 +96,7 @@ def _sentences(question: Question, gains: CategoryGains) -> list[str]:
     ]
     if gains.correlation["mean"].notna().item():
         each = ", mean over seeds" if gains.seeds["seed"].nunique() > 1 else ""
-        rank = amount(records(gains.correlation)[0], 2)
+        rank = write_amount(list_records(gains.correlation)[0], 2)
         parts.append(f"Spearman's correlation of change and label count{each}: {rank}.")
     if gains.bars["low"].notna().any():
         parts.append(
@@ -138,7 +140,7 @@ def _draw(data: StarvedData, canvas: Canvas) -> None:
     )
     mean = f"mean change of groups ({question.metric} points)"
     if data.correlation["mean"].notna().item():
-        mean += f"; rank correlation with label count {amount(records(data.correlation)[0], 2)}"
+        mean += f"; rank correlation with label count {write_amount(list_records(data.correlation)[0], 2)}"
     whole = f"{question.task}: {question.metric}, {ARM} against {BASELINE} by category"
     for letter, y, title in (("(a)", 0.16, whole), ("(b)", top - 0.1, mean)):
         draw_title(canvas, letter, y, bold=True)

@@ -102,7 +102,7 @@ def arm_colour(place: int) -> str:
     return _palette()[place % len(_palette())]
 
 
-def marker(family: str, scheme: str = "") -> str:
+def choose_marker(family: str, scheme: str = "") -> str:
     """The marker of the means of a family of arms (`spec.Family`), in the family of others by their scheme."""
     if family == Family.OTHER:
         return OTHER_MARKERS.get(scheme, CUSTOM_MARKER)

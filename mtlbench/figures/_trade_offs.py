@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import to_rgb
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.arm_names import BASELINE
 from mtlbench.figures import _style as style
 from mtlbench.figures._style import Table
@@ -53,8 +53,8 @@ def draw_trade_off(axes: Axes, means: Table, seeds: Table) -> None:
             axes.scatter(dots["x"], dots["y"], s=5, color=colour, alpha=0.55, lw=0, zorder=2.5)
         line = own[own["joined"]]
         axes.plot(line["x"], line["y"], color=colour, lw=1.2, ls=own["dashes"].iloc[0], zorder=3)
-        for row in records(own):
-            width, face = 1.3 if row["own"] else 0.5, pale(colour, row["share"])
+        for row in list_records(own):
+            width, face = 1.3 if row["own"] else 0.5, bleach(colour, row["share"])
             shape = row["marker"]
             axes.scatter(row["x"], row["y"], marker=shape, s=27, color=[face], zorder=4, ec=style.INK, lw=width)
     axes.scatter(0, 0, marker="+", s=60, color=style.INK, lw=1.4, zorder=5)
@@ -107,10 +107,10 @@ def free_corner(axes: Axes, means: Table) -> tuple[int, int]:
     return min(((-1, -1), (-1, 1), (1, -1), (1, 1)), key=crowd)
 
 
-def pale(colour: str, share: float) -> tuple[float, float, float]:
+def bleach(colour: str, share: float) -> tuple[float, float, float]:
     """The colour on white, as strong as the share (0 to 1) says.
 
-    >>> pale("#000000", 1.0), [round(part, 2) for part in pale("#000000", 0.5)]
+    >>> bleach("#000000", 1.0), [round(part, 2) for part in bleach("#000000", 0.5)]
     ((0.0, 0.0, 0.0), [0.44, 0.44, 0.44])
     """
     strength = PALEST + (1 - PALEST) * share
@@ -142,7 +142,7 @@ def draw_volumes(axes: Axes, volumes: Table, seeds: Table, reference: float = fl
     end = end_of_volumes(volumes, seeds, reference)
     axes.axvline(reference, color=style.INK, lw=0.8, ls=(0, (1, 1.5)), zorder=1)
     several = seeds["seed"].nunique() > 1
-    for row in records(volumes):
+    for row in list_records(volumes):
         y = places[row["arm"]]
         low, high = (float(np.clip(row[name], 0, end)) for name in ("low", "high"))
         axes.plot([low, high], [y, y], color=style.INK, lw=1.0, zorder=2)

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from mtlbench.analysis.affinity import PURPOSES, Affinities, ArmAffinity, Grouping, affinities
 from mtlbench.analysis.comparison import BEATS, LOSES, Difference
-from mtlbench.analysis.frame import FEWEST_SEEDS, records
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records
 from mtlbench.analysis.inference import noise_band
 from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.arm_names import arm_order
@@ -22,7 +22,7 @@ from mtlbench.figures import _style as style
 from mtlbench.figures._affinities import draw_affinity, draw_groupings
 from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend, draw_title, seeds_text, wrap
 from mtlbench.figures._shown_arms import marker_of
-from mtlbench.plan.trees import abbreviated
+from mtlbench.plan.trees import abbreviate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,7 @@ class Affinity:
             groupings=pd.DataFrame(groupings, columns=GROUPING_COLUMNS),
             networks=pd.DataFrame(networks, columns=NETWORK_COLUMNS),
             headings={one.arm: found.arms.label(one.arm) for one in found.found},
-            caption=caption(found, effects, remarks),
+            caption=write_caption(found, effects, remarks),
         )
 
     def draw(self, data: AffinityData, canvas: Canvas) -> None:
@@ -136,7 +136,7 @@ def _effects(one: ArmAffinity) -> list[dict[str, Any]]:
 
 def _groupings(one: ArmAffinity, shown: Sequence[Grouping]) -> list[dict[str, Any]]:
     """Rows of the groupings that are drawn."""
-    short = abbreviated(one.tasks)
+    short = abbreviate(one.tasks)
     long = max((len(grouping.text) for grouping in shown), default=0) > LONGEST
     rows = []
     for grouping in shown:
@@ -160,7 +160,7 @@ def _groupings(one: ArmAffinity, shown: Sequence[Grouping]) -> list[dict[str, An
     return rows
 
 
-def caption(found: Affinities, effects: pd.DataFrame, remarks: Sequence[str]) -> str:
+def write_caption(found: Affinities, effects: pd.DataFrame, remarks: Sequence[str]) -> str:
     """What was compared, on what, and what numbers and marks mean."""
     seeds = found.rows.loc[found.rows["arm"].isin(found.rows.loc[found.rows["purpose"] == PURPOSES[1], "arm"]), "seed"]
     contrasts = next((one.comparisons for each in found.found for one in each.effects.values()), 0)
@@ -200,8 +200,8 @@ def caption(found: Affinities, effects: pd.DataFrame, remarks: Sequence[str]) ->
 def _draw(data: AffinityData, canvas: Canvas) -> None:
     """An arm after the other: its matrix, its groupings."""
     tasks, lines = list(data.tasks["task"]), wrap(data.caption, INCHES.width)
-    shades = _shades(data)
-    handles = _legend(data, shades)
+    shades = _choose_shades(data)
+    handles = _make_legend(data, shades)
     legend_rows = -(-len(handles) // IN_A_ROW)
     foot = INCHES.legend * legend_rows + LINE * len(lines) + 0.12
     wide, tall = len(tasks) * INCHES.cell_wide, len(tasks) * INCHES.cell_tall
@@ -231,7 +231,7 @@ def _draw(data: AffinityData, canvas: Canvas) -> None:
 def _draw_effects(axes: Axes, data: AffinityData, arm: str) -> None:
     """An arm's matrix, in the colours that all have."""
     tasks = list(data.tasks["task"])
-    alone = {row["task"]: f"{row['metric']}\n{row['mean']:.1f} {row['unit']}" for row in records(data.tasks)}
+    alone = {row["task"]: f"{row['metric']}\n{row['mean']:.1f} {row['unit']}" for row in list_records(data.tasks)}
     reach = max(float(data.effects["mean"].abs().max()), LEAST_REACH)
     draw_affinity(axes, data.effects[data.effects["arm"] == arm], tasks, reach, alone)
     axes.set_xlabel("together with", fontsize=style.NORMAL)
@@ -241,14 +241,14 @@ def _draw_effects(axes: Axes, data: AffinityData, arm: str) -> None:
             label.set_color(style.task_colour(place))
 
 
-def _shades(data: AffinityData) -> dict[str, Any]:
+def _choose_shades(data: AffinityData) -> dict[str, Any]:
     """{layer where networks part: its colour}, from early to late."""
     names = {f"split-{at}": at for at in data.networks["at"] if at != TOGETHER}
     ramp = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.9, len(names)))
     return dict(zip((names[name] for name in arm_order(names)), ramp, strict=True)) | {TOGETHER: "white"}
 
 
-def _legend(data: AffinityData, shades: dict[str, Any]) -> list[Any]:
+def _make_legend(data: AffinityData, shades: dict[str, Any]) -> list[Any]:
     """Only what is in the picture."""
     handles: list[Any] = []
     if len(data.groupings):

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mtlbench.analysis.alphas import alpha_numbers
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.contracts import Results
 from mtlbench.figures import _panels as panels
@@ -157,7 +157,7 @@ def _draw(data: AlphasData, canvas: Canvas) -> None:
     ramp = matplotlib.colormaps["viridis"](np.linspace(0.0, 0.88, len(data.stages)))
     shades = dict(zip(data.stages, ramp, strict=True))
     top = INCHES.margin
-    for start in records(data.starts):
+    for start in list_records(data.starts):
         panels.draw_title(canvas, _write_heading(start), top + 0.14)
         top += INCHES.heading
         for place, task in enumerate(tasks):
@@ -166,7 +166,7 @@ def _draw(data: AlphasData, canvas: Canvas) -> None:
             _draw_row(canvas, data.of("arm", start["arm"]), task, start, row, shades)
             top += tall
         top += INCHES.ticks
-    panels.draw_legend(canvas, _legend(data, tasks, shades), 2, foot)
+    panels.draw_legend(canvas, _make_legend(data, tasks, shades), 2, foot)
     panels.draw_caption(canvas, lines)
 
 
@@ -188,11 +188,11 @@ def _draw_row(
         right.set_title("change of means in training", fontsize=style.SMALL, pad=3, color=style.INK)
     reach = pd.concat([arm.sorted["mean"], *(arm.numbers[name] for name in ENDS if arm.one_unit)]).dropna()
     for axes in made:
-        axes.set_ylim(*_limits(reach, 0.2 if arm.one_unit else 0.06))
+        axes.set_ylim(*_find_limits(reach, 0.2 if arm.one_unit else 0.06))
     for axes, values in [*((axes, (start["own"], start["other"])) for axes in made), (right, (0.0,))]:
         for value in values:
             axes.axhline(value, color=style.FAINT, lw=0.7, ls=DOTTED, zorder=1)
-    right.set_ylim(*_limits(arm.training[["low", "high"]].sub(arm.training["start"], axis=0), 0.06))
+    right.set_ylim(*_find_limits(arm.training[["low", "high"]].sub(arm.training["start"], axis=0), 0.06))
     made[0].set_ylabel(task, fontsize=style.NORMAL, color=colour, fontweight="bold", labelpad=3)
 
 
@@ -204,7 +204,7 @@ def _draw_layers(canvas: Canvas, mine: AlphasData, stages: list[str], colour: st
         draw_layer_alphas(axes, mine.numbers, stages, colour)
         axes.tick_params(labelbottom=row.last)
         return [axes]
-    numbers = {number["stage"]: number for number in records(mine.numbers)}
+    numbers = {number["stage"]: number for number in list_records(mine.numbers)}
     made = []
     for place, stage in enumerate(stages):
         left = INCHES.left + place * row.column
@@ -222,14 +222,14 @@ def _write_heading(start: dict[str, Any]) -> str:
     return f"{words}:  {start['arm']}, {start['seeds']} seed{'s' if start['seeds'] > 1 else ''}"
 
 
-def _limits(shown: pd.DataFrame | pd.Series, room: float) -> tuple[float, float]:
+def _find_limits(shown: pd.DataFrame | pd.Series, room: float) -> tuple[float, float]:
     """Of an axis: all that is shown and some room, as a share of it."""
     low, high = float(np.min(shown)), float(np.max(shown))
     spare = room * max(high - low, 0.02)
     return low - spare, high + spare
 
 
-def _legend(data: AlphasData, tasks: list[str], shades: dict[str, Any]) -> list[Any]:
+def _make_legend(data: AlphasData, tasks: list[str], shades: dict[str, Any]) -> list[Any]:
     """Only what is in the picture."""
     handles: list[Any] = [
         Line2D([], [], color=style.task_colour(place), lw=1.4, label=f"{WORDS['alpha_s']} of {task}")

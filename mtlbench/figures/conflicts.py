@@ -11,7 +11,7 @@ import pandas as pd
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import rows_of_trials
-from mtlbench.analysis.selection import NEWEST, Selection, newest
+from mtlbench.analysis.selection import NEWEST, Selection, select_newest
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -73,7 +73,7 @@ class Conflicts:
         arms: Sequence[str] = (),
     ) -> ConflictsData:
         """Everything that is drawn; `arms` are globs. Raises UserError where no arm has gradients of two tasks."""
-        frame, note = newest(results.frame, selection)
+        frame, note = select_newest(results.frame, selection)
         names, names_text = choose_arms(frame, arms)
         rows = rows_of_trials(results.conflicts, frame)
         rows = rows[rows["arm"].isin(names)]
@@ -91,8 +91,8 @@ class Conflicts:
             arms=choose_looks(arm_order(points["arm"].unique()), Arms.of(frame)),
             pairs=points[["task", "other"]].drop_duplicates().reset_index(drop=True),
             points=points.reset_index(drop=True),
-            means=_means(points),
-            caption=_caption(points, note, lacking, (names_text, "The paper publishes none." if paper else "")),
+            means=_average(points),
+            caption=_write_caption(points, note, lacking, (names_text, "The paper publishes none." if paper else "")),
         )
 
     def draw(self, data: ConflictsData, canvas: Canvas) -> None:
@@ -101,7 +101,7 @@ class Conflicts:
             _draw(data, canvas)
 
 
-def _means(points: pd.DataFrame) -> pd.DataFrame:
+def _average(points: pd.DataFrame) -> pd.DataFrame:
     keys = ["arm", "task", "other", "x"]
     cosine = panels.over_seeds(points, keys, "cosine").assign(quantity="cosine")
     logs = panels.over_seeds(points.assign(ratio=np.log(points["ratio"])), keys, "ratio").assign(quantity="ratio")
@@ -109,7 +109,7 @@ def _means(points: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([cosine, logs], ignore_index=True)
 
 
-def _caption(points: pd.DataFrame, note: str, lacking: Sequence[str], remarks: Sequence[str]) -> str:
+def _write_caption(points: pd.DataFrame, note: str, lacking: Sequence[str], remarks: Sequence[str]) -> str:
     several = points["seed"].nunique() > 1
     parts = [
         "Gradients of two tasks' weighted losses by all parameters that tasks share, of the batch of that step: above"

@@ -12,10 +12,10 @@ from matplotlib.markers import MarkerStyle
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.costs import pair_costs
-from mtlbench.analysis.frame import FEWEST_SEEDS, mean_over_tasks, records, relative_change
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records, mean_over_tasks, relative_change
 from mtlbench.analysis.front import find_front
-from mtlbench.analysis.inference import describe_intervals, intervals
-from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
+from mtlbench.analysis.inference import compute_intervals, describe_intervals
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, select_newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
 
 
-COSTS = {  # of `costs.pair_costs` -> name on the axis
+AXES = {  # of `costs.pair_costs` -> name on the axis
     "parameters": "parameters",
     "flops": "FLOPs, forward",
     "seconds_with_parents": "seconds, with parents",
@@ -67,9 +67,9 @@ INCHES = Layout()
 @dataclass(frozen=True, eq=False)
 class CostData:
     """points: panel ("mean over tasks" or a task), arm, mean, n, low, high (headline change against one-task in %, the
-    interval of `inference.intervals`), cost (its name), x (per pair, as `costs.pair_costs`), front, named (labelled: on
-    the front or no ablation), plain (the arm that it is a variant of, or its own name), marker, split, label, far (off
-    the axis). panels: panel, place (of the task in its pair, -1 for the mean).
+    interval of `inference.compute_intervals`), cost (its name), x (per pair, as `costs.pair_costs`), front, named
+    (labelled: on the front or no ablation), plain (the arm that it is a variant of, or its own name), marker, split,
+    label, far (off the axis). panels: panel, place (of the task in its pair, -1 for the mean).
     """
 
     points: pd.DataFrame
@@ -92,7 +92,7 @@ class Cost:
         `arms` are globs, without any all arms. The paper publishes no costs, so `paper` adds only a remark. Raises
         UserError without one-task or without a second arm.
         """
-        frame, note = newest(results.frame, selection)
+        frame, note = select_newest(results.frame, selection)
         changes = relative_change(frame).dropna(subset=["change"])
         names, names_text = choose_arms(frame[frame["arm"].isin(set(changes["arm"]))], arms, every=True)
         points = _price(changes, frame, names)
@@ -113,7 +113,7 @@ class Cost:
         return CostData(
             points=points[[*POINTS]],
             panels=pd.DataFrame({"panel": [MEAN, *tasks], "place": range(-1, len(tasks))}),
-            caption=caption(changes[changes["arm"].isin(names)], points, note, lacking, remarks),
+            caption=write_caption(changes[changes["arm"].isin(names)], points, note, lacking, remarks),
         )
 
     def draw(self, data: CostData, canvas: Canvas) -> None:
@@ -124,9 +124,9 @@ class Cost:
 
 def _draw(data: CostData, canvas: Canvas) -> None:
     """A row of panels for the mean over tasks and for each task, a column a cost."""
-    points, panels = data.points, records(data.panels)
+    points, panels = data.points, list_records(data.panels)
     lines = wrap(data.caption, INCHES.width)
-    handles = _legend(points)
+    handles = _make_legend(points)
     legend_rows = -(-len(handles) // 6)
     foot = INCHES.legend * legend_rows + LINE * len(lines) + 0.12
     named = points.loc[points["named"] & (points["panel"] == MEAN), "arm"].nunique()
@@ -137,7 +137,7 @@ def _draw(data: CostData, canvas: Canvas) -> None:
     for panel, tall in zip(panels, talls, strict=True):
         top += INCHES.title
         made = _draw_row(canvas, points, panel, top, tall)
-        for axes, name in zip(made, COSTS.values(), strict=True):
+        for axes, name in zip(made, AXES.values(), strict=True):
             axes.tick_params(labelbottom=panel is panels[-1])
             if panel is panels[-1]:
                 axes.set_xlabel(name, fontsize=style.NORMAL)
@@ -148,10 +148,10 @@ def _draw(data: CostData, canvas: Canvas) -> None:
 
 def _draw_row(canvas: Canvas, points: pd.DataFrame, panel: dict[str, Any], top: float, tall: float) -> list[Axes]:
     """A panel per cost, of the mean over tasks with names or of one task."""
-    wide = (INCHES.width - INCHES.left - INCHES.right - INCHES.between * (len(COSTS) - 1)) / len(COSTS)
+    wide = (INCHES.width - INCHES.left - INCHES.right - INCHES.between * (len(AXES) - 1)) / len(AXES)
     rows = points[points["panel"] == panel["panel"]]
     is_mean, made = panel["panel"] == MEAN, []
-    for column, cost in enumerate(COSTS):
+    for column, cost in enumerate(AXES):
         axes = add_panel(canvas, INCHES.left + column * (wide + INCHES.between), top, wide, tall)
         own = rows[rows["cost"] == cost]
         limit_costs(axes, points[points["cost"] == cost]["x"], rows)
@@ -168,8 +168,8 @@ def _draw_row(canvas: Canvas, points: pd.DataFrame, panel: dict[str, Any], top: 
 
 def _price(changes: pd.DataFrame, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     """Mean change and cost, per panel, of the named arms that have all tasks and a cost."""
-    means = intervals(pd.concat([mean_over_tasks(changes, MEAN), changes], ignore_index=True))
-    costs = pair_costs(frame)[list(COSTS)].reset_index().melt("arm", var_name="cost", value_name="x")
+    means = compute_intervals(pd.concat([mean_over_tasks(changes, MEAN), changes], ignore_index=True))
+    costs = pair_costs(frame)[list(AXES)].reset_index().melt("arm", var_name="cost", value_name="x")
     whole = set(means.loc[means["task"] == MEAN, "arm"])
     shown = means[means["arm"].isin(whole & set(names))].merge(costs[costs["x"] > 0], on="arm")
     return shown.rename(columns={"task": "panel"})
@@ -195,15 +195,15 @@ def _mark(points: pd.DataFrame, arms: Arms) -> pd.DataFrame:
     return points.sort_values("arm", key=lambda arms: arms.map(order), kind="stable", ignore_index=True)
 
 
-def caption(
+def write_caption(
     changes: pd.DataFrame, shown: pd.DataFrame, note: str, lacking: Sequence[str], remarks: Sequence[str]
 ) -> str:
     """What was compared, the arms on each front of the mean over tasks, what the marks mean, and what is missing."""
-    headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in records(changes)))
+    headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in list_records(changes)))
     front = shown[shown["front"] & (shown["panel"] == MEAN)]
     fronts = "; ".join(
         f"{name}: {', '.join(front[front['cost'] == cost].sort_values('x', kind='stable')['arm'])}"
-        for cost, name in COSTS.items()
+        for cost, name in AXES.items()
     )
     parts = [
         f"Change of the headline metric ({headlines}) on test against one-task with the same seed;"
@@ -236,10 +236,10 @@ def caption(
 def off_axis(rows: pd.DataFrame) -> str:
     """The arms beyond the axis with their means."""
     far = rows[rows["far"]].drop_duplicates("arm")
-    return ", ".join(f"{row['arm']} {row['mean']:+.0f} %".replace(" -", f" {MINUS}") for row in records(far))
+    return ", ".join(f"{row['arm']} {row['mean']:+.0f} %".replace(" -", f" {MINUS}") for row in list_records(far))
 
 
-def _legend(points: pd.DataFrame) -> list[Any]:
+def _make_legend(points: pd.DataFrame) -> list[Any]:
     """Only what is in the picture."""
 
     def mark(face: str, label: str, shape: str | MarkerStyle = "o", size: float = 4.5) -> Line2D:
@@ -257,7 +257,7 @@ def _legend(points: pd.DataFrame) -> list[Any]:
         (not points["front"].all(), mark("white", "beaten by a cheaper or better arm")),
         (stepped, line("Pareto front (cheaper, better)", color=style.INK, lw=1.0, ls=FRONT_DASHES)),
         (bool(points["split"].any()), line("Splits", color=style.FAINT, lw=0.7)),
-        *((True, mark("white", row["whose"], row["marker"], 3.2)) for row in records(variants)),
+        *((True, mark("white", row["whose"], row["marker"], 3.2)) for row in list_records(variants)),
         (bool(points["far"].any()), mark(style.INK, "off the axis", DOWN, 6)),
         (bool(points["low"].notna().any()), line("95 % interval", color=style.FAINT, lw=0.8, marker="|", ls="", ms=7)),
     ]

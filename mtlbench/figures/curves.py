@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.analysis.arms import Arms
-from mtlbench.analysis.frame import records, rows_of_trials, whole_task
-from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
+from mtlbench.analysis.frame import list_records, rows_of_trials, whole_task
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, select_newest
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -81,7 +81,7 @@ class Curves:
 
         Raises UserError where no finished trial was trained.
         """
-        frame, note = newest(results.frame, selection)
+        frame, note = select_newest(results.frame, selection)
         rows = rows_of_trials(results.curves, frame)
         names, names_text = choose_arms(frame, arms, every=True)
         rows = rows[rows["arm"].isin(names)]
@@ -109,7 +109,7 @@ class Curves:
             points=points.reset_index(drop=True),
             means=table,
             far=far,
-            caption=caption(points, note, frame[frame["arm"].isin(names)], provenance, lost, remarks),
+            caption=write_caption(points, note, frame[frame["arm"].isin(names)], provenance, lost, remarks),
         )
 
     def draw(self, data: CurvesData, canvas: Canvas) -> None:
@@ -119,7 +119,7 @@ class Curves:
 
 
 def _draw(data: CurvesData, canvas: Canvas) -> None:
-    tasks = [row for row in records(data.tasks) if row["task"] in set(data.means["task"])]
+    tasks = [row for row in list_records(data.tasks) if row["task"] in set(data.means["task"])]
     quantities = [name for name in QUANTITIES if name in set(data.means["quantity"])]
     letters = data.arms["arm"].str.len().max() + 8 * (len(data.far) > 0)
     column = INCHES.panel + LEADER_INCHES + INCHES.letter * letters + INCHES.gap
@@ -166,7 +166,7 @@ def _tasks(frame: pd.DataFrame) -> pd.DataFrame:
     return tasks.merge(chance, on=["task", "metric"], how="left")
 
 
-def caption(
+def write_caption(
     points: pd.DataFrame,
     note: str,
     frame: pd.DataFrame,
@@ -207,7 +207,7 @@ def _draw_panel(axes: Axes, data: CurvesData, task: Mapping[str, Any], quantity:
     for begin in sorted(set(points.loc[points["begin"] > 0, "begin"])):
         axes.axvline(begin, color=style.FAINT, lw=0.6, ls=(0, (2, 2)), zorder=1)
     axes.set_xlim(0, 1.02 * data.points["x"].max())
-    low, high = _range(data, task["task"], quantity)
+    low, high = _find_range(data, task["task"], quantity)
     if quantity == "val_headline":
         _dress_val(axes, task, low, high)
         return
@@ -226,7 +226,7 @@ def _far_off(means: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([*far, ends.iloc[:0]])[["task", "arm", "mean"]].rename(columns={"mean": "value"})
 
 
-def _range(data: CurvesData, task: str, quantity: str) -> tuple[float, float]:
+def _find_range(data: CurvesData, task: str, quantity: str) -> tuple[float, float]:
     """Of the arms that are not far off."""
     far = set(data.far.loc[data.far["task"] == task, "arm"])
     values = data.points.loc[(data.points["task"] == task) & ~data.points["arm"].isin(far), quantity]

@@ -11,7 +11,7 @@ import pandas as pd
 from mtlbench.analysis.alphas import arms_with_alphas, order_stages
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.frame import rows_of_trials
-from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, select_newest
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -67,7 +67,7 @@ class Exchange:
         """Everything that is drawn; `arms` are globs, without any the starts of cross-stitch.
 
         Raises UserError where no arm has alphas, and for two tasks."""
-        frame, note = newest(results.frame, selection)
+        frame, note = select_newest(results.frame, selection)
         rows = arms_with_alphas(rows_of_trials(results.alphas, frame), arms)
         pair = frame["pair"].iloc[0]
         if rows.empty:

@@ -15,10 +15,10 @@ from matplotlib.patches import Patch
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.comparison import BEATS, LOSES, Case
-from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change
-from mtlbench.analysis.inference import describe_intervals, intervals, noise_band
-from mtlbench.analysis.paper import comparable
-from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, newest
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records, relative_change
+from mtlbench.analysis.inference import compute_intervals, describe_intervals, noise_band
+from mtlbench.analysis.paper import select_comparable
+from mtlbench.analysis.selection import NEWEST, Selection, describe_failures, select_newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -87,11 +87,11 @@ INCHES = Layout()
 @dataclass(frozen=True, eq=False)
 class Figure2Data:
     """arms: arm, family, label, short (label), x (place), marker, spectrum (a Split or one-task: joined by a line).
-    points: task, metric, arm, seed, x, value, change (%). means: `inference.intervals` with x, marker, spectrum,
-    far (off the axis), chosen_task, chosen_pair, and differs (whether the chosen Split beats or loses to one-task
-    where every contrast of the report's answer is allowed for, False for other arms). band: `inference.noise_band`.
-    architectures: `architecture_rows`. published: task, arm, x, value, change (empty unless asked for and
-    comparable).
+    points: task, metric, arm, seed, x, value, change (%). means: `inference.compute_intervals` with x, marker,
+    spectrum, far (off the axis), chosen_task, chosen_pair, and differs (whether the chosen Split beats or loses to
+    one-task where every contrast of the report's answer is allowed for, False for other arms). band:
+    `inference.noise_band`. architectures: `architecture_rows`. published: task, arm, x, value, change (empty unless
+    asked for and comparable).
     """
 
     arms: pd.DataFrame
@@ -118,7 +118,7 @@ class Figure2:
 
         `results` has frame, architectures_of and failures. Raises UserError without one-task.
         """
-        frame, note = newest(results.frame, selection)
+        frame, note = select_newest(results.frame, selection)
         changes = relative_change(frame).dropna(subset=["change"])
         if changes.empty:
             raise UserError(f"figure2 needs {BASELINE} on test; type: mtlbench run --pair {frame['pair'].iloc[0]}")
@@ -128,7 +128,7 @@ class Figure2:
         tasks = list(dict.fromkeys(changes["task"]))
         chosen = best_split(frame)
         case = Case(frame, (), note, {})
-        means = _means(changes, places, chosen, case)
+        means = _compute_means(changes, places, chosen, case)
         architectures = {
             seed: architecture_rows(results.architectures_of(own), places, tasks)
             for seed, own in trials.groupby("seed", dropna=False)
@@ -152,7 +152,7 @@ class Figure2:
             band=band.sort_values("task", key=lambda column: column.map(tasks.index), ignore_index=True),
             architectures=_first_of(architectures, places["arm"]),
             published=overlay,
-            caption=caption(
+            caption=write_caption(
                 points,
                 means.merge(places[["arm", "short"]]),
                 note,
@@ -178,7 +178,7 @@ def _draw(data: Figure2Data, canvas: Canvas) -> None:
     column = min(across / columns, INCHES.widest_column)
     aside = (across / column - columns) / 2  # empty columns on both sides where arms are few
     lines = wrap(data.caption, width)
-    handles = _legend(data, tasks)
+    handles = _make_legend(data, tasks)
     legend_rows = 2 if len(handles) <= 10 else 3
     foot = INCHES.legend + LINE * legend_rows + LINE * len(lines) + 0.08
     drawing = float(row_tops(data.architectures)[-1])
@@ -213,7 +213,7 @@ def _draw(data: Figure2Data, canvas: Canvas) -> None:
 def _draw_task(axes: Axes, data: Figure2Data, task: str, colour: str, scale: float) -> None:
     """A task's panel with its title, and a line between the spectrum and the arms beside it."""
     points, means, published = (frame[frame["task"] == task] for frame in (data.points, data.means, data.published))
-    band = next(row for row in records(data.band) if row["task"] == task)
+    band = next(row for row in list_records(data.band) if row["task"] == task)
     draw_changes(axes, points, means, colour, band["half_width"], published, scale)
     separator = _place_of_baseline(data) + (1 + GAP_COLUMNS) / 2
     if data.arms["x"].max() > separator:
@@ -231,9 +231,10 @@ def _place_of_baseline(data: Figure2Data) -> float:
     return float(data.arms.loc[data.arms["arm"] == BASELINE, "x"].iloc[0])
 
 
-def _means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame, case: Case) -> pd.DataFrame:
-    """`inference.intervals` with each arm's place, whether val chose it, and whether it then differs from one-task."""
-    means = intervals(changes).merge(places[["arm", "x", "marker", "spectrum"]])
+def _compute_means(changes: pd.DataFrame, places: pd.DataFrame, chosen: pd.DataFrame, case: Case) -> pd.DataFrame:
+    """`inference.compute_intervals` with each arm's place, whether val chose it, and whether it then differs from
+    one-task."""
+    means = compute_intervals(changes).merge(places[["arm", "x", "marker", "spectrum"]])
     means["far"] = pd.concat([far_off(rows) for _, rows in means.groupby("task")])
     choice = dict(zip(chosen["task"], chosen["arm"], strict=True))
     means["chosen_task"] = means["arm"] == means["task"].map(choice)
@@ -303,10 +304,10 @@ def _search_text(differing: list[str]) -> str:
     return f"(a) has the first seed's network of {', '.join(differing)}: the search found others with other seeds."
 
 
-def caption(points: pd.DataFrame, means: pd.DataFrame, note: str, family: int, remarks: Sequence[str]) -> str:
+def write_caption(points: pd.DataFrame, means: pd.DataFrame, note: str, family: int, remarks: Sequence[str]) -> str:
     """What was compared, on what, with how many seeds, and what whiskers, band and marks mean; `family`: how many
     contrasts the report's answer makes, 0 where no Split is chosen."""
-    headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in records(means)))
+    headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in list_records(means)))
     listed_seeds = seeds_text(points["seed"])
     parts = [
         f"Change of the headline metric ({headlines}) on test against one-task with the same seed; {listed_seeds}.",
@@ -333,7 +334,7 @@ def caption(points: pd.DataFrame, means: pd.DataFrame, note: str, family: int, r
 
 def _overlay(frame: pd.DataFrame, results: Results, arms: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     """The published changes of the arms shown and a remark; an empty frame where they do not compare."""
-    theirs, why_not = comparable(frame, results)
+    theirs, why_not = select_comparable(frame, results)
     theirs = theirs[theirs["source"].isin(PAPER_TABLES)]
     if theirs.empty:
         return pd.DataFrame(columns=["task", "arm", "x", "value", "change"]), why_not
@@ -357,7 +358,7 @@ def _arm_labels(axes: Axes, arms: pd.DataFrame, upright: bool) -> None:
     axes.set_xticks(arms["x"], texts, fontsize=style.SMALL, linespacing=1.0, rotation=90 if upright else 0)
 
 
-def _legend(data: Figure2Data, tasks: list[str]) -> list[Any]:
+def _make_legend(data: Figure2Data, tasks: list[str]) -> list[Any]:
     """Only what is in the picture."""
     means = data.means
     many = data.points["seed"].nunique() > 1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from mtlbench.analysis.frame import FEWEST_SEEDS, records
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records
 from mtlbench.analysis.front import find_front
 from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.analysis.trade_offs import PURPOSES, TradeOffs, trade_offs
@@ -22,11 +22,11 @@ from mtlbench.figures._panels import LINE, add_panel, draw_caption, draw_legend,
 from mtlbench.figures._shown_arms import list_names, marker_of
 from mtlbench.figures._trade_offs import (
     FRONT_DASHES,
+    bleach,
     draw_trade_off,
     draw_volumes,
     end_of_volumes,
     limit_trade_off,
-    pale,
 )
 from mtlbench.text import count
 
@@ -97,7 +97,7 @@ class Front:
         found = trade_offs(results.frame, selection, arms)
         looks = _looks(found)
         panels = _panels(found)
-        means = _means(found, panels).merge(looks.drop(columns="label"), on="arm", how="left")
+        means = _compute_means(found, panels).merge(looks.drop(columns="label"), on="arm", how="left")
         seeds = _seeds(found, panels)
         volumes = found.mean_volumes
         base = volumes[volumes["arm"] == BASELINE]
@@ -112,7 +112,7 @@ class Front:
             volumes=volumes[volumes["arm"] != BASELINE].merge(looks, on="arm"),
             volume_seeds=found.volumes[found.volumes["arm"] != BASELINE][["arm", "seed", "volume"]],
             reference=float(base["mean"].iloc[0]),
-            caption=caption(found, means, seeds, remarks),
+            caption=write_caption(found, means, seeds, remarks),
         )
 
     def draw(self, data: FrontData, canvas: Canvas) -> None:
@@ -124,7 +124,7 @@ class Front:
 def _draw(data: FrontData, canvas: Canvas) -> None:
     """A panel for every two tasks, two in a row, and the hypervolumes in the last one."""
     lines = wrap(data.caption, INCHES.width)
-    handles = _legend(data)
+    handles = _make_legend(data)
     longest = max(len(handle.get_label()) for handle in handles)
     legend_columns = max(1, min(6, int(INCHES.width / (INCHES.letter * longest + INCHES.handle))))
     legend_rows = -(-len(handles) // legend_columns)
@@ -136,7 +136,7 @@ def _draw(data: FrontData, canvas: Canvas) -> None:
     step = INCHES.header + INCHES.labels
     canvas.set_size_inches(INCHES.width, (rows - 1) * tall + last + rows * step + foot)
     wide = (INCHES.width - INCHES.left - INCHES.right - INCHES.between) / 2
-    for place, panel in enumerate(records(data.panels)):
+    for place, panel in enumerate(list_records(data.panels)):
         row, column = divmod(place, 2)
         left, top = INCHES.left + column * (wide + INCHES.between), INCHES.header + row * (tall + step)
         _draw_pair(add_panel(canvas, left, top, wide, tall), data, panel)
@@ -191,7 +191,7 @@ def _panels(found: TradeOffs) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["panel", "x", "y", "x_metric", "y_metric"])
 
 
-def _means(found: TradeOffs, panels: pd.DataFrame) -> pd.DataFrame:
+def _compute_means(found: TradeOffs, panels: pd.DataFrame) -> pd.DataFrame:
     """The means of each panel; of three tasks and more a curve goes only through what no other weighting of the arm
     beats in both, since the weightings have no order there."""
     names = ["name", "arm", "weighting", "weights"]
@@ -199,7 +199,7 @@ def _means(found: TradeOffs, panels: pd.DataFrame) -> pd.DataFrame:
     seeds = found.points.groupby("name")["n"].min()
     order = {name: place for place, name in enumerate(found.points["name"].drop_duplicates())}
     parts = []
-    for panel in records(panels):
+    for panel in list_records(panels):
         own = table[[panel["x"], panel["y"]]].set_axis(["x", "y"], axis=1).reset_index()
         places = found.tasks.index(panel["x"]), found.tasks.index(panel["y"])
         weights = [[found.weights(text)[place] for place in places] for text in own["weighting"]]
@@ -228,14 +228,14 @@ def _seeds(found: TradeOffs, panels: pd.DataFrame) -> pd.DataFrame:
     table = shown.pivot(index=index, columns="task", values="change")
     parts = [
         table[[panel["x"], panel["y"]]].set_axis(["x", "y"], axis=1).dropna().reset_index().assign(panel=panel["panel"])
-        for panel in records(panels)
+        for panel in list_records(panels)
     ]
     return pd.concat(parts, ignore_index=True)
 
 
-def caption(found: TradeOffs, means: pd.DataFrame, seeds: pd.DataFrame, remarks: Sequence[str]) -> str:
+def write_caption(found: TradeOffs, means: pd.DataFrame, seeds: pd.DataFrame, remarks: Sequence[str]) -> str:
     """What was compared, what the marks mean, which weightings are on the front, which are missing or off the axis."""
-    headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in records(found.test)))
+    headlines = ", ".join(dict.fromkeys(f"{row['task']} {row['metric']}" for row in list_records(found.test)))
     volumes = found.mean_volumes[found.mean_volumes["arm"] != BASELINE]
     numbers = sorted({int(n) for n in volumes["n"]})
     n = "-".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
@@ -249,7 +249,7 @@ def caption(found: TradeOffs, means: pd.DataFrame, seeds: pd.DataFrame, remarks:
         f"Hypervolume: what an arm's weightings dominate together above the worst change of any network, in every task"
         f" at once, seed by seed; {_whiskers_text(volumes, found.volumes, n)}; dotted: one-task's.",
     ]
-    if far := _beyond(means, seeds):
+    if far := _count_beyond(means, seeds):
         parts.append(f"Off the axes: {count(far, 'dot')}.")
     if lacking := _list_lacking(found):
         parts.append(f"Weightings without numbers in every task and seed: {list_names(lacking, 'weightings')}.")
@@ -281,7 +281,7 @@ def _whiskers_text(volumes: pd.DataFrame, seeds: pd.DataFrame, n: str) -> str:
     return text + (" (those without a bar at the end go on)" if cut else "")
 
 
-def _beyond(means: pd.DataFrame, seeds: pd.DataFrame) -> int:
+def _count_beyond(means: pd.DataFrame, seeds: pd.DataFrame) -> int:
     """How many seeds are off the axes of their panel."""
     far = 0
     for panel, own in seeds.groupby("panel"):
@@ -294,13 +294,13 @@ def _list_lacking(found: TradeOffs) -> list[str]:
     """Weightings of arms that other arms have, or that have fewer seeds than one-task, or no number in a task."""
     seeds = found.points.groupby("name")["n"].min()
     most = int(found.points["n"].max())
-    known = {(row["arm"], row["weights"]): int(seeds[row["name"]]) for row in records(found.points)}
+    known = {(row["arm"], row["weights"]): int(seeds[row["name"]]) for row in list_records(found.points)}
     every = list(dict.fromkeys(found.points.loc[found.points["arm"] != BASELINE, "weights"]))
     counts = [(arm, weights, known.get((arm, weights), 0)) for arm in found.varied for weights in every]
     return [f"{arm} {weights} ({n} of {most})" for arm, weights, n in counts if n < most]
 
 
-def _legend(data: FrontData) -> list[Any]:
+def _make_legend(data: FrontData) -> list[Any]:
     """Only what is in the picture."""
 
     def mark(face: Any, label: str, shape: str = "o", size: float = 5, edge: float = 0.5) -> Line2D:
@@ -309,13 +309,13 @@ def _legend(data: FrontData) -> list[Any]:
     several = data.seeds["seed"].nunique() > 1
     arms = [
         Line2D([], [], color=row["colour"], marker=row["marker"], ms=5, mec=style.INK, mew=0.5, ls=row["dashes"])
-        for row in records(data.arms)
+        for row in list_records(data.arms)
     ]
     for handle, label in zip(arms, data.arms["label"], strict=True):
         handle.set_label(label)
     wanted = [
-        (True, mark(pale(style.FAINT, 0.1), "little weight on x")),
-        (True, mark(pale(style.INK, 0.8), "much weight on x")),
+        (True, mark(bleach(style.FAINT, 0.1), "little weight on x")),
+        (True, mark(bleach(style.INK, 0.8), "much weight on x")),
         (bool(data.means["own"].any()), mark("white", "the recipe's own weights", edge=1.3)),
         (several, Line2D([], [], marker="o", ls="", ms=2.4, color=style.FAINT, lw=0, label="single seed")),
         (True, Line2D([], [], color=style.INK, lw=1.0, ls=FRONT_DASHES, label="Pareto front of the means")),

@@ -14,9 +14,9 @@ from matplotlib.colors import Normalize
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.comparison import PAIR
 from mtlbench.analysis.costs import step_costs
-from mtlbench.analysis.frame import mean_over_tasks, records, relative_change
-from mtlbench.analysis.inference import describe_intervals, intervals
-from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, describe_failures, newest
+from mtlbench.analysis.frame import list_records, mean_over_tasks, relative_change
+from mtlbench.analysis.inference import compute_intervals, describe_intervals
+from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, describe_failures, select_newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -76,7 +76,7 @@ class Grid:
         arms: Sequence[str] = (),
     ) -> GridData:
         """Everything that is drawn; `arms` are globs of architectures. Raises UserError without arms of a weighting."""
-        frame, note = newest(results.frame, selection)
+        frame, note = select_newest(results.frame, selection)
         known = frame.drop_duplicates("arm").set_index("arm")
         weighed = known[(known["method"] != "") & (known["purpose"] == "")]
         if weighed.empty:
@@ -96,7 +96,7 @@ class Grid:
             raise UserError(f"grid needs {BASELINE} on test; type: mtlbench run --pair {frame['pair'].iloc[0]}")
         if changes["task"].nunique() > 1:
             changes = pd.concat([changes, mean_over_tasks(changes, PAIR)], ignore_index=True)
-        found = intervals(changes)
+        found = compute_intervals(changes)
         cells = found.rename(columns={"task": "panel"}).merge(places, on="arm")
         cells["differs"] = (cells["low"] > 0) | (cells["high"] < 0)
         names, kinds = sorted(cells["panel"].unique(), key=lambda name: name != PAIR), Arms.of(frame)
@@ -107,7 +107,7 @@ class Grid:
             panels=names,
             cells=cells.drop(columns=["metric", "error", "freedom", "paired"]),
             costs=step_costs(frame, places, PLAIN),
-            caption=_caption(frame, cells, found, note, (describe_failures(frame, results.failures), paper)),
+            caption=_write_caption(frame, cells, found, note, (describe_failures(frame, results.failures), paper)),
         )
 
     def draw(self, data: GridData, canvas: Canvas) -> None:
@@ -122,7 +122,9 @@ def _order(cells: pd.DataFrame, panel: str) -> list[str]:
     return [PLAIN, *(name for name in means.index if name != PLAIN)]
 
 
-def _caption(frame: pd.DataFrame, cells: pd.DataFrame, found: pd.DataFrame, note: str, more: tuple[str, bool]) -> str:
+def _write_caption(
+    frame: pd.DataFrame, cells: pd.DataFrame, found: pd.DataFrame, note: str, more: tuple[str, bool]
+) -> str:
     failures, paper = more
     words = describe_intervals(found[found["arm"].isin(cells["arm"])])
     shown = cells.dropna(subset=["low"])
@@ -171,7 +173,7 @@ def _draw(data: GridData, canvas: Canvas) -> None:
 
 def _draw_changes(axes: Axes, data: GridData, panel: str, reach: float) -> None:
     values = np.full((len(data.rows), len(data.columns)), np.nan)
-    for cell in records(data.cells[data.cells["panel"] == panel]):
+    for cell in list_records(data.cells[data.cells["panel"] == panel]):
         y, x = data.rows.index(cell["architecture"]), data.columns.index(cell["weighting"])
         values[y, x] = cell["mean"]
         weight, ink = "bold" if cell["differs"] else "normal", choose_ink(cell["mean"], reach)
@@ -182,7 +184,7 @@ def _draw_changes(axes: Axes, data: GridData, panel: str, reach: float) -> None:
 
 
 def _draw_costs(axes: Axes, data: GridData) -> None:
-    for cell in records(data.costs[data.costs["architecture"].isin(data.rows)]):
+    for cell in list_records(data.costs[data.costs["architecture"].isin(data.rows)]):
         y, x = data.rows.index(cell["architecture"]), data.columns.index(cell["weighting"])
         write_in_cell(axes, (x, y), f"{cell['ratio']:.1f}x", style.SMALL, style.INK)
     axes.set_xlim(-0.5, len(data.columns) - 0.5)

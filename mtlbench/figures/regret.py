@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
@@ -54,7 +54,7 @@ class Regret:
         return RegretData(
             pd.concat(curves, ignore_index=True),
             pd.DataFrame(fixed, columns=["arm", "cost", "regret"]),
-            _caption(found, content.about.note, paper),
+            _write_caption(found, content.about.note, paper),
         )
 
     def draw(self, data: RegretData, canvas: Canvas) -> None:
@@ -63,7 +63,7 @@ class Regret:
             _draw(data, canvas)
 
 
-def _caption(found: Regrets, note: str, paper: bool) -> str:
+def _write_caption(found: Regrets, note: str, paper: bool) -> str:
     parts = (
         describe_measure(found),
         note,
@@ -77,7 +77,7 @@ def _caption(found: Regrets, note: str, paper: bool) -> str:
 
 
 def _draw(data: RegretData, canvas: Canvas) -> None:
-    handles = _legend(data)
+    handles = _make_legend(data)
     rows = -(-len(handles) // 5)
     lines = panels.wrap(data.caption, WIDTH)
     foot = LEGEND * rows + panels.LINE * len(lines) + 0.12
@@ -87,7 +87,7 @@ def _draw(data: RegretData, canvas: Canvas) -> None:
         colour = style.arm_colour(place)
         axes.fill_between(curve["cost"], curve["low"], curve["high"], step="post", color=colour, alpha=0.12, lw=0)
         axes.step(curve["cost"], curve["mean"], where="post", color=colour, ls=DASHES[place % len(DASHES)], lw=1.4)
-    for point in records(data.fixed):
+    for point in list_records(data.fixed):
         axes.plot(point["cost"], point["regret"], ls="", zorder=5, clip_on=False, **_mark(str(point["arm"])))
         axes.annotate(
             str(point["arm"]),
@@ -113,10 +113,10 @@ def _draw(data: RegretData, canvas: Canvas) -> None:
 
 def _mark(arm: str) -> dict[str, Any]:
     family = Family.BASELINE if arm == BASELINE else Family.CROSS_STITCH
-    return {"marker": style.marker(family), "ms": 6.5, "mfc": style.FAINT, "mec": style.INK}
+    return {"marker": style.choose_marker(family), "ms": 6.5, "mfc": style.FAINT, "mec": style.INK}
 
 
-def _legend(data: RegretData) -> list[Any]:
+def _make_legend(data: RegretData) -> list[Any]:
     methods = list(dict.fromkeys(data.curves["method"]))
     lines: list[Any] = [
         Line2D([], [], color=style.arm_colour(place), ls=DASHES[place % len(DASHES)], lw=1.4, label=method)

@@ -52,14 +52,14 @@ class Pyramid(nn.Module):
         for number in reversed(range(len(maps))):
             here: Tensor = self.lateral[number](maps[number])
             if below is not None:
-                between = _between(self.geometries[number], self.geometries[number + 1])
+                between = _locate(self.geometries[number], self.geometries[number + 1])
                 here = here + upsample(below, here.shape[-2:], between)
             below = here
         smooth: Tensor = self.smooth(below)
         return smooth
 
 
-def _between(fine: Geometry, coarse: Geometry) -> Geometry:
+def _locate(fine: Geometry, coarse: Geometry) -> Geometry:
     """Where the coarse map's cells lie, in cells of the fine one."""
     return Geometry(coarse.stride // fine.stride, (coarse.centre - fine.centre) / fine.stride, hold=True)
 

@@ -18,7 +18,7 @@ from mtlbench.nets.forms import Boxes, HasAlphas, Memory, OfForms, columns_of, h
 from mtlbench.nets.layers import Seeded, SeededDropout, upsample, whole_images
 from mtlbench.nets.merging import merge_columns
 from mtlbench.nets.norms import NormOfColumn, owner_of, part_norms
-from mtlbench.nets.operations import UPSAMPLED, counting
+from mtlbench.nets.operations import UPSAMPLED, count
 from mtlbench.nets.pretrained import fit_into
 from mtlbench.spec import MIXED, ONE_FORM, derive_seed
 
@@ -68,7 +68,7 @@ class MultiTaskNet(nn.Module):
             columns = nn.ModuleDict()
             for group in self.groups[stage.name]:
                 own = () if group[0] in tasks else self.columns.ask(group)  # experts have to differ to be told apart
-                with seeded(seed, "init", stage.name, *own):
+                with fix_seed(seed, "init", stage.name, *own):
                     module = of_form[self.columns.forms[group[0]]].build(stage.name)
                 if self._parts_norms and len(group) > 1:
                     self._norms[stage.name, group] = part_norms(module, group)
@@ -79,7 +79,7 @@ class MultiTaskNet(nn.Module):
                 self.units[stage.name] = unit
         dropout = getattr(backbone, "dropout", 0.0)
         for name, task in tasks.items():
-            with seeded(seed, "init", "fc8", name):
+            with fix_seed(seed, "init", "fc8", name):
                 decoding, width = self._make_decoder(name, decoder)
                 self.heads[name] = nn.Sequential(*decoding, SeededDropout(dropout), task.head(width))
         self._seeded = [(path, module) for path, module in self.named_modules() if isinstance(module, Seeded)]
@@ -97,7 +97,7 @@ class MultiTaskNet(nn.Module):
         parted = of_each_form(self.columns.forms) if has_parted(stage, self.stages) else {}
 
         def make(tasks: tuple[str, ...]) -> nn.Module | None:
-            with seeded(self.seed, "init", "units", stage.name):
+            with fix_seed(self.seed, "init", "units", stage.name):
                 unit = self.scheme.unit(stage, tasks)
             if hasattr(unit, "channels") and stage is not self.stages[-1]:
                 raise UserError(
@@ -318,7 +318,7 @@ def plan(
 
 
 @contextmanager
-def seeded(seed: int, *labels: str) -> Iterator[None]:
+def fix_seed(seed: int, *labels: str) -> Iterator[None]:
     """Torch's global generator as a function of (seed, labels) inside, untouched outside."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, *labels))  # torch.manual_seed also asks every accelerator
@@ -334,7 +334,7 @@ def place_on_device(net: MultiTaskNet, device: torch.device) -> MultiTaskNet:
     return net.to(device).to(memory_format=layout)
 
 
-def cost(
+def count_cost(
     tasks: dict[str, Task],
     backbone: Backbone,
     scheme: Scheme,
@@ -348,7 +348,7 @@ def cost(
         net = MultiTaskNet(tasks, backbone, scheme, form, 0, decoder=decoder).eval()
         images = torch.zeros(1, 3, *size)
         boxes = torch.zeros(regions, 5) if "roi" in net.forms.values() else None
-    with torch.no_grad(), counting(net) as counted:
+    with torch.no_grad(), count(net) as counted:
         outputs = net.scores(images, boxes)
     pixels = sum(x.shape[1] for task, x in outputs.items() if net.forms[task] == "fcn") * math.prod(size)
     return sum(p.numel() for p in net.parameters()), counted.operations + UPSAMPLED * pixels

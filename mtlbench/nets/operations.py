@@ -24,7 +24,7 @@ UPSAMPLED = 4 * MULTIPLY_ADD  # a pixel of a bilinearly upsampled map: the weigh
 
 
 class Counted:
-    """What was counted, filled when `counting` ends."""
+    """What was counted, filled when `count` ends."""
 
     operations = 0
 
@@ -46,7 +46,7 @@ class NormStandIn(nn.Module):
 
 
 @contextmanager
-def counting(net: nn.Module) -> Iterator[Counted]:
+def count(net: nn.Module) -> Iterator[Counted]:
     """Counts what the network, which is not to be used for anything else, computes inside."""
     norms = {path: NormStandIn(m.size) for path, m in net.named_modules() if isinstance(m, LocalResponseNorm)}
     for path, norm in norms.items():

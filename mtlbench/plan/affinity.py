@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from itertools import combinations
 
 from mtlbench.errors import UserError
-from mtlbench.plan.arms import check_arms, matching
-from mtlbench.plan.trees import abbreviated
+from mtlbench.plan.arms import check_arms, match
+from mtlbench.plan.trees import abbreviate
 from mtlbench.spec import Arm, Family, Purpose
 
 NOT_OF_TWO = (Family.BASELINE, Family.LONGER, Family.ENSEMBLE, Family.TREE, Family.WIDE, Family.PARENT)
@@ -29,7 +29,7 @@ def at_every_two(arms: Sequence[Arm], globs: Sequence[str], tasks: Sequence[str]
             "--affinity is about three and more tasks; of two every joint arm is the network that it would train"
         )
     joint = {arm.name for arm in arms if arm.joint}
-    names = {name for glob in globs for name in matching([arm.name for arm in arms], glob)}
+    names = {name for glob in globs for name in match([arm.name for arm in arms], glob)}
     chosen = [
         arm
         for arm in arms
@@ -42,7 +42,7 @@ def at_every_two(arms: Sequence[Arm], globs: Sequence[str], tasks: Sequence[str]
     if not chosen:
         asked = " or ".join(globs)
         raise UserError(f"--affinity {asked}: no joint network that can be of two tasks; try --affinity split-fc8")
-    short = abbreviated(tasks)
+    short = abbreviate(tasks)
     pairs = [
         dataclasses.replace(
             arm,

@@ -12,7 +12,7 @@ from typing import Any
 from mtlbench.arm_names import BASELINE, SPLIT_POINTS
 from mtlbench.errors import UserError
 from mtlbench.plan.tuning import weight_lattice
-from mtlbench.plugins import Broken, called, class_of, file_of, find, scheme_class, unknown
+from mtlbench.plugins import Broken, class_of, file_of, find, make_unknown, parse_call, scheme_class
 from mtlbench.spec import Arm, Family, Options, Purpose, is_file, plain_arm
 
 MEMBER = "ensemble-member"
@@ -45,16 +45,16 @@ def every_split(points: Sequence[str] = SPLIT_POINTS) -> tuple[Arm, ...]:
 def mtl_shared(width: float = 0.25, name: str = "mtl-shared") -> Arm:
     """Two columns with a common latent layer, trained jointly from the start (Section 6.1); under another name than its
     own a variant."""
-    return _varied(Arm(name, "mtl_shared", {"width": width}))
+    return _vary(Arm(name, "mtl_shared", {"width": width}))
 
 
 def cross_stitch(per_channel: bool, name: str = "cross-stitch", **options: Any) -> Arm:
     """Cross-stitch units between two finished one-task networks (Sections 3 to 5); `options` of the scheme; under
     another name than its own a variant."""
-    return _varied(Arm(name, "cross_stitch", {"per_channel": per_channel, **options}, parents=(BASELINE,)))
+    return _vary(Arm(name, "cross_stitch", {"per_channel": per_channel, **options}, parents=(BASELINE,)))
 
 
-def _varied(arm: Arm) -> Arm:
+def _vary(arm: Arm) -> Arm:
     """The arm of a scheme of the package, as a variant of that scheme's plain arm where it has another name."""
     plain = plain_arm(arm.scheme, arm.options)
     return arm if arm.name == plain else dataclasses.replace(arm, variant_of=plain)
@@ -98,10 +98,10 @@ def has_teachers(arm: Arm) -> bool:
     return bool(getattr(scheme_class(arm.scheme), "teachers", False))
 
 
-def custom(spec: str) -> Arm:
+def make_custom(spec: str) -> Arm:
     """An arm for a scheme `FILE.py:Class`, `FILE.py:Class(rank=4)` or, built in, `name(own=0.5)`; the options are
     literals and come into the arm's name. Raises UserError."""
-    place, options = called(spec)
+    place, options = parse_call(spec)
     cls = scheme_class(place)
     if cls is Broken:
         return Arm(_kebab(class_of(place)), f"{file_of(place)}:{class_of(place)}", options)
@@ -113,7 +113,7 @@ def custom(spec: str) -> Arm:
     scheme = f"{file_of(place)}:{cls.__name__}" if is_file(place) else place
     needs_parents = any(getattr(cls, name, False) for name in ("from_one_task", "teachers"))
     arm = Arm(name, scheme, options, parents=(BASELINE,) if needs_parents else ())
-    return arm if is_file(place) else _varied(arm)
+    return arm if is_file(place) else _vary(arm)
 
 
 def _check_options(cls: Any, options: Options, asked: str) -> None:
@@ -121,7 +121,7 @@ def _check_options(cls: Any, options: Options, asked: str) -> None:
     known = inspect.signature(cls).parameters
     for option in options:
         if option not in known:
-            raise unknown(f"option of {cls.__name__} in {asked}", option, known)
+            raise make_unknown(f"option of {cls.__name__} in {asked}", option, known)
 
 
 def _with_options(name: str, options: Options) -> str:
@@ -141,7 +141,7 @@ def at_methods(arms: Sequence[Arm], methods: Sequence[str]) -> tuple[Arm, ...]:
     UserError."""
     more = []
     for spec in methods:
-        place, options = called(spec, "--weighting")
+        place, options = parse_call(spec, "--weighting")
         cls = find("weighting", place)
         if not hasattr(cls, "version") or not any(hasattr(cls, name) for name in WEIGHS):
             needs = "version, and combine, weights or aggregate"
@@ -215,17 +215,17 @@ def select(arms: Iterable[Arm], globs: Sequence[str]) -> tuple[Arm, ...]:
         chosen.setdefault(name, by_name[name])
 
     for glob in globs:
-        for name in matching(by_name, glob):
+        for name in match(by_name, glob):
             take(name)
     return tuple(chosen.values())
 
 
-def matching(names: Iterable[str], glob: str) -> list[str]:
+def match(names: Iterable[str], glob: str) -> list[str]:
     """The names of arms that match. Raises UserError where none does."""
     names = list(names)
     hits = [name for name in names if fnmatchcase(name, glob)]
     if not hits:
-        raise unknown("arm", glob, [name for name in names if name != MEMBER])
+        raise make_unknown("arm", glob, [name for name in names if name != MEMBER])
     return hits
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mtlbench.plan.arms import every_split
 from mtlbench.plan.options import parse_literal
 from mtlbench.plan.trees import layers_of
-from mtlbench.plugins import called, create, find
+from mtlbench.plugins import create, find, parse_call
 from mtlbench.spec import Arm, Family, Options, Plugin, Recipe, SearchSpace
 
 OF_TIMM = "timm:"
@@ -22,7 +22,7 @@ def parse_backbone(text: str) -> tuple[str, Options]:
     >>> parse_backbone("timm:resnet18(output_stride=16)")
     ('timm', {'model': 'resnet18', 'output_stride': 16})
     """
-    name, options = called(text, "--backbone")
+    name, options = parse_call(text, "--backbone")
     if name.startswith(OF_TIMM):
         return "timm", {"model": name.removeprefix(OF_TIMM), **options}
     return name, options
@@ -43,7 +43,7 @@ def words_of(label: str) -> str:
     return f'"{text}({given})"' if given else text
 
 
-def pinned(name: str, options: Options) -> Options:
+def pin(name: str, options: Options) -> Options:
     """The options of a backbone with those that are always part of what it is, such as a library's version."""
     own: Options = getattr(find("backbone", name), "pinned", {})
     return {**options, **own}
@@ -67,7 +67,7 @@ def on_backbone(space: SearchSpace, backbone: Plugin, recipe: Recipe) -> tuple[S
     if space.parts_at not in points:
         parted = [stage.name for stage in made.stages if stage.by_form and stage.has_parameters]
         space = dataclasses.replace(space, parts_at=next(iter(parted), "fc8"))
-    to = {f"split-{layer}": f"split-{points[place]}" for layer, place in _depths(named, points).items()}
+    to = {f"split-{layer}": f"split-{points[place]}" for layer, place in _find_depths(named, points).items()}
     can_widen = "widen" in inspect.signature(type(made)).parameters
     more = tuple(arm for arm in space.more if can_widen or not arm.wide)
     arms = _with_splits(space.arms, every_split(points))
@@ -75,7 +75,7 @@ def on_backbone(space: SearchSpace, backbone: Plugin, recipe: Recipe) -> tuple[S
     return dataclasses.replace(space, arms=arms, short_list=short, more=more), recipe
 
 
-def _depths(named: Sequence[str], points: Sequence[str]) -> dict[str, int]:
+def _find_depths(named: Sequence[str], points: Sequence[str]) -> dict[str, int]:
     """{layer that a space names: the place among the points that lies about as deep}."""
     steps = max(1, len(named) - 1)
     return {layer: round(place * (len(points) - 1) / steps) for place, layer in enumerate(named)}

@@ -7,11 +7,11 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 
 from mtlbench.errors import UserError
-from mtlbench.plan.arms import check_arms, custom, matching, select
+from mtlbench.plan.arms import check_arms, make_custom, match, select
 from mtlbench.plan.backbones import parse_backbone
 from mtlbench.plan.options import LossWeights, RunOptions
 from mtlbench.plan.spaces import recipe_of
-from mtlbench.plugins import class_of, find, unknown
+from mtlbench.plugins import class_of, find, make_unknown
 from mtlbench.spec import Arm, Recipe, SearchSpace, Trial, is_file
 
 TUNED = "-tune"  # in the name of a recipe, before the number of settings
@@ -31,7 +31,7 @@ def choose_dataset(space: SearchSpace, dataset: str) -> str:
     """The data set of that name, the space's first where none is named. Raises UserError."""
     dataset = dataset or next(iter(space.datasets))
     if dataset not in space.datasets and not is_file(dataset):
-        raise unknown(f"data set for {space.pair.name}", dataset, space.datasets)
+        raise make_unknown(f"data set for {space.pair.name}", dataset, space.datasets)
     return dataset
 
 
@@ -94,7 +94,7 @@ def check_tasks(space: SearchSpace, tasks: Iterable[str], option: str) -> None:
     """Raises UserError for a task that the pair lacks."""
     for task in tasks:
         if task not in space.pair.tasks:
-            raise unknown(f"task of {space.pair.name} ({option})", task, space.pair.tasks)
+            raise make_unknown(f"task of {space.pair.name} ({option})", task, space.pair.tasks)
 
 
 def with_loss_weights(recipe: Recipe, space: SearchSpace, weights: LossWeights) -> Recipe:
@@ -129,7 +129,7 @@ def choose_arms(
 
     `trees` are asked for where there are no globs; globs `besides` add to all others. Raises UserError.
     """
-    known, own = (*space.arms, *space.more), tuple(map(custom, schemes))
+    known, own = (*space.arms, *space.more), tuple(map(make_custom, schemes))
     known += tuple(tree for tree in trees if tree.name not in {arm.name for arm in known})
     everything = (*known, *(arm for arm in own if arm not in known))  # `--scheme nddr` is the arm that there is
     check_arms(everything)
@@ -145,6 +145,6 @@ def choose_arms(
 def mark_to_keep(trials: Sequence[Trial], globs: Sequence[str]) -> list[Trial]:
     """The trials; those whose arm matches one of the globs, under any of its names, keep their weights. Raises
     UserError."""
-    arms = {name for glob in globs for name in matching(sorted({trial.arm for trial in trials}), glob)}
+    arms = {name for glob in globs for name in match(sorted({trial.arm for trial in trials}), glob)}
     keys = {trial.key for trial in trials if trial.arm in arms and not trial.average}
     return [dataclasses.replace(trial, keep_weights=True) if trial.key in keys else trial for trial in trials]

@@ -9,8 +9,8 @@ from pathlib import Path
 from mtlbench.contracts import Dataset
 from mtlbench.errors import UserError
 from mtlbench.plan.chosen import name_in_recipes
-from mtlbench.plugins import blame, create, plugin
-from mtlbench.spec import Options, Plugin, Recipe, canonical
+from mtlbench.plugins import blame, create, make_plugin
+from mtlbench.spec import Options, Plugin, Recipe, write_canonical
 from mtlbench.text import Say
 
 KEPT = 2  # data sets that a process keeps open
@@ -31,7 +31,7 @@ _kept: dict[str, Prepared] = {}  # by what was opened, the newest last
 
 def open_options(name: str, options: Options, data_root: Path | None) -> tuple[Dataset, Plugin, str]:
     """A data set with these options, not yet prepared, and its folder as absolute text. Raises UserError."""
-    data = plugin("dataset", name, options)
+    data = make_plugin("dataset", name, options)
     root = str(data_root.expanduser().resolve()) if data_root else ""
     with blame(name):
         return open_dataset(data, root), data, root
@@ -82,4 +82,4 @@ def _prepare(dataset: Dataset, data: Plugin, root: str, say: Callable[[str], Non
 
 
 def _identity(data: Plugin, root: str) -> str:
-    return canonical([data.name, data.options, data.version, data.source, root])
+    return write_canonical([data.name, data.options, data.version, data.source, root])

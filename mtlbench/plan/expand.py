@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
-from mtlbench.plan.arms import goes_on, has_teachers, is_merged, matching
+from mtlbench.plan.arms import goes_on, has_teachers, is_merged, match
 from mtlbench.plan.chosen import start_from
 from mtlbench.plan.options import Start
 from mtlbench.plan.tuning import Setting
-from mtlbench.plugins import defaults_of, find, plugin, unknown
+from mtlbench.plugins import defaults_of, find, make_plugin, make_unknown
 from mtlbench.spec import (
     STARTS,
     Arm,
@@ -57,12 +57,12 @@ def expand(
     `pretrained`: the weights of networks that start from "imagenet" or "pretrained", for `starts_with_weights`.
     `settings`: of arms that are not trained at the recipe's rate and weights of losses. Raises UserError.
     """
-    starts = _starts(backbone, pretrained)
+    starts = _resolve_starts(backbone, pretrained)
     setting = _hash_setting(data, starts[recipe.init][0], recipe)
     trials: dict[Cell, Trial] = {}
     for seed in seeds:
         for arm in arms:
-            scheme = plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
+            scheme = make_plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
             from_parents = goes_on(arm)
             own = _tasks_of(arm, pair)
             for tasks in [own] if arm.joint else [(task,) for task in own]:
@@ -75,7 +75,7 @@ def expand(
                     arm=arm.name,
                     seed=seed,
                     recipe_name=recipe.name,
-                    tasks=tuple(_task(task, pair, recipe) for task in tasks),
+                    tasks=tuple(_make_task(task, pair, recipe) for task in tasks),
                     form=pair.form,
                     dataset=data.plugin,
                     data_root=data.root,
@@ -97,7 +97,7 @@ def expand(
                     weighting=factors,
                     tuned=tuned,
                     purpose=arm.purpose.value,
-                    method=_method(arm),
+                    method=_make_method(arm),
                     sampled=pair.tasks if recipe.balance else (),
                 )
     return list(trials.values())
@@ -117,7 +117,7 @@ def _tasks_of(arm: Arm, pair: Pair) -> tuple[str, ...]:
     """Those that an arm is trained for. Raises UserError for one that the pair lacks."""
     for task in arm.tasks:
         if task not in pair.tasks:
-            raise unknown(f"task of {pair.name} (arm {arm.name})", task, pair.tasks)
+            raise make_unknown(f"task of {pair.name} (arm {arm.name})", task, pair.tasks)
     return arm.tasks or pair.tasks
 
 
@@ -126,14 +126,14 @@ def _hyperparameters(arm: Arm, setting: Setting) -> tuple[float, dict[str, float
     return arm.rate * setting.rate, {**arm.loss_weight, **setting.loss_weight}, setting.best_of
 
 
-def _method(arm: Arm) -> Plugin | None:
+def _make_method(arm: Arm) -> Plugin | None:
     """The weighting of an arm's tasks."""
     if not arm.method:
         return None
-    return plugin("weighting", arm.method, defaults_of("weighting", arm.method) | arm.method_options)
+    return make_plugin("weighting", arm.method, defaults_of("weighting", arm.method) | arm.method_options)
 
 
-def _task(name: str, pair: Pair, recipe: Recipe) -> Plugin:
+def _make_task(name: str, pair: Pair, recipe: Recipe) -> Plugin:
     """A task of the pair under the recipe's options."""
     file = pair.files.get(name, "")
     return Plugin(name, recipe.task_options.get(name, {}), find("task", file or name).version, file)
@@ -151,7 +151,7 @@ def _loss_weights(pair: Pair, recipe: Recipe, factors: Mapping[str, float]) -> d
     return weights
 
 
-def _starts(backbone: Plugin, pretrained: Mapping[str, Pretrained]) -> dict[str, tuple[Plugin, str, str]]:
+def _resolve_starts(backbone: Plugin, pretrained: Mapping[str, Pretrained]) -> dict[str, tuple[Plugin, str, str]]:
     """{start: the backbone with the options of that start, its file of weights, and their licence}; "" without one."""
     starts = {"scratch": (backbone, "", "")}
     for start, weights in pretrained.items():
@@ -205,7 +205,7 @@ def apply_init(arms: Sequence[Arm], recipe: Recipe, starts: Sequence[Start]) -> 
         if not name:
             recipe = start_from(recipe, start) if start != BASELINE else recipe
             continue
-        for hit in matching([arm.name for arm in chosen], name):
+        for hit in match([arm.name for arm in chosen], name):
             place = next(i for i, arm in enumerate(chosen) if arm.name == hit)
             arm = chosen[place]
             if start == BASELINE and arm.parents:

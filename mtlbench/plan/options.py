@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
-from mtlbench.plugins import find, unknown
+from mtlbench.plugins import find, make_unknown
 from mtlbench.spec import DECODERS, PRECISIONS, STARTS, Options
 
 BATCH_NORMS = ("shared", "frozen", "per-task")
@@ -104,7 +104,7 @@ class RunOptions:
             ("precision", self.precision or PRECISIONS[0], PRECISIONS),
         ):
             if value not in valid:
-                raise unknown(what, value, valid)
+                raise make_unknown(what, value, valid)
         for what, number, most in (
             ("val_fraction", self.val_fraction, MOST_VAL),
             ("balance", self.balance, 1.0),
@@ -173,7 +173,7 @@ def parse_start(text: str) -> Start:
     """`imagenet`, or `cross-stitch=scratch` for some arms alone. Raises UserError."""
     arms, _, start = text.rpartition("=")
     if start not in (*STARTS, BASELINE):
-        raise unknown("start", start, (*STARTS, BASELINE))
+        raise make_unknown("start", start, (*STARTS, BASELINE))
     return Start(start, arms)
 
 

@@ -52,15 +52,15 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
     by_name = {arm.name: arm for arm in arms}
     for arm in arms:
         own = arm.tasks or tasks
-        places = _places(arm, own)
+        places = _list_places(arm, own)
         if arm.member:
             settings |= {(arm.name, at): settings[BASELINE, at] for at in places if (BASELINE, at) in settings}
         if arm.member or arm.average or is_merged(arm):
             continue
-        if any((parent, at) not in settings for parent in arm.parents for at in _places(by_name[parent], tasks)):
+        if any((parent, at) not in settings for parent in arm.parents for at in _list_places(by_name[parent], tasks)):
             continue
         candidates = draw_settings(own if arm.joint and recipe.weighting == "fixed" else own[:1], recipe.tune)
-        variants = [_variant(arm, number) for number in range(len(candidates))]
+        variants = [_vary(arm, number) for number in range(len(candidates))]
         of_variants = {
             (one.name, at): setting for one, setting in zip(variants, candidates, strict=True) for at in places
         }
@@ -75,7 +75,7 @@ def next_round(arms: Sequence[Arm], tasks: Sequence[str], recipe: Recipe, expand
             best, wanted, known = _tune([_find(tried, one.name, at) for one in variants], score)
             scored += known
             for trial in wanted:
-                needed |= {one.key: one for one in _lineage(trial, by_key)}
+                needed |= {one.key: one for one in _walk_lineage(trial, by_key)}
             if not wanted:
                 chosen = Setting() if best is None else candidates[best]
                 settings[arm.name, at] = dataclasses.replace(chosen, best_of=len(candidates))
@@ -89,30 +89,30 @@ def _tune(tried: Sequence[Trial], score: Score) -> tuple[int | None, list[Trial]
     Every setting trains for FIRST_ROUND of the iterations, the best of them for all.
     """
     short = [dataclasses.replace(trial, iterations=first_round_iterations(trial.iterations)) for trial in tried]
-    first, wanted = _scores(short, score)
+    first, wanted = _read_scores(short, score)
     if wanted:
         return None, wanted, []
     ranked = choose_best(mean_gains(first), count_survivors(len(tried)))
     through = [place for place in ranked if first[place]]
     whole = [tried[place] for place in through]
-    last, wanted = _scores(whole, score)
+    last, wanted = _read_scores(whole, score)
     if wanted or not any(last):
         return None, wanted, short
     return through[choose_best(mean_gains(last), 1)[0]], [], [*short, *whole]
 
 
-def _scores(trials: Sequence[Trial], score: Score) -> tuple[list[Mapping[str, float]], list[Trial]]:
+def _read_scores(trials: Sequence[Trial], score: Score) -> tuple[list[Mapping[str, float]], list[Trial]]:
     """Of each trial its score, {} where it has none; and those that are still to be trained."""
     found = [score(trial) for trial in trials]
     return [one or {} for one in found], [trial for trial, one in zip(trials, found, strict=True) if one is None]
 
 
-def _places(arm: Arm, tasks: Sequence[str]) -> list[str]:
+def _list_places(arm: Arm, tasks: Sequence[str]) -> list[str]:
     """Where an arm has settings of its own: "" for a joint network, else each task."""
     return [""] if arm.joint else list(tasks)
 
 
-def _variant(arm: Arm, number: int) -> Arm:
+def _vary(arm: Arm, number: int) -> Arm:
     """The arm at one of its settings."""
     return dataclasses.replace(arm, name=f"{arm.name}#{number}", variant_of=arm.name, purpose=Purpose.TUNING)
 
@@ -121,8 +121,8 @@ def _find(trials: Sequence[Trial], arm: str, task: str) -> Trial:
     return next(trial for trial in trials if trial.arm == arm and task in ("", *trial.task_names))
 
 
-def _lineage(trial: Trial, by_key: Mapping[str, Trial]) -> Iterator[Trial]:
+def _walk_lineage(trial: Trial, by_key: Mapping[str, Trial]) -> Iterator[Trial]:
     """The trials that one starts from, then itself."""
     for key in trial.parents:
-        yield from _lineage(by_key[key], by_key)
+        yield from _walk_lineage(by_key[key], by_key)
     yield trial

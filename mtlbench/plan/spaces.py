@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mtlbench import plugins
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.spec import MIXED, Family, Pair, Recipe, SearchSpace, is_file
 
 
@@ -20,7 +20,7 @@ def find_packaged(name: str) -> Path:
     return inside if inside.exists() else package.parent / name
 
 
-def names() -> list[str]:
+def list_names() -> list[str]:
     """The built-in search spaces."""
     return sorted(path.stem for path in find_packaged("search_spaces").glob("[a-z]*.py"))
 
@@ -28,8 +28,8 @@ def names() -> list[str]:
 def load(name: str) -> SearchSpace:
     """A built-in space by name, or the SPACE of a file `PATH.py`. Raises UserError."""
     path = Path(name).expanduser() if name.endswith(".py") else find_packaged("search_spaces") / f"{name}.py"
-    if not name.endswith(".py") and name not in names():
-        raise unknown("pair", name, names())
+    if not name.endswith(".py") and name not in list_names():
+        raise make_unknown("pair", name, list_names())
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     try:
@@ -74,7 +74,7 @@ def without_twins(space: SearchSpace) -> SearchSpace:
 def check_tasks(pair: Pair, path: Path) -> None:
     """Raises UserError for a user's own task that the pair lacks, that is built in, or that has another form."""
     for task, file in pair.files.items():
-        if task not in pair.tasks or not task.isidentifier() or task in plugins.names("task"):
+        if task not in pair.tasks or not task.isidentifier() or task in plugins.list_names("task"):
             raise UserError(f"{path}: {task!r} in files must be a task of the pair, a plain word, and not built in")
         if is_file(file):  # listings do without the built-in kinds, which take torch to import
             check_form(pair, task, str(path))
@@ -116,4 +116,4 @@ def recipe_of(space: SearchSpace, name: str) -> Recipe:
     for recipe in space.recipes:
         if recipe.name == name:
             return recipe
-    raise unknown("recipe", name, [recipe.name for recipe in space.recipes])
+    raise make_unknown("recipe", name, [recipe.name for recipe in space.recipes])

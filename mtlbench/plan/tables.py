@@ -59,7 +59,7 @@ def space_for(pair: Pair, options: Options) -> SearchSpace:
     return SearchSpace(
         pair,
         {DATASET: "quick"},
-        recipes(pair.tasks, options),
+        make_recipes(pair.tasks, options),
         standard_arms(per_channel=True),  # with one alpha a layer three tasks on 900 photos diverged at the units' rate
         SHORT_LIST,
         more=alternatives(),
@@ -73,10 +73,10 @@ def pair_name(table: Path) -> str:
     ('my_labels_2', 'det_attr_table')
     """
     word = re.sub(r"[^A-Za-z0-9]+", "_", table.stem).strip("_") or "table"
-    return f"{word}_table" if word in spaces.names() else word
+    return f"{word}_table" if word in spaces.list_names() else word
 
 
-def recipes(tasks: tuple[str, ...], options: Options) -> tuple[Recipe, ...]:
+def make_recipes(tasks: tuple[str, ...], options: Options) -> tuple[Recipe, ...]:
     """For images of 64 to 128 pixels, as those of the built-in spaces (Ours); `options` are the data set's."""
 
     def data(**more: int) -> dict[str, Options]:

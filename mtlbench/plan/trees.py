@@ -79,11 +79,11 @@ def every_tree(
 ) -> tuple[Arm, ...]:
     """Every tree of the tasks ({task: its form} where these differ, which part at a layer), each once, from nearly
     separate to fully shared; Splits are the arms that they are."""
-    names, length, before = tuple(tasks), len(layers), _before(layers, parts_at)
+    names, length, before = tuple(tasks), len(layers), _count_before(layers, parts_at)
     trees = [
         nth_tree(names, length, rank, forms, before) for rank in range(_count(_kinds(tasks, forms), length, before))
     ]
-    return _arms(trees, tasks, layers, forms, before)
+    return _make_arms(trees, tasks, layers, forms, before)
 
 
 def sample_trees(
@@ -95,14 +95,14 @@ def sample_trees(
 ) -> tuple[Arm, ...]:
     """So many trees (two or more), each equally likely but the fully shared and the nearly separate one, which are
     always among them (Ours); the same for the same tasks and layers. Of a larger sample a smaller one is part."""
-    names, before, kinds = tuple(tasks), _before(layers, parts_at), _kinds(tasks, forms)
+    names, before, kinds = tuple(tasks), _count_before(layers, parts_at), _kinds(tasks, forms)
     count = _count(kinds, len(layers), before)
-    *_, shared = splits = _splits(names, tuple(layers), kinds, before)
+    *_, shared = splits = _find_splits(names, tuple(layers), kinds, before)
     ends = [shared, next(iter(splits))]
     rng, found = random.Random(SAMPLE_SEED), dict.fromkeys(ends)
     while len(found) < min(number, count):
         found.setdefault(nth_tree(names, len(layers), rng.randrange(count), forms, before))
-    return _arms(list(found), tasks, layers, forms, before)
+    return _make_arms(list(found), tasks, layers, forms, before)
 
 
 def nth_tree(tasks: Group, layers: int, rank: int, forms: Mapping[str, str] = ONE_FORM, before: int = 0) -> Tree:
@@ -119,19 +119,19 @@ def nth_tree(tasks: Group, layers: int, rank: int, forms: Mapping[str, str] = ON
         first = tuple(task for task, kind in zip(tasks, kinds, strict=True) if kind == kinds[0])
         others = tuple(task for task in tasks if task not in first)
         rank, inside = divmod(rank, count_trees(len(first), layers))
-        return _beside(tasks, nth_tree(first, layers, inside), nth_tree(others, layers, rank, forms, before))
+        return _join(tasks, nth_tree(first, layers, inside), nth_tree(others, layers, rank, forms, before))
     for own, left in _splits_of(len(tasks)):
         inside = _count(tuple(kinds[place] for place in left), layers, before)
         here = _count(tuple(kinds[place] for place in own), layers - 1, before - 1) * inside
         if rank < here:
             group, alone = tuple(tasks[place] for place in own), tuple(tasks[place] for place in left)
             later = nth_tree(group, layers - 1, rank // inside, forms, before - 1)
-            return _beside(tasks, ((group,), *later), nth_tree(alone, layers, rank % inside, forms, before))
+            return _join(tasks, ((group,), *later), nth_tree(alone, layers, rank % inside, forms, before))
         rank -= here
     raise IndexError(rank)
 
 
-def _beside(tasks: Group, one: Tree, other: Tree) -> Tree:
+def _join(tasks: Group, one: Tree, other: Tree) -> Tree:
     """A tree of some of the tasks and one of the others, as one."""
     return tuple(
         tuple(sorted([*own, *beside], key=lambda group: tasks.index(group[0])))
@@ -139,7 +139,7 @@ def _beside(tasks: Group, one: Tree, other: Tree) -> Tree:
     )
 
 
-def _before(layers: Sequence[str], parts_at: str) -> int:
+def _count_before(layers: Sequence[str], parts_at: str) -> int:
     """After how many of the layers forms have parted."""
     return layers.index(parts_at) if parts_at in layers else len(layers)
 
@@ -150,7 +150,7 @@ def _kinds(tasks: Sequence[str], forms: Mapping[str, str]) -> Group:
 
 
 @cache
-def _splits(tasks: Group, layers: Group, kinds: Group, before: int) -> dict[Tree, str]:
+def _find_splits(tasks: Group, layers: Group, kinds: Group, before: int) -> dict[Tree, str]:
     """The Splits as trees, {tree: the first layer to split at that gives it}, from the first layer on."""
     alone, found = tuple((task,) for task in tasks), dict[Tree, str]()
     of_kinds = [
@@ -165,7 +165,7 @@ def _splits(tasks: Group, layers: Group, kinds: Group, before: int) -> dict[Tree
     return found
 
 
-def _arms(
+def _make_arms(
     trees: Sequence[Tree], tasks: Sequence[str], layers: Sequence[str], forms: Mapping[str, str], before: int
 ) -> tuple[Arm, ...]:
     """Their arms, the most columns first; of equally many in the order of their names."""
@@ -182,7 +182,7 @@ def arm_of(
     >>> arm_of(((("a", "b"), ("c",)), (("a",), ("b",), ("c",))), "abc", ("conv2", "conv3", "fc8")).name
     'tree-conv2:a+b-conv3'
     """
-    if at := _splits(tuple(tasks), tuple(layers), _kinds(tasks, forms), before).get(tree):
+    if at := _find_splits(tuple(tasks), tuple(layers), _kinds(tasks, forms), before).get(tree):
         return Arm(f"split-{at}", "split", {"at": at})
     shared: dict[str, list[list[str]]] = {}
     latest = {tuple(tasks)}
@@ -190,7 +190,7 @@ def arm_of(
         if set(groups) != latest:
             shared[layer] = [list(group) for group in groups if len(group) > 1]
             latest = set(groups)
-    short = abbreviated(tasks)
+    short = abbreviate(tasks)
     words = [
         layer + (":" + ",".join("+".join(short[task] for task in group) for group in groups) if groups else "")
         for layer, groups in shared.items()
@@ -198,10 +198,10 @@ def arm_of(
     return Arm(f"tree-{'-'.join(words)}", "tree", {"shared": shared})
 
 
-def abbreviated(tasks: Sequence[str]) -> dict[str, str]:
+def abbreviate(tasks: Sequence[str]) -> dict[str, str]:
     """{task: its first letters, at least three, as many as tell it from the others}.
 
-    >>> abbreviated(("semseg", "depth", "detection"))
+    >>> abbreviate(("semseg", "depth", "detection"))
     {'semseg': 'sem', 'depth': 'dep', 'detection': 'det'}
     """
     return {
@@ -229,7 +229,7 @@ def choose_trees(space: SearchSpace, recipe: Recipe, options: RunOptions) -> tup
     Raises UserError for more trees than the options allow.
     """
     tasks, layers, forms = space.pair.tasks, layers_of(space), forms_of(space.pair.form, places_of(space.pair))
-    count = _count(_kinds(tasks, forms), len(layers), _before(layers, space.parts_at))
+    count = _count(_kinds(tasks, forms), len(layers), _count_before(layers, space.parts_at))
     if not options.all_trees:
         named = any(glob.startswith("tree-") for glob in options.arms) and count <= MOST_NAMED
         return every_tree(tasks, layers, forms, space.parts_at) if named else (), []

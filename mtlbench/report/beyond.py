@@ -14,8 +14,8 @@ from mtlbench.errors import UserError
 
 @dataclass(frozen=True)
 class BeyondSplits:
-    """The Splits at several weightings of the losses, and {other arm: its `front.advantages` over them, as one of as
-    many contrasts as there are such arms}; `others` have a grid, with numbers in common with the Splits or not.
+    """The Splits at several weightings of the losses, and {other arm: its `front.compute_advantages` over them, as one
+    of as many contrasts as there are such arms}; `others` have a grid, with numbers in common with the Splits or not.
 
     Only that an arm is ahead is ever said, since equal arms come out a little behind (Ours).
     """

@@ -23,10 +23,10 @@ from mtlbench.analysis.comparison import (
     Difference,
     difference_of,
 )
-from mtlbench.analysis.frame import records, relative_change
+from mtlbench.analysis.frame import list_records, relative_change
 from mtlbench.analysis.inference import make_paired_contrast
 from mtlbench.analysis.paper import read_published
-from mtlbench.analysis.selection import newest
+from mtlbench.analysis.selection import select_newest
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -223,7 +223,7 @@ CLAIMS = (
 )
 
 
-def claims(case: Case, results: Results) -> ClaimResults:
+def judge_claims(case: Case, results: Results) -> ClaimResults:
     """The paper's claims whose arms are there, and those that were not tested.
 
     A claim holds where the interval that allows for the contrasts of its family (`comparison`) lies on its side of 0,
@@ -241,7 +241,10 @@ def claims(case: Case, results: Results) -> ClaimResults:
             else:
                 untested.append(Untested(claim.text, _list_lacking(case, claim), claim.space))
     if case.pair == "semseg_sn":
-        for draft, text, arms in ((_robust(case), ROBUST, "two starts"), (_too_fast(case), TOO_FAST, "higher rate")):
+        for draft, text, arms in (
+            (_find_robustness(case), ROBUST, "two starts"),
+            (_too_fast(case), TOO_FAST, "higher rate"),
+        ):
             if draft:
                 drafts.append(draft)
             else:
@@ -302,20 +305,20 @@ def _splits_differ(case: Case, results: Results) -> Iterable[Draft]:
     choice = {scope: str(row["arm"]) for scope, row in case.choice.items()}
     tasks = [scope for scope in choice if scope != PAIR]
     if len(tasks) > 1:
-        yield _different(f"{DIFFERS} tasks", {task: (case, task, choice[task]) for task in tasks})
+        yield _find_difference(f"{DIFFERS} tasks", {task: (case, task, choice[task]) for task in tasks})
     for name in sorted({*results.frame["pair"].unique()} - {case.pair}):
         rows = results.frame[(results.frame["pair"] == name) & results.frame["dataset"].isin(case.frame["dataset"])]
         if PAIR not in choice or rows.empty:
             continue
-        frame, note = newest(rows)
+        frame, note = select_newest(rows)
         other = Case(frame, (), note, {})
         chosen = other.choice.get(PAIR)
         if chosen and case.arm(chosen["arm"]) and other.arm(choice[PAIR]):
             places = {case.pair: (case, PAIR, choice[PAIR]), name: (other, PAIR, str(chosen["arm"]))}
-            yield _different(f"{DIFFERS} {case.pair} and {name}", places)
+            yield _find_difference(f"{DIFFERS} {case.pair} and {name}", places)
 
 
-def _different(text: str, places: Mapping[str, tuple[Case, str, str]]) -> Draft:
+def _find_difference(text: str, places: Mapping[str, tuple[Case, str, str]]) -> Draft:
     """`places` are what is compared by name: the case, the scope and the Split that val chooses there."""
     arms = list(dict.fromkeys(arm for _, _, arm in places.values()))
     findings = [
@@ -328,7 +331,7 @@ def _different(text: str, places: Mapping[str, tuple[Case, str, str]]) -> Draft:
     return Draft(0, lambda family: ClaimResult(Kind.SPLITS_DIFFER, text, "Section 1.1", tuple(findings), same))
 
 
-def _robust(case: Case) -> Draft | None:
+def _find_robustness(case: Case) -> Draft | None:
     """Starts are equivalent where all differences, allowed for their number, lie within the paper's own spread."""
     starts = [arm for arm in case.names if arm.startswith(ALPHA) and arm != USUAL_START and case.arm(arm)]
     usual = case.arm(USUAL_START)
@@ -395,7 +398,7 @@ def _test_starved(case: Case, results: Results) -> Iterable[Draft]:
             groups = category_gains(question, results, case.selection).groups
         except UserError:
             continue  # the report names it
-        for row in records(groups[groups["end"] == "difference"]):
+        for row in list_records(groups[groups["end"] == "difference"]):
             yield Draft(1, partial(_test_starved_by, question, row))
 
 
@@ -415,7 +418,7 @@ def _task_specific(case: Case, results: Results) -> Iterable[Draft]:
     holds = {"yes": Outcome.HOLDS, "no": Outcome.FAILS, "open": Outcome.OPEN}
     for text, table in found.claims[found.claims["arm"] == arm].groupby("claim", sort=False):
         findings = []
-        for row in records(table):
+        for row in list_records(table):
             contrast = make_paired_contrast(row["difference"], row["high"], row["n"])
             difference = difference_of(contrast, len(found.claims), ALPHAS_SHARE)
             findings.append(Finding(row["task"], holds[row["holds"]], difference, arm, seeds=difference.seeds))

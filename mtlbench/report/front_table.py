@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from mtlbench.analysis.frame import FEWEST_SEEDS, records
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records
 from mtlbench.analysis.inference import describe_intervals
 from mtlbench.analysis.selection import NEWEST, Selection, describe_failures
 from mtlbench.analysis.trade_offs import PURPOSES, TradeOffs, trade_offs
 from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, change
-from mtlbench.text import DAGGER, NOTHING, count, percent
+from mtlbench.text import DAGGER, NOTHING, count, write_percent
 
 VOLUME = "hypervolume"
 
@@ -34,11 +34,11 @@ def table_of(found: TradeOffs, failures: Sequence[Mapping[str, Any]] = ()) -> Ta
     labels = (Column("arm", is_text=True), weights, Column("n"))
     groups = [_task_group(found, task) for task in found.tasks]
     ending = Group(
-        (Column("front", "on the front", is_text=True), Column(VOLUME, f"{VOLUME}, {_unit(found)}", _volume))
+        (Column("front", "on the front", is_text=True), Column(VOLUME, f"{VOLUME}, {_unit(found)}", _write_volume))
     )
     bounds = Group(tuple(Column(f"{VOLUME} {bound}", shown=False) for bound in ("low", "high")))
     rows = [_point_row(own) for _, own in found.points.groupby("name", sort=False)]
-    volumes = [_volume_row(row) for row in records(found.mean_volumes)]
+    volumes = [_volume_row(row) for row in list_records(found.mean_volumes)]
     notes = tuple(map(Note, _notes(found, failures)))
     return Table(found.note, labels, (*groups, ending, bounds), (*rows, *volumes), notes)
 
@@ -53,14 +53,14 @@ def _task_group(found: TradeOffs, task: str) -> Group:
 
 def _point_row(own: pd.DataFrame) -> Row:
     """An arm at a weighting."""
-    first = records(own)[0]
+    first = list_records(own)[0]
     cells = {
         "arm": Cell(first["arm"]),
         "weighting": Cell(NOTHING if first["arm"] == BASELINE else first["weights"]),
         "n": Cell(int(own["n"].min())),
         "front": Cell("yes" if first["front"] else "no"),
     }
-    for row in records(own):
+    for row in list_records(own):
         key = f"{row['task']} {row['metric']} change %"
         marks = {Mark.PAIRED} if row["paired"] else {Mark.BASELINE} if row["arm"] == BASELINE else set()
         cells[key] = Cell(row["mean"], row["low"], row["high"], marks=frozenset(marks))
@@ -77,9 +77,9 @@ def _volume_row(row: Mapping[str, Any]) -> Row:
     return Row(cells, apart=True)
 
 
-def _volume(cell: Cell) -> str:
+def _write_volume(cell: Cell) -> str:
     assert isinstance(cell.value, float)
-    return percent(cell.value, cell.low, cell.high, signed=False, unit="")
+    return write_percent(cell.value, cell.low, cell.high, signed=False, unit="")
 
 
 def _unit(found: TradeOffs) -> str:

@@ -11,15 +11,15 @@ import pandas as pd
 
 from mtlbench.analysis.arms import Arms
 from mtlbench.analysis.choice import best_split
-from mtlbench.analysis.frame import FEWEST_SEEDS, records, whole_task
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records, whole_task
 from mtlbench.analysis.inference import half_width
-from mtlbench.analysis.paper import comparable, contradiction
-from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest
+from mtlbench.analysis.paper import describe_contradiction, select_comparable
+from mtlbench.analysis.selection import NEWEST, Selection, failures_of, select_newest
 from mtlbench.arm_names import arm_order, expected_splits
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.plan.backbones import words_of
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.report.paper_layouts import TABLES, Layout, LayoutRow, Score
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, count_seeds, plus_minus
 from mtlbench.spec import Recipe
@@ -38,11 +38,11 @@ def paper_table(number: str, results: Results, selection: Selection = NEWEST, pa
     counts_of and provenance_of. Raises UserError for another number or pair, and without results.
     """
     layout = _layout(number, results, selection)
-    frame, note = newest(results.frame, dataclasses.replace(selection, pair=layout.pair))
+    frame, note = select_newest(results.frame, dataclasses.replace(selection, pair=layout.pair))
     rows, chosen = _rows(layout, frame)
     table = numbers(frame, rows, layout.scores)
     failures = _failures(results.failures, frame, rows)
-    theirs, remark = comparable(frame, results) if paper else (pd.DataFrame(), "")
+    theirs, remark = select_comparable(frame, results) if paper else (pd.DataFrame(), "")
     theirs = theirs[theirs["source"] == f"Table {number}"] if len(theirs) else theirs
     known = table["half_width"].notna().any()
     interval = f" ± half-width of the {100 * CONFIDENCE:g} % t interval of the row's own mean" if known else ""
@@ -57,7 +57,9 @@ def paper_table(number: str, results: Results, selection: Selection = NEWEST, pa
         *([Note(remark)] if remark else []),
     ]
     if len(theirs):
-        notes.append(Note(f"Published: Table {number} of the paper, one run each. {contradiction(number)}".rstrip()))
+        notes.append(
+            Note(f"Published: Table {number} of the paper, one run each. {describe_contradiction(number)}".rstrip())
+        )
     shown: list[Row] = []
     for row in rows:
         shown.append(_make_measured_row(row, table, failures))
@@ -72,7 +74,7 @@ def _layout(number: str, results: Results, selection: Selection) -> Layout:
     if number == "4":
         raise UserError("table 4 of the paper is a figure; type: mtlbench plot alphas")
     if number not in TABLES:
-        raise unknown("table of the paper", number, TABLES)
+        raise make_unknown("table of the paper", number, TABLES)
     layout = TABLES[number]
     if selection.pair not in (None, layout.pair):
         raise UserError(f"table {number} of the paper is about {layout.pair}, not {selection.pair}; leave out --pair")
@@ -122,7 +124,7 @@ def numbers(frame: pd.DataFrame, rows: Sequence[LayoutRow], columns: Sequence[Sc
             best = set(values.index[values == values.max()]) if len(ready) > 1 else set()
         for arm in dict.fromkeys(row.arm for row in rows):
             if arm in test.index:
-                own = records(test.loc[[arm]])[0]
+                own = list_records(test.loc[[arm]])[0]
                 found.append((arm, task, metric, own["unit"], own["mean"], own["half"], own["n"], arm in best))
             else:
                 found.append((arm, task, metric, "", float("nan"), float("nan"), 0, False))
@@ -150,7 +152,9 @@ def _over_seeds(frame: pd.DataFrame, subset: str, arms: Sequence[str]) -> dict[S
 def _rows(layout: Layout, frame: pd.DataFrame) -> tuple[list[LayoutRow], list[dict[str, Any]]]:
     """The rows, with the Splits that val chooses filled in, and those rows of `best_split`."""
     rows: list[LayoutRow] = []
-    chosen = [row for row in records(best_split(frame)) if row["task"] in layout.best] if None in layout.rows else []
+    chosen = (
+        [row for row in list_records(best_split(frame)) if row["task"] in layout.best] if None in layout.rows else []
+    )
     for row in layout.rows:
         if row is not None:
             rows.append(row)
@@ -199,7 +203,7 @@ def _make_measured_row(row: LayoutRow, table: pd.DataFrame, failures: Sequence[M
         "n": count_seeds(own.groupby("task", sort=False)["n"].max().tolist()),
         "failures": Cell("; ".join(f"{failure['where']}: {failure['reason']}" for failure in broken)),
     }
-    for found in records(own):
+    for found in list_records(own):
         name, mean, half = f"{found['task']} {found['metric']}", found["mean"], found["half_width"]
         marks = frozenset({Mark.BEST} if found["best"] else ())
         cells[name] = Cell(mean, mean - half, mean + half, marks=marks)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure as Canvas
 from mtlbench.analysis.comparison import Case
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
-from mtlbench.plugins import create, names
+from mtlbench.plugins import create, list_names
 
 LEFT_OUT = ("regret",)  # its searches take longer than all else here
 TIP = "tip: "  # how ids begin that say what a mark tells where one points at it (`figures/_panels.py`)
@@ -45,7 +45,7 @@ class Picture:
 
 def draw_pictures(case: Case, results: Results) -> list[Picture]:
     """Every figure plug-in, in the order of FIRST. `results` is `store.Results`."""
-    found = [name for name in names("figure") if name not in LEFT_OUT]
+    found = [name for name in list_names("figure") if name not in LEFT_OUT]
     order = [name for name in FIRST if name in found] + [name for name in found if name not in FIRST]
     return [_draw(name, case, results) for name in order]
 

@@ -18,7 +18,7 @@ from mtlbench.plan.backbones import words_of
 from mtlbench.plan.chosen import parse_tuned
 from mtlbench.plan.tables import DATASET, space_for
 from mtlbench.plan.tuning import weight_lattice
-from mtlbench.plugins import names
+from mtlbench.plugins import list_names
 from mtlbench.report.claims import IMAGENET
 from mtlbench.report.sentences import ABLATIONS
 from mtlbench.spec import Family, Pair, SearchSpace
@@ -127,7 +127,7 @@ def _weighting_commands(case: Case, setting: str) -> tuple[set[str], list[str]]:
     for base, own in rows.groupby("variant_of"):
         groups.setdefault(tuple(sorted(own["method"].unique())), []).append(str(base))
     start = f"mtlbench run --pair {case.pair} {setting} {_backbone(case, case.pair)}"
-    ours = names("weighting")
+    ours = list_names("weighting")
     written = []
     for methods, bases in groups.items():
         arms = " ".join(f"--arm {arm}" for arm in arm_order(bases))
@@ -178,7 +178,7 @@ def _backbone(case: Case, space: str) -> str:
 
 def _space(case: Case, name: str) -> SearchSpace | None:
     """A built-in space, or that of a table of photos; None for one of a user's file, which is not run."""
-    if name in spaces.names():
+    if name in spaces.list_names():
         return spaces.load(name)
     tasks = tuple(task for task in case.scopes if task)
     return space_for(Pair(name, tasks, "image"), {}) if case.pick["dataset"] == DATASET else None

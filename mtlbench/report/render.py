@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.report.render_html import render_html
 from mtlbench.report.render_latex import render_latex
 from mtlbench.report.render_text import render_text
 from mtlbench.report.table import Cell, Column, Mark, Row, Table
-from mtlbench.text import DAGGER, NOTHING, printable
+from mtlbench.text import DAGGER, NOTHING, strip_control
 
 FORMATS = ("text", "csv", "markdown", "latex", "html")
 SIGNS = {Mark.CHOSEN: " \\*", Mark.CHOSEN_FOR_PAIR: " +", Mark.PAIRED: DAGGER}  # and the best are bold
@@ -27,8 +27,8 @@ def render(table: Table, format: str = "text", width: int = 150) -> str:
     if format == "latex":
         return render_latex(table)
     if format == "html":  # references in place of letters that a page without a declared encoding would show wrongly
-        return printable(render_html(table)).encode("ascii", "xmlcharrefreplace").decode()
-    raise unknown("table format", format, FORMATS)
+        return strip_control(render_html(table)).encode("ascii", "xmlcharrefreplace").decode()
+    raise make_unknown("table format", format, FORMATS)
 
 
 def render_csv(table: Table) -> str:

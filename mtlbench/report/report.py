@@ -38,7 +38,7 @@ from mtlbench.report.short_answer import short_answer
 from mtlbench.report.summaries import cost_table, delta_table, optimism_table
 from mtlbench.report.table import Table
 from mtlbench.report.verdict import verdict_on
-from mtlbench.text import printable
+from mtlbench.text import strip_control
 
 
 def report(results: Results, out: Path, selection: Selection = NEWEST) -> Path:
@@ -48,7 +48,7 @@ def report(results: Results, out: Path, selection: Selection = NEWEST) -> Path:
     results or the file cannot be written.
     """
     case = case_of(results, selection)
-    text = printable(page(case, results))
+    text = strip_control(write_page(case, results))
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
@@ -57,7 +57,7 @@ def report(results: Results, out: Path, selection: Selection = NEWEST) -> Path:
     return out
 
 
-def page(case: Case, results: Results) -> str:
+def write_page(case: Case, results: Results) -> str:
     """The report as HTML. Everything that comes from results is escaped by the template."""
     trials = results.provenance_of(case.frame)
     selection = case.selection

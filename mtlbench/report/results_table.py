@@ -10,9 +10,9 @@ import pandas as pd
 
 from mtlbench.analysis.choice import best_split
 from mtlbench.analysis.costs import COSTS, pair_costs, sum_tuning_seconds
-from mtlbench.analysis.frame import FEWEST_SEEDS, records, relative_change, whole_task
-from mtlbench.analysis.inference import INTERVAL_COLUMNS, describe_intervals, intervals
-from mtlbench.analysis.selection import NEWEST, Selection, failures_of, newest, one_name_each
+from mtlbench.analysis.frame import FEWEST_SEEDS, list_records, relative_change, whole_task
+from mtlbench.analysis.inference import INTERVAL_COLUMNS, compute_intervals, describe_intervals
+from mtlbench.analysis.selection import NEWEST, Selection, failures_of, one_name_each, select_newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.report.table import (
     Cell,
@@ -29,11 +29,11 @@ from mtlbench.report.table import (
     three_digits,
 )
 from mtlbench.spec import Family
-from mtlbench.text import DAGGER, duration
+from mtlbench.text import DAGGER, write_duration
 
 CHANGE = "change %"
 NO_TUNING: Mapping[Any, float] = {}
-MORE_OF_CHANGE = {  # column of the CSV, after the headline's name -> of `inference.intervals`
+MORE_OF_CHANGE = {  # column of the CSV, after the headline's name -> of `inference.compute_intervals`
     "change low %": "low",
     "change high %": "high",
     "paired interval": "paired",
@@ -53,7 +53,7 @@ class Evidence:
     headlines: dict[str, str]  # task -> metric
     units: dict[tuple[str, str], str]  # (task, metric) -> unit
     means: pd.DataFrame
-    changes: dict[tuple[str, str], dict[str, Any]]  # (task, arm) -> a row of `inference.intervals`
+    changes: dict[tuple[str, str], dict[str, Any]]  # (task, arm) -> a row of `inference.compute_intervals`
     costs: pd.DataFrame
     chance: dict[tuple[str, str], float]  # (task, metric) -> value
     chosen: list[dict[str, Any]]  # rows of `choice.best_split`
@@ -78,10 +78,10 @@ def results_table(
 ) -> Table:
     """Arms x whole-task metrics on test (mean over seeds), headline change against one-task with interval, and costs.
 
-    Shows the newest results or those selected (`selection.newest`). `failures` are mappings with arm, seed, task,
-    status and reason. Raises UserError where there are no results.
+    Shows the newest results or those selected (`selection.select_newest`). `failures` are mappings with arm, seed,
+    task, status and reason. Raises UserError where there are no results.
     """
-    rows, note = newest(frame, selection)
+    rows, note = select_newest(frame, selection)
     failures = failures_of(rows, failures)
     failed = [str(failure["arm"]) for failure in failures if failure["family"] != Family.PARENT]
     evidence = gather(rows, failed, confidence, dict(sum_tuning_seconds(frame, rows)))
@@ -109,7 +109,7 @@ def gather(
     test, chance = whole_task(rows, "test"), whole_task(rows, "chance")
     test = test[test["task"].isin(test.loc[test["headline"], "task"])]  # a diverged task may lack its headline
     cell = ["task", "metric"]
-    metrics = records(test[[*cell, "unit", "headline"]].drop_duplicates())
+    metrics = list_records(test[[*cell, "unit", "headline"]].drop_duplicates())
     headlines: dict[str, str] = {row["task"]: row["metric"] for row in metrics if row["headline"]}
     metrics.sort(key=lambda row: (list(headlines).index(row["task"]), not row["headline"]))
     arms = arm_order([*test["arm"], *failed_arms])
@@ -121,13 +121,15 @@ def gather(
         headlines=headlines,
         units={(row["task"], row["metric"]): row["unit"] for row in metrics},
         means=means.reindex(index=arms),
-        changes={(row["task"], row["arm"]): row for row in records(intervals(relative_change(rows), confidence))},
+        changes={
+            (row["task"], row["arm"]): row for row in list_records(compute_intervals(relative_change(rows), confidence))
+        },
         costs=pair_costs(rows).reindex(index=arms),
         chance={
             (row["task"], row["metric"]): row["value"]
-            for row in records(chance.groupby(cell, sort=False)["value"].mean().reset_index())
+            for row in list_records(chance.groupby(cell, sort=False)["value"].mean().reset_index())
         },
-        chosen=records(best_split(rows)),
+        chosen=list_records(best_split(rows)),
         names=one_name_each(rows),
         settings=settings_in_words(rows) if rows["tuned"].any() else {},
         tuning=dict(tuning),
@@ -144,7 +146,7 @@ def settings_in_words(rows: pd.DataFrame) -> dict[str, str]:
             continue
         words = {
             row["task"]: f"rate {row['rate']:g}" + (f", {row['weighting']}" if row["weighting"] else "")
-            for row in records(own.drop_duplicates("task"))
+            for row in list_records(own.drop_duplicates("task"))
         }
         same = len(set(words.values())) == 1
         found[str(arm)] = next(iter(words.values())) if same else "; ".join(f"{task}: {w}" for task, w in words.items())
@@ -200,7 +202,7 @@ def _arm_row(evidence: Evidence, arm: str, failures: Sequence[Mapping[str, Any]]
 
 
 def _change_cell(row: Mapping[str, Any]) -> Cell:
-    """A row of `inference.intervals` as a cell."""
+    """A row of `inference.compute_intervals` as a cell."""
     marks = {Mark.BASELINE} if row["arm"] == BASELINE else set()
     if row["paired"]:
         marks.add(Mark.PAIRED)
@@ -225,7 +227,7 @@ def _notes(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence
     if evidence.settings:
         notes.append(
             "Settings are times the recipe's learning rate and weights of losses. Choosing them took"
-            f" {duration(sum(evidence.tuning.values()))} in all, which is in no other column."
+            f" {write_duration(sum(evidence.tuning.values()))} in all, which is in no other column."
         )
     if not evidence.changes:
         notes.append(f"No changes: the results hold no {BASELINE} for these seeds.")

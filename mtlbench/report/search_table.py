@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtlbench.report.table import Cell, Column, Group, Note, Row, Table, decimals
 from mtlbench.tabular.regret import MARKS, Regrets, describe_measure, describe_methods, describe_saving
-from mtlbench.text import NOTHING, percent
+from mtlbench.text import NOTHING, write_percent
 
 
 def search_table(regrets: Regrets) -> Table:
@@ -68,4 +68,4 @@ def _spent(regrets: Regrets, method: str) -> float:
 
 def _range(cell: Cell) -> str:
     assert isinstance(cell.value, float)
-    return percent(cell.value, cell.low, cell.high, signed=False, unit="")
+    return write_percent(cell.value, cell.low, cell.high, signed=False, unit="")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mtlbench.analysis.affinity import Affinities, ArmAffinity
 from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, RELATIONS, Case, Difference
+from mtlbench.analysis.costs import COMPARED
 from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.trade_offs import LEVELS
 from mtlbench.arm_names import BASELINE, name_in_prose
@@ -32,13 +33,12 @@ from mtlbench.report.verdict import (
     Verdict,
 )
 from mtlbench.report.weighed import Weighed
-from mtlbench.text import MINUS, count, list_in_words, percent
+from mtlbench.text import MINUS, count, list_in_words, write_percent
 
 ABLATIONS = {"semseg_sn": "ablations", "det_attr": "ablations_det_attr"}  # pair -> the space with its other arms
-COSTS = {"parameters": "Parameters", "training_flops_with_parents": "Training FLOPs with parents"}
 
 
-def sentences(found: Verdict) -> list[str]:
+def write_sentences(found: Verdict) -> list[str]:
     """The whole verdict, the answer first."""
     return [
         *answer_sentences(found.answer),
@@ -68,9 +68,8 @@ def _say_choice(one: ChosenSplit) -> str:
     """`For normals, val chooses Split conv4 of 7 Splits (+1.5 % there); on test it beats one-task by ...`."""
     many = f" of {one.splits} Splits" if one.splits > 1 else ", the only Split"
     mean = "" if one.scope else " (mean over its tasks)"
-    start = (
-        f"For {in_words(one.scope)}{mean}, val chooses {name_in_prose(one.arm)}{many} ({percent(one.val_change)} there)"
-    )
+    there = f"{name_in_prose(one.arm)}{many} ({write_percent(one.val_change)} there)"
+    start = f"For {in_words(one.scope)}{mean}, val chooses {there}"
     if one.difference is None:
         return f"{start}; it shares no seed with {BASELINE}."
     clause = _clause(one.difference.relation, [say_compared(one.difference, BASELINE)])
@@ -99,27 +98,27 @@ def _ratios(one: CostRatio) -> str:
     for other, ratio in one.ratios.items():
         grouped.setdefault(f"{ratio:.1f}" if ratio >= 0.95 else f"{ratio:.2g}", []).append(name_in_prose(other))
     against = "; ".join(f"{ratio} x {list_in_words(names)}" for ratio, names in grouped.items())
-    return f"{COSTS[one.cost]} of {one.arm} for the pair: {against}."
+    return f"{COMPARED[one.cost]} of {one.arm} for the pair: {against}."
 
 
 def say_compared(found: Difference, other: str) -> str:
     """What follows the relation: `one-task by 1.2 % [0.3, 2.1]`, `one-task (+0.4 % [-0.5, +1.3])`, `+0.4 % against
     one-task`."""
     if not found.has_interval:
-        return f"{percent(found.mean)} against {other}"
+        return f"{write_percent(found.mean)} against {other}"
     if found.relation == NOISE:
         return f"{other} ({size(found)})"
     sign = 1 if found.mean > 0 else -1
     low, high = sorted((sign * found.low, sign * found.high))
-    return f"{other} by {percent(abs(found.mean), low, high, signed=False)}"
+    return f"{other} by {write_percent(abs(found.mean), low, high, signed=False)}"
 
 
 def size(found: Difference, unit: str = "%", digits: int = 1) -> str:
     """`+1.2 % [-0.3, +2.1]`; where 0 is outside for this contrast alone, also what allows for the others."""
-    text = percent(found.mean, found.low, found.high, unit=unit, digits=digits)
+    text = write_percent(found.mean, found.low, found.high, unit=unit, digits=digits)
     if not found.alone:
         return text
-    wide = percent(found.mean, found.wide_low, found.wide_high, unit=unit, digits=digits)
+    wide = write_percent(found.mean, found.wide_low, found.wide_high, unit=unit, digits=digits)
     return f"{text}; {wide[wide.index('[') :]} where {count(found.comparisons, 'contrast')} are allowed for"
 
 
@@ -129,15 +128,15 @@ def resolution_sentences(found: Resolution | None, case: Case) -> list[str]:
     if found is None:
         return []
     if found.seeds < FEWEST_SEEDS:
-        more = command(case, f"{case.pair} --seeds 0-2")
+        more = write_command(case, f"{case.pair} --seeds 0-2")
         return [
             f"With {count(found.seeds, 'seed')} there is no interval (they start at {FEWEST_SEEDS} seeds): none of"
             f" these differences can be told from noise; type: {more}"
         ]
     if not found.least:
         return ["The noise between seeds cannot be estimated from so few arms and seeds."]
-    least = [f"{percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least.items()]
-    said = [f"{percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least_said.items()]
+    least = [f"{write_percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least.items()]
+    said = [f"{write_percent(size, signed=False)} ({in_words(scope)})" for scope, size in found.least_said.items()]
     half = [str(seeds) for seeds in found.seeds_for_half.values()]
     more = half[0] if len(set(half)) == 1 else list_in_words(half)
     return [
@@ -153,20 +152,20 @@ def front_sentences(found: BeyondSplits, case: Case) -> list[str]:
     """Whether any arm lies outside the front that the Splits with tuned weights reach."""
     grid = f"--loss-weight-grid {LEVELS}"
     if not found.splits:
-        more = command(case, f"{case.pair} --arm 'split-*' {grid}")
+        more = write_command(case, f"{case.pair} --arm 'split-*' {grid}")
         return [
             f"No Split was trained at several weightings, so that no arm can be held against their front; type: {more}"
         ]
     front = f"the front that {_splits(found)} with tuned weights"
     if not found.others:
-        more = command(case, f"{case.pair} --arm cross-stitch {grid}")
+        more = write_command(case, f"{case.pair} --arm cross-stitch {grid}")
         return [f"No other arm was trained at several weightings to be held against {front}; type: {more}"]
     if not found.advantages:
         return [f"Nothing is held against {front}: no arm has a weighting with numbers on val in the Splits' seeds."]
     outside = [say_compared(found.advantages[arm], name_in_prose(arm)) for arm in found.outside]
     others = {name_in_prose(arm): one for arm, one in found.advantages.items() if arm not in found.outside}
     inside = list_in_words([f"{arm} ({size(one)})" for arm, one in others.items() if one.has_interval])
-    alone = list_in_words([f"{arm} ({percent(one.mean)})" for arm, one in others.items() if not one.has_interval])
+    alone = list_in_words([f"{arm} ({write_percent(one.mean)})" for arm, one in others.items() if not one.has_interval])
     said = []
     if outside:
         lie = "lies" if len(outside) == 1 else "lie"
@@ -203,7 +202,7 @@ def weighting_sentences(found: Sequence[Weighed], case: Case) -> list[str]:
         said.append(f"{start}: {'; '.join(clauses)}.")
     if found and not any(one.levels for one in found):
         arms = " ".join(f"--arm {one.arm}" for one in found)
-        more = command(case, f"{case.pair} {arms} --loss-weight-grid {LEVELS}")
+        more = write_command(case, f"{case.pair} {arms} --loss-weight-grid {LEVELS}")
         said.append(f"Whether any is better than tuned fixed weights is not known without a grid of them; type: {more}")
     return said
 
@@ -234,7 +233,7 @@ def _say_effects(one: ArmAffinity, label: str) -> str:
             if effect.relation == relation:
                 sign = 1 if relation == BEATS else -1
                 low, high = sorted((sign * effect.low, sign * effect.high))
-                said.append(f"{task} {verb} {percent(abs(effect.mean), low, high, signed=False)} by {partner}")
+                said.append(f"{task} {verb} {write_percent(abs(effect.mean), low, high, signed=False)} by {partner}")
     (task, partner), largest = max(
         ((cell, effect) for cell, effect in one.effects.items() if effect.relation not in (BEATS, LOSES)),
         key=lambda item: abs(item[1].mean),
@@ -260,7 +259,7 @@ def _say_grouping(one: ArmAffinity) -> str:
         return f"{start} that every task stays alone."
     how = "measured in these networks" if best.is_measured else "predicted from these networks"
     clause = _clause(best.predicted.relation, [say_compared(best.predicted, BASELINE)])
-    return f"{start} {best.text} ({percent(best.val)} there, mean over all tasks, {how}); on test it {clause}."
+    return f"{start} {best.text} ({write_percent(best.val)} there, mean over all tasks, {how}); on test it {clause}."
 
 
 # ---------------------------------------------------------------------------------------------------- the claims
@@ -276,7 +275,7 @@ def claim_sentences(found: ClaimResults, case: Case) -> list[str]:
     for space, claims in lacking.items():
         typed = space.format(pair=case.pair, ablations=ABLATIONS.get(case.pair, case.pair))
         texts = [f"{one.text} ({', '.join(one.lacks)})" for one in claims]
-        said.append(f"Not tested: {'; '.join(texts)}. Type: {command(case, typed)}")
+        said.append(f"Not tested: {'; '.join(texts)}. Type: {write_command(case, typed)}")
     return said
 
 
@@ -318,7 +317,7 @@ def _of_starts(found: Finding) -> str:
     start = found.arm.removeprefix(ALPHA).replace("-", ", ")
     return (
         f"{found.scope} (farthest: ({start}), {_size(found)} against (0.9, 0.1); the paper's own spread is"
-        f" {percent(found.margin, signed=False)})"
+        f" {write_percent(found.margin, signed=False)})"
     )
 
 
@@ -352,7 +351,7 @@ def gap_sentences(found: Gaps, case: Case) -> list[str]:
     if found.missing:
         said.append(
             f"Not compared, since not trained: {list_in_words(list(map(name_in_prose, found.missing)))}; type:"
-            f" {command(case, case.pair + ' --all-splits')}"
+            f" {write_command(case, case.pair + ' --all-splits')}"
         )
     for one in found.failed:
         seeds = f"seed{'s' * (len(one.seeds) > 1)} {list_in_words(one.seeds)}"
@@ -369,7 +368,7 @@ def in_words(scope: str) -> str:
     return scope or "the pair"
 
 
-def command(case: Case, space: str) -> str:
+def write_command(case: Case, space: str) -> str:
     """What trains a search space (with the options that follow it) on the data and with the recipe that are judged."""
     name, _, options = space.partition(" ")
     setting = f"--dataset {case.pick['dataset']} --recipe {case.pick['recipe']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, PAIR, Difference
 from mtlbench.arm_names import BASELINE, name_in_prose
 from mtlbench.report.verdict import Answer, ChosenSplit
-from mtlbench.text import percent
+from mtlbench.text import write_percent
 
 
 def short_answer(found: Answer) -> str:
@@ -27,7 +27,7 @@ def short_answer(found: Answer) -> str:
 
 
 def _say_split(chosen: ChosenSplit, found: Difference) -> str:
-    name, change = name_in_prose(chosen.arm), percent(found.mean, found.low, found.high)
+    name, change = name_in_prose(chosen.arm), write_percent(found.mean, found.low, found.high)
     which = f"{name}, which val chooses of {chosen.splits} Splits," if chosen.splits > 1 else f"{name}, the only Split,"
     layers = f"all layers before {chosen.arm.removeprefix('split-')}" if chosen.arm.startswith("split-") else "some"
     if found.relation == BEATS:
@@ -45,7 +45,7 @@ def _say_split(chosen: ChosenSplit, found: Difference) -> str:
 def _say_stitched(found: Difference | None) -> str:
     if found is None:
         return ""
-    change = percent(found.mean, found.low, found.high)
+    change = write_percent(found.mean, found.low, found.high)
     words = {BEATS: "better", LOSES: "worse", NOISE: "within noise"}
     return f"Cross-stitch, which learns how much, is at {change}" + (
         f": {words[found.relation]}." if found.relation in words else "."

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from mtlbench.text import NOTHING, percent, short
+from mtlbench.text import NOTHING, shorten, write_percent
 
 Value = float | str | bool | None  # integers, too
 
@@ -55,22 +55,22 @@ def decimals(digits: int) -> Writer:
 def three_digits(cell: Cell) -> str:
     """A number of any size: `0.0123`, `12.3`, `12.3 k`."""
     value = _number(cell)
-    return f"{value:.3g}" if abs(value) < 999.5 else short(value)
+    return f"{value:.3g}" if abs(value) < 999.5 else shorten(value)
 
 
 def large(cell: Cell) -> str:
     """`1.23 M`, with a ratio `1.23 M (0.50 x)`."""
-    return short(_number(cell)) + ("" if math.isnan(cell.ratio) else f" ({cell.ratio:.2f} x)")
+    return shorten(_number(cell)) + ("" if math.isnan(cell.ratio) else f" ({cell.ratio:.2f} x)")
 
 
 def change(cell: Cell) -> str:
     """A change in percent, the unit in the column's head: `+1.2 [-0.3, +2.7]`."""
-    return percent(_number(cell), cell.low, cell.high, unit="")
+    return write_percent(_number(cell), cell.low, cell.high, unit="")
 
 
 def change_with_unit(cell: Cell) -> str:
     """A change in percent: `+1.2 % [-0.3, +2.7]`."""
-    return percent(_number(cell), cell.low, cell.high)
+    return write_percent(_number(cell), cell.low, cell.high)
 
 
 def plus_minus(cell: Cell) -> str:

@@ -21,20 +21,20 @@ from mtlbench.analysis.comparison import (
     Difference,
     case_of,
 )
+from mtlbench.analysis.costs import COMPARED
 from mtlbench.analysis.frame import FEWEST_SEEDS
-from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, detectable, seeds_for
+from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, find_detectable, seeds_for
 from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.analysis.trade_offs import TradeOffs
 from mtlbench.arm_names import BASELINE, expected_splits
 from mtlbench.contracts import Results
 from mtlbench.plan.arms import standard_arms
 from mtlbench.report.beyond import BeyondSplits, beyond_splits, find_trade_offs
-from mtlbench.report.claims import ClaimResults, claims
+from mtlbench.report.claims import ClaimResults, judge_claims
 from mtlbench.report.weighed import Weighed, find_weighed
 from mtlbench.spec import Family
 
 POWER = 0.8
-COSTS = ("parameters", "training_flops_with_parents")  # of `costs.compute_matched`
 
 
 class NoChoice(StrEnum):
@@ -69,7 +69,7 @@ class Comparison:
 class CostRatio:
     """A cost of an arm over that of others, {other arm: ratio}."""
 
-    cost: str  # one of COSTS
+    cost: str  # one of COMPARED
     arm: str
     ratios: Mapping[str, float]
 
@@ -158,11 +158,12 @@ class Verdict:
         )
 
 
-def verdict(
+def reach_verdict(
     results: Results,
     selection: Selection = NEWEST,
 ) -> Verdict:
-    """The verdict on the newest results or those asked for (`selection.newest`). Raises UserError without any."""
+    """The verdict on the newest results or those asked for (`selection.select_newest`). Raises UserError without
+    any."""
     return verdict_on(case_of(results, selection), results)
 
 
@@ -170,13 +171,13 @@ def verdict_on(case: Case, results: Results) -> Verdict:
     """The verdict on a case; `results` (`store.Results`) gives alphas, label counts and the other pairs."""
     trades = find_trade_offs(case, results)
     beyond = beyond_splits(trades) if trades else None
-    found = claims(case, results)
+    found = judge_claims(case, results)
     return Verdict(
         case,
-        answer(case),
-        resolution(case),
+        find_answer(case),
+        find_resolution(case),
         found,
-        gaps(case),
+        find_gaps(case),
         trades,
         beyond,
         find_affinities(case, results),
@@ -184,7 +185,7 @@ def verdict_on(case: Case, results: Results) -> Verdict:
     )
 
 
-def answer(case: Case) -> Answer:
+def find_answer(case: Case) -> Answer:
     """The Split that val chooses, and cross-stitch against its rivals, for the pair and each task."""
     if case.changes.empty:
         return Answer(no_choice=NoChoice.NO_BASELINE)
@@ -219,13 +220,13 @@ def _cost_ratios(case: Case, arm: str) -> tuple[CostRatio, ...]:
     names = dict.fromkeys([*(row["arm"] for row in case.choice.values()), *RIVALS])
     others = [other for other in names if other in costs.index and other != arm]
     found = []
-    for cost in COSTS:
+    for cost in COMPARED:
         ratios = {other: float(costs.loc[arm, cost] / costs.loc[other, cost]) for other in others}
         found.append(CostRatio(cost, arm, {other: ratio for other, ratio in ratios.items() if ratio > 0}))
     return tuple(one for one in found if one.ratios)
 
 
-def resolution(case: Case) -> Resolution | None:
+def find_resolution(case: Case) -> Resolution | None:
     """What the seeds can and cannot show, and what half of that would take; None where nothing can be compared."""
     if case.changes.empty:
         return None
@@ -240,11 +241,11 @@ def resolution(case: Case) -> Resolution | None:
         if not known:
             continue
         noise, freedom = _typical([(one.error, one.freedom, one.seeds) for one in known])
-        least[scope] = detectable(noise, freedom, case.seeds, POWER)
+        least[scope] = find_detectable(noise, freedom, case.seeds, POWER)
         half[scope] = seeds_for(least[scope] / 2, noise, freedom / (case.seeds - 1), POWER)
-        own = detectable(noise, freedom, case.seeds, POWER, min(level, OWN_CONFIDENCE))
+        own = find_detectable(noise, freedom, case.seeds, POWER, min(level, OWN_CONFIDENCE))
         noise, freedom = _typical([(one.pooled_error, one.pooled_freedom, one.seeds) for one in known])
-        said[scope] = max(own, detectable(noise, freedom, case.seeds, POWER, level))
+        said[scope] = max(own, find_detectable(noise, freedom, case.seeds, POWER, level))
     return Resolution(case.seeds, least, said, half, family)
 
 
@@ -254,7 +255,7 @@ def _typical(contrasts: list[tuple[float, float, int]]) -> tuple[float, float]:
     return noise, median(freedom for _, freedom, _ in contrasts)
 
 
-def gaps(case: Case) -> Gaps:
+def find_gaps(case: Case) -> Gaps:
     """What was not compared: arms that are missing, have fewer seeds, failed or were blocked."""
     splits = expected_splits(case.kinds.splits())
     arms = standard_arms(per_channel=True)

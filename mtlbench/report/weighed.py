@@ -11,7 +11,7 @@ from mtlbench.analysis.comparison import PAIR, WEIGHTINGS_SHARE, Case, Differenc
 from mtlbench.analysis.costs import step_costs
 from mtlbench.analysis.frame import mean_over_tasks, relative_change
 from mtlbench.analysis.inference import Runs
-from mtlbench.analysis.selection import newest
+from mtlbench.analysis.selection import select_newest
 from mtlbench.arm_names import arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -68,7 +68,7 @@ class Trials:
 def find_weighed(case: Case, results: Results) -> tuple[Weighed, ...]:
     """Each architecture of the case that was trained with weightings and has numbers on val, in table order."""
     try:
-        frame, _ = newest(results.frame, case.selection, PURPOSES)
+        frame, _ = select_newest(results.frame, case.selection, PURPOSES)
     except UserError:
         return ()
     if frame["method"].eq("").all():  # as in most studies: changes need not be computed

@@ -88,7 +88,7 @@ class Sluice:
             for layer in column.modules()
             if isinstance(layer, nn.Conv2d | nn.Linear)
         ]
-        terms = [term for layer in layers for term in overlaps(layer, self.subspaces)] if self.strength else []
+        terms = [term for layer in layers for term in measure_overlaps(layer, self.subspaces)] if self.strength else []
         return self.strength * torch.stack(terms).sum() if terms else None
 
     def outcome(self, units: dict[str, nn.Module]) -> dict[str, Any]:
@@ -121,9 +121,9 @@ class SubspaceUnit(nn.Module):
         super().__init__()
         self.tasks, self.width, self.subspaces, self.lr_multiplier = tasks, stage.channels, subspaces, lr_multiplier
         self.layers, self.sees_pass = layers, bool(layers)
-        self.alpha = nn.Parameter(convex(len(tasks) * subspaces, own))
+        self.alpha = nn.Parameter(make_convex(len(tasks) * subspaces, own))
         is_last = bool(layers) and stage.name == layers[-1]
-        self.beta = nn.Parameter(convex(len(layers), LAST)[-1].repeat(len(tasks), 1)) if is_last else None
+        self.beta = nn.Parameter(make_convex(len(layers), LAST)[-1].repeat(len(tasks), 1)) if is_last else None
 
     def alphas(self) -> Tensor:
         """`T T C`: what a channel's subspace receives from the same subspace of each task.
@@ -156,13 +156,13 @@ class SubspaceUnit(nn.Module):
         }
 
 
-def convex(count: int, own: float) -> Tensor:
+def make_convex(count: int, own: float) -> Tensor:
     """`N N`: `own` on the diagonal, the rest of each row alike; 1 for a single one."""
     others = (1 - own) / max(count - 1, 1)
     return torch.full((count, count), others).fill_diagonal_(own if count > 1 else 1.0)
 
 
-def overlaps(layer: nn.Conv2d | nn.Linear, subspaces: int) -> list[Tensor]:
+def measure_overlaps(layer: nn.Conv2d | nn.Linear, subspaces: int) -> list[Tensor]:
     """||G1^T G2||^2 for every two subspaces of a layer's output channels, which see some common input.
 
     Groups of a convolution see none of each other's, so that their channels are orthogonal as they are.

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Stage
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 
 
 class SoftSharing:
@@ -30,7 +30,7 @@ class SoftSharing:
         """Every task for itself. Raises UserError for stages that are not there, or have no parameters."""
         for name in self.stages:
             if name not in stage.trunk.names:
-                raise unknown("stage to share softly", name, stage.trunk.names)
+                raise make_unknown("stage to share softly", name, stage.trunk.names)
         if stage.name in self.stages and not stage.has_parameters:
             raise UserError(f"soft sharing of {stage.name!r}: it has no parameters; leave it out")
         return [(task,) for task in tasks]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from mtlbench.contracts import Stage
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 
 
 class Split:
@@ -23,7 +23,7 @@ class Split:
     def groups(self, stage: Stage, tasks: tuple[str, ...]) -> list[tuple[str, ...]]:
         """One group before `at`, every task for itself from there on."""
         if self.at not in stage.trunk.order:
-            raise unknown("layer to split at", self.at, stage.trunk.order)
+            raise make_unknown("layer to split at", self.at, stage.trunk.order)
         return [tasks] if stage.before(self.at) else [(task,) for task in tasks]
 
     def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:

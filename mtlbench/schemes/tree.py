@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from mtlbench.contracts import Stage
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 
 
 class Tree:
@@ -30,9 +30,9 @@ class Tree:
         order = stage.trunk.order
         for layer, groups in self.shared.items():
             if layer not in order:
-                raise unknown("layer to branch at", layer, order)
+                raise make_unknown("layer to branch at", layer, order)
             for task in [task for group in groups for task in group if task not in tasks]:
-                raise unknown("task of the tree", task, tasks)
+                raise make_unknown("task of the tree", task, tasks)
         passed = [layer for layer in order[: order.index(stage.name) + 1] if layer in self.shared]
         if not passed:
             return [tasks]

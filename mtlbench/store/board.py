@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from mtlbench.errors import UserError
 from mtlbench.store.shapes import Run
-from mtlbench.system.files import blame_disk, is_regular, own, text_of, write
+from mtlbench.system.files import blame_disk, claim, is_regular, text_of, write
 from mtlbench.system.schema import Misshapen, decode, encode
 
 LOCK_SECONDS = 1.0  # another reader of the lock holds it for some microseconds
@@ -73,7 +73,7 @@ def lock(folder: Path) -> Iterator[FileIO]:
     """Hold <root>/<pair>/<dataset> alone, through the file that comes. Raises UserError while a run works there, and
     StoreBroken."""
     with blame_disk(folder):
-        file = FileIO(own(folder / ".lock"), "a")
+        file = FileIO(claim(folder / ".lock"), "a")
     with file:
         _take(file.fileno(), folder)
         yield file

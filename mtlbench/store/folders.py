@@ -15,15 +15,15 @@ from mtlbench.store.sealing import (
     KEY,
     TRACEBACK,
     Damaged,
-    foreign,
     is_as_sealed,
+    make_foreign,
     read_own,
     read_result,
     write_own,
 )
 from mtlbench.store.shapes import SEALED, NameOfTrial, Names, is_name
 from mtlbench.system.files import is_regular
-from mtlbench.system.schema import plain
+from mtlbench.system.schema import as_plain
 
 NAMES = "names.json"  # further ones that a finished trial goes by
 PLANNED = ("trial.json", NAMES, "sources.json")  # all that a trial's folder holds before its first attempt
@@ -60,7 +60,7 @@ def read_trial(folder: Path) -> Trial:
     except ValueError as error:
         raise Damaged(path, "is damaged", mend) from error
     if not str(folder).endswith(os.path.join("", trial.pair, trial.dataset.name, os.path.basename(folder))):
-        raise foreign(path)
+        raise make_foreign(path)
     return trial
 
 
@@ -138,7 +138,7 @@ def names_in(folder: Path, trial: Trial) -> list[NameOfTrial]:
 
 def write_names(folder: Path, trial: Trial, names: list[NameOfTrial]) -> None:
     """Write names.json."""
-    write_own(folder / NAMES, trial.key, plain(Names(names)))
+    write_own(folder / NAMES, trial.key, as_plain(Names(names)))
 
 
 def groups(root: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from mtlbench.spec import Trial
 from mtlbench.store.columns import FRAME
 from mtlbench.store.shapes import NameOfTrial, Result
 from mtlbench.system.files import UNSOUND, text_of
-from mtlbench.text import printable, write_factors
+from mtlbench.text import strip_control, write_factors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +50,7 @@ def head_of(trial: Trial, key: str, name: NameOfTrial, result: Result) -> Head:
     return (
         trial.pair,
         trial.dataset.name,
-        printable(result.backbone),
+        strip_control(result.backbone),
         name.recipe,
         name.arm,
         trial.scheme.name,
@@ -63,7 +63,7 @@ def head_of(trial: Trial, key: str, name: NameOfTrial, result: Result) -> Head:
         name.purpose.value,
         name.seed,
         key,
-        printable(result.finished),
+        strip_control(result.finished),
         name.setting,
     )
 
@@ -158,7 +158,7 @@ def _rows(
     rows: list[tuple[Any, ...]] = []
     for name, subset, metric, category in words:
         headline, unit, higher_is_better = known[name, metric]
-        rows.append((name, subset, metric, printable(category), headline, printable(unit), higher_is_better))
+        rows.append((name, subset, metric, strip_control(category), headline, strip_control(unit), higher_is_better))
     rows += [(task, "cost", metric, "", False, UNITS.get(metric, ""), False) for metric in cost]
     return rows
 

@@ -69,7 +69,7 @@ def find_trials(results: Path, text: str, pair: str = "") -> list[Finished]:
         wanted = found.name.arm == arm and seed in ("", str(found.name.seed)) and pair in ("", found.trial.pair)
         (named if wanted else others).append(found)
     if named:
-        return _newest(named)
+        return _select_newest(named)
     raise _not_found(root, text, arm, seed, pair, others)
 
 
@@ -101,7 +101,7 @@ def _all_finished(root: Path) -> list[Finished]:
     return sorted(found, key=lambda one: one.result.finished, reverse=True)
 
 
-def _newest(named: Sequence[Finished]) -> list[Finished]:
+def _select_newest(named: Sequence[Finished]) -> list[Finished]:
     """Those of the newest one's study (pair, data set, setting) and of the first seed there; by tasks."""
     newest = named[0]
     same = (newest.folder.parent, newest.name.setting)

@@ -17,8 +17,8 @@ from mtlbench.store.sealing import FAILURE, Damaged, Outdated, read_result, read
 from mtlbench.store.shapes import FailureKind, NameOfTrial, Result
 from mtlbench.store.states import State, states_of
 from mtlbench.store.store import Store
-from mtlbench.system.schema import plain
-from mtlbench.text import printable
+from mtlbench.system.schema import as_plain
+from mtlbench.text import strip_control
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,7 +168,7 @@ class Results:
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
         """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
-        by_key = {one.folder.name: plain(one.result.architecture) for one in self._finished}
+        by_key = {one.folder.name: as_plain(one.result.architecture) for one in self._finished}
         arms = frame[["arm", "key"]].drop_duplicates().itertuples(index=False, name=None)
         return {arm: by_key[key] for arm, key in arms if key in by_key}
 
@@ -197,7 +197,7 @@ class Results:
             blocked = state.state == "blocked"
             file = "trial.json" if blocked else FAILURE
             kind = state.failure.kind if state.failure else FailureKind.ERROR
-            status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", printable(state.reason))
+            status, reason = (f"blocked by {state.reason}", "") if blocked else ("failed", strip_control(state.reason))
             found.append(
                 {
                     "pair": trial.pair,

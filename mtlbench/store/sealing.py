@@ -20,7 +20,7 @@ from mtlbench.errors import UserError
 from mtlbench.spec import FORMAT, Options
 from mtlbench.store.shapes import SEALED, BeforeFormats, Failure, Header, Result
 from mtlbench.system.files import Seal, is_regular, seal, text_of, write
-from mtlbench.system.schema import Misshapen, decode, plain
+from mtlbench.system.schema import Misshapen, as_plain, decode
 
 T = TypeVar("T")
 
@@ -74,18 +74,18 @@ def write_own(path: Path, key: str, data: Options) -> None:
 
 def write_result(folder: Path, key: str, result: Result) -> None:
     """Write result.json of the trial `key`, with the seals of what it has made in `folder`."""
-    write_own(folder / "result.json", key, {**plain(result), "files": seals_of(folder)})
+    write_own(folder / "result.json", key, {**as_plain(result), "files": seals_of(folder)})
 
 
 def write_failure(folder: Path, key: str, failure: Failure, traceback: str) -> None:
     """Write why the trial `key` failed: failure.json, and its traceback (the same in words where there is none).
     Raises OSError."""
-    write(folder / TRACEBACK, writable(traceback or f"{failure}\n"))
-    about = replace(failure, message=writable(failure.message), traceback=TRACEBACK)
-    write_own(folder / FAILURE, key, plain(about))
+    write(folder / TRACEBACK, escape(traceback or f"{failure}\n"))
+    about = replace(failure, message=escape(failure.message), traceback=TRACEBACK)
+    write_own(folder / FAILURE, key, as_plain(about))
 
 
-def writable(text: str) -> str:
+def escape(text: str) -> str:
     """The text with what UTF-8 has no bytes for written as escapes."""
     return text.encode(errors="backslashreplace").decode()
 
@@ -135,7 +135,7 @@ def _check_header(path: Path | str, text: str, mend: str) -> None:
         raise Damaged(path, "is damaged", mend)
     place = os.path.basename(os.path.dirname(path))
     if header.key != place and KEY.fullmatch(place):  # other folders are no store's: copies under another name
-        raise foreign(path)
+        raise make_foreign(path)
 
 
 def _is_before_formats(text: str) -> bool:
@@ -145,7 +145,7 @@ def _is_before_formats(text: str) -> bool:
     return False
 
 
-def foreign(path: Path | str) -> Damaged:
+def make_foreign(path: Path | str) -> Damaged:
     """The error for a file that was copied in, or whose folder was renamed or moved."""
     return Damaged(path, "is another trial's", "run the same command again to replace it")
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtlbench.errors import UserError
-from mtlbench.plugins import class_of, file_of, find, unknown
+from mtlbench.plugins import class_of, file_of, find, make_unknown
 from mtlbench.spec import KINDS, Trial, is_file
 from mtlbench.store.folders import read_trial
 from mtlbench.store.sealing import read_own, write_own
 from mtlbench.store.shapes import Sources
-from mtlbench.system.schema import plain
+from mtlbench.system.schema import as_plain
 
 FILE = "sources.json"  # in a trial's folder
 
@@ -48,7 +48,7 @@ def keep_sources(trial: Trial, folder: Path) -> None:
     """Write the texts of the trial's user files into its folder; a file that cannot be read here is left out."""
     texts = {name: _text(place) for name, (place, _) in _files(trial).items()}
     if known := {name: text for name, text in texts.items() if text is not None}:
-        write_own(folder / FILE, trial.key, plain(Sources(known)))
+        write_own(folder / FILE, trial.key, as_plain(Sources(known)))
 
 
 def read_texts(folder: Path) -> dict[str, str]:
@@ -97,7 +97,7 @@ def with_files(
             raise UserError(ask(source))
         place = f"{places[name]}:{class_of(source)}"
         if not hasattr(find(kind, place), "version"):  # the class, too, is named by the trial
-            raise unknown(f"{kind} in {places[name]}", class_of(source), ())
+            raise make_unknown(f"{kind} in {places[name]}", class_of(source), ())
         return place
 
     return trial.map_plugins(lambda kind, plugin: dataclasses.replace(plugin, source=at_hand(kind, plugin.source)))

@@ -22,7 +22,7 @@ from mtlbench.store.folders import check_trial, names_in, own_name, read_trial, 
 from mtlbench.store.sealing import Damaged, find_lost, read_failure, read_result, write_failure
 from mtlbench.store.shapes import Failure, Result, Stamp
 from mtlbench.store.sources import keep_sources
-from mtlbench.system.files import blame_disk, is_regular, own, write
+from mtlbench.system.files import blame_disk, claim, is_regular, write
 from mtlbench.system.schema import Misshapen, decode, encode
 
 
@@ -116,7 +116,7 @@ class Store:
                 read_trial(folder)
             except Damaged:
                 with blame_disk(folder):
-                    own(folder).mkdir(parents=True, exist_ok=True)
+                    claim(folder).mkdir(parents=True, exist_ok=True)
                     _write_trial(folder, trial)
 
     def begin(self, trial: Trial, again: bool = False) -> Path:
@@ -124,7 +124,7 @@ class Store:
         that it goes on from, unless it finished or is trained `again`. Raises StoreBroken."""
         folder = self.folder(trial)
         with blame_disk(folder):
-            own(folder).mkdir(parents=True, exist_ok=True)
+            claim(folder).mkdir(parents=True, exist_ok=True)
             keep = {"names.json"} | (set() if again or (folder / "result.json").exists() else {"resume.pt"})
             for left_over in sorted(folder.iterdir(), key=lambda path: path.name != "result.json"):  # "done" goes first
                 if left_over.is_dir() and not left_over.is_symlink():

@@ -85,7 +85,7 @@ def text_of(path: Path | str, errors: str = "strict") -> str:
     return content.decode(errors=errors)
 
 
-def own(path: Path) -> Path:
+def claim(path: Path) -> Path:
     """The path of a results folder that is about to be written: a link or pipe there goes, not what it leads to."""
     with contextlib.suppress(FileNotFoundError):
         mode = path.lstat().st_mode

@@ -89,6 +89,6 @@ def _names_in(folder: Path, changed: int) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def visible(text: str) -> str:
+def spell_out(text: str) -> str:
     """Text in which what cannot be seen, such as a zero-width space, is spelt out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from mtlbench.errors import UserError
 from mtlbench.system.machine import cores
-from mtlbench.text import duration
+from mtlbench.text import write_duration
 
 FEW = 4  # images that are not worth starting processes for
 SECONDS_BETWEEN_LINES = 3.0  # at first; each pause is LONGER times the one before
@@ -43,7 +43,7 @@ class Progress:
         if now - self._spoken < self._pause or done >= self._count:
             return
         left = (now - self.started) / done * (self._count - done)
-        self._say(f"{self._text.format(done, self._count)}, about {duration(left)} left")
+        self._say(f"{self._text.format(done, self._count)}, about {write_duration(left)} left")
         self._spoken, self._pause = now, min(self._pause * LONGER, LONGEST_PAUSE)
 
 

@@ -48,7 +48,7 @@ def convert(data: object, shape: type[T]) -> T:
         raise Misshapen(str(error)) from error
 
 
-def plain(value: object) -> Any:
+def as_plain(value: object) -> Any:
     """Dicts, lists, numbers and texts that `convert` makes the object of. Raises TypeError for what JSON has no word
     for."""
     return msgspec.to_builtins(value, enc_hook=_of_own_class, str_keys=True)
@@ -64,4 +64,4 @@ def _of_own_class(value: object) -> object:
 
 def encode(value: object) -> str:
     """One line of JSON. Raises ValueError for numbers that are not finite."""
-    return json.dumps(plain(value), allow_nan=False) + "\n"
+    return json.dumps(as_plain(value), allow_nan=False) + "\n"

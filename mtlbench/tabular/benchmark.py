@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.system.files import seal, text_of
 from mtlbench.system.schema import Misshapen, convert, decode
 from mtlbench.tabular.content import (
@@ -120,9 +120,9 @@ class Benchmark:
     def _refuse(self, arm: str, seed: int | None, metric: str, subset: str, iteration: int | None) -> UserError:
         """What is wrong with a question that has no answer."""
         if arm not in self.architectures:
-            return unknown("arm", arm, self.arms)
+            return make_unknown("arm", arm, self.arms)
         if metric not in self.metrics:
-            return unknown("metric", metric, self.metrics)
+            return make_unknown("metric", metric, self.metrics)
         if seed is not None and seed not in self.seeds:
             return UserError(f"{seed} is no seed of the table: {', '.join(map(str, self.seeds))}")
         during = self.iterations.get(arm, [])

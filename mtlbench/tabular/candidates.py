@@ -95,7 +95,7 @@ def _course(benchmark: Benchmark, arm: str, seed: int) -> Course | None:
     return Course(tuple(at / during[-1] for at in during) or (1.0,), changes)
 
 
-def share(groups: Sequence[Sequence[str]], one: str, other: str) -> bool:
+def shares(groups: Sequence[Sequence[str]], one: str, other: str) -> bool:
     """Whether two tasks are in one of the groups."""
     return any(one in group and other in group for group in groups)
 
@@ -103,7 +103,7 @@ def share(groups: Sequence[Sequence[str]], one: str, other: str) -> bool:
 def count_shared(benchmark: Benchmark, arm: str) -> Depths:
     """{"a+b": how many stages the two tasks share}."""
     return {
-        f"{one}+{other}": sum(share(stage.groups, one, other) for stage in benchmark.architectures[arm].stages)
+        f"{one}+{other}": sum(shares(stage.groups, one, other) for stage in benchmark.architectures[arm].stages)
         for one, other in combinations(benchmark.tasks, 2)
     }
 

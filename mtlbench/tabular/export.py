@@ -10,8 +10,8 @@ import pandas as pd
 
 from mtlbench._version import __version__
 from mtlbench.analysis.arms import without_parents
-from mtlbench.analysis.frame import records, rows_of_trials, whole_task
-from mtlbench.analysis.selection import NEWEST, Selection, newest
+from mtlbench.analysis.frame import list_records, rows_of_trials, whole_task
+from mtlbench.analysis.selection import NEWEST, Selection, select_newest
 from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
@@ -44,14 +44,14 @@ NAMES = ["arm", "seed", "task"]
 def tabulate(results: Results, selection: Selection = NEWEST, licence: str = LICENCE) -> Content:
     """The newest study of the results, or the one selected, as a table. Raises UserError where there is none, or one
     without one-task, which changes are against."""
-    frame, note = newest(results.frame, selection)
+    frame, note = select_newest(results.frame, selection)
     shown = without_parents(frame)
     if BASELINE not in set(shown["arm"]):
         raise UserError(
             f"a table has changes against {BASELINE}, which was not trained; "
             f"type: mtlbench run --pair {frame['pair'].iloc[0]} --arm {BASELINE}"
         )
-    own = records(frame.head(1))[0]
+    own = list_records(frame.head(1))[0]
     after = pd.concat([whole_task(frame, subset) for subset in ("val", "test", "chance")], ignore_index=True)
     metrics = [convert(row, Metric) for row in _describe_metrics(after)]
     about = About(
@@ -72,7 +72,7 @@ def tabulate(results: Results, selection: Selection = NEWEST, licence: str = LIC
     )
     scores = pd.concat([_scores_after(after, frame), _scores_during(results, shown, metrics)], ignore_index=True)
     costs = frame.loc[frame["subset"] == "cost", [*NAMES, "key", "metric", "value"]]  # those of parents, too
-    return Content(about, _architectures(results, frame, shown), _columns(scores), _columns(costs))
+    return Content(about, _describe_arms(results, frame, shown), _columns(scores), _columns(costs))
 
 
 def write_table(content: Content, folder: Path, force: bool = False) -> Path:
@@ -106,7 +106,7 @@ def _describe_metrics(after: pd.DataFrame) -> list[dict[str, Any]]:
     """The metrics of the tasks, in order, as fields of `Metric`."""
     found = after[["task", "metric", "unit", "higher_is_better", "headline"]].drop_duplicates(["task", "metric"])
     found = found.rename(columns={"metric": "name"}).astype({"higher_is_better": bool, "headline": bool})
-    return records(found)
+    return list_records(found)
 
 
 def _scores_after(after: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +129,7 @@ def _scores_during(results: Results, shown: pd.DataFrame, metrics: list[Metric])
     return pd.concat([scores, losses], ignore_index=True).assign(subset=CURVE).dropna(subset=["value", "metric"])
 
 
-def _architectures(results: Results, frame: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Architecture]:
+def _describe_arms(results: Results, frame: pd.DataFrame, shown: pd.DataFrame) -> dict[str, Architecture]:
     """What each arm is, in table order."""
     stages = _merge_stages([results.architectures_of(own) for _, own in shown.groupby("task", sort=False)])
     arm_of = dict(zip(frame["key"], frame["arm"], strict=True))

@@ -40,7 +40,7 @@ def write_studies(content: Content, folder: Path, force: bool = False) -> Path:
             )
             for name in ("note", "version", "licence", "citation"):
                 study.set_user_attr(name, getattr(content.about, name))
-            study.add_trials(_trials(benchmark, seed))
+            study.add_trials(_make_trials(benchmark, seed))
         storage.engine.dispose()
     except OSError as error:
         raise UserError(f"cannot write {folder}: {error.strerror}; name another folder") from error
@@ -49,7 +49,7 @@ def write_studies(content: Content, folder: Path, force: bool = False) -> Path:
     return folder
 
 
-def _trials(benchmark: Benchmark, seed: int) -> list[Any]:
+def _make_trials(benchmark: Benchmark, seed: int) -> list[Any]:
     """The arms that have a change on val with this seed, as finished trials."""
     import optuna
 

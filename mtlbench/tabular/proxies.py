@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlbench.analysis.frame import records, rows_of_trials
+from mtlbench.analysis.frame import list_records, rows_of_trials
 from mtlbench.analysis.inference import mean_interval
-from mtlbench.analysis.selection import NEWEST, Selection, newest
+from mtlbench.analysis.selection import NEWEST, Selection, select_newest
 from mtlbench.contracts import Results
 from mtlbench.spec import Family
 from mtlbench.tabular.benchmark import Benchmark
-from mtlbench.tabular.candidates import Space, make_space, share
+from mtlbench.tabular.candidates import Space, make_space, shares
 from mtlbench.tabular.export import tabulate
 
 FEWEST = 3  # architectures that an order is made of
@@ -51,21 +51,21 @@ def find_proxies(results: Results, selection: Selection = NEWEST) -> Proxies:
     content = tabulate(results, selection)
     benchmark = Benchmark.of(content)
     space = make_space(benchmark)
-    frame, note = newest(results.frame, selection)
-    early = [_early(space, point) for point in range(space.points)]
+    frame, note = select_newest(results.frame, selection)
+    early = [_correlate_early(space, point) for point in range(space.points)]
     fixed = [
         _correlate(name, {0: _values_of(benchmark, space, metric)}, space.truths, seeded=False)
         for name, metric in (("FLOPs of a forward pass", "flops"), ("parameters", "parameters"))
     ]
     measured = [
-        _correlate("cosine of the tasks' gradients", _cosines(results, frame, space), space.truths),
-        _correlate("alphas of cross-stitch", _alphas(results, frame, benchmark, space), space.truths),
+        _correlate("cosine of the tasks' gradients", _average_cosines(results, frame, space), space.truths),
+        _correlate("alphas of cross-stitch", _average_alphas(results, frame, benchmark, space), space.truths),
     ]
     others = [one for one in (*fixed, *measured) if one]
     return Proxies(tuple(one for one in early if one), tuple(others), len(space.depths), note)
 
 
-def _early(space: Space, point: int) -> Proxy | None:
+def _correlate_early(space: Space, point: int) -> Proxy | None:
     share = next(iter(next(iter(space.courses.values())).values())).shares[point]
     by_seed = {
         seed: {arm: course.changes[point] for arm, course in courses.items()} for seed, courses in space.courses.items()
@@ -95,7 +95,7 @@ def _values_of(benchmark: Benchmark, space: Space, metric: str) -> dict[str, flo
     return {arm: value for arm in space.depths if (value := benchmark.look_up(arm, metric=metric)) is not None}
 
 
-def _cosines(results: Results, frame: pd.DataFrame, space: Space) -> dict[int, dict[str, float]]:
+def _average_cosines(results: Results, frame: pd.DataFrame, space: Space) -> dict[int, dict[str, float]]:
     """{seed: {arm: mean cosine over training and every two tasks}}, of joint arms."""
     rows = rows_of_trials(results.conflicts, frame)
     rows = rows[rows["arm"].isin(space.depths)]
@@ -103,7 +103,9 @@ def _cosines(results: Results, frame: pd.DataFrame, space: Space) -> dict[int, d
     return _by_seed(means)
 
 
-def _alphas(results: Results, frame: pd.DataFrame, benchmark: Benchmark, space: Space) -> dict[int, dict[str, float]]:
+def _average_alphas(
+    results: Results, frame: pd.DataFrame, benchmark: Benchmark, space: Space
+) -> dict[int, dict[str, float]]:
     """{seed: {arm: how far it shares where cross-stitch mixes most}}: over units and every two tasks, the alpha that
     one takes from the other in the end, less its mean over units, added where the arm shares the stage and taken off
     where it does not (Ours)."""
@@ -114,7 +116,7 @@ def _alphas(results: Results, frame: pd.DataFrame, benchmark: Benchmark, space: 
         return {}
     last = rows[rows["iteration"] == rows.groupby("key")["iteration"].transform("max")]
     last = last.assign(excess=last["alpha"] - last.groupby("key")["alpha"].transform("mean"))
-    sharing = {arm: _sharing(benchmark, arm) for arm in space.depths}
+    sharing = {arm: _find_sharing(benchmark, arm) for arm in space.depths}
     found: dict[int, dict[str, float]] = {}
     for seed, own in last.groupby("seed"):
         units = list(zip(own["stage"], own["receiver"], own["giver"], own["excess"], strict=True))
@@ -125,14 +127,14 @@ def _alphas(results: Results, frame: pd.DataFrame, benchmark: Benchmark, space: 
     return found
 
 
-def _sharing(benchmark: Benchmark, arm: str) -> Callable[[str, str, str], bool]:
+def _find_sharing(benchmark: Benchmark, arm: str) -> Callable[[str, str, str], bool]:
     """Whether two tasks share a stage of an arm."""
     groups = {one.stage: one.groups for one in benchmark.architectures[arm].stages}
-    return lambda stage, one, other: share(groups.get(stage, ()), one, other)
+    return lambda stage, one, other: shares(groups.get(stage, ()), one, other)
 
 
 def _by_seed(means: pd.Series) -> dict[int, dict[str, float]]:
     found: dict[int, dict[str, float]] = {}
-    for row in records(means.rename("value").reset_index()):
+    for row in list_records(means.rename("value").reset_index()):
         found.setdefault(int(row["seed"]), {})[str(row["arm"])] = float(row["value"])
     return found

@@ -12,12 +12,12 @@ from mtlbench.analysis.frame import FEWEST_SEEDS
 from mtlbench.analysis.inference import mean_interval
 from mtlbench.arm_names import BASELINE
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.spec import Family
 from mtlbench.tabular.benchmark import WORK, Benchmark
 from mtlbench.tabular.candidates import Space, make_space
 from mtlbench.tabular.replay import METHODS, Step, can_run, replay
-from mtlbench.text import list_in_words, percent
+from mtlbench.text import list_in_words, write_percent
 
 REPEATS = 20  # searches of each seed's networks, where a search is random
 BUDGET = 1.0  # of the brute force
@@ -94,7 +94,7 @@ def find_regrets(
     is none or cannot run, and for a table with too little to search."""
     for method in methods:
         if method not in METHODS:
-            raise unknown("method", method, METHODS)
+            raise make_unknown("method", method, METHODS)
     if budget <= 0 or repeats < 1:
         raise UserError("a search needs a budget above 0 (1 = that of training every architecture) and a repeat")
     space = make_space(benchmark)
@@ -138,12 +138,12 @@ def describe_saving(regrets: Regrets) -> list[str]:
     sentences = []
     for one in regrets.fixed:
         what = one.arm if one.arm == BASELINE else f"{one.arm}, with the networks that it starts from,"
-        against = percent(one.difference, one.low, one.high)
+        against = write_percent(one.difference, one.low, one.high)
         unsure = "" if one.n >= FEWEST_SEEDS else f" (no interval from {one.n} seeds)"
         sentences.append(
             f"{what} costs {100 * one.cost:.0f} % of training all {architectures} architectures, and its mean change on"
             f" test differs by {against}{unsure} from that of the architecture which this brute force chooses on val,"
-            f" seed by seed; its regret is {percent(one.regret, signed=False)}."
+            f" seed by seed; its regret is {write_percent(one.regret, signed=False)}."
         )
     return sentences
 

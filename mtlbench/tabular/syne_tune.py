@@ -53,7 +53,7 @@ def write_blackbox(content: Content, folder: Path, force: bool = False) -> Path:
         for name, array in (("objectives_evaluations", numbers), ("fidelities_values", np.arange(1, points + 1))):
             with replace_file(folder / f"{name}.npy") as temporary, open(temporary, "wb") as file:
                 np.save(file, array, allow_pickle=False)
-        write(folder / "configspace.json", encode(_space(configurations)))
+        write(folder / "configspace.json", encode(_make_space(configurations)))
         write(folder / "fidelityspace.json", encode({FIDELITY: _domain("Integer", lower=1, upper=points)}))
         write(folder / METADATA, encode(metadata))
     except OSError as error:
@@ -90,7 +90,7 @@ def _seconds(benchmark: Benchmark, arm: str, seed: int, share: float) -> float:
     return _ask(benchmark, arm, seed, "seconds_with_parents", "", None) - own + share * own
 
 
-def _space(configurations: Columns) -> dict[str, Any]:
+def _make_space(configurations: Columns) -> dict[str, Any]:
     """The domain of every hyperparameter. Syne Tune takes no table with a single one."""
     return {
         name: _domain("Categorical", categories=values)

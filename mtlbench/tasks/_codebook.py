@@ -24,7 +24,7 @@ class Codebook:
     """
 
     def __init__(self, codes: np.ndarray) -> None:
-        codes = unit(codes.astype(np.float64))
+        codes = normalise(codes.astype(np.float64))
         self.triangles = triangulate(codes)
         self.codes = torch.from_numpy(codes.astype(np.float32))
         self._corner_of = torch.zeros(len(codes), len(self.triangles))
@@ -37,7 +37,7 @@ class Codebook:
         # a normal times these columns: the weights of every triangle's first, then second, then third corner
         inverse = np.linalg.inv(corners[solid].transpose(0, 2, 1))
         self._to_weights = torch.from_numpy(inverse.transpose(2, 1, 0).reshape(3, -1).astype(np.float32))
-        border = _border(self.triangles)
+        border = _find_border(self.triangles)
         self._border = torch.from_numpy(border)
         self._to_border_weights = torch.from_numpy(np.linalg.pinv(codes[border].transpose(0, 2, 1)).astype(np.float32))
 
@@ -103,7 +103,7 @@ class Codebook:
         return self.codes.to(probability)[probability.max(dim=1).indices]
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
+def normalise(vectors: np.ndarray) -> np.ndarray:
     """Vectors `... 3` scaled to length 1."""
     scaled: np.ndarray = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     return scaled
@@ -125,7 +125,7 @@ def spherical_kmeans(vectors: np.ndarray, count: int, rng: np.random.Generator) 
         empty = np.linalg.norm(sums, axis=1) < 1e-9
         if empty.any():  # an empty cluster starts again at the vectors that are represented worst
             sums[empty] = vectors[np.argsort(similarity.max(axis=1), kind="stable")[: int(empty.sum())]]
-        codes = unit(sums)
+        codes = normalise(sums)
     return codes
 
 
@@ -150,11 +150,11 @@ def spherical_median(vectors: np.ndarray, start: np.ndarray) -> np.ndarray:
         cosine = np.clip(vectors @ direction, -1, 1)
         angle = np.maximum(np.arccos(cosine), 1e-3)
         tangent = (vectors - cosine[:, None] * direction) / np.maximum(np.sin(angle), 1e-3)[:, None]
-        direction = unit(direction + tangent.sum(axis=0) / (1 / angle).sum())
+        direction = normalise(direction + tangent.sum(axis=0) / (1 / angle).sum())
     return direction
 
 
-def _border(triangles: np.ndarray) -> np.ndarray:
+def _find_border(triangles: np.ndarray) -> np.ndarray:
     """The edges `E 2` that belong to one triangle only."""
     edges = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
     distinct, times = np.unique(edges, axis=0, return_counts=True)

@@ -97,7 +97,7 @@ class Attributes:
         for word in words:
             drawing.write(axes, word.column * letter, height + (word.line + 1) * line, word.text, size, word.colour)
         for number, box in enumerate(listed):
-            axes.plot(*drawing.outline(boxes[box]), color=BOXES[number], linewidth=1.4)
+            axes.plot(*drawing.make_outline(boxes[box]), color=BOXES[number], linewidth=1.4)
             first = next(word.line for word in words if word.paragraph == number)
             corner = np.clip(boxes[box, :2], 0, [width - 2 * letter, height - line])
             for x, y in (corner, (0.0, height + first * line + (LINE - 0.85) * size)):

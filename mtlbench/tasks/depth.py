@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.tasks._heads import dense_head
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Depth:
         self, categories: tuple[str, ...], facts: dict[str, Any], loss: str = "absolute", invariance: float = 0.5
     ) -> None:
         if loss not in LOSSES:
-            raise unknown("loss of depth", loss, LOSSES)
+            raise make_unknown("loss of depth", loss, LOSSES)
         if not 0 <= invariance <= 1:
             raise UserError(f"depth: invariance is {invariance}; give a number from 0 to 1")
         self.kind, self.invariance = loss, invariance
@@ -109,7 +109,7 @@ class Depth:
 
         The scale-invariant loss is of an image; images count by their valid pixels.
         """
-        valid, logs = _valid(batch), self._log_depth(output)
+        valid, logs = _find_valid(batch), self._log_depth(output)
         truth = torch.where(valid, batch.labels["depth"].float(), 1.0)  # NaN times 0 would be NaN
         if self.kind == "absolute":
             total = torch.where(valid, (logs.exp() - truth).abs(), 0.0).sum()
@@ -121,7 +121,7 @@ class Depth:
 
     def count(self, batch: Batch) -> Tensor:
         """Valid pixels of the labelled images."""
-        return _valid(batch).sum()
+        return _find_valid(batch).sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`depth` `B H W` in metres, from 1 mm to 10 km."""
@@ -182,7 +182,7 @@ def best_constants(depths: np.ndarray) -> dict[str, float]:
     return best
 
 
-def _valid(batch: Batch) -> Tensor:
+def _find_valid(batch: Batch) -> Tensor:
     """`B H W` bool: pixels with a depth, in the images that are labelled."""
     depth = batch.labels["depth"]
     return depth.isfinite() & (depth > 0) & batch.masks["depth"][:, None, None]
@@ -199,7 +199,7 @@ class DepthMeter:
 
     def add(self, prediction: dict[str, Tensor], batch: Batch) -> None:
         """Add the valid pixels of a batch."""
-        valid, guesses = _valid(batch).cpu(), prediction["depth"].cpu()
+        valid, guesses = _find_valid(batch).cpu(), prediction["depth"].cpu()
         for guess, label, mask in zip(guesses, batch.labels["depth"].cpu(), valid, strict=True):
             truth, own = label[mask].double(), guess[mask].double()
             self.pixels += len(truth)

@@ -55,7 +55,7 @@ class Detection:
             sample = train[index]
             if "detection" not in sample.labels or sample.boxes is None:
                 continue
-            box, best, _, is_object = regions.candidates(sample)
+            box, best, _, is_object = regions.match_candidates(sample)
             found.append(regions.encode(box[is_object], sample.boxes[best[is_object]]))
             classes.append(sample.labels["detection"][best[is_object]].astype(np.int64))
         offsets, category = np.concatenate(found).astype(np.float64), np.concatenate(classes)
@@ -117,7 +117,7 @@ class Detection:
         own = slice(len(sample.proposals))
         probability, offsets = prediction["probability"][own, 1:], prediction["offsets"][own]
         boxes = batch.regions[own, 1:].cpu().numpy()
-        found = detections(0, probability.cpu().numpy(), offsets.cpu().numpy(), boxes, sample.image.shape)
+        found = find_detections(0, probability.cpu().numpy(), offsets.cpu().numpy(), boxes, sample.image.shape)
         kept = regions.per_class_nms(found, images=1)
         best = np.argsort(-kept.score, kind="stable")[:KEPT]
         return np.column_stack([kept.category, kept.score, kept.box])[best].astype(np.float32)
@@ -145,11 +145,11 @@ class Detection:
         taken: list[np.ndarray] = []
         for category, name, box, style in things:
             colour = class_colour(category)
-            axes.plot(*drawing.outline(box), color=colour, linestyle=style, linewidth=1.4)
+            axes.plot(*drawing.make_outline(box), color=colour, linestyle=style, linewidth=1.4)
             place = label_place(name, box, sample.image.shape, size, taken)
             if place is not None:
                 taken.append(place)
-                axes.fill(*drawing.outline(place), color=colour, alpha=0.85, linewidth=0, zorder=3)
+                axes.fill(*drawing.make_outline(place), color=colour, alpha=0.85, linewidth=0, zorder=3)
                 drawing.write(axes, place[0] + 0.2 * size, place[3] - 0.3 * size, name, size, "black")
 
     def _normalisation(self, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -172,14 +172,14 @@ def _mean_and_deviation(offsets: np.ndarray, otherwise: tuple[np.ndarray, np.nda
     return both.mean(axis=0), np.maximum(both.std(axis=0), SMALLEST_DEVIATION)
 
 
-def detections(
+def find_detections(
     image: int, scores: np.ndarray, offsets: np.ndarray, boxes: np.ndarray, shape: tuple[int, ...]
 ) -> regions.Detections:
     """The strongest boxes of one image (number `image`, of that `shape`) before suppression.
 
     From scores `P C` and offsets `P C 4` of its proposals `P 4`.
     """
-    row, category = regions.strongest(scores)
+    row, category = regions.select_strongest(scores)
     decoded = regions.clip(regions.decode(boxes[row], offsets[row, category]), shape[0], shape[1])
     return regions.Detections(np.full(len(row), image), category, scores[row, category], decoded)
 
@@ -261,7 +261,7 @@ class DetectionMeter:
             if "detection" in sample.labels:
                 self._add_truth(sample.boxes, sample.labels["detection"], sample.difficult)
                 image, shape = len(self.found), sample.image.shape
-                self.found.append(detections(image, probability[rows, 1:], offsets[rows], boxes[rows], shape))
+                self.found.append(find_detections(image, probability[rows, 1:], offsets[rows], boxes[rows], shape))
         assert first == len(boxes), "an evaluation has the regions of every image: proposals, then annotated boxes"
         self.ranked = None
 
@@ -297,7 +297,7 @@ class DetectionMeter:
             groups = np.concatenate([np.zeros(0, np.int64), *self.truth_groups])
             difficult = np.concatenate([np.zeros(0, bool), *self.truth_difficult])
             best, overlap = regions.best_in_group(kept.box, kept.image * classes + kept.category, truth, groups)
-            claimed = metrics.claims(best, overlap, difficult)
+            claimed = metrics.assign_claims(best, overlap, difficult)
             objects = np.bincount(groups[~difficult] % classes, minlength=classes)
             self.ranked = [
                 _Ranked(name, kept.score[kept.category == c], claimed[kept.category == c], int(objects[c]))

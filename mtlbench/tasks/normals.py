@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
 from mtlbench.errors import UserError
-from mtlbench.plugins import unknown
-from mtlbench.tasks._codebook import Codebook, spherical_kmeans, spherical_median, unit
+from mtlbench.plugins import make_unknown
+from mtlbench.tasks._codebook import Codebook, normalise, spherical_kmeans, spherical_median
 from mtlbench.tasks._heads import dense_head
 from mtlbench.vision import metrics
 
@@ -60,9 +60,9 @@ class Normals:
         self, categories: tuple[str, ...], facts: dict[str, Any], decoding: str = "triangle", labels: str = "nearest"
     ) -> None:
         if decoding not in DECODINGS:
-            raise unknown("decoding of normals", decoding, DECODINGS)
+            raise make_unknown("decoding of normals", decoding, DECODINGS)
         if labels not in LABELS:
-            raise unknown("kind of labels of normals", labels, LABELS)
+            raise make_unknown("kind of labels of normals", labels, LABELS)
         self.decoding, self.labels = decoding, labels
         self.codebook = Codebook(np.array(facts["codebook"]))
 
@@ -81,7 +81,7 @@ class Normals:
                 valid = label[(label != 0).any(axis=-1)]
                 share = min(len(valid), FIT_NORMALS // len(chosen))
                 found.append(valid[rng.choice(len(valid), share, replace=False)])
-        normals = unit(np.concatenate(found).astype(np.float64))
+        normals = normalise(np.concatenate(found).astype(np.float64))
         distinct = len(np.unique(normals.round(3), axis=0))
         if distinct < CODES:
             raise UserError(
@@ -103,7 +103,7 @@ class Normals:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of `B 20 H W` at full resolution, averaged over the valid pixels of the labelled images."""
-        valid, normals = _valid(batch), batch.labels["normals"].float()
+        valid, normals = _find_valid(batch), batch.labels["normals"].float()
         if self.labels == "nearest":
             labels = self.codebook.nearest(normals).masked_fill(~valid, IGNORED)
             total = F.cross_entropy(output.float(), labels, ignore_index=IGNORED, reduction="sum")
@@ -115,7 +115,7 @@ class Normals:
 
     def count(self, batch: Batch) -> Tensor:
         """Valid pixels of the labelled images."""
-        return _valid(batch).sum()
+        return _find_valid(batch).sum()
 
     def encode(self, normals: Tensor) -> Tensor:
         """The soft labels `N 20` of unit normals `N 3`."""
@@ -148,7 +148,7 @@ class Normals:
         axes.imshow(colours, extent=(0, width, height, 0), interpolation="nearest")
 
 
-def _valid(batch: Batch) -> Tensor:
+def _find_valid(batch: Batch) -> Tensor:
     """`B H W` bool: pixels with a normal, in the images that are labelled."""
     return (batch.labels["normals"] != 0).any(dim=-1) & batch.masks["normals"][:, None, None]
 
@@ -170,7 +170,7 @@ class NormalsMeter:
     def add(self, prediction: dict[str, Tensor], batch: Batch) -> None:
         """Add the valid pixels of a batch, image by image."""
         probability = prediction["probability"]
-        labels, valid = batch.labels["normals"].to(probability.device), _valid(batch).to(probability.device)
+        labels, valid = batch.labels["normals"].to(probability.device), _find_valid(batch).to(probability.device)
         for scores, label, mask in zip(probability, labels, valid, strict=True):
             truth = F.normalize(label[mask].float(), dim=1)
             decoded = self.task.decode(scores.movedim(0, 2)[mask])

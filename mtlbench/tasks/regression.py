@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
-from mtlbench.plugins import unknown
+from mtlbench.plugins import make_unknown
 from mtlbench.tasks._words import INK, draw_under
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Regression:
 
     def __init__(self, categories: tuple[str, ...], facts: dict[str, Any], loss: str = "squared") -> None:
         if loss not in LOSSES:
-            raise unknown("loss of regression", loss, LOSSES)
+            raise make_unknown("loss of regression", loss, LOSSES)
         self.kind, self.mean, self.std = loss, float(facts["mean"]), float(facts["std"])
 
     @staticmethod

@@ -16,7 +16,7 @@ from mtlbench.contracts import Batch, Sample, Task
 from mtlbench.spec import derive_seed
 from mtlbench.training.loader import Resident, to_device
 from mtlbench.training.order import Order
-from mtlbench.training.samples import Maps, Scaled, View, augmented, draw, maps_of
+from mtlbench.training.samples import Maps, Scaled, View, augment, draw, maps_of
 from mtlbench.vision.regions import encode, match, sample_regions
 
 Labelled = tuple[Tensor | None, Tensor]  # labels of a task (None: there are none), and for which rows they are given
@@ -38,7 +38,7 @@ def training_batch(
     """
     rng = np.random.default_rng(derive_seed(seed, "batch", iteration))
     drawn = draw(view, seed, iteration, images, order or Order(len(subset)), rng)
-    samples = [cache(partial(augmented, subset, tasks, one)) for one in drawn]  # made once, and only where needed
+    samples = [cache(partial(augment, subset, tasks, one)) for one in drawn]  # made once, and only where needed
     if resident is None:
         maps = [maps_of(sample(), view) for sample in samples]
     else:
@@ -95,7 +95,7 @@ def collate(maps: Sequence[Maps], view: View, found: Found | None = None) -> Bat
         masks[task] = mask
         if label is not None:
             labels[task] = label
-    batch = Batch(stacked([one["image"] for one in maps], 0.0), labels, masks)
+    batch = Batch(stack([one["image"] for one in maps], 0.0), labels, masks)
     if view.tasks_of("image"):
         sizes = [one["image"].shape[1:] for one in maps]
         padded = any(size != sizes[0] for size in sizes)
@@ -103,7 +103,7 @@ def collate(maps: Sequence[Maps], view: View, found: Found | None = None) -> Bat
     return with_regions(batch, found, view.tasks_of("roi")) if found else batch
 
 
-def stacked(maps: Sequence[Tensor], fill: float) -> Tensor:
+def stack(maps: Sequence[Tensor], fill: float) -> Tensor:
     """Maps of one kind as a batch, padded with `fill` at the bottom and on the right to the largest."""
     if all(one.shape == maps[0].shape for one in maps):
         return torch.stack(list(maps))
@@ -121,7 +121,7 @@ def dense_labels(task: str, maps: Sequence[Maps]) -> Labelled:
     if example is None:
         return None, mask
     fill = 255 if example.dtype == torch.uint8 else 0
-    return stacked(
+    return stack(
         [
             one[task] if task in one else example.new_full((*one["image"].shape[1:], *example.shape[2:]), fill)
             for one in maps
@@ -182,7 +182,7 @@ def with_regions(batch: Batch, found: Found, tasks: Sequence[str]) -> Batch:
     )
 
 
-def parts(batch: Batch, images: int) -> list[Batch]:
+def cut(batch: Batch, images: int) -> list[Batch]:
     """A training batch cut into pieces of that many images, the last may have fewer; 0 = in one piece."""
     count = len(batch.images)
     if not images or images >= count:

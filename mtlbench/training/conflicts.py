@@ -13,7 +13,7 @@ Gradients = dict[nn.Parameter, Tensor]  # {parameter: the gradient of a task's l
 OfTasks = dict[str, Gradients]
 
 
-def reached(loss: Tensor) -> dict[nn.Parameter, None]:
+def find_reached(loss: Tensor) -> dict[nn.Parameter, None]:
     """The parameters that a loss depends on, from its graph: nothing is computed."""
     found: dict[nn.Parameter, None] = {}
     seen, waiting = set(), [loss.grad_fn]
@@ -38,7 +38,7 @@ def list_shared(reach: Iterable[Collection[nn.Parameter]]) -> list[nn.Parameter]
     return [parameter for parameter, number in count.items() if number > 1]
 
 
-def products(rows: Sequence[Gradients], parameters: Sequence[nn.Parameter]) -> Tensor:
+def multiply(rows: Sequence[Gradients], parameters: Sequence[nn.Parameter]) -> Tensor:
     """The products of the rows with each other over these parameters, `T T` float64 on the processor."""
     found = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=parameters[0].device)
     for parameter in parameters:
@@ -65,7 +65,7 @@ class Conflicts:
 
     def add(self, losses: Mapping[str, Tensor]) -> None:
         """Those of a piece, by a backward pass a task beside the training's own, which they leave as it is."""
-        reach = {name: reached(loss) for name, loss in losses.items()}
+        reach = {name: find_reached(loss) for name, loss in losses.items()}
         common = list_shared(reach.values())
         for name, loss in losses.items():
             own = [parameter for parameter in common if parameter in reach[name]]
@@ -82,7 +82,7 @@ class Conflicts:
         common = list_shared(self._rows.values())
         if not common:
             return []
-        gramian = products(list(self._rows.values()), common)
+        gramian = multiply(list(self._rows.values()), common)
         norms = gramian.diagonal().sqrt().tolist()
         return [
             {

@@ -22,8 +22,8 @@ from mtlbench.plugins import create, find
 from mtlbench.spec import Options, Plugin, Trial, is_file
 from mtlbench.store.shapes import Model, TaskFacts
 from mtlbench.training.batches import training_batch
-from mtlbench.training.loader import Resident, ahead
-from mtlbench.training.named import NamedSubset, named
+from mtlbench.training.loader import Resident, make_ahead
+from mtlbench.training.named import NamedSubset, rename_task
 from mtlbench.training.order import Order, order_of
 from mtlbench.training.samples import Scaled, View
 
@@ -75,7 +75,7 @@ def tasks_of(trial: Trial, known: Mapping[str, TaskFacts]) -> dict[str, Task]:
     for task in trial.tasks:
         its = known[task.name]
         one: Any = create("task", task.source or task.name, categories=its.categories, facts=its.facts, **task.options)
-        made[task.name] = named(one, task.name, task.kind) if task.kind else one
+        made[task.name] = rename_task(one, task.name, task.kind) if task.kind else one
     return made
 
 
@@ -206,7 +206,7 @@ class Context:
     def batches(self, start: int, stop: int, device: torch.device, workers: int) -> Generator[Batch]:
         """The training batches of data indices start .. stop - 1 on the device, made ahead by `workers` threads."""
         resident, order = self.resident(device), _order(self._seen[0], self.trial.sampled, self.trial.recipe.balance)
-        return ahead(
+        return make_ahead(
             lambda i: training_batch(
                 self.subsets["train"],
                 self.tasks,
@@ -229,7 +229,7 @@ class Context:
     def cost(self) -> tuple[int, int]:
         """Parameters, and FLOPs of one training-size image forward; of both members for an ensemble."""
         size = self.subsets["train"][0].image.shape[:2]
-        parameters, flops = network.cost(
+        parameters, flops = network.count_cost(
             self.tasks,
             backbone_of(self.trial),
             scheme_of(self.trial, self.outcomes),

@@ -31,7 +31,7 @@ class Diverged(Exception):
         return f"{self.message}; {self.details}" if self.details else self.message
 
 
-def average(predictions: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def average_predictions(predictions: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The ensemble's prediction: the mean of its members'."""
     return {name: torch.stack([p[name] for p in predictions]).mean(0) for name in predictions[0]}
 
@@ -56,7 +56,7 @@ def evaluate(
         on_device = to_device(batch, device)
         outputs = [net(on_device.images, on_device.regions, on_device.sizes) for net in nets]
         for name, task in tasks.items():
-            prediction = average([task.predict(output[name], on_device) for output in outputs])
+            prediction = average_predictions([task.predict(output[name], on_device) for output in outputs])
             if not all(bool(value.isfinite().all()) for value in prediction.values()):
                 raise Diverged(f"predictions of {name} are no numbers")
             if name in batch.labels:

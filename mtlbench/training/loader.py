@@ -37,7 +37,7 @@ class Resident:
         names = ("image", *whole_labels(view))
         kept = self._kept.get(drawn[:2], {}) if drawn.colour is None else {}
         if not all(name in kept for name in names):
-            made = {name: moved(one, self.device) for name, one in maps_of(sample(), view).items()}
+            made = {name: move(one, self.device) for name, one in maps_of(sample(), view).items()}
             if drawn.colour is None:
                 self._keep(drawn, {name: made.get(name) for name in names})
             return made
@@ -53,7 +53,7 @@ class Resident:
                 self.bytes += size
 
 
-def moved(tensor: Tensor, device: torch.device) -> Tensor:
+def move(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device; a copy to a GPU goes through pinned memory and does not wait."""
     if tensor.device.type == device.type:
         return tensor
@@ -66,13 +66,13 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     for field in fields(batch):
         value = getattr(batch, field.name)
         if isinstance(value, Tensor):
-            changes[field.name] = moved(value, device)
+            changes[field.name] = move(value, device)
         elif isinstance(value, dict):
-            changes[field.name] = {name: moved(tensor, device) for name, tensor in value.items()}
+            changes[field.name] = {name: move(tensor, device) for name, tensor in value.items()}
     return replace(batch, **changes)
 
 
-def ahead(make: Callable[[int], T], start: int, stop: int, workers: int) -> Generator[T]:
+def make_ahead(make: Callable[[int], T], start: int, stop: int, workers: int) -> Generator[T]:
     """make(start) .. make(stop - 1) in order, up to 2 x `workers` of them made in advance by as many threads.
 
     With no workers each is made when it is asked for. An exception comes out at its place. Closing the generator waits

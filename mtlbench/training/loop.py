@@ -17,7 +17,7 @@ from mtlbench.spec import Options, Recipe
 from mtlbench.training.conflicts import Conflicts
 from mtlbench.training.evaluation import Diverged
 from mtlbench.training.losses import Losses, Pieces, add_plain
-from mtlbench.training.optimiser import by_owner, make_optimiser, rate
+from mtlbench.training.optimiser import by_owner, compute_rate, make_optimiser
 from mtlbench.training.record import Record, ResumeFile, alpha_means
 from mtlbench.training.weighing import Weigher
 
@@ -28,7 +28,7 @@ BACKWARD = 0.6  # of a step's time that a backward pass of one task takes (measu
 TOO_LARGE = 1e4  # times the first loss: diverged (Ours)
 
 
-def gradients(
+def add_gradients(
     net: MultiTaskNet,
     tasks: dict[str, Task],
     batch: Batch,
@@ -120,14 +120,14 @@ class Training:
 
     def _step(self, i: int, batch: Batch, data_index: int) -> None:
         """One update of the weights. Raises Diverged, and UserError where a parameter is of no use."""
-        factor = rate(self.recipe, i, self.iterations)
+        factor = compute_rate(self.recipe, i, self.iterations)
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.lr * group["scale"] * factor
         for parameter in self._trained:  # what zero_grad does, without its bookkeeping
             parameter.grad = None
         progress = i / self.iterations
         conflicts = Conflicts() if i in self._conflicts_at else None
-        losses = gradients(self.net, self.tasks, batch, self.recipe, data_index, progress, self._weigher, conflicts)
+        losses = add_gradients(self.net, self.tasks, batch, self.recipe, data_index, progress, self._weigher, conflicts)
         if self._steps_here == 0:
             check_use(self.net)
         self._steps_here += 1

@@ -11,7 +11,7 @@ from torch import Tensor
 from mtlbench.contracts import Batch, Task
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Options, Recipe
-from mtlbench.training.batches import parts
+from mtlbench.training.batches import cut
 from mtlbench.training.conflicts import Conflicts
 
 Losses = dict[str, Tensor]  # by task, scalars
@@ -48,7 +48,7 @@ class Pieces:
         self.conflicts = conflicts
         self.net, self.tasks, self.batch, self.weights = net, tasks, batch, recipe.loss_weight
         self.iteration, self.progress = iteration, progress
-        self._parts = parts(batch, recipe.chunk)
+        self._parts = cut(batch, recipe.chunk)
 
     def __len__(self) -> int:
         return len(self._parts)
@@ -77,10 +77,10 @@ class Pieces:
     def totals(self) -> Losses:
         """The batch's losses, without gradient."""
         with torch.no_grad():
-            return added(self.losses(number) for number in range(len(self)))
+            return add(self.losses(number) for number in range(len(self)))
 
 
-def added(several: Iterable[Losses]) -> Losses:
+def add(several: Iterable[Losses]) -> Losses:
     """The sum of each task's losses, detached."""
     total: Losses = {}
     for losses in several:

@@ -34,7 +34,7 @@ class Named:
         return NamedMeter(self._task.meter(), self._name, self._kind)
 
 
-def named(task: Any, name: str, kind: str) -> Any:
+def rename_task(task: Any, name: str, kind: str) -> Any:
     """The task `kind` as a task `name`."""
     return Named(task, name, kind)
 

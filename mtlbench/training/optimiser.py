@@ -13,7 +13,7 @@ from mtlbench.nets.network import MultiTaskNet
 from mtlbench.spec import Recipe
 
 
-def rate(recipe: Recipe, i: int, iterations: int) -> float:
+def compute_rate(recipe: Recipe, i: int, iterations: int) -> float:
     """The factor on every group's base rate at step i of a run: warm-up, then the recipe's decay."""
     if i < recipe.warmup:
         return (i + 1) / (recipe.warmup + 1)

@@ -75,7 +75,7 @@ class Scaled:
 
     def mirrored(self, index: int, tasks: dict[str, Task]) -> Sample:
         """The sample with left and right exchanged, the labels of these tasks too."""
-        return self._once((index, tuple(tasks)), lambda: mirrored(self[index], tasks))
+        return self._once((index, tuple(tasks)), lambda: mirror(self[index], tasks))
 
     def _once(self, key: tuple[int, tuple[str, ...]], make: Callable[[], Sample]) -> Sample:
         kept = self._kept.get(key)
@@ -140,13 +140,13 @@ def draw(view: View, seed: int, iteration: int, images: int, order: Order, rng: 
     return drawn
 
 
-def augmented(subset: Scaled, tasks: dict[str, Task], drawn: Drawn) -> Sample:
+def augment(subset: Scaled, tasks: dict[str, Task], drawn: Drawn) -> Sample:
     """The sample as it was drawn."""
     sample = subset.mirrored(drawn.number, tasks) if drawn.flipped else subset[drawn.number]
-    return sample if drawn.colour is None else replace(sample, image=recoloured(sample.image, drawn.colour))
+    return sample if drawn.colour is None else replace(sample, image=recolour(sample.image, drawn.colour))
 
 
-def mirrored(sample: Sample, tasks: dict[str, Task]) -> Sample:
+def mirror(sample: Sample, tasks: dict[str, Task]) -> Sample:
     """Left and right exchanged."""
     width = sample.image.shape[1]
     return replace(
@@ -169,7 +169,7 @@ def colour_factors(strength: float, rng: np.random.Generator) -> np.ndarray:
     return rng.uniform(1 - strength, 1 + strength, 3).astype(np.float32)
 
 
-def recoloured(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
+def recolour(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
     """Brightness, contrast and saturation changed by factors (Ours; the paper says "colour augmentation")."""
     brightness, contrast, saturation = factors
     x = image.astype(np.float32) * brightness
@@ -180,7 +180,7 @@ def recoloured(image: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return pixels
 
 
-def normalised(image: np.ndarray, view: View) -> Tensor:
+def normalise(image: np.ndarray, view: View) -> Tensor:
     """`H W 3` uint8 -> `3 H W` in the channel order and scale of the backbone."""
     planes = image.transpose(2, 0, 1)[:: -1 if view.bgr else 1].astype(np.float32, order="C")
     planes -= np.array(view.mean, dtype=np.float32)[:, None, None]
@@ -192,7 +192,7 @@ def maps_of(sample: Sample, view: View) -> Maps:
     """The normalised image and the labels of one sample, but of tasks of form `roi`."""
     given = {task: sample.labels[task] for task in whole_labels(view) if task in sample.labels}
     labels = {task: torch.from_numpy(np.array(label, order="C")) for task, label in given.items()}
-    return {"image": normalised(sample.image, view), **labels}
+    return {"image": normalise(sample.image, view), **labels}
 
 
 def whole_labels(view: View) -> list[str]:

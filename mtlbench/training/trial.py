@@ -27,7 +27,7 @@ from mtlbench.system.files import blame_disk, replace_file, write_csv
 from mtlbench.system.machine import keep_memory
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context, weighting_of
-from mtlbench.training.evaluation import average, evaluate, finish
+from mtlbench.training.evaluation import average_predictions, evaluate, finish
 from mtlbench.training.loader import loader_workers, to_device
 from mtlbench.training.loop import Training
 from mtlbench.training.process import guard_process
@@ -66,7 +66,7 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
     if hasattr(find("scheme", trial.scheme.source or trial.scheme.name), "adopt"):
         context, states = Context(trial, [outcome_of(parents[key]) for key in trial.parents]), []
     else:
-        context, states = Context(trial, []), [_weights(parents[key]) for key in trial.parents]
+        context, states = Context(trial, []), [_load_weights(parents[key]) for key in trial.parents]
     nets = _start_networks(context, states, errand.device)
     record = Record()
     if not trial.average:
@@ -77,7 +77,7 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
         for fraction in training.run(
             lambda i: context.batches(i, trial.first + trial.iterations, errand.device, workers),
             trial.first,
-            lambda: _headlines(context, nets),
+            lambda: _score_headlines(context, nets),
         ):
             yield TRAINING_SHARE * fraction
         record = training.record
@@ -98,7 +98,7 @@ def _run(trial: Trial, folder: Path, parents: Mapping[str, Path], errand: Errand
     yield 1.0
 
 
-def _weights(parent: Path) -> dict[str, Tensor]:
+def _load_weights(parent: Path) -> dict[str, Tensor]:
     """What a finished parent has learned. Raises UserError where its file is not what the parent wrote."""
     state: dict[str, Tensor] = torch.load(check_file(parent, "weights.pt"), map_location="cpu", weights_only=True)
     return state
@@ -211,7 +211,7 @@ def _result(
     )
 
 
-def _headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:
+def _score_headlines(context: Context, nets: list[MultiTaskNet]) -> dict[str, float]:
     """Each task's headline on the first images of val, for the curve."""
     samples = context.subsets["val"]
     count = min(len(samples), context.trial.recipe.curve_images)
@@ -235,6 +235,6 @@ def _keep(context: Context, nets: list[MultiTaskNet]) -> dict[str, list[np.ndarr
         outputs = [net.eval()(on_device.images, on_device.regions, on_device.sizes) for net in nets]
         for name, arrays in kept.items():
             task = context.tasks[name]
-            prediction = average([task.predict(output[name], on_device) for output in outputs])
+            prediction = average_predictions([task.predict(output[name], on_device) for output in outputs])
             arrays.append(task.keep({k: v.cpu() for k, v in prediction.items()}, batch))
     return kept

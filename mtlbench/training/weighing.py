@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.errors import UserError
-from mtlbench.nets.network import MultiTaskNet, seeded
+from mtlbench.nets.network import MultiTaskNet, fix_seed
 from mtlbench.spec import Options, derive_seed
-from mtlbench.training.conflicts import Gradients, OfTasks, list_shared, products, reached
-from mtlbench.training.losses import Losses, Pieces, add_plain, added
+from mtlbench.training.conflicts import Gradients, OfTasks, find_reached, list_shared, multiply
+from mtlbench.training.losses import Losses, Pieces, add, add_plain
 
 Reach = Mapping[str, Collection[nn.Parameter]]  # {task: the parameters that its loss depends on}
 
@@ -28,7 +28,7 @@ class Weigher:
     def __init__(self, weighting: Any, net: MultiTaskNet) -> None:
         self.weighting, self.net = weighting, net
         if hasattr(weighting, "start"):
-            with seeded(net.seed, "weighting"):
+            with fix_seed(net.seed, "weighting"):
                 weighting.start(tuple(sorted(net.tasks)))
         if isinstance(weighting, nn.Module):
             weighting.to(next(net.parameters()).device)
@@ -51,7 +51,7 @@ class Weigher:
     def add_gradients(self, pieces: Pieces) -> Losses:
         """Add the step's gradient to the parameters'; returns the losses. Raises UserError."""
         first, labelled = pieces.losses(0), sorted(pieces.batch.labels.keys() & pieces.tasks.keys())
-        reach = {name: reached(loss) for name, loss in first.items()}
+        reach = {name: find_reached(loss) for name, loss in first.items()}
         if len(labelled) < 2 or not list_shared(reach[name] for name in labelled):
             return add_plain(self.net, pieces, first)
         if hasattr(self.weighting, "combine"):
@@ -68,7 +68,7 @@ class Weigher:
     def _weigh_losses(self, pieces: Pieces, first: Losses, labelled: Sequence[str]) -> Losses:
         """One backward pass for all tasks; a batch in several pieces passes the network once more beforehand, since the
         weights may depend on the losses of the whole batch."""
-        totals = added([first]) if len(pieces) == 1 else pieces.totals()
+        totals = add([first]) if len(pieces) == 1 else pieces.totals()
         leaves = {name: totals[name].clone().requires_grad_() for name in labelled}
         with self._randomness(pieces.iteration):
             value = self.weighting.combine(leaves)
@@ -97,7 +97,7 @@ class Weigher:
                         before = rows[name].get(parameter)
                         rows[name][parameter] = part if before is None else before + part
             losses.append({name: loss.detach() for name, loss in found.items()})
-        totals = added(losses)
+        totals = add(losses)
         for parameter, gradient in self._of_step(rows, totals, pieces.iteration).items():
             add_gradient(parameter, gradient)
         for parameter in {parameter for parameters in reach.values() for parameter in parameters}:
@@ -113,7 +113,7 @@ class Weigher:
         sum. Raises UserError."""
         gradients = {parameter: own for row in rows.values() for parameter, own in row.items()}
         common = list_shared(rows.values())
-        gramian = products(list(rows.values()), common)
+        gramian = multiply(list(rows.values()), common)
         places = gramian.diagonal().nonzero().flatten().tolist()
         told, weights = [name for place, name in enumerate(rows) if place in places], dict.fromkeys(rows, 1.0)
         if gramian.isfinite().all() and len(told) > 1:
@@ -152,7 +152,7 @@ class Weigher:
         """Torch's global generators, also the network's GPU's, as a function of (network seed, iteration) inside."""
         device = next(self.net.parameters()).device
         gpus = [device] if device.type == "cuda" else []
-        with seeded(self.net.seed, "weighting", str(iteration)), torch.random.fork_rng(gpus, enabled=bool(gpus)):
+        with fix_seed(self.net.seed, "weighting", str(iteration)), torch.random.fork_rng(gpus, enabled=bool(gpus)):
             if gpus:
                 with torch.cuda.device(device):
                     torch.cuda.manual_seed(derive_seed(self.net.seed, "weighting", str(iteration)))

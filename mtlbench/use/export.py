@@ -52,7 +52,7 @@ def export(
         raise UserError(f"{text} averages networks and is none itself; export its members: {', '.join(members)}")
     trained = merge([open_trained(one, warn, files) for one in found], text)
     state = {name: value.contiguous() for name, value in trained.nets[0].state_dict().items()}
-    about = description(trained, [one.folder.name for one in found])
+    about = describe(trained, [one.folder.name for one in found])
     try:
         with replace_file(file) as temporary:
             if file.suffix == ".safetensors":
@@ -87,7 +87,7 @@ def merge(parts: Sequence[Trained], text: str) -> Trained:
     return build(trial, msgspec.structs.replace(parts[0].model, tasks=tasks), [state], text)
 
 
-def description(trained: Trained, keys: Sequence[str]) -> Options:
+def describe(trained: Trained, keys: Sequence[str]) -> Options:
     """All that the exported file of the trials `keys` says besides the tensors, as JSON data; no folder of this machine
     is in it."""
     trial, view = trained.trial, trained.view

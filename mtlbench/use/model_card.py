@@ -10,14 +10,14 @@ from mtlbench.store.lookup import Finished
 from mtlbench.store.sealing import read_result
 from mtlbench.store.shapes import Result
 from mtlbench.system.files import write
-from mtlbench.text import list_in_words, printable, short
+from mtlbench.text import list_in_words, shorten, strip_control
 
 
 def write_card(file: Path, found: Sequence[Finished]) -> Path:
     """Write FILE's card as Markdown beside it (winner.pt: winner.md), in place of an older one; its path. `found`: the
     trials whose networks the file holds. Raises UserError where a result cannot be read, OSError."""
     path = file.with_suffix(".md")
-    write(path, printable(make_card(file.name, found)))
+    write(path, strip_control(make_card(file.name, found)))
     return path
 
 
@@ -37,7 +37,7 @@ tags: [multi-task-learning]
 # {trial.arm}: {list_in_words(tasks)}
 
 A network of the study `{trial.pair}` of mtlbench {__version__}: arm `{trial.arm}`, seed {trial.seed}, backbone
-`{trial.backbone.label}`, {short(parameters)} parameters.
+`{trial.backbone.label}`, {shorten(parameters)} parameters.
 
 - Data: `{trial.dataset.label}` (fingerprint {trial.fingerprint}).
 - Recipe: `{trial.recipe_name}`, {trial.iterations} iterations.

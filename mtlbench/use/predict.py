@@ -22,14 +22,14 @@ from mtlbench.nets.network import place_on_device
 from mtlbench.spec import Options
 from mtlbench.store.lookup import Finished, find_trials
 from mtlbench.store.store import Store
-from mtlbench.system.files import own, replace_file, write
+from mtlbench.system.files import claim, replace_file, write
 from mtlbench.system.images import open_image
 from mtlbench.text import Say
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.samples import scale
 from mtlbench.use.trained import Trained, open_trained
 from mtlbench.vision import proposals as selective_search
-from mtlbench.vision.drawing import PALETTE, Drawer, count_shown, picture, save
+from mtlbench.vision.drawing import PALETTE, Drawer, count_shown, draw_picture, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,7 +61,7 @@ def predict(
     """
     found = find_trials(results, text, pair)
     trained = [open_trained(one, warn, files) for one in found]
-    folder = out or own(Store(results).root / f"predict-{found[0].name.arm}-{found[0].folder.name}")
+    folder = out or claim(Store(results).root / f"predict-{found[0].name.arm}-{found[0].folder.name}")
     if any(image.resolve().parent == folder.resolve() for image in images):
         raise UserError(f"--out {folder} has images to predict on: give another, so that none there is overwritten")
     try:
@@ -77,7 +77,7 @@ def predict(
             if not (hasattr(task, "keep") and hasattr(task, "draw")):
                 warn(f"{name} is in no picture: the task has no keep and draw; see Task in contracts.py")
     status = 0
-    for image, stem in zip(images, stems(images), strict=True):
+    for image, stem in zip(images, name_files(images), strict=True):
         try:
             say(str(_predict_one(found, trained, image, folder, stem)))
         except Exception as error:  # whatever is wrong with one image, the others go on
@@ -87,7 +87,7 @@ def predict(
     return status
 
 
-def stems(images: Sequence[Path]) -> list[str]:
+def name_files(images: Sequence[Path]) -> list[str]:
     """What the files of each image are called after: its name without suffix, numbered where that is taken."""
     names: list[str] = []
     for image in images:
@@ -141,12 +141,14 @@ def predict_image(trained: Sequence[Trained], image: np.ndarray, number: int) ->
     plain = Sample(image, {})
     of_regions = [one for one in trained if one.view.tasks_of("roi")]
     if of_regions:
-        plain = replace(plain, boxes=np.zeros((0, 4), np.float32), proposals=proposals(of_regions[0], image, number))
+        plain = replace(
+            plain, boxes=np.zeros((0, 4), np.float32), proposals=make_proposals(of_regions[0], image, number)
+        )
     sample = scale(plain, first.view.short_side, first.view.long_side)
     categories, scores = list[str](), np.zeros(0, np.float32)
     if of_regions:
         found = np.array([[0, 1, 0, 0, *sample.image.shape[1::-1]]], np.float32)
-        for one, name in finders(trained)[:1]:
+        for one, name in list_finders(trained)[:1]:
             batch = evaluation_batch([sample], one.view)
             find: Callable[..., np.ndarray] = getattr(one.tasks[name], BOXES)
             found = find(one.predict(batch)[name], batch)
@@ -159,12 +161,12 @@ def predict_image(trained: Sequence[Trained], image: np.ndarray, number: int) ->
     return Predicted(sample, predictions, categories, scores)
 
 
-def finders(trained: Sequence[Trained]) -> list[tuple[Trained, str]]:
+def list_finders(trained: Sequence[Trained]) -> list[tuple[Trained, str]]:
     """The tasks that find objects, each with its network."""
     return [(one, name) for one in trained for name, task in one.tasks.items() if hasattr(task, BOXES)]
 
 
-def proposals(trained: Trained, image: np.ndarray, number: int) -> np.ndarray:
+def make_proposals(trained: Trained, image: np.ndarray, number: int) -> np.ndarray:
     """Boxes `P 4` in an image: the windows of the data set where all its images have the same, else selective search
     as for voc2008 (on its own images with its own numbers: the same boxes)."""
     if trained.model.windows is not None:
@@ -192,9 +194,11 @@ def _predict_one(found: Sequence[Finished], trained: Sequence[Trained], path: Pa
     }
     whole = [(one, task) for one in trained for task, its in one.tasks.items() if its.form != "roi"]
     if whole:
-        about["tasks"] = {task: dense(one, task, result.predictions[task], size, folder, stem) for one, task in whole}
+        about["tasks"] = {
+            task: write_dense(one, task, result.predictions[task], size, folder, stem) for one, task in whole
+        }
     if result.sample.boxes is not None:
-        about["boxes"] = boxes(trained, result, size)
+        about["boxes"] = describe_boxes(trained, result, size)
     write(folder / f"{stem}-prediction.json", json.dumps(about, indent=1) + "\n")
     title = f"{path.name}: {name.arm}, seed {name.seed}; {found[0].trial.pair}, recipe {name.recipe} on "
     target = folder / f"{stem}-prediction.png"
@@ -202,7 +206,7 @@ def _predict_one(found: Sequence[Finished], trained: Sequence[Trained], path: Pa
     return target
 
 
-def dense(
+def write_dense(
     trained: Trained, name: str, prediction: dict[str, Tensor], size: tuple[int, int], folder: Path, stem: str
 ) -> Options:
     """Write a task's prediction on an image of that size (height, width); what the JSON says of it.
@@ -223,7 +227,7 @@ def dense(
             np.save(file, resized.numpy().astype(np.float32), allow_pickle=False)
         return {"vectors": f"{stem}.npy"}
     if probability is not None and probability.dim() == 4 and probability.shape[1] == len(categories) < 256:
-        classes = likeliest(probability, size)
+        classes = find_likeliest(probability, size)
         with replace_file(folder / f"{stem}.png") as temporary:
             class_map(classes).save(temporary, format="PNG")
         pixels = np.bincount(classes.ravel(), minlength=len(categories))
@@ -246,7 +250,7 @@ def resize(value: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(flat, size, mode="bilinear").reshape(*value.shape[:-2], *size)
 
 
-def likeliest(probability: Tensor, size: tuple[int, int]) -> np.ndarray:
+def find_likeliest(probability: Tensor, size: tuple[int, int]) -> np.ndarray:
     """`H W` uint8: the class of `1 K h w` that is likeliest at every pixel, the first of equals; interpolated one class
     at a time, so that large images need little memory."""
     best = torch.full(size, -1.0)
@@ -259,7 +263,7 @@ def likeliest(probability: Tensor, size: tuple[int, int]) -> np.ndarray:
     return classes
 
 
-def boxes(trained: Sequence[Trained], result: Predicted, size: tuple[int, int]) -> list[Options]:
+def describe_boxes(trained: Sequence[Trained], result: Predicted, size: tuple[int, int]) -> list[Options]:
     """What the JSON says of each box, in pixels of an image of that size (height, width)."""
     sample = result.sample
     assert sample.boxes is not None
@@ -310,7 +314,7 @@ def draw(title: str, image: np.ndarray, trained: Sequence[Trained], result: Pred
                 wanted = rows if task.form == "roi" else None
                 kept = task.keep({part: value[:wanted] for part, value in result.predictions[name].items()}, batch)
                 columns.append((name, partial(_draw, task, kept)))
-    canvas = picture(title.replace("$", r"\$"), columns, [sample])
+    canvas = draw_picture(title.replace("$", r"\$"), columns, [sample])
     canvas.axes[0].set_ylabel("")  # that numbers test images
     save(canvas, path)
 

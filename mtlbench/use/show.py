@@ -19,7 +19,7 @@ from mtlbench.store.lookup import find_trials
 from mtlbench.store.store import Store
 from mtlbench.text import Say
 from mtlbench.training.context import Context
-from mtlbench.vision.drawing import HEADING_SIZE, Drawer, picture, save
+from mtlbench.vision.drawing import HEADING_SIZE, Drawer, draw_picture, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +73,7 @@ def show(
         f"test: {', '.join(filter(None, (one.headlines for one in found))) or 'no scores'}"
     )
     path = out or Store(results).root / f"show-{first.name.arm}-{first.folder.name}.png"
-    save(picture(title, columns, samples), path)
+    save(draw_picture(title, columns, samples), path)
     return path
 
 

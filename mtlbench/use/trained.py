@@ -22,7 +22,7 @@ from mtlbench.store.sealing import read_result
 from mtlbench.store.shapes import Model
 from mtlbench.text import Say
 from mtlbench.training.context import Context, network_of, tasks_of, view_of
-from mtlbench.training.evaluation import average
+from mtlbench.training.evaluation import average_predictions
 from mtlbench.training.loader import to_device
 from mtlbench.training.samples import View
 
@@ -57,7 +57,7 @@ class Trained:
         outputs = [net(on_device.images, on_device.regions, on_device.sizes) for net in self.nets]
         found = {}
         for name, task in self.tasks.items():
-            prediction = average([task.predict(output[name], on_device) for output in outputs])
+            prediction = average_predictions([task.predict(output[name], on_device) for output in outputs])
             found[name] = {part: value.cpu() for part, value in prediction.items()}
         return found
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LETTER = 0.602  # width of a letter of the monospaced font over its size
 
 
-def outline(box: np.ndarray) -> tuple[list[float], list[float]]:
+def make_outline(box: np.ndarray) -> tuple[list[float], list[float]]:
     """The closed path around a box `4`: x and y of its corners."""
     x1, y1, x2, y2 = (float(edge) for edge in box)
     return [x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1]
@@ -54,7 +54,7 @@ DPI = 150
 Drawer = Callable[["Axes", int, Sample], None]  # of one column: axes, number of the image, image
 
 
-def picture(title: str, columns: Sequence[tuple[str, Drawer]], samples: Sequence[Sample]) -> Canvas:
+def draw_picture(title: str, columns: Sequence[tuple[str, Drawer]], samples: Sequence[Sample]) -> Canvas:
     """A row an image, a column a drawer under its heading; pictures are equally wide and as tall as the image asks.
 
     What a drawer puts below the image or beside its picture (a list, a legend) gets room in its row and column.

@@ -87,7 +87,9 @@ def average_precision_11point(scores: np.ndarray, positives: np.ndarray, total: 
     return _precision_at_ranks(np.flatnonzero(positives[order]), total)
 
 
-def claims(objects: np.ndarray, overlaps: np.ndarray, difficult: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+def assign_claims(
+    objects: np.ndarray, overlaps: np.ndarray, difficult: np.ndarray, threshold: float = 0.5
+) -> np.ndarray:
     """Which object each detection of a class claims: its index, -1 = none, -2 = a difficult one (counts neither way).
 
     `objects` `N` and `overlaps` `N` = the best object of the same image and class and its IoU, `difficult` by object.
@@ -112,7 +114,7 @@ def true_positives(scores: np.ndarray, claimed: np.ndarray) -> np.ndarray:
 
 
 def detection_average_precision(scores: np.ndarray, claimed: np.ndarray, total: int) -> float:
-    """11-point AP of one class in percent from `claims`; `total` = its objects that are not difficult."""
+    """11-point AP of one class in percent from `assign_claims`; `total` = its objects that are not difficult."""
     counted = claimed != -2
     scores, claimed = scores[counted], claimed[counted]
     return average_precision_11point(scores, true_positives(scores, claimed), total)
@@ -121,7 +123,8 @@ def detection_average_precision(scores: np.ndarray, claimed: np.ndarray, total: 
 def shuffled_average_precision(claimed: np.ndarray, total: int, rng: np.random.Generator) -> np.ndarray:
     """`PERMUTATIONS` 11-point APs in percent of the same list with its scores permuted: what chance gives.
 
-    `claimed` as `claims` returns it (of a labelled list without detections: its own index where positive, else -1).
+    `claimed` as `assign_claims` returns it (of a labelled list without detections: its own index where positive, else
+    -1).
     """
     claimed = claimed[claimed != -2]
     held = claimed[claimed >= 0]

@@ -116,7 +116,7 @@ class Recall(NamedTuple):
         return self.hit / self.objects if self.objects else float("nan")
 
 
-def recall(pairs: Iterable[tuple[np.ndarray, np.ndarray]], iou: float = 0.5) -> Recall:
+def measure_recall(pairs: Iterable[tuple[np.ndarray, np.ndarray]], iou: float = 0.5) -> Recall:
     """Of images as (annotated boxes `N 4`, proposals `P 4`): an object is hit by any proposal at this IoU or more."""
     hit = objects = boxes = images = 0
     for annotated, proposals in pairs:

@@ -98,7 +98,7 @@ class Candidates(NamedTuple):
     is_object: np.ndarray  # N bool, may be foreground
 
 
-def candidates(sample: Sample) -> Candidates:
+def match_candidates(sample: Sample) -> Candidates:
     """The candidates of an image, matched to its annotated boxes; kept as long as the sample is.
 
     As in the released Fast R-CNN (`roidb.py`, `pascal_voc.py`): annotated boxes are candidates, too; foreground is an
@@ -130,7 +130,7 @@ def sample_regions(
     foreground (first in the list), the others' highest overlap lies in [.1, .5); no candidate is drawn twice; an image
     with too few of either gives fewer regions. With `fill` (ours) regions that overlap less make up the number.
     """
-    box, best, overlap, is_object = candidates(sample)
+    box, best, overlap, is_object = match_candidates(sample)
     foreground = rng.permutation(np.flatnonzero(is_object))[: round(FOREGROUND_FRACTION * count)]
     wanted = count - len(foreground)
     low, high = BACKGROUND_IOU
@@ -168,7 +168,7 @@ def join(parts: Sequence[Detections]) -> Detections:
     return Detections(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def strongest(scores: np.ndarray, limit: int = 100) -> tuple[np.ndarray, np.ndarray]:
+def select_strongest(scores: np.ndarray, limit: int = 100) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the `limit` highest scores in each column of `P C` (Fast R-CNN keeps 100 before suppression).
 
     Equal scores: the earlier row first.

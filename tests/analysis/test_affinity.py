@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from mtlbench.analysis.affinity import Affinities, Groups, affinities, partitions
+from mtlbench.analysis.affinity import Affinities, Groups, affinities, list_groupings
 from mtlbench.analysis.comparison import AFFINITY_SHARE, BEATS, LOSES
-from mtlbench.analysis.selection import Selection, newest
+from mtlbench.analysis.selection import Selection, select_newest
 from mtlbench.errors import UserError
 from tests.support.synthetic_results import fake_results
 from tests.support.twos import THREE, Effects, twos, twos_frame
@@ -79,7 +79,7 @@ def test_groupings_of_five_tasks_are_those_of_brute_force() -> None:
 @pytest.mark.parametrize(("tasks", "bell"), [(0, 1), (1, 1), (2, 2), (3, 5), (4, 15), (5, 52), (8, 4140)])
 def test_every_grouping_is_there_once(tasks: int, bell: int) -> None:
     names = tuple("abcdefgh"[:tasks])
-    found = list(partitions(names))
+    found = list(list_groupings(names))
     assert len(found) == len({frozenset(map(frozenset, groups)) for groups in found}) == bell
     assert all(sorted(itertools.chain(*groups)) == list(names) for groups in found)
     assert all(in_order(groups) for groups in found)
@@ -150,7 +150,7 @@ def test_a_network_that_lacks_leaves_no_groupings_and_the_other_effects() -> Non
 
 
 def test_networks_of_two_tasks_are_no_arms_of_tables_and_figures() -> None:
-    rows, _ = newest(twos_frame(BY_HAND, networks=TREES))
+    rows, _ = select_newest(twos_frame(BY_HAND, networks=TREES))
     assert set(rows["arm"]) == {"one-task", *TREES}
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mtlbench.analysis.frame import relative_change
-from mtlbench.analysis.selection import at_best_rates, newest
+from mtlbench.analysis.selection import at_best_rates, select_newest
 from tests.support.arms import with_facts
 from tests.support.synthetic_results import results_frame
 
@@ -69,5 +69,5 @@ def test_without_val_the_recipes_rate_stays(frame: pd.DataFrame) -> None:
 
 def test_every_table_and_figure_sees_it(frame: pd.DataFrame) -> None:
     split = frame[frame["arm"] == "split-conv4"]
-    shown, note = newest(pd.concat([frame, at_rate(split, "3", val=2.0, test=1.0)]).reset_index(drop=True))
+    shown, note = select_newest(pd.concat([frame, at_rate(split, "3", val=2.0, test=1.0)]).reset_index(drop=True))
     assert set(shown["arm"]) == set(frame["arm"]) and "split-conv4 at 3 x the rate" in note

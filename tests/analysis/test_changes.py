@@ -80,14 +80,14 @@ def test_newest_never_mixes_and_says_what_it_left_out() -> None:
         ],
         ignore_index=True,
     )
-    chosen, note = selection.newest(frame)
+    chosen, note = selection.select_newest(frame)
     assert len(chosen[["pair", "dataset", "recipe"]].drop_duplicates()) == 1
     assert note == (
         "det_attr on rooms, backbone caffenet, recipe quick, untuned (the newest results); left out:"
         " semseg_sn on rooms, backbone caffenet, recipe quick / det_attr on voc2008, backbone caffenet, recipe short."
     )
-    assert selection.newest(frame, Selection(recipe="short"))[0]["dataset"].unique().tolist() == ["voc2008"]
-    assert selection.newest(chosen, Selection("det_attr", "rooms", "quick", "caffenet"))[1] == (
+    assert selection.select_newest(frame, Selection(recipe="short"))[0]["dataset"].unique().tolist() == ["voc2008"]
+    assert selection.select_newest(chosen, Selection("det_attr", "rooms", "quick", "caffenet"))[1] == (
         "det_attr on rooms, backbone caffenet, recipe quick, untuned."
     )
 
@@ -97,7 +97,9 @@ def test_newest_keeps_the_last_setting_and_the_last_trial_with_its_costs() -> No
     current = results_frame(seeds=(0, 1), arms=("one-task", "split-conv4"))
     again = current[(current["arm"] == "split-conv4") & (current["seed"] == 0)]
     again = again.assign(key="newer", finished="2026-02-01T00:00:00", value=again["value"] + 1)
-    chosen, note = selection.newest(pd.concat([old.assign(key="old " + old["key"]), current, again], ignore_index=True))
+    chosen, note = selection.select_newest(
+        pd.concat([old.assign(key="old " + old["key"]), current, again], ignore_index=True)
+    )
     assert set(chosen["setting"]) == {"a1"}
     first = chosen[(chosen["arm"] == "split-conv4") & (chosen["seed"] == 0)]
     assert set(first["key"]) == {"newer"} and (first["subset"] == "cost").any()
@@ -196,13 +198,13 @@ def test_costs_without_one_task_have_no_ratios_and_without_trials_no_rows() -> N
 @pytest.mark.parametrize("asked", [{"pair": "det_att"}, {"dataset": "room"}, {"recipe": "quik"}, {"backbone": "x"}])
 def test_a_wrong_choice_is_one_line_with_the_valid_names(asked: dict[str, str]) -> None:
     with pytest.raises(UserError, match="There are: ") as error:
-        selection.newest(results_frame(), Selection(**asked))
+        selection.select_newest(results_frame(), Selection(**asked))
     assert "\n" not in str(error.value)
 
 
 def test_no_results_says_what_to_type() -> None:
     with pytest.raises(UserError, match="mtlbench run"):
-        selection.newest(results_frame().iloc[:0])
+        selection.select_newest(results_frame().iloc[:0])
 
 
 def test_arms_stand_in_table_order_variants_beside_their_arm_and_numbers_as_numbers() -> None:

@@ -15,7 +15,7 @@ from mtlbench.analysis.comparison import (
     Difference,
     case_of,
 )
-from mtlbench.text import list_in_words, percent, probability
+from mtlbench.text import list_in_words, write_percent, write_probability
 from tests.support.equal_arms import Noise, equal_studies
 from tests.support.worlds import world
 
@@ -48,7 +48,7 @@ def test_a_users_arm_that_is_called_like_one_of_ours_is_never_it() -> None:
     ],
 )
 def test_a_bound_that_excludes_0_does_not_read_0(numbers: tuple[float, ...], text: str) -> None:
-    assert percent(*numbers) == text
+    assert write_percent(*numbers) == text
 
 
 def test_lists_and_probabilities_read_as_english() -> None:
@@ -58,7 +58,12 @@ def test_lists_and_probabilities_read_as_english() -> None:
         "a and b",
         "a, b and c",
     ]
-    assert [probability(p) for p in (0.999, 0.001, 0.684, float("nan"))] == ["P > 0.99", "P < 0.01", "P = 0.68", ""]
+    assert [write_probability(p) for p in (0.999, 0.001, 0.684, float("nan"))] == [
+        "P > 0.99",
+        "P < 0.01",
+        "P = 0.68",
+        "",
+    ]
 
 
 def test_a_difference_has_the_contrasts_own_interval_and_one_for_its_family() -> None:

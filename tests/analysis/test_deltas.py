@@ -8,7 +8,7 @@ import pytest
 
 from mtlbench.analysis import deltas
 from mtlbench.analysis.frame import mean_over_tasks, relative_change
-from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.inference import compute_intervals
 from tests.support.synthetic_results import METRICS, results_frame
 
 NYU = (
@@ -72,44 +72,44 @@ def test_deltas_of_a_seed_are_means_over_hand_picked_changes() -> None:
 
 
 def test_bare_counts_never_enter() -> None:
-    found = deltas.deltas(results_frame("det_attr"))
+    found = deltas.compute_deltas(results_frame("det_attr"))
     assert set(found["metrics"]) == {"detection: mAP; attributes: mAP"}
     changed = results_frame("det_attr")
     changed.loc[(changed["unit"] == "") & (changed["subset"] == "test"), "value"] += 5
-    assert deltas.deltas(changed).equals(found)
+    assert deltas.compute_deltas(changed).equals(found)
 
 
 def test_intervals_are_those_of_the_seeds_deltas() -> None:
     frame = results_frame("semseg_sn")
-    found = deltas.deltas(frame).set_index(["delta", "arm"])
+    found = deltas.compute_deltas(frame).set_index(["delta", "arm"])
     headlines = mean_over_tasks(relative_change(frame), "")
-    reference = intervals(headlines).set_index("arm").loc["split-conv4"]
+    reference = compute_intervals(headlines).set_index("arm").loc["split-conv4"]
     row = found.loc[(deltas.HEADLINES, "split-conv4")]
     assert row[["mean", "low", "high", "n"]].tolist() == pytest.approx(reference[["mean", "low", "high", "n"]].tolist())
-    assert deltas.deltas(results_frame("semseg_sn", seeds=(0, 1)))[["low", "high"]].isna().all(axis=None)
+    assert deltas.compute_deltas(results_frame("semseg_sn", seeds=(0, 1)))[["low", "high"]].isna().all(axis=None)
 
 
 def test_kin_are_kin_in_their_deltas() -> None:
     frame = results_frame("semseg_sn")
     kin = frame["arm"].isin(["cross-stitch", "one-task"])
     roots = frame["key"].where(~kin, "root" + frame["seed"].astype(str))
-    paired = deltas.deltas(frame.assign(roots=roots)).set_index(["delta", "arm"])["paired"]
+    paired = deltas.compute_deltas(frame.assign(roots=roots)).set_index(["delta", "arm"])["paired"]
     assert paired.xs("cross-stitch", level="arm").all() and not paired.xs("split-conv4", level="arm").any()
 
 
 def test_an_arm_or_seed_that_lacks_a_metric_has_no_delta() -> None:
     frame = results_frame("semseg_sn")
     gone = (frame["arm"] == "cross-stitch") & (frame["seed"] == 2) & (frame["metric"] == "fwIoU")
-    found = deltas.deltas(frame[~gone]).set_index(["delta", "arm"])["n"]
+    found = deltas.compute_deltas(frame[~gone]).set_index(["delta", "arm"])["n"]
     assert found[deltas.HEADLINES, "cross-stitch"] == 3
     assert found[deltas.FLAT, "cross-stitch"] == found[deltas.BY_TASK, "cross-stitch"] == 2
     no_base = frame[~((frame["arm"] == "one-task") & (frame["task"] == "semseg"))]
-    assert deltas.deltas(no_base).empty
-    assert deltas.deltas(frame[frame["arm"] == "cross-stitch"]).empty
-    assert deltas.deltas(frame[frame["subset"] == "cost"]).empty
+    assert deltas.compute_deltas(no_base).empty
+    assert deltas.compute_deltas(frame[frame["arm"] == "cross-stitch"]).empty
+    assert deltas.compute_deltas(frame[frame["subset"] == "cost"]).empty
 
 
 def test_three_tasks_work() -> None:
     frame = pd.concat([results_frame("semseg_sn"), results_frame("det_attr").query("task == 'detection'")])
-    found = deltas.deltas(frame.assign(pair="three"))
+    found = deltas.compute_deltas(frame.assign(pair="three"))
     assert found["metrics"].str.count(":").unique().tolist() == [3]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtlbench.analysis.front import advantages, find_front, hypervolumes, measure_hypervolume
+from mtlbench.analysis.front import compute_advantages, compute_hypervolumes, find_front, measure_hypervolume
 
 
 def test_a_front_by_hand() -> None:
@@ -70,7 +70,7 @@ def test_every_seed_of_an_arm_is_measured_from_the_worst_change_of_all() -> None
         for arm, weighting, seed, *changes in table
         for task, change in zip(("a", "b"), changes, strict=True)
     ]
-    found = hypervolumes(pd.DataFrame(rows)).set_index(["arm", "seed"])
+    found = compute_hypervolumes(pd.DataFrame(rows)).set_index(["arm", "seed"])
     assert found["volume"].to_dict() == {("one", 0): 5.0, ("one", 1): 8.0, ("other", 0): 0.0}
     assert found["points"].to_dict() == {("one", 0): 2, ("one", 1): 2, ("other", 0): 1}
 
@@ -91,7 +91,7 @@ def test_an_arm_beyond_the_rivals_front_is_ahead_by_what_the_directions_say() ->
     """Rivals reach (4, 0) and (0, 4): 3.6, 2.8, 2, 2.8, 3.6 in the five directions; (3, 3) reaches 3 in each."""
     rivals = {("split-conv2", "1:9"): (4.0, 0.0), ("split-fc8", "9:1"): (0.0, 4.0)}
     changes = changes_of({**rivals, ("own", ""): (3.0, 3.0)})
-    found = advantages(changes, changes, ["own"], ["split-conv2", "split-fc8"])
+    found = compute_advantages(changes, changes, ["own"], ["split-conv2", "split-fc8"])
     assert found["seed"].tolist() == [0, 1]
     assert found["advantage"].tolist() == pytest.approx([3 - (3.6 + 2.8 + 2 + 2.8 + 3.6) / 5] * 2)
 
@@ -100,4 +100,4 @@ def test_the_choice_is_made_on_val() -> None:
     """On val the first weighting is better, on test the second: the first counts."""
     val = changes_of({("own", "1:9"): (2.0, 2.0), ("own", "9:1"): (1.0, 1.0), ("split-fc8", ""): (0.0, 0.0)})
     test = changes_of({("own", "1:9"): (1.0, 1.0), ("own", "9:1"): (5.0, 5.0), ("split-fc8", ""): (0.0, 0.0)})
-    assert advantages(val, test, ["own"], ["split-fc8"])["advantage"].tolist() == [1.0, 1.0]
+    assert compute_advantages(val, test, ["own"], ["split-fc8"])["advantage"].tolist() == [1.0, 1.0]

@@ -64,14 +64,14 @@ def test_kin_have_the_paired_interval() -> None:
     base, arm = [100.0, 100.0, 100.0, 100.0], [101.0, 103.0, 102.0, 107.0]
     reference = scipy.stats.ttest_rel(arm, base).confidence_interval(0.95)
     table = relative_change(table_of({"one-task": base, "a": arm}))
-    alone = inference.intervals(table).set_index("arm").loc["a"]
+    alone = inference.compute_intervals(table).set_index("arm").loc["a"]
     assert (alone["low"], alone["high"]) == pytest.approx((reference.low, reference.high)) and alone["paired"]
     many = table_of_runs(np.vstack([[base, arm], 100 + runs_of(5, 4)]))
     kin = many.assign(roots=many["roots"].str.replace("arm1", "one-task"))
-    found = inference.intervals(kin).set_index("arm")
+    found = inference.compute_intervals(kin).set_index("arm")
     assert (found["low"]["arm1"], found["high"]["arm1"]) == pytest.approx((reference.low, reference.high))
     assert found["paired"].tolist() == [False, True, False, False, False, False, False]
-    assert not inference.intervals(many).set_index("arm")["paired"]["arm1"]
+    assert not inference.compute_intervals(many).set_index("arm")["paired"]["arm1"]
 
 
 def test_kin_through_one_of_several_parents_and_through_a_grandparent() -> None:
@@ -112,17 +112,17 @@ def test_seeds_that_one_of_two_arms_lacks_go_and_arms_that_lack_a_seed_are_no_re
 
 
 def test_no_interval_below_three_seeds_or_of_what_is_the_same() -> None:
-    few = inference.intervals(relative_change(results_frame(seeds=(0, 1))))
+    few = inference.compute_intervals(relative_change(results_frame(seeds=(0, 1))))
     assert few[["low", "high", "error", "freedom"]].isna().all(axis=None)
-    many = inference.intervals(relative_change(results_frame()))
+    many = inference.compute_intervals(relative_change(results_frame()))
     assert many.loc[many["low"].isna(), "arm"].unique().tolist() == ["one-task"]
-    still = inference.intervals(changes_of({"one-task": [0.0] * 3, "a": [0.0] * 3, "b": [0.0] * 3}))
+    still = inference.compute_intervals(changes_of({"one-task": [0.0] * 3, "a": [0.0] * 3, "b": [0.0] * 3}))
     assert set(still["mean"]) == {0.0} and still["low"].isna().all()
 
 
 def test_arms_that_differ_always_by_the_same_have_an_interval_without_width() -> None:
     table = changes_of({"one-task": [0.0] * 3, **{f"a{place}": [float(place)] * 3 for place in range(1, 5)}})
-    found = inference.intervals(table).set_index("arm").loc["a2"]
+    found = inference.compute_intervals(table).set_index("arm").loc["a2"]
     assert (found["low"], found["high"]) == (2.0, 2.0)
 
 
@@ -130,8 +130,8 @@ def test_a_network_with_two_names_counts_once() -> None:
     table = table_of_runs(runs_of(6, 3))
     twin = table[table["arm"] == "arm2"].assign(arm="other-name")
     both = pd.concat([table, twin])
-    plain = inference.intervals(table).set_index("arm")
-    found = inference.intervals(both).set_index("arm")
+    plain = inference.compute_intervals(table).set_index("arm")
+    found = inference.compute_intervals(both).set_index("arm")
     for name in ("low", "high"):
         assert found[name]["other-name"] == found[name]["arm2"] == pytest.approx(plain[name]["arm2"])
         assert found[name]["arm1"] == pytest.approx(plain[name]["arm1"])
@@ -194,11 +194,11 @@ def test_a_contrast_can_be_made_again_from_its_interval() -> None:
 
 def test_which_intervals_were_used_is_said() -> None:
     table = table_of_runs(runs_of(7, 3), {"arm1": "one-task"})
-    said = inference.describe_intervals(inference.intervals(table))
+    said = inference.describe_intervals(inference.compute_intervals(table))
     assert "degrees of freedom" in said and said.endswith("for arm1 the paired t interval")
-    alone = inference.intervals(table_of_runs(runs_of(2, 3)))
+    alone = inference.compute_intervals(table_of_runs(runs_of(2, 3)))
     assert inference.describe_intervals(alone) == "paired t intervals over seeds"
-    assert inference.describe_intervals(inference.intervals(table_of_runs(runs_of(7, 2)))) == ""
+    assert inference.describe_intervals(inference.compute_intervals(table_of_runs(runs_of(7, 2)))) == ""
 
 
 def test_half_width_is_scipys_t_interval() -> None:
@@ -209,7 +209,7 @@ def test_half_width_is_scipys_t_interval() -> None:
 # ---------------------------------------------------------------------------------------------------- power
 def test_detectable_is_scipys_power_and_seeds_for_turns_it_round() -> None:
     noise, n = 1.3, 3
-    least = inference.detectable(noise, 4, n)
+    least = inference.find_detectable(noise, 4, n)
     shift, limit = least / (noise * np.sqrt(2 / n)), scipy.stats.t.ppf(0.975, 4)
     reference = scipy.stats.nct.sf(limit, 4, shift) + scipy.stats.nct.cdf(-limit, 4, shift)
     assert reference == pytest.approx(0.8, abs=1e-6)
@@ -220,7 +220,7 @@ def test_detectable_is_scipys_power_and_seeds_for_turns_it_round() -> None:
         powers = [inference.power_of(0.8, noise, freedom * (n - 1), n) for n in (enough - 1, enough)]
         assert powers[0] < 0.8 <= powers[1]
     assert inference.seeds_for(1e-6, noise) == 10_000 and inference.seeds_for(1.0, 0.0) == 3
-    assert np.isnan(inference.detectable(noise, 4, 2)) and np.isnan(inference.detectable(float("nan"), 4, 3))
+    assert np.isnan(inference.find_detectable(noise, 4, 2)) and np.isnan(inference.find_detectable(float("nan"), 4, 3))
     with pytest.raises(ValueError, match="difference of 0"):
         inference.seeds_for(0.0, noise)
 
@@ -233,15 +233,15 @@ def test_power_of_no_difference_is_the_share_of_false_alarms() -> None:
 def test_optimism_is_what_choosing_on_test_adds() -> None:
     test = table_of({"one-task": [10.0] * 3, "split-conv2": [11.0, 11.2, 11.4], "split-fc8": [10.1, 10.5, 10.3]})
     val = table_of({"one-task": [10.0] * 3, "split-conv2": [10.0] * 3, "split-fc8": [10.8] * 3}, subset="val")
-    found = choice.optimism(pd.concat([test, val], ignore_index=True))
+    found = choice.measure_optimism(pd.concat([test, val], ignore_index=True))
     assert found["scope"].tolist() == ["task", "pair"]
     row = found.iloc[0]
     assert (row["arm_val"], row["arm_test"]) == ("split-fc8", "split-conv2")
     assert (row["test_of_val"], row["test_of_test"], row["optimism"]) == pytest.approx((3.0, 12.0, 9.0))
     assert row["error"] == pytest.approx(np.std([9.0, 7.0, 11.0], ddof=1) / np.sqrt(3))
-    same = choice.optimism(pd.concat([test, test.assign(subset="val")], ignore_index=True)).iloc[0]
+    same = choice.measure_optimism(pd.concat([test, test.assign(subset="val")], ignore_index=True)).iloc[0]
     assert same["optimism"] == 0 and np.isnan(same["error"])
-    assert choice.optimism(test).empty
+    assert choice.measure_optimism(test).empty
 
 
 def test_noise_band_is_the_t_interval_of_the_baselines_mean() -> None:
@@ -290,7 +290,7 @@ def test_rank_correlation_is_spearmans() -> None:
 
 def test_without_splits_nothing_is_chosen() -> None:
     frame = results_frame(arms=("one-task", "cross-stitch"))
-    assert choice.best_split(frame).empty and choice.optimism(frame).empty
+    assert choice.best_split(frame).empty and choice.measure_optimism(frame).empty
     assert choice.best_split(results_frame(arms=("split-conv2", "split-fc8"))).empty  # no baseline
 
 
@@ -301,4 +301,4 @@ def test_the_pairs_choice_needs_all_tasks() -> None:
     frame = frame[(frame["arm"] != "split-fc8") | (frame["subset"] != "test")]
     row = choice.best_split(frame).set_index("task").loc["detection"]
     assert row["arm"] == "split-fc8" and np.isnan(row["test_change"])
-    assert choice.optimism(frame)["task"].tolist() == ["attributes", ""]
+    assert choice.measure_optimism(frame)["task"].tolist() == ["attributes", ""]

@@ -90,7 +90,7 @@ def worthless(common: float) -> pd.DataFrame:
 def test_choosing_on_test_flatters_and_choosing_on_val_does_not_where_their_noise_is_apart() -> None:
     """The best of 7 is expected 1.35 sd of a mean too high."""
     frame, error = worthless(0.0), 2 * np.sqrt(2 / 3 / 800)
-    found = choice.optimism(frame).query("scope == 'task'")
+    found = choice.measure_optimism(frame).query("scope == 'task'")
     assert len(found) == 800
     assert abs(found["test_of_val"].mean()) < 3 * error
     assert found["test_of_test"].mean() == pytest.approx(1.352 * 2 / np.sqrt(3), abs=3 * error)
@@ -101,7 +101,7 @@ def test_choosing_on_test_flatters_and_choosing_on_val_does_not_where_their_nois
 
 def test_choosing_on_val_still_flatters_by_the_noise_that_val_and_test_have_in_common() -> None:
     """Half of the variance is training's: E[test of the best on val] = half of what choosing on test claims."""
-    found = choice.optimism(worthless(0.5)).query("scope == 'task'")
+    found = choice.measure_optimism(worthless(0.5)).query("scope == 'task'")
     error = 2 * np.sqrt(2 / 3 / 800)
     assert found["test_of_val"].mean() == pytest.approx(0.5 * 1.352 * 2 / np.sqrt(3), abs=3 * error)
     assert found["test_of_test"].mean() == pytest.approx(1.352 * 2 / np.sqrt(3), abs=3 * error)

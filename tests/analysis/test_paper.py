@@ -8,7 +8,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from mtlbench.analysis.frame import records
+from mtlbench.analysis.frame import list_records
 from mtlbench.analysis.paper import read_published
 
 DENSE = [
@@ -81,7 +81,7 @@ def test_every_number_is_the_papers_and_no_number_is_missing(paper: pd.DataFrame
 
 def test_units_directions_headlines_and_setting_are_those_of_the_metrics(paper: pd.DataFrame) -> None:
     about = {(task, metric): (unit, higher) for task, metric, unit, higher in [*DENSE, *REGIONS, *DATA_STARVED]}
-    for row in records(paper):
+    for row in list_records(paper):
         assert (row["unit"], row["higher_is_better"]) == about[row["task"], row["metric"]]
         headline = row["metric"] == {"normals": "mean", "semseg": "mIoU"}.get(row["task"], "mAP")
         assert row["headline"] == headline

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from mtlbench.analysis.frame import relative_change
-from mtlbench.analysis.selection import Selection, failures_of, newest
+from mtlbench.analysis.selection import Selection, failures_of, select_newest
 from mtlbench.analysis.trade_offs import PURPOSES, has_grid, trade_offs
 from mtlbench.errors import UserError
 from tests.support.arms import make_failure
@@ -97,7 +97,7 @@ def test_the_newest_setting_with_a_grid_is_taken_and_what_is_newer_is_named() ->
     found = trade_offs(frame)
     assert set(found.rows["setting"]) == {"a1"} and found.note.endswith("Newer results have no grid of loss weights.")
     assert "Newer" not in trade_offs(old).note
-    assert set(newest(frame)[0]["arm"]) == {"one-task", "split-fc8", "ensemble-member"}
+    assert set(select_newest(frame)[0]["arm"]) == {"one-task", "split-fc8", "ensemble-member"}
 
 
 def test_arms_without_a_grid_and_second_names_are_left_out() -> None:

@@ -26,4 +26,4 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
             sys.stdout = stdout
             torch.set_num_threads(threads)
 
-    monkeypatch.setattr(check, "_child", child)
+    monkeypatch.setattr(check, "_run_child", child)

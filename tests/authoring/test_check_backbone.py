@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from mtlbench.authoring.check_backbone import findings
+from mtlbench.authoring.check_backbone import check
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Geometry
-from mtlbench.plugins import find, names
+from mtlbench.plugins import find, list_names
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +20,9 @@ NARROW = {"width": 0.1, "fc": 24}
 OPTIONS = {"timm": {"model": "test_efficientnet"}}  # others are narrow
 
 
-@pytest.mark.parametrize("name", names("backbone"))
+@pytest.mark.parametrize("name", list_names("backbone"))
 def test_every_built_in_backbone_keeps_the_contract(name: str) -> None:
-    found = list(findings(find("backbone", name), OPTIONS.get(name, NARROW)))
+    found = list(check(find("backbone", name), OPTIONS.get(name, NARROW)))
     assert [finding.text for finding in found if not finding.ok] == [] and len(found) == 13 + (
         "mixed" in find("backbone", name).forms
     )
@@ -46,7 +46,7 @@ class Small(Caffenet):
 
 
 def test_the_one_to_be_broken_is_sound() -> None:
-    assert all(finding.ok for finding in findings(Small)) and Small("fcn").geometry == Geometry(16, 0, True)
+    assert all(finding.ok for finding in check(Small)) and Small("fcn").geometry == Geometry(16, 0, True)
 
 
 class Centre(Small):
@@ -176,5 +176,5 @@ MISTAKES = {
 
 @pytest.mark.parametrize("cls", MISTAKES, ids=lambda cls: cls.__name__)
 def test_mistakes_are_named_in_words(cls: Any) -> None:
-    text = next(finding.text for finding in findings(cls) if not finding.ok)
+    text = next(finding.text for finding in check(cls) if not finding.ok)
     assert re.match(MISTAKES[cls], text), text

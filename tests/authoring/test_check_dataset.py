@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from mtlbench.authoring.check_dataset import FIRST, LAST, OF_IMAGES, findings
+from mtlbench.authoring.check_dataset import FIRST, LAST, OF_IMAGES, check
 from mtlbench.cli.main import main
 from mtlbench.contracts import Sample, Survey
 from mtlbench.datasets.rooms import Rooms, RoomsSubset
@@ -55,12 +55,12 @@ template = partial(change_template, "dataset", "my_data")
 
 
 def wrong(cls: Any, **options: Any) -> list[str]:
-    return [text for ok, text in findings(cls, options) if not ok]
+    return [text for ok, text in check(cls, options) if not ok]
 
 
 # ---------------------------------------------------------------------------------------------------- sound ones
 def test_rooms_hold() -> None:
-    found = list(findings(Rooms, {"root": None, **FEW}))
+    found = list(check(Rooms, {"root": None, **FEW}))
     assert [text for ok, text in found if not ok] == []
     assert len(found) == len(FIRST) + len(OF_IMAGES) + len(LAST)
 

@@ -14,9 +14,9 @@ from click.testing import Result
 from torch import Tensor, nn
 
 from mtlbench.authoring import check_scheme
-from mtlbench.authoring.check_scheme import Case, findings, measure_price
+from mtlbench.authoring.check_scheme import Case, check, measure_price
 from mtlbench.contracts import Pass, Stage
-from mtlbench.plugins import find, names
+from mtlbench.plugins import find, list_names
 from mtlbench.schemes.separate import Separate
 from mtlbench.schemes.split import Split
 from tests.support.commands import cli
@@ -93,9 +93,9 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", names("scheme"))
+@pytest.mark.parametrize("name", list_names("scheme"))
 def test_every_built_in_scheme_keeps_the_contract(name: str) -> None:
-    found = list(islice(findings(find("scheme", name), REQUIRED.get(name, {})), 18))  # without what a step costs
+    found = list(islice(check(find("scheme", name), REQUIRED.get(name, {})), 18))  # without what a step costs
     assert [finding.text for finding in found if not finding.ok] == [] and len(found) == 18
 
 
@@ -145,7 +145,7 @@ def test_in_a_run_broken_schemes_are_failed_arms_and_the_others_finish(broken: P
 def test_mistakes_are_named_in_words(cls: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one form: those of both are the next test's."""
     monkeypatch.setattr(check_scheme, "TASKS", {"fcn": check_scheme.TASKS["fcn"]})
-    text = next(finding.text for finding in findings(cls) if not finding.ok)
+    text = next(finding.text for finding in check(cls) if not finding.ok)
     assert re.match(MISTAKES[cls], text), text
 
 
@@ -156,7 +156,7 @@ def test_other_networks_are_asked_on_when_one_kind_fails() -> None:
         def unit(self, stage: Stage, tasks: tuple[str, ...]) -> nn.Module | None:
             return Valued.Unit() if stage.name == "fc6" else None
 
-    first, second = (finding.text for finding in findings(Both) if not finding.ok)
+    first, second = (finding.text for finding in check(Both) if not finding.ok)
     assert "merges columns" in first and first.endswith("(seen with 2 tasks in form fcn, and 3 more of 6 networks)")
     assert "no values" in second and second.endswith("(seen with 1 task in form fcn, and 1 more of 6 networks)")
 
@@ -174,7 +174,7 @@ def test_units_that_see_the_pass_and_a_start_from_parents_are_sound() -> None:
                 this.memory["fc6"] = xs
                 return xs
 
-    assert all(finding.ok for finding in islice(findings(Remembering), 18))
+    assert all(finding.ok for finding in islice(check(Remembering), 18))
 
 
 def test_options_are_checked_as_a_trial_keeps_them() -> None:
@@ -185,9 +185,9 @@ def test_options_are_checked_as_a_trial_keeps_them() -> None:
             seen.append(after)
 
     seen: list[Any] = []
-    assert all(finding.ok for finding in islice(findings(Listed, {"after": ("fc7",)}), 5))
+    assert all(finding.ok for finding in islice(check(Listed, {"after": ("fc7",)}), 5))
     assert seen and all(after == ["fc7"] for after in seen)
-    (text,) = (finding.text for finding in findings(Listed, {"aftr": 1}) if not finding.ok)
+    (text,) = (finding.text for finding in check(Listed, {"aftr": 1}) if not finding.ok)
     assert text == "no option of Listed called 'aftr'. Did you mean 'after'? There are: after"
 
 

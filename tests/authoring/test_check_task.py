@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mtlbench import plugins
-from mtlbench.authoring.check_task import QUESTIONS, findings
+from mtlbench.authoring.check_task import QUESTIONS, check
 from mtlbench.plugins import find
 from tests.support.samples import change_template
 
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.slow
 
 
 def wrong(cls: Any, **options: Any) -> list[str]:
-    return [text for ok, text in findings(cls, options) if not ok]
+    return [text for ok, text in check(cls, options) if not ok]
 
 
-@pytest.mark.parametrize("name", plugins.names("task"))
+@pytest.mark.parametrize("name", plugins.list_names("task"))
 def test_contract_of_every_task(name: str) -> None:
-    found = list(findings(find("task", name)))
+    found = list(check(find("task", name)))
     assert [text for ok, text in found if not ok] == []
     assert len(found) == 2 + len(QUESTIONS)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.authoring.check_weighting import METHODS, findings
+from mtlbench.authoring.check_weighting import METHODS, check
 from mtlbench.plugins import find
 from tests.support.commands import cli
 from tests.support.mistaken_weightings import MISTAKES
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.slow
 @EACH
 def test_every_built_in_weighting_is_sound(name: str) -> None:
     make_weighting(name)
-    found = list(findings(find("weighting", name)))
+    found = list(check(find("weighting", name)))
     assert [finding.text for finding in found if not finding.ok] == [] and len(found) == 8
 
 
 @pytest.mark.parametrize("cls", MISTAKES, ids=lambda cls: cls.__name__)
 def test_every_broken_one_gets_one_clear_answer(cls: type) -> None:
-    found = [finding.text for finding in findings(cls) if not finding.ok]
+    found = [finding.text for finding in check(cls) if not finding.ok]
     method = next((getattr(cls, name) for name in METHODS if hasattr(cls, name)), None)
     line = inspect.getsourcelines(method)[1] if method else 0
     assert len(found) == 1 and found[0].startswith(MISTAKES[cls].format(line=line)), found

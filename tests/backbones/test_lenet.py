@@ -7,11 +7,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mtlbench.authoring._probe import probes
+from mtlbench.authoring._probe import make_probes
 from mtlbench.backbones.lenet import Lenet
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import ImagePool, whole_images
-from mtlbench.nets.network import MultiTaskNet, cost
+from mtlbench.nets.network import MultiTaskNet, count_cost
 from mtlbench.plan import spaces
 from mtlbench.plugins import create, find
 from mtlbench.schemes.split import Split
@@ -27,7 +27,7 @@ def test_it_has_the_parameters_of_the_published_network() -> None:
     backbone = Lenet("image")
     found = {stage.name: count(backbone.build(stage.name)) for stage in backbone.stages}
     assert found == {"conv1": 260 + 500, "pool1": 0, "conv2": 5020, "pool2": 0, "fc3": 16_050, "fc4": 2550}
-    net = MultiTaskNet(probes("image", ("a", "b")), backbone, Split("fc4"), "image", 0)
+    net = MultiTaskNet(make_probes("image", ("a", "b")), backbone, Split("fc4"), "image", 0)
     shared = [name for name in dict(net.named_parameters()) if ".a+b." in name]
     assert {name.split(".")[1] for name in shared} == {"conv1", "conv2", "fc3"}  # their encoder
 
@@ -52,7 +52,7 @@ def test_it_computes_what_that_network_does_where_its_cells_are_pairs() -> None:
 
 
 def test_dropout_opens_the_encoders_last_layer_and_the_heads() -> None:
-    net = MultiTaskNet(probes("image", ("a",)), Lenet("image"), Split("fc8"), "image", 0)
+    net = MultiTaskNet(make_probes("image", ("a",)), Lenet("image"), Split("fc8"), "image", 0)
     dropped = [name for name, module in net.named_modules() if type(module).__name__ == "SeededDropout"]
     assert dropped == ["trunk.fc3.a.1", "heads.a.0"]
     assert all(net.get_submodule(name).p == 0.5 for name in dropped)
@@ -78,11 +78,11 @@ def test_every_arm_of_its_space_can_be_built_and_gives_every_parameter_a_gradien
     scheme = create("scheme", chosen.scheme, **chosen.options)
     if any(hasattr(find("scheme", chosen.scheme), name) for name in ("adopt", "teachers")):
         pytest.skip("it is trained as what a search has found, or beside finished networks")
-    tasks = probes("image", space.pair.tasks)
+    tasks = make_probes("image", space.pair.tasks)
     backbone = Lenet("image", dropout=0.0)
     net = MultiTaskNet(tasks, backbone, scheme, "image", 0)
     outputs = net(torch.randn(4, 3, 36, 36, generator=torch.Generator().manual_seed(0)))
     sum((x * x).sum() for x in outputs.values()).backward()
     assert set(outputs) == {"left", "right"} and all(x.shape == (4, 3) for x in outputs.values())
     assert [name for name, p in net.named_parameters() if p.grad is None] == []
-    assert cost(tasks, backbone, scheme, "image", (36, 36), 1)[1] > 1e6
+    assert count_cost(tasks, backbone, scheme, "image", (36, 36), 1)[1] > 1e6

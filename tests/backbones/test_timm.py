@@ -14,7 +14,7 @@ from mtlbench.backbones._timm_stages import to_map, to_tokens
 from mtlbench.backbones.timm import Timm
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import ImagePool, RegionPool, whole_images
-from mtlbench.nets.network import MultiTaskNet, seeded
+from mtlbench.nets.network import MultiTaskNet, fix_seed
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.separate import Separate
 from tests.support.networks import tasks_of
@@ -133,10 +133,10 @@ def test_a_start_depends_on_seed_and_stage_alone_and_units_of_one_zero_change_no
 
 def test_a_build_costs_no_random_numbers_of_others() -> None:
     backbone = Timm("fcn", model="test_efficientnet")
-    with seeded(0, "x"):
+    with fix_seed(0, "x"):
         first = backbone.build("stage2").state_dict()
     backbone.build("stage2")
-    with seeded(0, "x"):
+    with fix_seed(0, "x"):
         again = backbone.build("stage2").state_dict()
     assert all(torch.equal(first[name], again[name]) for name in first)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mtlbench.cli.clean import removable, remove
+from mtlbench.cli.clean import find_removable, remove
 from mtlbench.cli.main import main
 from mtlbench.spec import Plugin
 from mtlbench.store import board as board_module
@@ -107,7 +107,7 @@ def test_what_a_living_run_holds_is_left_alone(store: Store) -> None:
 def test_what_became_a_result_since_it_was_listed_stays(store: Store) -> None:
     (store.begin(TRIAL) / "resume.pt").write_text("12345")
     store.begin(other(1))
-    listed = removable(store.root)
+    listed = find_removable(store.root)
     finish(store, TRIAL)
     assert [item.path for item in remove(store.root, listed)] == [store.folder(other(1))]
     assert store.done(TRIAL)

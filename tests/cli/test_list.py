@@ -70,7 +70,9 @@ def row(found: list[str], name: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- sources
-PAPER = [(name, recipe) for name in spaces.names() for recipe in spaces.load(name).recipes if recipe.name == "paper"]
+PAPER = [
+    (name, recipe) for name in spaces.list_names() for recipe in spaces.load(name).recipes if recipe.name == "paper"
+]
 
 
 def test_both_pairs_of_the_paper_have_its_recipe() -> None:
@@ -117,13 +119,13 @@ def test_a_recipe_with_sources_is_shown_field_by_field_and_another_one_in_a_line
 
 
 def test_all_built_in_recipes_are_listed_and_a_pair_narrows_them() -> None:
-    for name in spaces.names():
+    for name in spaces.list_names():
         found = lines("recipes", name)
         assert found[0] == f"{spaces.load(name).pair.name}: recipes"
         for recipe in spaces.load(name).recipes:
             row(found[: next((i for i, line in enumerate(found) if "recipe paper" in line), None)], recipe.name)
     titles = [line for line in lines("recipes") if line.endswith(": recipes")]
-    assert sorted(titles) == sorted({f"{spaces.load(name).pair.name}: recipes" for name in spaces.names()})
+    assert sorted(titles) == sorted({f"{spaces.load(name).pair.name}: recipes" for name in spaces.list_names()})
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_arms_say_their_scheme_networks_and_start(own: str) -> None:
 
 
 def test_every_arm_of_every_space_is_listed() -> None:
-    for name in spaces.names():
+    for name in spaces.list_names():
         found = lines("arms", name)
         for arm in spaces.load(name).arms:
             row(found, arm.name)
@@ -174,7 +176,7 @@ def test_spaces_are_listed_with_their_data_sets_and_first_sentence(own: str) -> 
 @pytest.mark.parametrize(("kind", "singular"), PLUGINS.items())
 def test_every_plug_in_is_listed_with_a_sentence(kind: str, singular: str) -> None:
     found = lines(kind)
-    assert [line.split()[0] for line in found[1:]] == plugins.names(singular)
+    assert [line.split()[0] for line in found[1:]] == plugins.list_names(singular)
     for line in found[1:]:
         sentence = line.split(maxsplit=1)[1]
         assert sentence.endswith((".", "!")) and len(sentence) > 20, line

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from mtlbench import load_results
-from mtlbench.authoring.check_dataset import findings
+from mtlbench.authoring.check_dataset import check
 from mtlbench.cli.main import main
 from mtlbench.datasets.celeba import Celeba
 from mtlbench.errors import UserError
@@ -62,7 +62,7 @@ def test_the_first_images_of_each_subset_alone(tmp_path: Path) -> None:
 
 def test_it_keeps_the_contract(tmp_path: Path) -> None:
     root = write_faces(tmp_path / "faces")
-    assert [text for ok, text in findings(Celeba, {"root": root}) if not ok] == []
+    assert [text for ok, text in check(Celeba, {"root": root}) if not ok] == []
 
 
 def edit(root: Path, file: str, change: Callable[[str], str]) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mtlbench.datasets._nyu_files import camera, cut_to_camera
-from mtlbench.datasets._nyu_normals import decode, encode, has_normals, normals_from_depth, turn, turn_codes, valid
+from mtlbench.datasets._nyu_files import cut_to_camera, read_camera
+from mtlbench.datasets._nyu_normals import decode, encode, find_valid, has_normals, normals_from_depth, turn, turn_codes
 from tests.support.places import REAL_DATA
 
 HEIGHT, WIDTH, FOCAL, CENTRE = 120, 160, (130.0, 131.0), (81.0, 62.0)
@@ -88,7 +88,7 @@ def test_bytes_keep_normals_and_what_is_invalid() -> None:
     vectors /= np.linalg.norm(vectors, axis=2, keepdims=True)
     vectors[:5] = 0
     codes = encode(vectors)
-    assert (codes[:5] == 127).all() and not decode(codes)[:5].any() and (valid(codes)[5:]).all()
+    assert (codes[:5] == 127).all() and not decode(codes)[:5].any() and (find_valid(codes)[5:]).all()
     assert angles(decode(codes), vectors).max() < 0.5 and len(angles(decode(codes), vectors)) == 15 * 30
     for axes in ("right-in-up", "right-down-in", "left-up-towards"):
         assert np.array_equal(decode(turn_codes(codes, axes)), turn(decode(codes), axes))
@@ -101,6 +101,6 @@ def test_close_to_a_published_map() -> None:
     folder = REAL_DATA / "nyuv2_published"
     depth = np.asarray(Image.open(folder / "drsleep_00433_depth.png")).astype(np.float32) / 5000
     codes = np.asarray(Image.open(folder / "drsleep_00433_normal.png").convert("RGB"))
-    found = normals_from_depth(cut_to_camera(depth), *camera(REAL_DATA / "nyuv2", *depth.shape))
+    found = normals_from_depth(cut_to_camera(depth), *read_camera(REAL_DATA / "nyuv2", *depth.shape))
     apart = angles(found, turn(decode(codes), "right-in-up"))
     assert apart.mean() < 4.2 and np.median(apart) < 2.4 and len(apart) > 0.6 * depth.size

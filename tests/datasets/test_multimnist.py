@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtlbench.authoring.check_dataset import FIRST, LAST, OF_IMAGES, findings
-from mtlbench.datasets.multimnist import Multimnist, overlaid
+from mtlbench.authoring.check_dataset import FIRST, LAST, OF_IMAGES, check
+from mtlbench.datasets.multimnist import Multimnist, overlay
 from mtlbench.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ def test_the_right_digit_lies_six_pixels_lower_and_further_right_and_the_larger_
     left, right = np.zeros((2, 28, 28), np.uint8)
     left[0, 0], left[27, 27], left[10, 10] = 1, 2, 200
     right[0, 0], right[27, 27], right[4, 4] = 3, 4, 100
-    canvas = overlaid(left, right)
+    canvas = overlay(left, right)
     assert canvas.shape == (36, 36) and canvas.dtype == np.uint8
     lit = {(int(row), int(column)): int(canvas[row, column]) for row, column in np.argwhere(canvas)}
     assert lit == {(0, 0): 1, (27, 27): 2, (10, 10): 200, (6, 6): 3, (33, 33): 4}
@@ -107,7 +107,7 @@ def test_the_images_are_those_of_every_machine(data: Multimnist) -> None:
 
 
 def test_it_keeps_the_contract(data: Multimnist) -> None:
-    found = list(findings(Multimnist, {"root": None, "train": 60, "val": 20, "test": 30}))
+    found = list(check(Multimnist, {"root": None, "train": 60, "val": 20, "test": 30}))
     assert [text for ok, text in found if not ok] == [] and len(found) == len(FIRST) + len(OF_IMAGES) + len(LAST)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mtlbench.contracts import Sample, Subset
 from mtlbench.datasets import _nyu_files, nyuv2
-from mtlbench.datasets._nyu_normals import AXIS, conventions, normals_from_depth, turn
+from mtlbench.datasets._nyu_normals import AXIS, list_conventions, normals_from_depth, turn
 from mtlbench.datasets._prepared import Writer
 from mtlbench.datasets.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
 from mtlbench.errors import UserError
@@ -94,8 +94,8 @@ def test_wrong_axes_are_noticed_and_the_right_ones_named(tmp_path: Path, wrong: 
 
 
 def test_conventions_are_the_48_signed_permutations() -> None:
-    pictures = {turn(np.eye(3), axes).tobytes() for axes in conventions()}
-    assert len(conventions()) == len(pictures) == 48
+    pictures = {turn(np.eye(3), axes).tobytes() for axes in list_conventions()}
+    assert len(list_conventions()) == len(pictures) == 48
     # x right, y into the scene, z up: a wall ahead is (0, -1, 0), a floor (0, 0, 1)
     assert turn(np.array([[0.0, -1, 0], [0, 0, 1], [1, 0, 0]]), "right-in-up").tolist() == [
         [0, 0, 1],
@@ -373,7 +373,7 @@ def test_official_files_and_folders_give_the_same(tmp_path: Path) -> None:
     assert [len(official.subset(name)) for name in ("train", "val", "test")] == [3, 0, 1]
     assert same(official, folders) and official.counts("semseg") == folders.counts("semseg")
     assert official.subset("test")[0].labels["normals"].any() and official.verify(silent).problems == ()
-    view = _nyu_files.camera(tmp_path, HEIGHT, WIDTH)
+    view = _nyu_files.read_camera(tmp_path, HEIGHT, WIDTH)
     for frame, sample in ((0, official.subset("train")[0]), (3, official.subset("train")[2])):
         derived = normals_from_depth(_nyu_files.cut_to_camera(arrays["depths"][frame]), *view)
         assert derived.any() and np.abs(sample.labels["normals"] - derived).max() < 0.01
@@ -472,12 +472,12 @@ def test_depth_folders_derive_and_a_depth_without_content_is_a_problem(tmp_path:
 
 
 def test_the_camera_is_the_files_or_the_toolboxs_scaled(tmp_path: Path) -> None:
-    focal, centre = _nyu_files.camera(tmp_path, 480, 640)
+    focal, centre = _nyu_files.read_camera(tmp_path, 480, 640)
     assert focal == (518.858, 519.470) and centre == pytest.approx((324.582, 252.736))
-    focal, centre = _nyu_files.camera(tmp_path, 240, 320)  # pixel 0 now covers what 0 and 1 covered
+    focal, centre = _nyu_files.read_camera(tmp_path, 240, 320)  # pixel 0 now covers what 0 and 1 covered
     assert focal == (259.429, 259.735) and centre == pytest.approx(((324.582 - 0.5) / 2, (252.736 - 0.5) / 2))
     (tmp_path / "intrinsics.txt").write_text("# a camera\nfx 500\nfy 501\ncx 11\ncy 12\n")
-    assert _nyu_files.camera(tmp_path, 480, 640) == ((500, 501), (10, 11))
+    assert _nyu_files.read_camera(tmp_path, 480, 640) == ((500, 501), (10, 11))
 
 
 # ---------------------------------------------------------------------------------------------------- depth as labels

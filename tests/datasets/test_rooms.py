@@ -32,7 +32,7 @@ from mtlbench.datasets._rooms.render import Rendered, _meet_box, _meet_can, rend
 from mtlbench.datasets._rooms.scene import HALF_VIEW, LABELS, SURFACES, Placed, Scene, Thing, make_scene
 from mtlbench.datasets._rooms.shade import to_camera
 from mtlbench.datasets._rooms.windows import _covers, choose_windows
-from mtlbench.datasets.rooms import Rooms, scenes
+from mtlbench.datasets.rooms import Rooms, render_scenes
 from mtlbench.errors import UserError
 from mtlbench.system.cache import build_once, cache_root
 from tests.support.places import ROOT
@@ -44,7 +44,7 @@ PLAIN_GREY = Material(0, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @pytest.fixture(scope="module")
 def some() -> list[Rendered]:
-    return list(scenes("train", 0, 40, 64))
+    return list(render_scenes("train", 0, 40, 64))
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_a_tapered_can_is_narrow_at_its_top_and_shaded_as_a_slope() -> None:
 @pytest.mark.parametrize(("subset", "index", "row", "column"), [("train", 7045, 52, 17), ("test", 1905, 63, 57)])
 def test_a_ray_that_is_parallel_to_a_wall_meets_another(subset: str, index: int, row: int, column: int) -> None:
     """The scenes in which one did, to float32's last bit: such a pixel was black and its depth no number."""
-    (rendered,) = scenes(subset, index, index + 1, 64)  # warnings are errors
+    (rendered,) = render_scenes(subset, index, index + 1, 64)  # warnings are errors
     beside = slice(column - 1, column + 2)
     assert np.ptp(rendered.depth[row, beside]) < 0.01 and np.ptp(rendered.semseg[row, beside]) == 0
     assert rendered.image[row, column].min() > 20 and np.isfinite(rendered.normals).all()
@@ -266,7 +266,7 @@ def test_words_follow_from_parts() -> None:
 @pytest.fixture(scope="module")
 def test_subset() -> list[Rendered]:
     """The test scenes of the default data set, at a quarter of its pixels: the same scenes."""
-    return list(scenes("test", 0, 600, 32))
+    return list(render_scenes("test", 0, 600, 32))
 
 
 def test_every_category_has_30_test_positives_and_a_long_tail(test_subset: list[Rendered]) -> None:
@@ -291,8 +291,8 @@ def test_a_constant_normal_is_far_off(test_subset: list[Rendered]) -> None:
 # ------------------------------------------------------------------------------------------------ seeds
 def test_a_scene_depends_on_subset_and_index_alone(some: list[Rendered]) -> None:
     for index in (0, 7, 39):
-        assert same(next(scenes("train", index, index + 1, 64)), some[index])
-    assert not same(next(scenes("val", 0, 1, 64)), some[0])
+        assert same(next(render_scenes("train", index, index + 1, 64)), some[index])
+    assert not same(next(render_scenes("val", 0, 1, 64)), some[0])
     assert len({rendered.image.tobytes() for rendered in some}) == len(some)
 
 
@@ -328,7 +328,7 @@ def test_samples_keep_the_contract(cache: Path) -> None:
     data = small()
     assert [len(data.subset(name)) for name in ("train", "val", "test")] == [24, 4, 6]
     test = data.subset("test")
-    for index, rendered in enumerate(scenes("test", 0, 6, 32)):
+    for index, rendered in enumerate(render_scenes("test", 0, 6, 32)):
         sample = test[index]
         assert sample.image.shape == (32, 32, 3) and sample.image.dtype == np.uint8
         assert np.array_equal(sample.image, rendered.image)

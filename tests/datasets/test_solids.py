@@ -19,11 +19,11 @@ from mtlbench.datasets._rooms.objects import ATTRIBUTES, BOX, CAN, CLASSES, ELLI
 from mtlbench.datasets._rooms.render import render
 from mtlbench.datasets._rooms.scene import LABELS, Placed, Scene, Thing, make_scene
 from mtlbench.datasets._rooms.whole import FLOORS
-from mtlbench.datasets.rooms import Rooms, described_scenes, scenes
+from mtlbench.datasets.rooms import Rooms, described_scenes, render_scenes
 from mtlbench.errors import UserError
 from mtlbench.execution.preflight import find_pretrained
 from mtlbench.plan.spaces import load, recipe_of
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from tests.support.places import ROOT
 
 TAN = Material(0, PALETTE["tan"], PALETTE["tan"])
@@ -40,7 +40,7 @@ def script() -> ModuleType:
 
 
 def seed_of(subset: str, index: int) -> int:
-    """As `rooms.scenes` documents it: of the version, the subset's name and the index alone."""
+    """As `rooms.render_scenes` documents it: of the version, the subset's name and the index alone."""
     return int.from_bytes(hashlib.sha256(f"rooms/{rooms.VERSION}/{subset}/{index}".encode()).digest()[:8], "little")
 
 
@@ -54,7 +54,7 @@ def test_no_scene_of_the_data_set_is_among_those_of_pretraining(script: ModuleTy
     (scene, rendered), *_ = described_scenes(script.SUBSET, 7, 8, 64)
     assert scene == make_scene(seed_of(script.SUBSET, 7))
     assert not any(
-        np.array_equal(rendered.image, other.image) for name in rooms.SUBSETS for other in scenes(name, 7, 8, 64)
+        np.array_equal(rendered.image, other.image) for name in rooms.SUBSETS for other in render_scenes(name, 7, 8, 64)
     )
 
 
@@ -83,7 +83,7 @@ def put(*parts: Part, yaw: float = 0.0) -> Scene:
 
 def describe(scene: Scene) -> tuple[str, set[str]]:
     (rendered,) = render([scene], [0], 64)
-    forms, qualities = solids.objects(scene, rendered)
+    forms, qualities = solids.describe_objects(scene, rendered)
     assert len(forms) == 1
     return solids.FORMS[forms[0]], {solids.QUALITIES[q] for q in np.flatnonzero(qualities[0])}
 
@@ -140,7 +140,7 @@ def test_the_trunk_fits_the_networks_of_quick_and_is_what_its_page_says(pair: st
     space = load(pair)
     recipe = recipe_of(space, "quick")
     assert recipe.init == "pretrained"
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     (found,) = find_pretrained({"pretrained"}, backbone, space.pair.form, "rooms", None).values()
     assert found.options == {"scaled": True} and Path(found.file).stat().st_size < 1.5e6
     assert found.digest in (Path(found.file).parent / "PROVENANCE.md").read_text()
@@ -152,9 +152,9 @@ def test_a_trunk_that_is_not_there_is_said_in_a_line() -> None:
     for dataset, backbone in (("rooms", "alexnet"), ("voc2008", "caffenet")):
         words = f"{dataset} has no pretrained trunk for {backbone} in form roi; type --init scratch"
         with pytest.raises(UserError, match=words):
-            find_pretrained({"pretrained"}, plugin("backbone", backbone, {}), "roi", dataset, None)
+            find_pretrained({"pretrained"}, make_plugin("backbone", backbone, {}), "roi", dataset, None)
     with pytest.raises(UserError, match="does not fit .*; type --init scratch") as error:
-        find_pretrained({"pretrained"}, plugin("backbone", "caffenet", {"small": True}), "roi", "rooms", None)
+        find_pretrained({"pretrained"}, make_plugin("backbone", "caffenet", {"small": True}), "roi", "rooms", None)
     assert "\n" not in str(error.value)
 
 
@@ -162,7 +162,7 @@ def test_a_trunk_that_is_not_there_is_said_in_a_line() -> None:
 @pytest.mark.parametrize("form", ["roi", "fcn"])
 def test_a_trunk_is_made_again_to_the_last_bit(script: ModuleType, form: str) -> None:
     """On one machine; all of it is float16, finite, and what the backbone takes."""
-    short = script.SETTINGS[form]._replace(steps=2, scenes=24, val=4, images=2)
+    short = script.SETTINGS[form]._replace(steps=2, render_scenes=24, val=4, images=2)
     lines: list[str] = []
     first, second = (script.trunk(form, short, lines.append) for _ in range(2))
     assert first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from mtlbench.authoring.check_dataset import findings
+from mtlbench.authoring.check_dataset import check
 from mtlbench.datasets._table_columns import columns_of, parse_column, tasks_of
 from mtlbench.datasets._table_subsets import divide, join_groups
 from mtlbench.datasets._table_text import Row, Text, read_table
@@ -307,7 +307,7 @@ def test_only_so_many_images_are_read(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_contract_is_kept(tmp_path: Path) -> None:
     table, images = photos(tmp_path)
-    assert [finding.text for finding in findings(Table, {"root": Table.place(table, images)}) if not finding.ok] == []
+    assert [finding.text for finding in check(Table, {"root": Table.place(table, images)}) if not finding.ok] == []
 
 
 def test_options_that_cannot_be_are_refused(tmp_path: Path) -> None:

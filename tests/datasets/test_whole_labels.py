@@ -15,7 +15,7 @@ from mtlbench.datasets._rooms.objects import CHECKS, PLAIN, WOOD
 from mtlbench.datasets._rooms.scene import FLOOR, Scene, make_scene
 from mtlbench.datasets._rooms.shade import to_camera
 from mtlbench.datasets._rooms.whole import FLOORS, floor_of, light_of
-from mtlbench.datasets.rooms import Rooms, described_scenes, scenes
+from mtlbench.datasets.rooms import Rooms, described_scenes, render_scenes
 from mtlbench.plan import spaces
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def test_labels_are_those_of_the_scene_that_the_image_shows(data: Rooms) -> None
 
 
 def test_a_floor_that_is_hardly_seen_has_no_label(data: Rooms, monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = [float((rendered.semseg == FLOOR).mean()) for rendered in scenes("train", 0, 24, 32)]
+    shares = [float((rendered.semseg == FLOOR).mean()) for rendered in render_scenes("train", 0, 24, 32)]
     monkeypatch.setattr(rooms, "FLOOR_SEEN", limit := sorted(shares)[5])
     train = data.subset("train")
     assert ["floor" in train[index].labels for index in range(24)] == [share >= limit for share in shares]

@@ -14,8 +14,8 @@ import torch
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
 from mtlbench.execution import courier
-from mtlbench.execution.courier import Courier, away, user_sources, with_sources, with_weights
-from mtlbench.nets.network import seeded
+from mtlbench.execution.courier import Courier, run_away, user_sources, with_sources, with_weights
+from mtlbench.nets.network import fix_seed
 from mtlbench.spec import Plugin, Trial
 from mtlbench.store.results import load_results
 from mtlbench.store.sealing import read_result
@@ -64,7 +64,7 @@ def errand_of(errand: Errand) -> Any:
 
 def go(trial: Trial, store: Store, base: Path, line: Line, errand: Errand = ERRAND) -> Path:
     store.begin(trial)
-    assert list(away(trial, base, line, errand_of(errand)))[-1] == 1.0
+    assert list(run_away(trial, base, line, errand_of(errand)))[-1] == 1.0
     assert [path.name for path in base.iterdir() if path.name != "sources"] == []
     return store.folder(trial)
 
@@ -101,14 +101,14 @@ def test_a_resume_file_arrives_during_the_trial_and_another_worker_goes_on(tmp_p
     store.begin(trial)
     often = dataclasses.replace(ERRAND, resume_every=0.0)
     line, work = Line(store), None
-    work = away(trial, tmp_path / "one", line, errand_of(often))
+    work = run_away(trial, tmp_path / "one", line, errand_of(often))
     for _ in range(3):
         next(work)
     assert line.list_accepted() == [["resume.pt"]] * 3
     assert torch.load(store.folder(trial) / "resume.pt", weights_only=True)["done"] == 3
     store.begin(trial)  # the first worker is lost
     again = Line(store)
-    first = next(work := away(trial, tmp_path / "two", again, errand_of(ERRAND)))
+    first = next(work := run_away(trial, tmp_path / "two", again, errand_of(ERRAND)))
     assert first == pytest.approx(0.9 * 4 / trial.iterations)
     list(work)
     assert again.list_accepted()[-1][-1] == "result.json" and store.done(trial)
@@ -119,7 +119,7 @@ def test_a_failure_is_sent_and_raised_again(tmp_path: Path, store: Store) -> Non
     trial = dataclasses.replace(smoke("semseg_sn", ("split-fc6",))[0], scheme=Plugin("split", {"at": "conv9"}))
     store.begin(trial)
     with pytest.raises(Exception, match="conv9"):
-        list(away(trial, tmp_path / "base", Line(store), errand_of(ERRAND)))
+        list(run_away(trial, tmp_path / "base", Line(store), errand_of(ERRAND)))
     (failure,) = load_results(store.root).failures
     assert "conv9" in failure["reason"] and failure["kind"] == "refused" and os.listdir(tmp_path / "base") == []
 
@@ -135,7 +135,7 @@ def test_a_store_that_breaks_on_the_way_is_not_the_trials_failure(
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(StoreBroken, match="No space left"):
-        list(away(trial, tmp_path / "base", Line(store), errand_of(ERRAND)))
+        list(run_away(trial, tmp_path / "base", Line(store), errand_of(ERRAND)))
     assert not store.done(trial) and not load_results(store.root).failures
 
 
@@ -180,7 +180,7 @@ def test_pretrained_weights_travel_once_and_only_those_of_the_run(
     content = file.read_bytes()
     away_from_here = dataclasses.replace(trial, weights_file="/not/here/weights.pt")
     line = Line(store, weights=[away_from_here.weights_file])
-    monkeypatch.setattr(courier, "_piece", lambda path, start: content[start : start + courier.CHUNK])
+    monkeypatch.setattr(courier, "_read_piece", lambda path, start: content[start : start + courier.CHUNK])
     monkeypatch.setattr(courier, "CHUNK", len(content) // 3)
     there = with_weights(away_from_here, base, line)
     assert base in Path(there.weights_file).parents and Path(there.weights_file).read_bytes() == content
@@ -212,7 +212,7 @@ def from_weights(file: Path) -> Trial:
     trial = smoke("semseg_sn", ("one-task",))[0]
     backbone = Caffenet("fcn", **trial.backbone.options)
     state = {}
-    with seeded(7, "weights"):
+    with fix_seed(7, "weights"):
         for stage in backbone.stages:
             if stage.has_parameters:
                 for name, value in backbone.build(stage.name).state_dict().items():

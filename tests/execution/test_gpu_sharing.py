@@ -10,7 +10,14 @@ import pytest
 import torch
 
 from mtlbench.execution import gpu_sharing
-from mtlbench.execution.gpu_sharing import CONTEXT_BYTES, Measured, costliest, measure, memory_share, trials_per_gpu
+from mtlbench.execution.gpu_sharing import (
+    CONTEXT_BYTES,
+    Measured,
+    find_costliest,
+    measure,
+    memory_share,
+    trials_per_gpu,
+)
 from mtlbench.training import evaluation
 from mtlbench.training.context import Context
 from mtlbench.training.loader import Resident, loader_workers
@@ -75,8 +82,8 @@ def test_the_costliest_trial_has_the_most_work_a_step() -> None:
     one, ensemble, stitched = (smoke("semseg_sn", (arm,))[-1] for arm in ("one-task", "ensemble", "cross-stitch"))
     work = {one.key: 15.0 * one.iterations, stitched.key: 25.0 * stitched.iterations, ensemble.key: 1e9}
     assert ensemble.average and stitched.iterations < one.iterations
-    assert costliest([one, ensemble, stitched], lambda trial: work[trial.key]) is stitched
-    assert costliest([ensemble], lambda trial: 1.0) is None
+    assert find_costliest([one, ensemble, stitched], lambda trial: work[trial.key]) is stitched
+    assert find_costliest([ensemble], lambda trial: 1.0) is None
 
 
 # ---------------------------------------------------------------------------------------------------- measuring

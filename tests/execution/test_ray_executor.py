@@ -158,8 +158,8 @@ def test_after_an_interrupt_nothing_more_is_handed_out(tmp_path: Path) -> None:
 def test_slots_are_counted_machine_by_machine(
     machines: list[tuple[float, float]], cpus: float, gpus: float, slots: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_executor, "_machines", lambda: machines)
-    assert ray_executor._slots(cpus, gpus) == slots
+    monkeypatch.setattr(ray_executor, "_list_machines", lambda: machines)
+    assert ray_executor._count_slots(cpus, gpus) == slots
 
 
 @pytest.mark.parametrize(
@@ -175,9 +175,9 @@ def test_what_can_never_be_met_is_refused_at_once(
     machines: list[tuple[float, float]], cpus: float, gpus: float, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray would only warn, and wait for ever."""
-    monkeypatch.setattr(ray_executor, "_machines", lambda: machines)
+    monkeypatch.setattr(ray_executor, "_list_machines", lambda: machines)
     with pytest.raises(UserError, match=message):
-        ray_executor._slots(cpus, gpus)
+        ray_executor._count_slots(cpus, gpus)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_trial_on_a_gpu_takes_its_share_of_the_cores(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ray_executor, "_machines", lambda: machines)
+    monkeypatch.setattr(ray_executor, "_list_machines", lambda: machines)
     run = Run(tmp_path)
     found = ray_executor._request(run.queue, run.watcher, Resources(asked))
     assert (found["cpus"], found["gpus"]) == expected

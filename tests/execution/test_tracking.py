@@ -10,7 +10,7 @@ import pytest
 
 from mtlbench.errors import UserError
 from mtlbench.execution import tracking
-from mtlbench.execution.tracking import Record, Tracking, record_of, track_finished, tracked
+from mtlbench.execution.tracking import Record, Tracking, add_trackers, record_of, track_finished
 from mtlbench.store.sealing import seals_of, write_own
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
@@ -142,7 +142,7 @@ class Broken:
 def test_a_broken_tracker_is_one_line_and_no_failure(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     broken, heard = Broken(), Heard()
     monkeypatch.setattr(tracking, "open_tracker", lambda spec, results: broken)
-    with tracked(heard, store, ("wandb:mine",)) as watcher:
+    with add_trackers(heard, store, ("wandb:mine",)) as watcher:
         assert isinstance(watcher, Tracking)
         for error in ("", "", "too red"):
             watcher.note_end(TRIAL, error)
@@ -165,7 +165,7 @@ def test_finished_trials_are_told_and_failed_ones_are_not(store: Store, monkeypa
             sent.append("closed")
 
     monkeypatch.setattr(tracking, "open_tracker", lambda spec, results: Kept())
-    with tracked(Heard(), store, ("trackio",)) as watcher:
+    with add_trackers(Heard(), store, ("trackio",)) as watcher:
         watcher.note_end(TRIAL, "")
         watcher.note_end(other(4), "too red")
     assert sent == [TRIAL.key, "closed"]

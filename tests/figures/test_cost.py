@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from mtlbench.analysis.frame import relative_change
-from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.inference import compute_intervals
 from mtlbench.errors import UserError
 from mtlbench.figures._labels import place_labels
-from mtlbench.figures.cost import COSTS, MEAN, Cost
+from mtlbench.figures.cost import AXES, MEAN, Cost
 from tests.support.drawings import draw
 from tests.support.synthetic_results import ARMS, EFFECTS, SPLITS, FakeResults, fake_results
 
@@ -66,7 +66,7 @@ def test_points_are_mean_changes_with_the_interval_against_costs_per_pair() -> N
     own = points[points["arm"] == "split-conv4"].set_index(["panel", "cost"])
     assert own.loc[(MEAN, "flops"), "mean"] == pytest.approx(by_hand.mean())
     assert own.loc[("detection", "flops"), "mean"] == pytest.approx(by_hand["detection"])
-    reference = intervals(changes[changes["task"] == "detection"]).set_index("arm")
+    reference = compute_intervals(changes[changes["task"] == "detection"]).set_index("arm")
     shown = reference.loc["split-conv4", ["low", "high"]].tolist()
     assert own.loc[("detection", "parameters"), ["low", "high"]].tolist() == pytest.approx(shown)
     base = points[(points["arm"] == "one-task") & (points["panel"] == MEAN)].set_index("cost")
@@ -150,8 +150,8 @@ def test_no_label_covers_another_or_a_marker_or_leaves_the_page(case: str) -> No
     data = Cost().data(results)
     canvas = drawn(data)
     renderer, page = canvas.canvas.get_renderer(), canvas.bbox  # type: ignore[attr-defined]
-    top = canvas.axes[: len(COSTS)]
-    for axes, cost in zip(top, COSTS, strict=True):
+    top = canvas.axes[: len(AXES)]
+    for axes, cost in zip(top, AXES, strict=True):
         rows = data.points.query(f"panel == '{MEAN}' and cost == '{cost}'")
         assert len(axes.texts) == rows["named"].sum()
         labels = [(text.get_text(), text.get_tightbbox(renderer)) for text in axes.texts]

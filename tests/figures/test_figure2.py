@@ -12,7 +12,7 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from mtlbench.analysis.frame import relative_change
-from mtlbench.analysis.inference import intervals
+from mtlbench.analysis.inference import compute_intervals
 from mtlbench.errors import UserError
 from mtlbench.figures.figure2 import Figure2, count_columns, layout
 from tests.support.arms import arms_of
@@ -190,7 +190,7 @@ def test_whiskers_are_the_arms_own_intervals_and_kin_have_paired_ones() -> None:
     )
     results.frame["roots"] = kin
     data = Figure2().data(results)
-    reference = intervals(relative_change(results.frame)).set_index(["task", "arm"])
+    reference = compute_intervals(relative_change(results.frame)).set_index(["task", "arm"])
     means = data.means.set_index(["task", "arm"])
     for name in ("low", "high"):
         assert means[name].to_dict() == pytest.approx(reference[name].to_dict(), nan_ok=True)

@@ -13,7 +13,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from mtlbench.errors import UserError
-from mtlbench.figures._trade_offs import free_corner, limit_trade_off, pale
+from mtlbench.figures._trade_offs import bleach, free_corner, limit_trade_off
 from mtlbench.figures.front import Front
 from tests.support.arms import make_failure
 from tests.support.drawings import draw
@@ -157,7 +157,7 @@ def test_the_name_of_one_task_stands_where_no_mean_does() -> None:
 
 
 def test_markers_are_darker_the_more_the_task_weighs() -> None:
-    greys = [pale("#204060", share)[0] for share in (0.0, 0.3, 0.6, 1.0)]
+    greys = [bleach("#204060", share)[0] for share in (0.0, 0.3, 0.6, 1.0)]
     assert greys == sorted(greys, reverse=True) and greys[0] < 1 and greys[-1] == pytest.approx(0x20 / 255)
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mtlbench.analysis.arms import Arms
-from mtlbench.arm_names import name_in_prose, short
+from mtlbench.arm_names import name_in_prose, shorten
 from mtlbench.errors import UserError
 from mtlbench.figures import _style as style
 from mtlbench.figures._panels import far_off
@@ -47,9 +47,9 @@ def test_what_an_arm_is_stands_in_its_columns_and_not_in_its_name() -> None:
 
 def test_families_and_other_schemes_have_a_marker_each() -> None:
     known = [(family, "") for family in style.MARKERS] + [(Family.OTHER, scheme) for scheme in style.OTHER_MARKERS]
-    shapes = [style.marker(*kind) for kind in known]
+    shapes = [style.choose_marker(*kind) for kind in known]
     assert len({*shapes}) == len(known)
-    assert style.marker(Family.OWN, "nddr") == style.marker(Family.OTHER, "new") not in shapes
+    assert style.choose_marker(Family.OWN, "nddr") == style.choose_marker(Family.OTHER, "new") not in shapes
 
 
 def test_arms_that_share_a_trial_are_one_network_under_the_name_with_most_trials() -> None:
@@ -89,8 +89,8 @@ def test_without_the_plain_arm_its_network_stands_in_under_another_name() -> Non
 
 def test_short_names_stay_apart() -> None:
     names = ["split-conv4", "split-fc8-wide", "cross-stitch", "cross-stitch-rate-1", "mtl-shared", "mtl-shared-1-4"]
-    assert len({short(name) for name in names}) == len(names)
-    assert short("cross-stitch-rate-1") == "CS-rate-1" and short("split-conv4") == "Split conv4"
+    assert len({shorten(name) for name in names}) == len(names)
+    assert shorten("cross-stitch-rate-1") == "CS-rate-1" and shorten("split-conv4") == "Split conv4"
     assert name_in_prose("cross-stitch-rate-1") == "cross-stitch-rate-1" and name_in_prose("mtl-shared") == "MTL-shared"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mtlbench.cli.main import COMMANDS
-from mtlbench.plugins import names
+from mtlbench.plugins import list_names
 from mtlbench.store.columns import FRAME
 from tests.support.places import ROOT
 
@@ -37,5 +37,5 @@ def test_pages_about_the_package_say_all_of_it() -> None:
     columns = hooks["on_page_markdown"]("[[columns]]")
     assert all(f"| `{column.name}` |" in columns for column in FRAME)
     figures = hooks["on_page_markdown"]("[[figures]]")
-    assert all(f"`mtlbench plot {name}`" in figures for name in names("figure"))
+    assert all(f"`mtlbench plot {name}`" in figures for name in list_names("figure"))
     assert "[[" in (DOCS / "gallery.md").read_text()

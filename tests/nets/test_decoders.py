@@ -13,9 +13,9 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.backbones.timm import Timm
 from mtlbench.contracts import Geometry
 from mtlbench.errors import UserError
-from mtlbench.nets.decoders import DeepLab, Pyramid, _between, levels_of
+from mtlbench.nets.decoders import DeepLab, Pyramid, _locate, levels_of
 from mtlbench.nets.layers import upsample
-from mtlbench.nets.network import MultiTaskNet, cost
+from mtlbench.nets.network import MultiTaskNet, count_cost
 from mtlbench.plugins import find
 from mtlbench.spec import identity_of
 from tests.support.networks import SMALL, recipe, run, tasks_of
@@ -40,7 +40,7 @@ def test_coarse_maps_are_brought_to_where_the_fine_ones_cells_lie(fine: Any, coa
     one, other = Geometry(*fine, hold=True), Geometry(*coarse, hold=True)
     ratio = other.stride // one.stride
     cells = (other.centre + other.stride * torch.arange(4.0)).expand(1, 1, 4, 4)
-    found = upsample(cells, (4 * ratio, 4 * ratio), _between(one, other))[0, 0, 0]
+    found = upsample(cells, (4 * ratio, 4 * ratio), _locate(one, other))[0, 0, 0]
     wanted = one.centre + one.stride * torch.arange(4.0 * ratio)
     torch.testing.assert_close(found, wanted.clamp(float(cells.min()), float(cells.max())))
 
@@ -74,7 +74,7 @@ def test_networks_with_decoders_train_and_see_their_own_columns(decoder: str, sc
     assert len(record.curve) > 0 and not net.maps
     images: Tensor = IMAGES
     assert all(x.shape[-2:] == images.shape[-2:] for x in net.eval()(images).values())
-    parameters, flops = cost(tasks, backbone, find("scheme", scheme)(), "fcn", (64, 96), 0, decoder)
+    parameters, flops = count_cost(tasks, backbone, find("scheme", scheme)(), "fcn", (64, 96), 0, decoder)
     assert parameters == sum(p.numel() for p in net.parameters()) and flops > 0
 
 

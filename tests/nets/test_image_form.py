@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from mtlbench.authoring._probe import probes
+from mtlbench.authoring._probe import make_probes
 from mtlbench.backbones.alexnet import Alexnet
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.nets.layers import whole_images
-from mtlbench.nets.network import MultiTaskNet, cost
+from mtlbench.nets.network import MultiTaskNet, count_cost
 from mtlbench.schemes.cross_stitch import CrossStitch
 
 OPTIONS: dict[str, Any] = {"width": 0.1, "fc": 24, "dropout": 0.0}
@@ -25,7 +25,7 @@ BACKBONES = pytest.mark.parametrize(
 def nets(cls: Any, options: dict[str, Any]) -> tuple[MultiTaskNet, MultiTaskNet]:
     """One of form `image` and one of form `roi` with the same weights."""
     image, roi = (
-        MultiTaskNet(probes(form, "ab"), cls(form, **OPTIONS, **options), CrossStitch(), form, 0).eval()
+        MultiTaskNet(make_probes(form, "ab"), cls(form, **OPTIONS, **options), CrossStitch(), form, 0).eval()
         for form in ("image", "roi")
     )
     with torch.no_grad():  # no biases of 0: what pads an image would stay 0
@@ -68,7 +68,7 @@ def test_what_pads_an_image_is_not_pooled(cls: Any, options: dict[str, Any]) -> 
 @BACKBONES
 def test_one_vector_an_image_costs_as_one_region_an_image(cls: Any, options: dict[str, Any]) -> None:
     costs = [
-        cost(probes(form, "ab"), cls(form, **OPTIONS, **options), CrossStitch(), form, (64, 64), 1)
+        count_cost(make_probes(form, "ab"), cls(form, **OPTIONS, **options), CrossStitch(), form, (64, 64), 1)
         for form in ("image", "roi")
     ]
     assert costs[0] == costs[1] and costs[0][1] > 0

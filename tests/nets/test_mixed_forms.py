@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mtlbench.authoring._probe import MIXED_TASKS, batch_of, probes
+from mtlbench.authoring._probe import MIXED_TASKS, batch_of, make_probes
 from mtlbench.backbones import alexnet
 from mtlbench.contracts import Backbone
 from mtlbench.nets.forms import OfForms
@@ -21,7 +21,7 @@ BACKBONES = [("caffenet", {"small": True}, 64), ("caffenet", {}, 160), ("alexnet
 
 
 def net_of(names: tuple[str, ...], scheme: str, backbone: Any, **options: Any) -> MultiTaskNet:
-    return MultiTaskNet(probes("mixed", names), backbone, create("scheme", scheme, **options), "mixed", 0).eval()
+    return MultiTaskNet(make_probes("mixed", names), backbone, create("scheme", scheme, **options), "mixed", 0).eval()
 
 
 def small(name: str = "caffenet", **options: Any) -> Any:
@@ -61,7 +61,7 @@ def test_regions_are_computed_as_in_a_network_of_their_form(name: str) -> None:
     options = {"small": True} if name == "caffenet" else {}
     for task, form in (("detection", "roi"), ("tags", "image")):
         own: Backbone = create("backbone", name, form=form, **SMALL, **options)
-        alone = MultiTaskNet(probes(form, (task,)), own, create("scheme", "separate"), form, 0).eval()
+        alone = MultiTaskNet(make_probes(form, (task,)), own, create("scheme", "separate"), form, 0).eval()
         with torch.no_grad():
             here = net_of((task,), "separate", backbone)(batch.images, batch.regions)[task]
             assert torch.equal(alone(batch.images, batch.regions)[task], here)
@@ -154,7 +154,7 @@ def test_a_wider_column_of_another_form_computes_what_the_narrow_one_does() -> N
 
 
 def test_a_backbone_without_the_form_is_refused_by_its_check(tmp_path: Any) -> None:
-    from mtlbench.authoring.check_backbone import findings
+    from mtlbench.authoring.check_backbone import check
 
     class Alone(find("backbone", "caffenet")):
         """A CaffeNet whose forms differ from conv2 on, though it says from pool5 on."""
@@ -164,7 +164,7 @@ def test_a_backbone_without_the_form_is_refused_by_its_check(tmp_path: Any) -> N
             return nn.Sequential(module, nn.ReLU()) if stage == "conv2" and self.form == "fcn" else module
 
     options = {"small": True, "width": 0.1, "fc": 24, "dropout": 0.0}
-    found = [finding.text for finding in findings(Alone, options) if not finding.ok]
+    found = [finding.text for finding in check(Alone, options) if not finding.ok]
     assert len(found) == 1 and "conv2 of form fcn is another module than the one all share" in found[0]
 
 
@@ -190,7 +190,7 @@ def test_a_unit_sees_activations_of_one_shape() -> None:
         def unit(self, stage: Any, tasks: tuple[str, ...]) -> nn.Module:
             return Doubling(tasks)
 
-    net = MultiTaskNet(probes("mixed", NAMES), small(), Doubled(), "mixed", 0).eval()
+    net = MultiTaskNet(make_probes("mixed", NAMES), small(), Doubled(), "mixed", 0).eval()
     batch = batch_of("mixed", NAMES, 1, 64)
     with torch.no_grad():
         assert set(net(batch.images, batch.regions)) == set(NAMES)

@@ -13,7 +13,7 @@ from mtlbench.contracts import Geometry, Scheme, Stage
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import LocalResponseNorm, SeededDropout, _band, _interpolation, upsample
 from mtlbench.nets.network import MultiTaskNet, place_on_device
-from mtlbench.plugins import create, names
+from mtlbench.plugins import create, list_names
 from mtlbench.schemes.cross_stitch import CrossStitch, CrossStitchUnit
 from mtlbench.schemes.mtl_shared import MtlShared
 from mtlbench.schemes.separate import Separate
@@ -175,7 +175,7 @@ def test_every_parameter_gets_a_gradient_and_declared_channels_hold(form: str, s
     assert not dead
 
 
-@pytest.mark.parametrize("name", names("backbone"))
+@pytest.mark.parametrize("name", list_names("backbone"))
 @FORMS
 def test_contract_of_every_backbone(name: str, form: str) -> None:
     backbone = create("backbone", name, form=form, **({"model": "test_vit"} if name == "timm" else {}))

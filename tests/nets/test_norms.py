@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from mtlbench.authoring._probe import batch_of, probes, steps
+from mtlbench.authoring._probe import batch_of, make_probes, train_steps
 from mtlbench.backbones.timm import Timm
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.nets.norms import owner_of
-from mtlbench.plugins import find, names
+from mtlbench.plugins import find, list_names
 
 TASKS = ("one", "other")
 OPTIONS = {"split": {"at": "stage4"}, "tree": {"shared": {"stage3": []}}}
@@ -16,7 +16,7 @@ OPTIONS = {"split": {"at": "stage4"}, "tree": {"shared": {"stage3": []}}}
 
 def net_of(scheme: str, form: str = "fcn", **options: str) -> MultiTaskNet:
     backbone = Timm(form, model="test_efficientnet", **options)
-    return MultiTaskNet(probes(form, TASKS), backbone, find("scheme", scheme)(**OPTIONS.get(scheme, {})), form, 0)
+    return MultiTaskNet(make_probes(form, TASKS), backbone, find("scheme", scheme)(**OPTIONS.get(scheme, {})), form, 0)
 
 
 def test_shared_columns_have_each_tasks_own_and_start_as_without() -> None:
@@ -50,12 +50,12 @@ def test_a_task_passes_its_own_and_trains_only_that() -> None:
 
 def test_every_scheme_trains_with_them() -> None:
     batch = batch_of("roi", list(TASKS), 2, 64, regions=4)
-    for name in names("scheme"):
+    for name in list_names("scheme"):
         scheme = find("scheme", name)
         if hasattr(scheme, "merge") or getattr(scheme, "teachers", False):
             continue
         net = net_of(name, "roi", batch_norm="per-task")
-        list(steps(net, [batch]))
+        list(train_steps(net, [batch]))
         assert [path for path, p in net.named_parameters() if p.grad is None] == [], name
 
 
@@ -63,7 +63,11 @@ def test_merged_columns_keep_each_tasks_own() -> None:
     net = net_of("task_arithmetic", batch_norm="per-task")
     alone = [
         MultiTaskNet(
-            probes("fcn", (task,)), Timm("fcn", model="test_efficientnet"), find("scheme", "separate")(), "fcn", seed
+            make_probes("fcn", (task,)),
+            Timm("fcn", model="test_efficientnet"),
+            find("scheme", "separate")(),
+            "fcn",
+            seed,
         )
         for seed, task in enumerate(TASKS)
     ]

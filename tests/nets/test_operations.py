@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Pass, Scheme, Stage, join
 from mtlbench.nets.layers import LocalResponseNorm
-from mtlbench.nets.network import cost
-from mtlbench.nets.operations import counting
+from mtlbench.nets.network import count_cost
+from mtlbench.nets.operations import count
 from mtlbench.plugins import create
 from mtlbench.schemes.cross_stitch import CrossStitch, CrossStitchUnit
 from mtlbench.schemes.mtan import Attention
@@ -58,11 +58,11 @@ UPSAMPLING = {"fcn": 6 * 59**2 * 4 * 2, "roi": 0}  # a pixel is the weighted mea
 
 
 def operations(form: str, scheme: Scheme) -> int:
-    return cost(tasks_of(form), Caffenet(form), scheme, form, (59, 59), REGIONS)[1]
+    return count_cost(tasks_of(form), Caffenet(form), scheme, form, (59, 59), REGIONS)[1]
 
 
 def of_unit(unit: nn.Module, xs: dict[str, Tensor], *this: Pass) -> int:
-    with torch.no_grad(), counting(unit.eval()) as counted:
+    with torch.no_grad(), count(unit.eval()) as counted:
         unit(xs, *this)
     return counted.operations
 
@@ -125,7 +125,7 @@ def test_columns_that_nothing_mixes_cost_no_more(scheme: str, form: str) -> None
 @FORMS
 def test_counting_twice_gives_the_same_and_parameters_are_those_of_the_network(form: str) -> None:
     """What is computed once and kept (bands, interpolations) is no operation of the network."""
-    found = {cost(tasks_of(form), Caffenet(form, small=True), CrossStitch(), form, (64, 64), 3) for _ in range(2)}
+    found = {count_cost(tasks_of(form), Caffenet(form, small=True), CrossStitch(), form, (64, 64), 3) for _ in range(2)}
     ((parameters, _),) = found
     assert parameters == sum(p.numel() for p in net_of(form, CrossStitch(), width=1.0, fc=0).parameters())
 
@@ -133,6 +133,6 @@ def test_counting_twice_gives_the_same_and_parameters_are_those_of_the_network(f
 def test_response_normalisation_alone() -> None:
     """Also where it is the whole of a part: 3 neighbours take 7 an element."""
     layer = nn.Sequential(LocalResponseNorm(3))
-    with counting(layer) as counted:
+    with count(layer) as counted:
         layer(torch.zeros(2, 8, 3, 5))
     assert counted.operations == 7 * 2 * 8 * 15

@@ -13,7 +13,7 @@ from mtlbench.plan.arms import at_weightings
 from mtlbench.plan.chosen import choose_arms
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plan.rounds import next_round
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Arm, Plugin, Purpose, SearchSpace, Trial
 from mtlbench.store.shapes import is_name
 
@@ -23,7 +23,10 @@ TASKS = THREE.pair.tasks
 
 def planned(arms: tuple[Arm, ...], space: SearchSpace = THREE, tune: int = 0) -> list[Trial]:
     recipe = dataclasses.replace(spaces.recipe_of(space, "smoke"), tune=tune)
-    data, backbone = DataSource(Plugin("rooms"), "", "abc"), plugin("backbone", "caffenet", recipe.backbone_options)
+    data, backbone = (
+        DataSource(Plugin("rooms"), "", "abc"),
+        make_plugin("backbone", "caffenet", recipe.backbone_options),
+    )
     if not tune:
         return expand(space.pair, arms, (0,), data, backbone, recipe)
 

@@ -9,12 +9,12 @@ import pytest
 from mtlbench.arm_names import arm_order
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
-from mtlbench.plan.backbones import on_backbone, parse_backbone, pinned
+from mtlbench.plan.backbones import on_backbone, parse_backbone, pin
 from mtlbench.plan.chosen import choose_recipe
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import without_twins
 from mtlbench.plan.trees import every_tree
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Family, Pair, Plugin, SearchSpace
 
 SPACE = spaces.load("semseg_sn")
@@ -22,7 +22,7 @@ RECIPE = spaces.recipe_of(SPACE, "smoke")
 
 
 def of_timm(model: str, **options: object) -> Plugin:
-    return plugin("backbone", "timm", pinned("timm", {"model": model, **options}))
+    return make_plugin("backbone", "timm", pin("timm", {"model": model, **options}))
 
 
 def splits(space: SearchSpace) -> list[str]:
@@ -42,13 +42,13 @@ def test_splits_are_at_the_stages_of_the_backbone_from_the_second_on() -> None:
 
 def test_a_backbone_with_the_named_stages_changes_nothing() -> None:
     for name in ("caffenet", "alexnet"):
-        assert on_backbone(SPACE, plugin("backbone", name, {}), RECIPE) == (SPACE, RECIPE)
+        assert on_backbone(SPACE, make_plugin("backbone", name, {}), RECIPE) == (SPACE, RECIPE)
 
 
 def test_stages_are_frozen_where_there_are_any() -> None:
     frozen = dataclasses.replace(RECIPE, frozen=("conv1", "stage1"))
     assert on_backbone(SPACE, of_timm("test_vit"), frozen)[1].frozen == ("stage1",)
-    assert on_backbone(SPACE, plugin("backbone", "caffenet", {}), frozen)[1].frozen == ("conv1",)
+    assert on_backbone(SPACE, make_plugin("backbone", "caffenet", {}), frozen)[1].frozen == ("conv1",)
 
 
 def test_forms_part_where_the_backbone_says() -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
-from mtlbench.plan.arms import check_arms, custom, select
+from mtlbench.plan.arms import check_arms, make_custom, select
 from mtlbench.plan.chosen import choose_recipe, start_from
 from mtlbench.plan.expand import DataSource, Pretrained, apply_init, expand, starts_with_weights
 from mtlbench.plan.options import RunOptions, parse_seeds, parse_start
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, Trial, derive_seed
 
 SPACE = spaces.load("det_attr")
@@ -23,7 +23,7 @@ SPACE = spaces.load("det_attr")
 
 def trials_of(recipe: str = "quick", seeds: tuple[int, ...] = (0,), **changes: Any) -> list[Trial]:
     chosen = dataclasses.replace(start_from(spaces.recipe_of(SPACE, recipe), "scratch"), **changes)
-    backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
+    backbone = make_plugin("backbone", chosen.backbone, chosen.backbone_options)
     return expand(SPACE.pair, SPACE.arms, seeds, DataSource(Plugin("rooms"), "", "abc"), backbone, chosen)
 
 
@@ -137,16 +137,16 @@ def test_arms_that_cannot_be() -> None:
 def test_a_scheme_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("class HalfAndHalf:\n    version = 3\n    groups = unit = None\n")
-    arm = custom(f"{file}:HalfAndHalf")
+    arm = make_custom(f"{file}:HalfAndHalf")
     assert arm.name == "half-and-half"
-    assert plugin("scheme", arm.scheme, {}) == Plugin("HalfAndHalf", {}, 3, f"{file}:HalfAndHalf")
+    assert make_plugin("scheme", arm.scheme, {}) == Plugin("HalfAndHalf", {}, 3, f"{file}:HalfAndHalf")
     with pytest.raises(UserError, match="no class in mine.py called 'Half'"):
-        custom(f"{file}:Half")
+        make_custom(f"{file}:Half")
     file.write_text("class Half:\n    version = 3\n    def groups(self, stage, tasks): ...\n")
     with pytest.raises(UserError, match="the class has no unit; type: mtlbench check .*mine.py:Half"):
-        custom(f"{file}:Half")
+        make_custom(f"{file}:Half")
     with pytest.raises(UserError, match="no such file"):
-        custom(f"{tmp_path}/other.py:Half")
+        make_custom(f"{tmp_path}/other.py:Half")
 
 
 # ------------------------------------------------------------------------------------------------ starts
@@ -155,7 +155,7 @@ WEIGHTS = Pretrained("/somewhere/net.npz", "0123456789ab")
 
 def from_starts(*starts: str, recipe: str = "quick", file: Pretrained = WEIGHTS) -> dict[str, Trial]:
     arms, chosen = apply_init(SPACE.arms, spaces.recipe_of(SPACE, recipe), list(map(parse_start, starts)))
-    backbone = plugin("backbone", chosen.backbone, chosen.backbone_options)
+    backbone = make_plugin("backbone", chosen.backbone, chosen.backbone_options)
     weights = dict.fromkeys(starts_with_weights(arms, chosen), file)
     found = expand(SPACE.pair, arms, (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, chosen, weights)
     return {trial.label: trial for trial in found}
@@ -193,7 +193,7 @@ def test_quick_from_scratch_is_what_it_was_before_trunks_came_with_rooms(
 
     def trials(*starts: str) -> list[Trial]:
         arms, recipe = apply_init(space.arms, spaces.recipe_of(space, "quick"), list(map(parse_start, starts)))
-        backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+        backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
         weights = dict.fromkeys(starts_with_weights(arms, recipe), WEIGHTS)
         return expand(space.pair, arms, (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, recipe, weights)
 
@@ -270,9 +270,9 @@ def test_a_users_class_is_never_taken_for_one_of_our_arms(tmp_path: Path, cls: s
         f"class {cls}:\n    version = 1\n    def groups(self, stage, tasks): return [tasks]\n"
         "    def unit(self, stage, tasks): return None\n"
     )
-    made = custom(f"{file}:{cls}")
+    made = make_custom(f"{file}:{cls}")
     assert (made.name, made.family, made.variant_of) == (arm, Family.OWN, "")
     recipe = spaces.recipe_of(SPACE, "smoke")
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     (trial,) = expand(SPACE.pair, [made], (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, recipe)
     assert (trial.scheme.name, trial.family, trial.variant_of) == (cls, Family.OWN, "")

@@ -8,7 +8,7 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_rates
 from mtlbench.plan.chosen import start_from
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Trial
 
 # Of seed 0 (per-task arms: of the first task) on rooms, from scratch, with fingerprint "abc":
@@ -76,8 +76,8 @@ def first_trials(pair: str, recipe_name: str) -> dict[str, Trial]:
     recipe = start_from(spaces.recipe_of(space, recipe_name), "scratch")
     arms = [arm for arm in (*space.arms, *space.more) if not arm.wide]
     arms += [arm for arm in spaces.load(ABLATIONS[pair]).arms if arm.name != "one-task"]
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
-    dataset = plugin("dataset", "rooms", {})
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
+    dataset = make_plugin("dataset", "rooms", {})
     trials = expand(space.pair, at_rates(arms, [3.0]), (0,), DataSource(dataset, "", "abc"), backbone, recipe)
     return {trial.arm: trial for trial in reversed(trials)}
 

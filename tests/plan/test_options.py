@@ -18,8 +18,8 @@ from mtlbench.plan.arms import (
     at_rates,
     at_weightings,
     check_arms,
-    custom,
     every_split,
+    make_custom,
     one_task,
     standard_arms,
 )
@@ -34,7 +34,7 @@ from mtlbench.plan.options import (
     parse_factors,
     parse_loss_weights,
 )
-from mtlbench.plugins import Broken, plugin
+from mtlbench.plugins import Broken, make_plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial, as_data, recipe_of_trial
 from mtlbench.store.folders import PLANNED, write_trial
 from mtlbench.store.sources import FILE, changes, keep_sources, read_texts
@@ -45,19 +45,19 @@ SCHEME = "class Gated:\n    version = {version}\n    def __init__(self, rank=4):
 
 
 def plan(arms: Any, recipe: Any = QUICK, seeds: tuple[int, ...] = (0,)) -> list[Trial]:
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     return expand(SPACE.pair, arms, seeds, DataSource(Plugin("rooms"), "", "abc"), backbone, recipe)
 
 
 # ------------------------------------------------------------------------------------------------ schemes
 def test_options_of_a_scheme_are_literals_in_its_name(tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text(SCHEME.format(version=1))
-    arm = custom(f"{tmp_path}/my.py:Gated(rank=8)")
+    arm = make_custom(f"{tmp_path}/my.py:Gated(rank=8)")
     assert (arm.name, arm.options, arm.scheme) == ("gated-rank-8", {"rank": 8}, f"{tmp_path}/my.py:Gated")
-    assert custom("cross_stitch(own=0.5, per_channel=False)").name == "cross-stitch-own-0.5-per_channel-False"
+    assert make_custom("cross_stitch(own=0.5, per_channel=False)").name == "cross-stitch-own-0.5-per_channel-False"
     # The same network whether its default is said or not.
-    plain = plan([custom(f"{tmp_path}/my.py:Gated")])[0]
-    assert plain.key == plan([custom(f"{tmp_path}/my.py:Gated(rank=4)")])[0].key != plan([arm])[0].key
+    plain = plan([make_custom(f"{tmp_path}/my.py:Gated")])[0]
+    assert plain.key == plan([make_custom(f"{tmp_path}/my.py:Gated(rank=4)")])[0].key != plan([arm])[0].key
 
 
 @pytest.mark.parametrize("inside", ["8", "rank=open('x')", "**{'rank': 1}", "rank=", "rank=1", "rank=x)("])
@@ -65,7 +65,7 @@ def test_nothing_in_the_options_is_evaluated(tmp_path: Path, inside: str) -> Non
     (tmp_path / "my.py").write_text(SCHEME.format(version=1))
     bracket = "" if inside == "rank=1" else ")"
     with pytest.raises(UserError, match=r"write FILE\.py:Class\(name=value, \.\.\.\) with plain values"):
-        custom(f"{tmp_path}/my.py:Gated({inside}{bracket}")
+        make_custom(f"{tmp_path}/my.py:Gated({inside}{bracket}")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_nothing_in_the_options_is_evaluated(tmp_path: Path, inside: str) -> Non
     ],
 )
 def test_a_scheme_of_ours_with_options_is_a_variant_of_its_plain_arm(spec: str, name: str, variant_of: str) -> None:
-    made = custom(spec)
+    made = make_custom(spec)
     assert (made.name, made.variant_of) == (name, variant_of) and made.family != Family.OWN
 
 
@@ -124,16 +124,16 @@ def test_arms_tell_their_family_and_whose_variant_they_are() -> None:
 def test_a_wrong_option_names_the_right_ones(tmp_path: Path) -> None:
     (tmp_path / "my.py").write_text(SCHEME.format(version=1))
     with pytest.raises(UserError, match="no option of Gated .* called 'rnk'. Did you mean 'rank'"):
-        custom(f"{tmp_path}/my.py:Gated(rnk=4)")
+        make_custom(f"{tmp_path}/my.py:Gated(rnk=4)")
 
 
 def test_a_file_that_cannot_be_imported_is_an_arm_whose_trials_fail(tmp_path: Path) -> None:
     (tmp_path / "bad_one.py").write_text("import nothing_like_this")
-    arm = custom(f"{tmp_path}/bad_one.py")
+    arm = make_custom(f"{tmp_path}/bad_one.py")
     assert (arm.name, arm.scheme) == ("bad-one", f"{tmp_path}/bad_one.py:BadOne")
     assert [trial.scheme.version for trial in plan([arm])] == [Broken.version]
     with pytest.raises(UserError, match="no such file"):
-        custom(f"{tmp_path}/nowhere.py")
+        make_custom(f"{tmp_path}/nowhere.py")
 
 
 def test_alternatives_run_when_they_are_asked_for() -> None:
@@ -289,7 +289,7 @@ def test_what_a_users_data_set_raises_is_one_line_that_says_where(tmp_path: Path
 def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path: Path) -> None:
     file, group = tmp_path / "my.py", tmp_path / "results"
     file.write_text(SCHEME.format(version=1))
-    split, (done, missing) = plan(every_split(("fc6",)))[0], plan([custom(f"{file}:Gated")], seeds=(0, 1))
+    split, (done, missing) = plan(every_split(("fc6",)))[0], plan([make_custom(f"{file}:Gated")], seeds=(0, 1))
     group = group / done.pair / done.dataset.name
     folder = group / done.key
     folder.mkdir(parents=True)
@@ -304,7 +304,7 @@ def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path:
     assert change.line.startswith(f"{file} has changed since 1 finished trial, but its version is still 1")
     assert changes([done, missing], group, {done.key}) == []  # trained again: nothing of the older text stays
     file.write_text(SCHEME.format(version=2))
-    assert changes(plan([custom(f"{file}:Gated")], seeds=(0, 1)), group, ()) == []
+    assert changes(plan([make_custom(f"{file}:Gated")], seeds=(0, 1)), group, ()) == []
 
 
 def test_a_space_file_needs_no_list_of_more_arms() -> None:

@@ -13,7 +13,7 @@ from mtlbench.plan.expand import DataSource, Settings, expand
 from mtlbench.plan.rounds import SEED, Round, next_round
 from mtlbench.plan.spaces import load, recipe_of
 from mtlbench.plan.tuning import draw_settings, first_round_iterations
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Arm, Purpose, Trial
 
 SPACE = load("det_attr")
@@ -32,8 +32,8 @@ class Tuner:
         self.rounds: list[Round] = []
 
     def expand(self, arms: Sequence[Arm], seeds: Sequence[int], settings: Settings) -> list[Trial]:
-        data = DataSource(plugin("dataset", "rooms", {}), "", "abc")
-        backbone = plugin("backbone", "caffenet", {})
+        data = DataSource(make_plugin("dataset", "rooms", {}), "", "abc")
+        backbone = make_plugin("backbone", "caffenet", {})
         recipe = dataclasses.replace(self.recipe, init="scratch")
         return expand(SPACE.pair, arms, seeds, data, backbone, recipe, settings=settings)
 

@@ -15,12 +15,12 @@ from mtlbench.contracts import join
 from mtlbench.errors import UserError
 from mtlbench.nets.network import plan
 from mtlbench.plan import spaces
-from mtlbench.plan.arms import every_split, matching
+from mtlbench.plan.arms import every_split, match
 from mtlbench.plan.chosen import choose_arms
 from mtlbench.plan.options import RunOptions
 from mtlbench.plan.spaces import without_twins
 from mtlbench.plan.trees import choose_trees, count_trees, every_tree, layers_of, sample_trees
-from mtlbench.plugins import create, find, names
+from mtlbench.plugins import create, find, list_names
 from mtlbench.schemes.split import Split
 from mtlbench.schemes.tree import Tree
 from mtlbench.spec import FORMS_PART_AT, Arm, Family, Pair, SearchSpace
@@ -136,7 +136,7 @@ def test_tasks_of_several_forms_have_the_trees_that_part_them_in_time(forms: str
     assert {arm.name for arm in sample_trees(names, 5, last, of_task)} <= {arm.name for arm in arms}
 
 
-@pytest.mark.parametrize("name", names("backbone"))
+@pytest.mark.parametrize("name", list_names("backbone"))
 def test_forms_part_where_plans_take_them_to(name: str) -> None:
     if "mixed" not in find("backbone", name).forms or hasattr(find("backbone", name), "pinned"):
         pytest.skip("no form mixed, or stages of each network's own (test_backbones.py)")
@@ -224,12 +224,12 @@ def test_many_trees_are_asked_for_by_number() -> None:
         " train on"
     ]
     names, _ = choose(space, all_trees=True, max_arms=100)
-    assert len(matching(names, "tree-*")) == 63 and len(matching(names, "split-*")) == 7
+    assert len(match(names, "tree-*")) == 63 and len(match(names, "split-*")) == 7
 
 
 def test_few_trees_need_no_number() -> None:
     names, lines = choose(space_of("a", "b"), all_trees=True)
-    assert set(matching(names, "split-*")) == {arm.name for arm in every_split()}
+    assert set(match(names, "split-*")) == {arm.name for arm in every_split()}
     assert lines == ["7 trees of 2 tasks over conv2 .. fc8: 21 networks, 8,400 images to train on"]
     wrongs: tuple[dict[str, Any], ...] = ({"max_arms": 5}, {"max_arms": 1, "all_trees": True})
     for wrong in wrongs:

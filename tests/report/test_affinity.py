@@ -13,8 +13,8 @@ from mtlbench.errors import UserError
 from mtlbench.report.affinity_table import affinity_table
 from mtlbench.report.render import render
 from mtlbench.report.report import report
-from mtlbench.report.sentences import affinity_sentences, sentences
-from mtlbench.report.verdict import verdict
+from mtlbench.report.sentences import affinity_sentences, write_sentences
+from mtlbench.report.verdict import reach_verdict
 from mtlbench.use.results import make_table
 from tests.support.twos import THREE, architectures, twos, twos_frame
 from tests.support.worlds import World
@@ -87,8 +87,8 @@ def test_the_table_has_a_row_an_effect_and_a_row_a_grouping() -> None:
 def test_the_page_has_a_section_and_the_command_and_the_trees_have_theirs(tmp_path: Path) -> None:
     results = TwosWorld(twos_frame(EFFECTS, noise=0.5, seeds=range(6), networks=NETWORKS))
     results.frame["pair"] = "dense3"
-    found = verdict(results)
-    assert found.says_difference and any("gains" in line for line in sentences(found))
+    found = reach_verdict(results)
+    assert found.says_difference and any("gains" in line for line in write_sentences(found))
     text = report(results, tmp_path / "report.html").read_text()
     section = text.partition('<details id="affinity">')[2].partition("</details>")[0]
     assert "detection gains 1" in section and 'id="affinity-figure_1"' in section and "measured" in section

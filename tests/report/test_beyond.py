@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from mtlbench.analysis.comparison import BEATS, Case
-from mtlbench.analysis.selection import newest
+from mtlbench.analysis.selection import select_newest
 from mtlbench.analysis.trade_offs import trade_offs
 from mtlbench.report.beyond import BeyondSplits, beyond_splits
 from mtlbench.report.report import report
-from mtlbench.report.sentences import front_sentences, sentences
-from mtlbench.report.verdict import verdict
+from mtlbench.report.sentences import front_sentences, write_sentences
+from mtlbench.report.verdict import reach_verdict
 from tests.support.equal_fronts import GridNoise, equal_fronts
 from tests.support.grids import grid_frame
 from tests.support.synthetic_results import fake_results
@@ -35,7 +35,7 @@ class GridWorld(World):
 
 
 def say(frame: pd.DataFrame) -> tuple[BeyondSplits, list[str]]:
-    rows, note = newest(frame)
+    rows, note = select_newest(frame)
     found = beyond_splits(trade_offs(frame))
     return found, front_sentences(found, Case(rows, (), note, {}))
 
@@ -77,9 +77,9 @@ def test_what_cannot_be_said_says_what_to_type() -> None:
 
 
 def test_the_verdict_has_it_where_there_is_a_grid_alone() -> None:
-    found = verdict(GridWorld(grid_frame({"split-fc8": 0.0, "cross-stitch": 12.0}, noise=0.3)))
-    assert found.says_difference and any(line.startswith("Outside the front") for line in sentences(found))
-    plain = verdict(World(fake_results().frame))
+    found = reach_verdict(GridWorld(grid_frame({"split-fc8": 0.0, "cross-stitch": 12.0}, noise=0.3)))
+    assert found.says_difference and any(line.startswith("Outside the front") for line in write_sentences(found))
+    plain = reach_verdict(World(fake_results().frame))
     assert plain.beyond is None
 
 

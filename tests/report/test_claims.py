@@ -17,7 +17,7 @@ from mtlbench.report.claims import (
     Kind,
     Outcome,
     Untested,
-    claims,
+    judge_claims,
 )
 from tests.support.synthetic_results import ARMS
 from tests.support.worlds import ABLATIONS, World, world
@@ -26,7 +26,7 @@ HOLDS, FAILS, OPEN = Outcome.HOLDS, Outcome.FAILS, Outcome.OPEN
 
 
 def claim(results: World) -> ClaimResults:
-    return claims(case_of(results), results)
+    return judge_claims(case_of(results), results)
 
 
 def about(results: World, text: str) -> ClaimResult:

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mtlbench.report.sentences import sentences
-from mtlbench.report.verdict import verdict
+from mtlbench.report.sentences import write_sentences
+from mtlbench.report.verdict import reach_verdict
 from tests.stress.simulate import says_difference, would_say_difference
 from tests.support.equal_arms import Noise, equal_studies
 
@@ -45,7 +45,7 @@ def test_the_numbers_say_what_the_verdict_and_its_sentences_say() -> None:
     assert 6 <= len(some) <= 12 and expected[some].any()
     studies = list(equal_studies(np.random.default_rng([0, 5]), noise, 400))
     for place in some:
-        found = verdict(studies[place])
+        found = reach_verdict(studies[place])
         assert found.says_difference == expected[place]
-        assert any(word in line for line in sentences(found) for word in CLAIMING) == expected[place]
+        assert any(word in line for line in write_sentences(found) for word in CLAIMING) == expected[place]
     assert says_difference(Noise(3), 2).shape == (2,)

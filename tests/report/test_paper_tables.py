@@ -19,8 +19,8 @@ import pytest
 import scipy.stats
 
 from mtlbench.analysis import paper
-from mtlbench.analysis.frame import records, relative_change
-from mtlbench.analysis.paper import comparable
+from mtlbench.analysis.frame import list_records, relative_change
+from mtlbench.analysis.paper import select_comparable
 from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
@@ -210,7 +210,7 @@ def test_published_values_stand_beneath_the_rows_where_all_agrees(number: str) -
     theirs = theirs[theirs["source"] == f"Table {number}"]
     shown = table[table["source"] == f"Table {number}"].set_index("arm")
     assert len(shown) == theirs["arm"].nunique()
-    for row in records(theirs):
+    for row in list_records(theirs):
         assert shown.loc[row["arm"], f"{row['task']} {row['metric']}"] == row["value"]
     assert "published" in write(number, results, paper=True) and "Table" not in set(
         parse(write(number, results, format="csv"))["source"]
@@ -241,7 +241,7 @@ def test_published_values_are_not_shown_where_something_differs_and_the_foot_say
     frame: dict[str, str], more: dict[str, Any], why: str
 ) -> None:
     results = dataclasses.replace(same_as_paper(**frame), **more)
-    rows, remark = comparable(results.frame, results)
+    rows, remark = select_comparable(results.frame, results)
     assert rows.empty and remark == f"Published values are not shown, they do not compare: {why}."
     text = write("5", results, paper=True)
     assert remark in text.replace("\n  ", " ") and "  published" not in text
@@ -250,7 +250,7 @@ def test_published_values_are_not_shown_where_something_differs_and_the_foot_say
 
 def test_the_guard_passes_networks_that_start_from_imagenet_as_the_papers_do() -> None:
     results = dataclasses.replace(same_as_paper(), trials=[PROVENANCE])
-    rows, remark = comparable(results.frame, results)
+    rows, remark = select_comparable(results.frame, results)
     assert len(rows) and not remark
 
 

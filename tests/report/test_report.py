@@ -20,10 +20,10 @@ from mtlbench.errors import UserError
 from mtlbench.report.pictures import embed
 from mtlbench.report.provenance import commands_of, facts_of
 from mtlbench.report.report import report
-from mtlbench.report.sentences import sentences
+from mtlbench.report.sentences import write_sentences
 from mtlbench.report.summaries import cost_table, delta_table
 from mtlbench.report.table import Mark
-from mtlbench.report.verdict import verdict
+from mtlbench.report.verdict import reach_verdict
 from tests.support.synthetic_results import ARMS
 from tests.support.weighed_studies import weighed_study
 from tests.support.worlds import ABLATIONS, World, world
@@ -161,7 +161,7 @@ def test_every_section_is_there_with_the_verdict_word_by_word(results: World, fu
         "tip",
     ]
     said = re.sub(r" ?: ", ": ", page.text)
-    for line in sentences(verdict(results)):
+    for line in write_sentences(reach_verdict(results)):
         assert " ".join(line.split()) in said, line
     assert "How much should semseg and normals share?" in page.text or "How much should normals and semseg" in page.text
 
@@ -255,8 +255,8 @@ def test_an_svg_gets_its_own_ids_and_loses_style_and_metadata() -> None:
 
 def test_the_report_needs_no_torch() -> None:
     code = (
-        "import sys, mtlbench.report.report; from mtlbench.plugins import create, names;"
-        "[create('figure', name) for name in names('figure')];"
+        "import sys, mtlbench.report.report; from mtlbench.plugins import create, list_names;"
+        "[create('figure', name) for name in list_names('figure')];"
         "print([m for m in ('torch', 'ray', 'scipy.stats', 'seaborn') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

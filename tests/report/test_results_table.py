@@ -18,7 +18,7 @@ from mtlbench.report.render import render
 from mtlbench.report.render_latex import latex_text
 from mtlbench.report.results_table import results_table
 from mtlbench.report.table import Cell, change
-from mtlbench.text import short
+from mtlbench.text import shorten
 from tests.support.arms import make_failure
 from tests.support.synthetic_results import results_frame
 
@@ -237,4 +237,4 @@ def test_an_unknown_format_names_the_known_ones() -> None:
     ],
 )
 def test_large_numbers_have_three_digits(value: float, text: str) -> None:
-    assert short(value) == text
+    assert shorten(value) == text

@@ -14,7 +14,7 @@ from mtlbench.report.sentences import (
     gap_sentences,
     resolution_sentences,
     say_compared,
-    sentences,
+    write_sentences,
 )
 from mtlbench.report.verdict import (
     Answer,
@@ -25,7 +25,7 @@ from mtlbench.report.verdict import (
     Gaps,
     NoChoice,
     Resolution,
-    verdict,
+    reach_verdict,
 )
 from tests.support.worlds import world
 
@@ -181,7 +181,7 @@ def test_what_was_not_compared() -> None:
 
 
 def test_the_answer_comes_first() -> None:
-    found = verdict(world())
-    lines = sentences(found)
+    found = reach_verdict(world())
+    lines = write_sentences(found)
     assert lines[: len(answer_sentences(found.answer))] == answer_sentences(found.answer)
     assert lines[-1] == claim_sentences(found.claims, found.case)[-1]

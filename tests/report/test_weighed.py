@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 
 from mtlbench.analysis.comparison import BEATS, NOISE
-from mtlbench.report.sentences import sentences
-from mtlbench.report.verdict import verdict
+from mtlbench.report.sentences import write_sentences
+from mtlbench.report.verdict import reach_verdict
 from mtlbench.report.weighed import Trials, Weighed, weigh
 from tests.support.weighed_studies import weighed_study
 from tests.support.worlds import World
 
 
 def test_what_val_chooses_is_held_against_the_plain_sum_and_the_best_architecture() -> None:
-    found = verdict(World(weighed_study(range(4)).frame))
+    found = reach_verdict(World(weighed_study(range(4)).frame))
     conv4, fc8 = found.weighed
     assert (conv4.arm, conv4.weighting, conv4.tried) == ("split-conv4", "upgrad", 2)
     assert conv4.cost == pytest.approx(1.5)
@@ -24,20 +24,22 @@ def test_what_val_chooses_is_held_against_the_plain_sum_and_the_best_architectur
         (2 + 4) * 0.3 / 2, abs=0.3
     )  # detection turns round
     assert fc8.gain.relation == BEATS and fc8.gain.comparisons == 2 * 2 + 2 * 1
-    line = next(line for line in sentences(found) if line.startswith("Of weightings of the tasks under Split fc8"))
+    line = next(
+        line for line in write_sentences(found) if line.startswith("Of weightings of the tasks under Split fc8")
+    )
     assert (
         "val chooses upgrad of 2 (a step costs 1.5 times as much CPU time): on test (mean over tasks) it beats" in line
     )
     assert "at the plain sum Split conv4, which val chooses, " in line
-    assert any("type: mtlbench run" in one and "--loss-weight-grid" in one for one in sentences(found))
+    assert any("type: mtlbench run" in one and "--loss-weight-grid" in one for one in write_sentences(found))
     assert found.says_difference
 
 
 @pytest.mark.parametrize("lacking", ["weightings", "one-task"])
 def test_there_is_nothing_without_weightings_or_what_they_are_held_against(lacking: str) -> None:
     frame = weighed_study(weighings={} if lacking == "weightings" else None).frame
-    found = verdict(World(frame if lacking == "weightings" else frame[frame["arm"] != "one-task"]))
-    assert found.weighed == () and not any("eightings of the tasks" in line for line in sentences(found))
+    found = reach_verdict(World(frame if lacking == "weightings" else frame[frame["arm"] != "one-task"]))
+    assert found.weighed == () and not any("eightings of the tasks" in line for line in write_sentences(found))
 
 
 def draw_study(rng: np.random.Generator, seeds: int, common: float, **gains: float) -> tuple[Weighed, ...]:

@@ -17,7 +17,7 @@ from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet, plan
 from mtlbench.plan import spaces
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.schemes.branching import Branching
 from mtlbench.schemes.branching_search import BranchingSearch, Choice
 from mtlbench.spec import Trial
@@ -237,7 +237,7 @@ def trials(pair: str) -> tuple[Trial, Trial]:
     like = smoke(pair, ("one-task",))[0]
     recipe_ = spaces.recipe_of(space, "smoke")
     arms = [arm for arm in space.more if arm.name.startswith("branching")]
-    backbone = plugin("backbone", recipe_.backbone, recipe_.backbone_options)
+    backbone = make_plugin("backbone", recipe_.backbone, recipe_.backbone_options)
     search, tree = expand(space.pair, arms, (0,), DataSource(like.dataset, "", like.fingerprint), backbone, recipe_)
     return search, tree
 

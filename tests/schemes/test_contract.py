@@ -18,7 +18,7 @@ from mtlbench.nets.network import MultiTaskNet
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.separate import Separate
 from mtlbench.training.batches import training_batch
-from mtlbench.training.loop import gradients
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.samples import Scaled
 from mtlbench.training.trial import outcome_of
@@ -254,7 +254,7 @@ def test_log_variances_weigh_the_losses_as_kendall_et_al(chunk: int) -> None:
     expected, found = gradients_of(plain, recipe(chunk=chunk)), gradients_of(net, recipe(chunk=chunk))
     subset = Scaled([dense_sample(s) for s in range(4)], 0, 0)
     batch = training_batch(subset, tasks, view("fcn", tasks), 0, 0, 4)
-    losses = gradients(plain, tasks, batch, recipe(), 0)
+    losses = add_gradients(plain, tasks, batch, recipe(), 0)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient * (math.exp(-0.7) if ".semseg." in name else 1.0))
     for task, s in (("semseg", 0.7), ("normals", 0.0)):

@@ -13,10 +13,10 @@ from mtlbench.contracts import Scheme
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan import spaces
-from mtlbench.plan.arms import custom
+from mtlbench.plan.arms import make_custom
 from mtlbench.plan.expand import DataSource, Pretrained, apply_init, expand
 from mtlbench.plan.options import Start
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.schemes.distillation import Distillation, measure_distance
 from mtlbench.schemes.separate import Separate
 from mtlbench.schemes.split import Split
@@ -111,14 +111,14 @@ def test_it_starts_where_all_start_and_its_teachers_are_its_parents() -> None:
         arm for arm in (*space.arms, *space.more) if arm.name in ("one-task", "distillation", "ties", "cross-stitch")
     ]
     smoke = dataclasses.replace(spaces.recipe_of(space, "smoke"), init="pretrained")
-    source = DataSource(plugin("dataset", "rooms", {}), "", "abc")
+    source = DataSource(make_plugin("dataset", "rooms", {}), "", "abc")
     pretrained = {"pretrained": Pretrained("file", "digest")}
-    trials = expand(space.pair, arms, (0,), source, plugin("backbone", "caffenet", {}), smoke, pretrained)
+    trials = expand(space.pair, arms, (0,), source, make_plugin("backbone", "caffenet", {}), smoke, pretrained)
     by_arm: dict[str, Any] = {trial.arm: trial for trial in trials}
     assert by_arm["distillation"].iterations == 8 and len(by_arm["distillation"].parents) == 2
     files = {arm: trial.weights_file for arm, trial in by_arm.items()}
     assert files == {"one-task": "file", "distillation": "file", "ties": "file", "cross-stitch": ""}
-    assert custom("distillation(strength=2.0)").parents == ("one-task",)
+    assert make_custom("distillation(strength=2.0)").parents == ("one-task",)
     with pytest.raises(UserError, match="distillation cannot start from scratch"):
         apply_init(arms, smoke, [Start("scratch", "distillation")])
 

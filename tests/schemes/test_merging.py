@@ -12,10 +12,10 @@ from mtlbench.contracts import Scheme
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan import spaces
-from mtlbench.plan.arms import at_methods, at_rates, at_weightings, custom, is_merged
+from mtlbench.plan.arms import at_methods, at_rates, at_weightings, is_merged, make_custom
 from mtlbench.plan.expand import DataSource, apply_init, expand
 from mtlbench.plan.options import Start
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.schemes.separate import Separate
 from mtlbench.schemes.split import Split
 from mtlbench.schemes.task_arithmetic import TaskArithmetic
@@ -160,14 +160,14 @@ def test_merged_networks_are_planned_without_training_and_nothing_of_it_is_varie
     arms = {arm.name: arm for arm in (*space.arms, *space.more)}
     chosen = [arms["one-task"], arms["task-arithmetic"], arms["ties"]]
     assert [is_merged(arm) for arm in chosen] == [False, True, True]
-    assert custom("ties(density=0.5)").parents == ("one-task",)
+    assert make_custom("ties(density=0.5)").parents == ("one-task",)
     assert len(at_rates(chosen, [3.0])) == 4 and at_weightings(chosen, ["detection", "attributes"], 3) == tuple(chosen)
     with pytest.raises(UserError, match="weighs the tasks of joint arms, and none is chosen"):
         at_methods(chosen, ["rlw"])
     with pytest.raises(UserError, match="ties cannot start from scratch"):
         apply_init(chosen, spaces.recipe_of(space, "smoke"), [Start("scratch", "ties")])
     recipe = spaces.recipe_of(space, "smoke")
-    source = DataSource(plugin("dataset", "rooms", {}), "", "abc")
-    trials = expand(space.pair, chosen, (0,), source, plugin("backbone", "caffenet", {}), recipe)
+    source = DataSource(make_plugin("dataset", "rooms", {}), "", "abc")
+    trials = expand(space.pair, chosen, (0,), source, make_plugin("backbone", "caffenet", {}), recipe)
     own: dict[str, Any] = {trial.arm: trial for trial in trials}
     assert own["ties"].iterations == 0 and own["ties"].parents == tuple(t.key for t in trials[:2])

@@ -12,7 +12,7 @@ from mtlbench.backbones.alexnet import Alexnet
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Stage, join
 from mtlbench.errors import UserError
-from mtlbench.nets.network import MultiTaskNet, cost, plan
+from mtlbench.nets.network import MultiTaskNet, count_cost, plan
 from mtlbench.schemes.mtan import Attention, Mtan
 from mtlbench.schemes.split import Split
 from tests.support.networks import FORMS, inputs, net_of, recipe, run, small_net, tasks_of
@@ -126,7 +126,7 @@ def test_parameters_by_formula(count: int, backbone: Any) -> None:
         for inputs_, p in ((w["conv1"], w["conv1"]), (2 * w["conv2"], w["conv2"]), (2 * w["conv3"], w["conv5"]))
     )
     shared = sum(9 * p * u + 2 * u for p, u in ((w["conv1"], w["conv2"]), (w["conv2"], w["conv3"])))
-    found, split = (cost(tasks, small, scheme, "fcn", (64, 64), 0)[0] for scheme in (Mtan(), Split("fc6")))
+    found, split = (count_cost(tasks, small, scheme, "fcn", (64, 64), 0)[0] for scheme in (Mtan(), Split("fc6")))
     assert found - split == count * own + shared
 
 

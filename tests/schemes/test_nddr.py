@@ -9,13 +9,13 @@ import torch
 
 from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.errors import UserError
-from mtlbench.nets.network import cost
-from mtlbench.plan.arms import custom
+from mtlbench.nets.network import count_cost
+from mtlbench.plan.arms import make_custom
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.nddr import MOMENTUM, Fusion, Nddr, Normalisation
 from mtlbench.schemes.separate import Separate
 from mtlbench.training.batches import training_batch
-from mtlbench.training.loop import gradients
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.optimiser import make_optimiser
 from mtlbench.training.samples import Scaled
 from tests.support.networks import (
@@ -129,7 +129,9 @@ def test_parameters_by_formula_and_cost_on_meta(form: str, count: int) -> None:
     backbone = Caffenet(form, **SMALL)
     sizes = [stage.channels for stage in backbone.stages if stage.stitched]
     assert len(sizes) == 5
-    found = [cost(tasks, backbone, scheme, form, (64, 64), 6) for scheme in (Nddr(), Nddr(normalise=False), Separate())]
+    found = [
+        count_cost(tasks, backbone, scheme, form, (64, 64), 6) for scheme in (Nddr(), Nddr(normalise=False), Separate())
+    ]
     products = sum((count * c) ** 2 for c in sizes)
     assert found[1][0] - found[2][0] == products
     assert found[0][0] - found[1][0] == sum(2 * count * c for c in sizes)
@@ -185,7 +187,7 @@ def test_a_batch_in_parts_trains_and_counts_every_part() -> None:
     batch = training_batch(subset, tasks, view("fcn", tasks), 0, 0, 4)
     for chunk, parts in ((0, 1), (1, 4)):
         net = small_net(tasks, Nddr())
-        gradients(net, tasks, batch, recipe(chunk=chunk), 0)
+        add_gradients(net, tasks, batch, recipe(chunk=chunk), 0)
         assert {int(unit.norm.num_batches_tracked) for unit in net.units.values()} == {parts}
         assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
 
@@ -204,7 +206,7 @@ def test_training_from_finished_networks_is_the_same_twice() -> None:
     assert all(map(torch.equal, nets[0].state_dict().values(), nets[1].state_dict().values()))
     moved = nets[0].units["fc7"].weight.detach() - Fusion(tuple(tasks), 16, 0.9, normalise=True).weight.detach()
     assert moved.abs().max() > 1e-4  # off the diagonal, too
-    assert custom("nddr(lr=10.0)").parents == ("one-task",)
+    assert make_custom("nddr(lr=10.0)").parents == ("one-task",)
 
 
 def test_places_are_checked_and_a_rate_of_one_is_the_base_rate() -> None:

@@ -14,9 +14,9 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Pass, Stage, join
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.plan.arms import custom
+from mtlbench.plan.arms import make_custom
 from mtlbench.schemes.cross_stitch import CrossStitch
-from mtlbench.schemes.sluice import Sluice, SubspaceUnit, overlaps
+from mtlbench.schemes.sluice import Sluice, SubspaceUnit, measure_overlaps
 from mtlbench.training.optimiser import make_optimiser
 from tests.support.networks import COUNTS, FORMS, SMALL, inputs, net_of, net_with, recipe, run, small_net, step
 from tests.support.samples import dense_tasks
@@ -137,7 +137,7 @@ def test_the_penalty_by_hand() -> None:
     """Channels (1, 2), (0, 1) | (3, 1), (1, 0): inner products 5, 1, 1, 0, squared 27; halved by a strength of 1/2."""
     layer = nn.Linear(2, 4, bias=False)
     layer.weight.data = torch.tensor([[1.0, 2.0], [0.0, 1.0], [3.0, 1.0], [1.0, 0.0]])
-    assert [float(term.detach()) for term in overlaps(layer, 2)] == [27.0]
+    assert [float(term.detach()) for term in measure_overlaps(layer, 2)] == [27.0]
     scheme = Sluice(strength=0.5)
     penalty = scheme.penalty({"fc6": {"a": layer, "b": nn.Sequential(layer)}, "pool5": {"a": nn.MaxPool2d(2)}})
     assert penalty is not None and penalty.shape == () and float(penalty.detach()) == 27.0
@@ -145,8 +145,8 @@ def test_the_penalty_by_hand() -> None:
     g1, g2 = layer.weight.detach()[:2], layer.weight.detach()[2:]
     torch.testing.assert_close(layer.weight.grad, torch.cat([2 * g1 @ g2.T @ g2, 2 * g2 @ g1.T @ g1]))
     layer.weight.data = torch.tensor([[1.0, 0.0], [5.0, 0.0], [0.0, 2.0], [0.0, -1.0]])
-    assert [float(term.detach()) for term in overlaps(layer, 2)] == [0.0]
-    assert len(overlaps(layer, 4)) == math.comb(4, 2) and not overlaps(layer, 1)
+    assert [float(term.detach()) for term in measure_overlaps(layer, 2)] == [0.0]
+    assert len(measure_overlaps(layer, 4)) == math.comb(4, 2) and not measure_overlaps(layer, 1)
     assert Sluice(subspaces=1).penalty({"fc6": {"a": layer}}) is None
     assert Sluice(strength=0.0).penalty({"fc6": {"a": layer}}) is None
 
@@ -167,7 +167,7 @@ def test_channels_of_different_groups_are_orthogonal(groups: int, subspaces: int
     rows = filters(conv)
     place = torch.arange(12) * subspaces // 12
     expected = sum(((rows[place == s] @ rows[place == t].T) ** 2).sum() for t in range(subspaces) for s in range(t))
-    found = sum((float(term.detach()) for term in overlaps(conv, subspaces)), 0.0)
+    found = sum((float(term.detach()) for term in measure_overlaps(conv, subspaces)), 0.0)
     assert found == pytest.approx(float(expected), rel=1e-5)
     assert (found == 0) == (groups % subspaces == 0)
 
@@ -179,7 +179,7 @@ def test_the_penalty_brings_subspaces_apart() -> None:
         net = small_net(tasks, Sluice(strength=strength))
         run(net, tasks, recipe(), iterations=12)
         columns = [m for m in net.trunk.modules() if isinstance(m, nn.Conv2d)]
-        found.append(sum(float(term.detach()) for layer in columns for term in overlaps(layer, 2)))
+        found.append(sum(float(term.detach()) for layer in columns for term in measure_overlaps(layer, 2)))
     assert found[1] < 0.8 * found[0]
 
 
@@ -247,7 +247,7 @@ def test_it_trains_from_scratch_at_one_rate_and_tells_what_it_has_found() -> Non
     assert found["betas"]["fc7"] == nets[0].units["fc7"].beta[:, 1].tolist()
     assert list(found["betas"]) == ["fc6", "fc7"] and found["betas"]["fc6"][0] != pytest.approx(0.1, abs=1e-6)
     assert {group["scale"] for group in make_optimiser(nets[0], recipe()).param_groups} == {1.0, 2.0}
-    assert custom("sluice(lr=10.0)").parents == ()
+    assert make_custom("sluice(lr=10.0)").parents == ()
     scales = {g["scale"] for g in make_optimiser(small_net(tasks, Sluice(lr=10.0)), recipe()).param_groups}
     assert scales == {1.0, 2.0, 10.0}
 

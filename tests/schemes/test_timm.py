@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mtlbench.authoring._probe import batch_of, probes, steps
+from mtlbench.authoring._probe import batch_of, make_probes, train_steps
 from mtlbench.backbones.timm import Timm
 from mtlbench.contracts import join
 from mtlbench.nets.network import MultiTaskNet, plan
-from mtlbench.plugins import find, names
+from mtlbench.plugins import find, list_names
 from mtlbench.schemes._experts import mix
 
 TASKS = ("one", "other")
@@ -20,12 +20,12 @@ OPTIONS = {"split": {"at": "stage3"}, "tree": {"shared": {"stage3": []}}}
 @pytest.mark.parametrize("form", ["fcn", "roi", "image"])
 def test_every_scheme_trains_all_that_it_has(model: str, form: str) -> None:
     backbone, batch = Timm(form, model=model), batch_of(form, list(TASKS), 2, 64, regions=4)
-    for name in names("scheme"):
+    for name in list_names("scheme"):
         scheme = find("scheme", name)(**OPTIONS.get(name, {}))
         if hasattr(scheme, "merge") or getattr(scheme, "teachers", False):
             continue  # nothing is trained, or not without finished networks
-        net = MultiTaskNet(probes(form, TASKS), backbone, scheme, form, 0)
-        list(steps(net, [batch]))
+        net = MultiTaskNet(make_probes(form, TASKS), backbone, scheme, form, 0)
+        list(train_steps(net, [batch]))
         assert [path for path, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == [], name
         net.eval()
         with torch.no_grad():

@@ -12,7 +12,7 @@ from mtlbench.store.results import load_results
 from mtlbench.store.shapes import Failure, FailureKind, NameOfTrial
 from mtlbench.store.store import Store
 from mtlbench.system.files import write
-from mtlbench.text import printable
+from mtlbench.text import strip_control
 from tests.support.commands import cli
 from tests.support.stores import JOINT, TRIAL, finish
 from tests.support.strangers import COMMANDS, rewrite
@@ -69,5 +69,5 @@ def test_no_text_of_a_file_steers_the_terminal(store: Store) -> None:
 
 def test_printable_keeps_letters_of_all_languages_and_nothing_that_steers() -> None:
     kept = "Straße 東京 naïve\u00a0x \N{SNOWMAN}\n\tØ"
-    assert printable(kept) == kept
-    assert printable("\x1b[31m\x07\x9b\u202e\u2066\r\x00\ud800") == "?[31m???????"
+    assert strip_control(kept) == kept
+    assert strip_control("\x1b[31m\x07\x9b\u202e\u2066\r\x00\ud800") == "?[31m???????"

@@ -19,7 +19,7 @@ import numpy as np
 from mtlbench.analysis.comparison import FAMILY_SHARE, RIVALS
 from mtlbench.analysis.inference import CONFIDENCE, OWN_CONFIDENCE, half_width, pooled_error, standard_error
 from mtlbench.arm_names import BASELINE
-from mtlbench.report.verdict import verdict
+from mtlbench.report.verdict import reach_verdict
 from tests.support.equal_arms import KIN, RUN_SD, Noise, equal_studies, roots, runs, study_runs
 from tests.support.synthetic_results import ARMS, SPLITS
 
@@ -72,7 +72,7 @@ def coverage(noise: Noise, pairs: Sequence[tuple[str, str]], tables: int = INTER
 def says_difference(noise: Noise, studies: int, start: int = 0) -> np.ndarray:
     """Whether the verdict or claims on each of `studies` studies of equal arms say that something differs."""
     rng = np.random.default_rng([start, noise.seeds])
-    return np.array([verdict(study).says_difference for study in equal_studies(rng, noise, studies)])
+    return np.array([reach_verdict(study).says_difference for study in equal_studies(rng, noise, studies)])
 
 
 def would_say_difference(noise: Noise, studies: int, start: int = 0) -> np.ndarray:

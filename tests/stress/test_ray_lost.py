@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlbench.cli.clean import remove, scratch
+from mtlbench.cli.clean import find_scratch, remove
 from mtlbench.errors import UserError
 from mtlbench.system.files import StoreBroken
 from mtlbench.system.scratch import dead_scratch, make_scratch, remove_dead
@@ -89,7 +89,7 @@ def test_scratch_of_a_killed_process_is_removed_with_what_still_runs_there(
         holder.kill()
         holder.wait()
         assert mine() == [Path(left)]
-        gone = remove_dead() if how == "run" else [item.path for item in remove(tmp_path / "none", scratch())]
+        gone = remove_dead() if how == "run" else [item.path for item in remove(tmp_path / "none", find_scratch())]
         assert Path(left) in gone and not Path(left).exists() and own.is_dir()
         with pytest.raises(ProcessLookupError):
             for _ in range(100):

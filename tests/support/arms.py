@@ -19,7 +19,7 @@ PLAIN = (1.0, "", 0, "")
 @cache
 def list_built_in() -> dict[str, Arm]:
     found: dict[str, Arm] = {}
-    for name in spaces.names():
+    for name in spaces.list_names():
         space = spaces.load(name)
         found |= {arm.name: arm for arm in (*space.arms, *space.more)}
     return found

@@ -18,8 +18,8 @@ from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.detection import Detection
 from mtlbench.tasks.semseg import Semseg
 from mtlbench.training.batches import training_batch
-from mtlbench.training.loader import ahead
-from mtlbench.training.loop import Training, gradients
+from mtlbench.training.loader import make_ahead
+from mtlbench.training.loop import Training, add_gradients
 from mtlbench.training.record import Record
 from mtlbench.training.samples import Scaled
 from tests.support.samples import dense_sample, dense_tasks, view
@@ -71,7 +71,7 @@ def run(net: MultiTaskNet, tasks: dict[str, Any], settings: Recipe, iterations: 
     v = view("fcn", tasks)
 
     def batches(first: int) -> Any:
-        return ahead(lambda i: training_batch(subset, tasks, v, 0, i, 2), first, iterations, 0)
+        return make_ahead(lambda i: training_batch(subset, tasks, v, 0, i, 2), first, iterations, 0)
 
     training = Training(net, tasks, settings, iterations)
     assert list(training.run(batches, 0, lambda: dict.fromkeys(tasks, 0.0)))[-1] == 1.0
@@ -100,7 +100,7 @@ def step(net: MultiTaskNet, form: str) -> tuple[dict[str, Tensor], dict[str, Ten
 def gradients_of(net: MultiTaskNet, settings: Recipe, progress: float = 0.0) -> dict[str, Tensor]:
     tasks = dense_tasks()
     subset = Scaled([dense_sample(s) for s in range(4)], 0, 0)
-    gradients(net, tasks, training_batch(subset, tasks, view("fcn", tasks), 0, 0, 4), settings, 0, progress)
+    add_gradients(net, tasks, training_batch(subset, tasks, view("fcn", tasks), 0, 0, 4), settings, 0, progress)
     return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
 
 

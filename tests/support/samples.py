@@ -14,7 +14,7 @@ from mtlbench.plan import spaces
 from mtlbench.plan.arms import select
 from mtlbench.plan.data import open_dataset
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import from_file, plugin
+from mtlbench.plugins import from_file, make_plugin
 from mtlbench.spec import Trial
 from mtlbench.tasks.attributes import Attributes
 from mtlbench.tasks.classification import Classification
@@ -90,10 +90,10 @@ def smoke(pair: str, arms: tuple[str, ...], **changes: Any) -> list[Trial]:
     """Trials of seed 0 on rooms, with a changed recipe."""
     space = spaces.load(pair)
     recipe = dataclasses.replace(spaces.recipe_of(space, "smoke"), **changes)
-    data = plugin("dataset", "rooms", recipe.dataset_options["rooms"])
+    data = make_plugin("dataset", "rooms", recipe.dataset_options["rooms"])
     dataset = open_dataset(data, "")
     dataset.prepare(lambda line: None)
-    backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
     return expand(
         space.pair, select(space.arms, arms), (0,), DataSource(data, "", dataset.fingerprint()), backbone, recipe
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.arm_names import BASELINE
-from mtlbench.plan.trees import abbreviated
+from mtlbench.plan.trees import abbreviate
 from tests.support.arms import with_facts
 from tests.support.synthetic_results import METRICS, STAGES, FakeResults
 
@@ -43,7 +43,7 @@ def twos_frame(
     """One row a headline on val and test: {(task, partner): what the task changes in the network of the two, %; absent:
     nothing}, on val those of `val`; {network of all tasks: what every task changes}. Runs have normal noise (%), of
     which val and test share 0.7."""
-    rng, short = rng or np.random.default_rng(0), abbreviated(tasks)
+    rng, short = rng or np.random.default_rng(0), abbreviate(tasks)
     twos = {f"{arm}:{short[one]}+{short[other]}": (one, other) for one, other in combinations(tasks, 2)}
     shared: dict[str, Any] = {"pair": "many", "dataset": "rooms", "backbone": "caffenet", "recipe": "quick"}
     shared |= {"category": "", "headline": True, "finished": "2026-01-02T03:04:05", "setting": "a1"}

@@ -13,16 +13,16 @@ from mtlbench.backbones.caffenet import Caffenet
 from mtlbench.contracts import Batch, Scheme
 from mtlbench.errors import UserError
 from mtlbench.nets.network import MultiTaskNet
-from mtlbench.plugins import create, names
+from mtlbench.plugins import create, list_names
 from mtlbench.schemes.split import Split
 from mtlbench.spec import Recipe
 from mtlbench.training.batches import training_batch
-from mtlbench.training.loop import gradients
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.samples import Scaled
 from mtlbench.training.weighing import Weigher
 from tests.support.samples import dense_sample, dense_tasks, image_sample, image_tasks, view
 
-NAMES = names("weighting")
+NAMES = list_names("weighting")
 EACH = pytest.mark.parametrize("name", NAMES)
 TASKS = {"fcn": dense_tasks(), "image": image_tasks()}
 SAMPLES = {"fcn": [dense_sample(seed) for seed in range(5)], "image": [image_sample(seed) for seed in range(5)]}
@@ -66,7 +66,7 @@ def take_step(net: MultiTaskNet, method: Any, batch: Batch, iteration: int = 0, 
     tasks = {name: TASKS[net.form][name] for name in net.tasks}
     recipe = Recipe("weighed", {}, 0, images=5, lr=0.1, chunk=chunk)
     weigher = Weigher(method, net) if method is not None else None
-    gradients(net, tasks, batch, recipe, iteration, weigher=weigher)
+    add_gradients(net, tasks, batch, recipe, iteration, weigher=weigher)
     found = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
     return {".".join("shared" if "+" in part else part for part in name.split(".")): g for name, g in found.items()}
 

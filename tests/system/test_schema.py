@@ -16,7 +16,7 @@ from mtlbench.store import folders
 from mtlbench.store.results import load_results
 from mtlbench.store.shapes import Measure, NameOfTrial
 from mtlbench.store.store import Store
-from mtlbench.system.schema import Misshapen, convert, decode, encode, plain
+from mtlbench.system.schema import Misshapen, as_plain, convert, decode, encode
 from tests.support.stores import finish
 
 
@@ -41,7 +41,7 @@ class Refusing:
 
 def test_an_object_comes_back_as_it_was() -> None:
     shape = Shape([Pair("a", 0.1 + 0.2), Pair("b", 1e-320)], 3)
-    assert decode(encode(shape), Shape) == convert(plain(shape), Shape) == shape
+    assert decode(encode(shape), Shape) == convert(as_plain(shape), Shape) == shape
     assert encode(shape) == '{"pairs": [["a", 0.30000000000000004], ["b", 1e-320]], "count": 3}\n'
 
 
@@ -79,7 +79,7 @@ def test_what_a_class_refuses_is_the_same_error() -> None:
 def test_numbers_of_numpy_are_written_as_numbers_and_what_json_has_no_word_for_is_refused() -> None:
     assert json.loads(encode({"a": np.float64(0.1)})) == {"a": 0.1}
     with pytest.raises(TypeError, match="float32"):
-        plain([np.float32(0.1)])
+        as_plain([np.float32(0.1)])
     with pytest.raises(ValueError, match="JSON"):
         encode(Pair("a", float("nan")))
 

@@ -12,7 +12,7 @@ from scipy.spatial import ConvexHull
 from mtlbench.contracts import Sample
 from mtlbench.errors import UserError
 from mtlbench.tasks import _codebook
-from mtlbench.tasks._codebook import Codebook, spherical_kmeans, spherical_median, triangulate, unit
+from mtlbench.tasks._codebook import Codebook, normalise, spherical_kmeans, spherical_median, triangulate
 from mtlbench.tasks.normals import Normals
 from mtlbench.vision.metrics import angular_errors
 from tests.support.normals import facing
@@ -30,7 +30,7 @@ def codebook_of(seed: int) -> Codebook:
 
 def along(codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The direction of a mix of codes."""
-    return unit(weights @ codes).astype(np.float32)
+    return normalise(weights @ codes).astype(np.float32)
 
 
 def test_codebook_is_plain_repeatable_and_unit_length() -> None:
@@ -49,9 +49,9 @@ def test_codebook_is_plain_repeatable_and_unit_length() -> None:
 def test_kmeans_finds_separate_bundles() -> None:
     rng = np.random.default_rng(0)
     # 5 bundles of very different sizes, 40 degrees and more apart
-    centres = unit(np.array([[0, 0, 1], [1, 0, 0.2], [-1, 0, 0.2], [0, 1, 0.2], [0, -1, 0.2]], dtype=float))
+    centres = normalise(np.array([[0, 0, 1], [1, 0, 0.2], [-1, 0, 0.2], [0, 1, 0.2], [0, -1, 0.2]], dtype=float))
     sizes = [1000, 500, 100, 50, 20]
-    vectors = unit(np.repeat(centres, sizes, axis=0) + rng.normal(0, 0.02, (sum(sizes), 3)))
+    vectors = normalise(np.repeat(centres, sizes, axis=0) + rng.normal(0, 0.02, (sum(sizes), 3)))
     codes = spherical_kmeans(vectors, 5, rng)
     assert np.degrees(np.arccos(np.minimum((centres @ codes.T).max(axis=1), 1))).max() < 1
 
@@ -109,7 +109,7 @@ def test_decoding_agrees_with_a_loop_over_triangles() -> None:
 
 def test_spherical_median_beats_a_fine_grid_of_constants() -> None:
     rng = np.random.default_rng(3)
-    vectors = unit(rng.normal(size=(500, 3)) * [1, 0.5, 0.3] + [0.3, 0.2, 1.0])
+    vectors = normalise(rng.normal(size=(500, 3)) * [1, 0.5, 0.3] + [0.3, 0.2, 1.0])
     grid = facing(rng, 20_000)
     median = spherical_median(vectors, np.array([1.0, 0, 0]))
     best = np.arccos(np.clip(grid @ vectors.T, -1, 1)).mean(axis=1).min()
@@ -118,7 +118,7 @@ def test_spherical_median_beats_a_fine_grid_of_constants() -> None:
 
 def slow_weights(codebook: Codebook, normal: np.ndarray) -> np.ndarray | None:
     """`K` weights by solving a 3 x 3 system a triangle in double precision; None outside all triangles."""
-    codes = unit(codebook.codes.numpy().astype(np.float64))
+    codes = normalise(codebook.codes.numpy().astype(np.float64))
     for triangle in codebook.triangles:
         weights = np.linalg.solve(codes[triangle].T, normal.astype(np.float64))
         if (weights >= 0).all():
@@ -151,7 +151,7 @@ def test_coding_is_exact_to_a_hundredth_of_a_degree_inside_the_cover(seed: int) 
     normals = facing(np.random.default_rng(100 + seed), 100_000)
     decoded = codebook.decode(codebook.encode(torch.from_numpy(normals))).numpy()
     covered = codebook.mix(torch.from_numpy(normals))[2].numpy()
-    errors = angular_errors(decoded.astype(np.float64), unit(normals.astype(np.float64)))
+    errors = angular_errors(decoded.astype(np.float64), normalise(normals.astype(np.float64)))
     assert errors[covered].max() < 0.01
     assert 0.4 < covered.mean() < 1 and errors[~covered].max() > 0.01
 
@@ -177,7 +177,7 @@ def test_a_normal_outside_the_cover_becomes_the_nearest_covered_direction(seed: 
     codes = codebook.codes.numpy().astype(np.float64)
     edges = np.concatenate([codebook.triangles[:, pair] for pair in ([0, 1], [1, 2], [2, 0])])
     share = np.linspace(0, 1, 400)[:, None, None]
-    sampled = unit(share * codes[edges[:, 0]] + (1 - share) * codes[edges[:, 1]]).reshape(-1, 3)
+    sampled = normalise(share * codes[edges[:, 0]] + (1 - share) * codes[edges[:, 1]]).reshape(-1, 3)
     nearest = np.degrees(np.arccos(np.clip((outside @ sampled.T).max(axis=1), -1, 1)))
     found = angular_errors(decoded.astype(np.float64), outside.astype(np.float64))
     np.testing.assert_allclose(found, nearest, atol=0.05)
@@ -187,14 +187,14 @@ def test_a_normal_outside_the_cover_becomes_the_nearest_covered_direction(seed: 
 
 def test_coding_by_hand() -> None:
     """Four codes around the view axis (right, up, left, down) make two triangles."""
-    codes = unit(np.array([[1, 0, 1], [0, 1, 1], [-1, 0, 1], [0, -1.5, 1]], dtype=np.float64))
+    codes = normalise(np.array([[1, 0, 1], [0, 1, 1], [-1, 0, 1], [0, -1.5, 1]], dtype=np.float64))
     codebook = Codebook(codes)
     assert len(codebook.triangles) == 2
     towards = np.array([0.0, 0, 1])
     edge, face = along(codes, np.array([1, 3, 0, 0])), along(codes, np.array([1, 1, 0, 0]))
     # beyond the middle of the edge between the first two
-    beyond = unit(face + 0.3 * np.array([1, 1, 0])).astype(np.float32)
-    far = unit(np.array([0, -1, 0.1])).astype(np.float32)  # beyond the last code
+    beyond = normalise(face + 0.3 * np.array([1, 1, 0])).astype(np.float32)
+    far = normalise(np.array([0, -1, 0.1])).astype(np.float32)  # beyond the last code
     normals = torch.from_numpy(np.stack([codes[0], edge, beyond, far, towards]).astype(np.float32))
     encoded = codebook.encode(normals).numpy()
     expected = [[1, 0, 0, 0], [0.25, 0.75, 0, 0], [0.5, 0.5, 0, 0], [0, 0, 0, 1]]

@@ -13,9 +13,9 @@ from mtlbench.nets.network import MultiTaskNet
 from mtlbench.plan import spaces
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.spec import Recipe, identity_of
-from mtlbench.training.batches import parts, training_batch
+from mtlbench.training.batches import cut, training_batch
 from mtlbench.training.evaluation import evaluate, finish
-from mtlbench.training.loop import gradients
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.samples import Scaled
 from tests.support.samples import box_sample, box_tasks, dense_sample, dense_tasks, image_sample, image_tasks, view
 
@@ -54,7 +54,7 @@ def net_of(form: str, dropout: float = 0.0, precision: str = "fp32") -> MultiTas
 def find(net: MultiTaskNet, form: str, batch: Batch, chunk: int) -> tuple[dict[str, float], torch.Tensor]:
     recipe = Recipe("parts", {}, 0, images=4, lr=0.1, chunk=chunk)
     net.zero_grad()
-    losses = gradients(net, TASKS[form], batch, recipe, 0)
+    losses = add_gradients(net, TASKS[form], batch, recipe, 0)
     own = [p.grad.flatten() for p in net.parameters() if p.grad is not None]
     return {name: float(loss) for name, loss in losses.items()}, torch.cat(own)
 
@@ -76,7 +76,7 @@ def test_parts_add_up_to_the_gradient_of_the_whole_batch(form: str, unlabelled: 
 def test_parts_keep_images_and_their_regions_together() -> None:
     batch = batch_of("roi")
     assert batch.regions is not None
-    pieces = parts(batch, 2)
+    pieces = cut(batch, 2)
     assert [len(piece.images) for piece in pieces] == [2, 2, 1]
     for number, piece in enumerate(pieces):
         assert piece.regions is not None and piece.foreground is not None and piece.targets is not None
@@ -84,7 +84,7 @@ def test_parts_keep_images_and_their_regions_together() -> None:
         assert piece.regions[:, 1:].equal(whole[:, 1:]) and (piece.regions[:, 0] + 2 * number).equal(whole[:, 0])
         rows = {len(piece.regions), len(piece.foreground), len(piece.targets)}
         assert rows == {len(piece.labels[name]) for name in TASKS["roi"]} == {len(whole)}
-    assert parts(batch, 0) == parts(batch, IMAGES) == [batch]
+    assert cut(batch, 0) == cut(batch, IMAGES) == [batch]
 
 
 def test_every_part_of_a_step_has_dropout_masks_of_its_own_and_the_first_those_of_a_whole_step() -> None:

@@ -19,9 +19,9 @@ from mtlbench.plan.data import forget, open_dataset
 from mtlbench.spec import derive_seed
 from mtlbench.training.batches import evaluation_batch, training_batch
 from mtlbench.training.context import Context
-from mtlbench.training.loader import Resident, ahead, to_device
+from mtlbench.training.loader import Resident, make_ahead, to_device
 from mtlbench.training.order import Order
-from mtlbench.training.samples import Scaled, View, colour_factors, mirrored, recoloured, scale
+from mtlbench.training.samples import Scaled, View, colour_factors, mirror, recolour, scale
 from mtlbench.vision.regions import sample_regions
 from tests.support.samples import box_sample, box_tasks, dense_sample, dense_tasks, smoke, view
 
@@ -67,9 +67,9 @@ def test_batches_against_a_slow_reference(name: str) -> None:
         rng = np.random.default_rng(derive_seed(7, "batch", iteration))
         samples = []
         for index in Order(6).images(7, iteration, 4):
-            sample = mirrored(subset[index], tasks) if rng.random() < 0.5 else subset[index]
+            sample = mirror(subset[index], tasks) if rng.random() < 0.5 else subset[index]
             if v.colour:
-                sample = dataclasses.replace(sample, image=recoloured(sample.image, colour_factors(v.colour, rng)))
+                sample = dataclasses.replace(sample, image=recolour(sample.image, colour_factors(v.colour, rng)))
             samples.append(sample)
         batch = training_batch(subset, tasks, v, 7, iteration, 4)
         height, width = (max(s.image.shape[axis] for s in samples) for axis in (0, 1))
@@ -138,14 +138,14 @@ def test_images_are_scaled_to_the_backbones_order_and_padded_with_the_mean() -> 
 def test_mirroring_twice_gives_the_sample_back_and_offsets_change_sign() -> None:
     for make, tasks in ((dense_sample, dense_tasks()), (box_sample, box_tasks())):
         sample = make(0)
-        once, twice = mirrored(sample, tasks), mirrored(mirrored(sample, tasks), tasks)
+        once, twice = mirror(sample, tasks), mirror(mirror(sample, tasks), tasks)
         assert np.array_equal(twice.image, sample.image) and np.array_equal(once.image[:, 0], sample.image[:, -1])
         for name, label in sample.labels.items():
             assert np.array_equal(twice.labels[name], label)
         if sample.boxes is not None:
             np.testing.assert_allclose(once.boxes[:, 0], 64 - sample.boxes[:, 2])
     normals = dense_sample(0)
-    flipped = mirrored(normals, dense_tasks()).labels["normals"]
+    flipped = mirror(normals, dense_tasks()).labels["normals"]
     np.testing.assert_array_equal(flipped[:, 0, 0], -normals.labels["normals"][:, -1, 0])
 
 
@@ -163,7 +163,7 @@ def test_scaling_keeps_the_longest_side_bounded_and_boxes_in_proportion() -> Non
 def test_colour_augmentation_stays_within_its_strength() -> None:
     image = np.full((4, 4, 3), 100, np.uint8)
     rng = np.random.default_rng(0)
-    values = [int(recoloured(image, colour_factors(0.2, rng))[0, 0, 0]) for _ in range(50)]
+    values = [int(recolour(image, colour_factors(0.2, rng))[0, 0, 0]) for _ in range(50)]
     assert min(values) >= 79 and max(values) <= 121 and len(set(values)) > 10
 
 
@@ -245,7 +245,7 @@ def test_ahead_keeps_the_order(workers: int, count: int) -> None:
         time.sleep(0.002 * (i % 3))  # later ones are ready earlier
         return i * i
 
-    assert list(ahead(make, 5, 5 + count, workers)) == [i * i for i in range(5, 5 + count)]
+    assert list(make_ahead(make, 5, 5 + count, workers)) == [i * i for i in range(5, 5 + count)]
     assert not loaders()
 
 
@@ -255,7 +255,7 @@ def test_batches_made_by_threads_are_the_same_bit_for_bit(name: str, budget: int
     subset, tasks, v = case(name)
     alone = [training_batch(subset, tasks, v, 2, i, 4) for i in range(30)]
     fresh, resident = case(name)[0], Resident(CPU, budget)
-    threaded = list(ahead(lambda i: training_batch(fresh, tasks, v, 2, i, 4, resident), 0, 30, 4))
+    threaded = list(make_ahead(lambda i: training_batch(fresh, tasks, v, 2, i, 4, resident), 0, 30, 4))
     for one, two in zip(alone, threaded, strict=True):
         assert_same(one, two)
     held = [tensor for maps in resident._kept.values() for tensor in maps.values() if tensor is not None]
@@ -272,13 +272,13 @@ def test_samples_that_several_threads_read_count_once() -> None:
             return dense_sample(index)
 
     subset = Scaled(Slow(), 0, 0)
-    list(ahead(lambda i: subset[0], 0, 8, 4))
+    list(make_ahead(lambda i: subset[0], 0, 8, 4))
     assert subset._bytes == 32 * 40 * (3 + 1 + 12)
 
 
 def test_as_many_as_promised_are_made_in_advance() -> None:
     made: list[int] = []
-    items = ahead(lambda i: made.append(i) or i, 0, 100, 2)
+    items = make_ahead(lambda i: made.append(i) or i, 0, 100, 2)
     assert not made and next(items) == 0
     deadline = time.monotonic() + 5
     while len(made) < 5 and time.monotonic() < deadline:
@@ -295,7 +295,7 @@ def test_an_exception_comes_out_at_its_place(workers: int) -> None:
             raise ValueError("image 3 is broken")
         return i
 
-    items, seen = ahead(make, 0, 9, workers), []
+    items, seen = make_ahead(make, 0, 9, workers), []
     with pytest.raises(ValueError, match="image 3"):
         for item in items:
             seen.append(item)
@@ -325,7 +325,7 @@ def test_a_consumer_that_stops_leaves_no_thread_and_waits_for_one_batch_at_most(
         time.sleep(0.05)
         return i
 
-    items = ahead(make, 0, 1000, 2)
+    items = make_ahead(make, 0, 1000, 2)
     next(items)
     assert len(loaders()) == 2
     start = time.monotonic()
@@ -335,7 +335,7 @@ def test_a_consumer_that_stops_leaves_no_thread_and_waits_for_one_batch_at_most(
 
 
 def test_a_generator_that_was_never_started_has_no_threads() -> None:
-    items = ahead(lambda i: i, 0, 10, 2)
+    items = make_ahead(lambda i: i, 0, 10, 2)
     assert not loaders()
     items.close()
 

@@ -10,7 +10,7 @@ from mtlbench.schemes.separate import Separate
 from mtlbench.schemes.split import Split
 from mtlbench.spec import Recipe
 from mtlbench.training.conflicts import Conflicts
-from mtlbench.training.loop import choose_conflict_points, gradients
+from mtlbench.training.loop import add_gradients, choose_conflict_points
 from mtlbench.training.weighing import Weigher
 from tests.support.weighings import TASKS, batch_of, make_weighting, net_of
 
@@ -26,7 +26,7 @@ def recipe(chunk: int) -> Recipe:
 def test_cosines_and_norms_are_those_of_the_gradients_one_by_one(scheme: object, chunk: int) -> None:
     batch, found = batch_of("fcn"), Conflicts()
     net = net_of("fcn", scheme)
-    gradients(net, TASKS_OF, batch, recipe(chunk), 0, conflicts=found)
+    add_gradients(net, TASKS_OF, batch, recipe(chunk), 0, conflicts=found)
     (row,) = found.rows(7)
     ones = []
     for task in TASKS_OF:
@@ -34,7 +34,7 @@ def test_cosines_and_norms_are_those_of_the_gradients_one_by_one(scheme: object,
         weights = {"semseg": 2.0, **{name: 0.0 for name in TASKS_OF if name != task}}
         weights[task] = 2.0 if task == "semseg" else TASKS_OF[task].weight
         alone = Recipe("r", {}, 0, images=4, lr=0.1, loss_weight=weights)
-        gradients(other, TASKS_OF, batch, alone, 0)
+        add_gradients(other, TASKS_OF, batch, alone, 0)
         own = {name: p.grad for name, p in other.named_parameters() if not name.startswith("heads")}
         if isinstance(scheme, Split):
             own = {name: grad for name, grad in own.items() if not any(part in name for part in ("fc6", "fc7"))}
@@ -51,7 +51,7 @@ def test_the_step_is_the_same_bit_for_bit(weighting: str, chunk: int) -> None:
     def step(conflicts: Conflicts | None) -> dict[str, torch.Tensor]:
         net = net_of("fcn", Split("fc7"))
         weigher = Weigher(make_weighting(weighting), net) if weighting else None
-        gradients(net, TASKS_OF, batch_of("fcn"), recipe(chunk), 3, 0.0, weigher, conflicts)
+        add_gradients(net, TASKS_OF, batch_of("fcn"), recipe(chunk), 3, 0.0, weigher, conflicts)
         return {name: p.grad for name, p in net.named_parameters() if p.grad is not None}
 
     seen = Conflicts()
@@ -62,10 +62,10 @@ def test_the_step_is_the_same_bit_for_bit(weighting: str, chunk: int) -> None:
 
 def test_tasks_that_share_nothing_or_have_no_label_have_no_conflict() -> None:
     found = Conflicts()
-    gradients(net_of("fcn", Separate()), TASKS_OF, batch_of("fcn"), recipe(0), 0, conflicts=found)
+    add_gradients(net_of("fcn", Separate()), TASKS_OF, batch_of("fcn"), recipe(0), 0, conflicts=found)
     assert found.rows(1) == []
     found = Conflicts()
-    gradients(net_of("fcn"), TASKS_OF, batch_of("fcn", unlabelled="normals"), recipe(0), 0, conflicts=found)
+    add_gradients(net_of("fcn"), TASKS_OF, batch_of("fcn", unlabelled="normals"), recipe(0), 0, conflicts=found)
     assert found.rows(1) == []
 
 

@@ -10,8 +10,8 @@ import torch
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.nddr import Nddr
 from mtlbench.schemes.separate import Separate
-from mtlbench.training.evaluation import Diverged, average
-from mtlbench.training.optimiser import make_optimiser, rate
+from mtlbench.training.evaluation import Diverged, average_predictions
+from mtlbench.training.optimiser import compute_rate, make_optimiser
 from tests.support.networks import recipe, run, small_net
 from tests.support.samples import dense_tasks
 
@@ -85,17 +85,17 @@ def test_frozen_stages_do_not_move() -> None:
 
 def test_schedules_by_hand() -> None:
     step = recipe(decay="step", step_at=0.75, warmup=0)
-    assert [rate(step, i, 8) for i in (0, 5, 6, 7)] == [1, 1, 0.1, 0.1]
+    assert [compute_rate(step, i, 8) for i in (0, 5, 6, 7)] == [1, 1, 0.1, 0.1]
     halved = recipe(
         decay="step", step_at=0.5, step_factor=0.5, warmup=0
     )  # Liu et al. 2019: halved at 100 of 200 epochs
-    assert [rate(halved, i, 200) for i in (99, 100)] == [1, 0.5]
+    assert [compute_rate(halved, i, 200) for i in (99, 100)] == [1, 0.5]
     poly = recipe(decay="poly", warmup=0)
-    assert [rate(poly, i, 10) for i in (0, 5, 9)] == [1, pytest.approx(0.5**0.9), pytest.approx(0.1**0.9)]
-    assert {rate(recipe(decay="constant", warmup=0), i, 10) for i in range(10)} == {1.0}
+    assert [compute_rate(poly, i, 10) for i in (0, 5, 9)] == [1, pytest.approx(0.5**0.9), pytest.approx(0.1**0.9)]
+    assert {compute_rate(recipe(decay="constant", warmup=0), i, 10) for i in range(10)} == {1.0}
     cosine = recipe(decay="cosine", warmup=2)
-    assert [rate(cosine, i, 8) for i in (0, 1)] == [pytest.approx(1 / 3), pytest.approx(2 / 3)]
-    assert rate(cosine, 4, 8) == pytest.approx(0.5) and rate(cosine, 7, 8) < 0.05
+    assert [compute_rate(cosine, i, 8) for i in (0, 1)] == [pytest.approx(1 / 3), pytest.approx(2 / 3)]
+    assert compute_rate(cosine, 4, 8) == pytest.approx(0.5) and compute_rate(cosine, 7, 8) < 0.05
 
 
 def test_training_is_the_same_twice_and_alphas_move() -> None:
@@ -129,4 +129,4 @@ def test_a_diverging_loss_ends_the_trial_with_the_iteration_and_the_alphas() -> 
 
 def test_an_ensemble_averages_probabilities() -> None:
     one, two = {"p": torch.tensor([0.2, 0.8])}, {"p": torch.tensor([0.6, 0.4])}
-    torch.testing.assert_close(average([one, two])["p"], torch.tensor([0.4, 0.6]))
+    torch.testing.assert_close(average_predictions([one, two])["p"], torch.tensor([0.4, 0.6]))

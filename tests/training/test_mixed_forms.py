@@ -15,8 +15,8 @@ from mtlbench.nets.network import MultiTaskNet
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.split import Split
 from mtlbench.spec import Recipe
-from mtlbench.training.batches import evaluation_batch, parts, training_batch
-from mtlbench.training.loop import gradients
+from mtlbench.training.batches import cut, evaluation_batch, training_batch
+from mtlbench.training.loop import add_gradients
 from mtlbench.training.samples import Scaled, scale
 from tests.support.samples import box_sample, box_tasks, dense_sample, dense_tasks, image_sample, image_tasks, view
 
@@ -55,7 +55,7 @@ def test_a_task_gets_what_it_gets_in_a_batch_of_its_form(form: str) -> None:
 
 def test_parts_have_each_task_s_own_rows() -> None:
     batch = batch_of("mixed", SAMPLES)
-    pieces = parts(batch, 2)
+    pieces = cut(batch, 2)
     for name, label in batch.labels.items():
         assert torch.equal(torch.cat([piece.labels[name] for piece in pieces]), label)
     assert [len(piece.labels["semseg"]) for piece in pieces] == [2, 2, 1]
@@ -97,7 +97,9 @@ def test_the_gradient_of_the_whole_batch_comes_from_its_parts_and_unlabelled_tas
 
     def found(images: list[Sample], chunk: int) -> tuple[dict[str, float], torch.Tensor]:
         net.zero_grad()
-        losses = gradients(net, TASKS, batch_of("mixed", images), Recipe("r", {}, 0, images=5, lr=0.1, chunk=chunk), 0)
+        losses = add_gradients(
+            net, TASKS, batch_of("mixed", images), Recipe("r", {}, 0, images=5, lr=0.1, chunk=chunk), 0
+        )
         own = [p.grad.flatten() for p in net.parameters() if p.grad is not None]
         return {name: float(loss) for name, loss in losses.items()}, torch.cat(own)
 

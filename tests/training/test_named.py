@@ -17,7 +17,7 @@ from mtlbench.spec import Pair, Plugin, Trial
 from mtlbench.tasks.classification import Classification
 from mtlbench.tasks.regression import Regression
 from mtlbench.training.batches import evaluation_batch
-from mtlbench.training.named import NamedSubset, named
+from mtlbench.training.named import NamedSubset, rename_task
 from tests.support.samples import image_sample, view
 from tests.support.stores import TRIAL
 
@@ -39,7 +39,7 @@ def tasks() -> dict[str, Any]:
     subset = samples()
     facts = {name: Regression.fit((), NamedSubset(subset, name, "regression")) for name in NAMES}
     assert facts["age"] == {"mean": 10.0, "std": 10.0} and facts["weight"]["mean"] == 61
-    return {name: named(Regression((), facts[name]), name, "regression") for name in NAMES}
+    return {name: rename_task(Regression((), facts[name]), name, "regression") for name in NAMES}
 
 
 def test_each_task_sees_its_own_labels() -> None:

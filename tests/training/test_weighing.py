@@ -13,7 +13,7 @@ from mtlbench.errors import UserError
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.split import Split
 from mtlbench.schemes.tree import Tree
-from mtlbench.training.conflicts import reached
+from mtlbench.training.conflicts import find_reached
 from mtlbench.training.loop import Training
 from mtlbench.training.weighing import Weigher
 from tests.support.networks import recipe, run
@@ -125,7 +125,7 @@ def test_what_a_loss_reaches_is_read_off_its_graph() -> None:
     net = net_of("fcn")
     outputs = net(batch_of("fcn").images)
     names = {id(p): name for name, p in net.named_parameters()}
-    found = {names[id(parameter)] for parameter in reached(outputs["semseg"].sum())}
+    found = {names[id(parameter)] for parameter in find_reached(outputs["semseg"].sum())}
     assert found == {name for name in names.values() if not name.startswith("heads.normals")}
 
 

@@ -21,11 +21,11 @@ from PIL import Image
 import mtlbench
 from mtlbench.cli.main import main
 from mtlbench.errors import UserError
-from mtlbench.plan.arms import custom
+from mtlbench.plan.arms import make_custom
 from mtlbench.plan.expand import DataSource, expand
 from mtlbench.plan.spaces import load as load_space
 from mtlbench.plan.spaces import recipe_of
-from mtlbench.plugins import plugin
+from mtlbench.plugins import make_plugin
 from mtlbench.spec import Trial
 from mtlbench.store import predictions
 from mtlbench.store.lookup import find_trials
@@ -59,8 +59,8 @@ def with_scheme(file: Path) -> list[Trial]:
     """One-task networks of the smoke recipe, and a child of them with the scheme of a file."""
     (first, *_) = trials = smoke("semseg_sn", ("one-task",))
     space = load_space("semseg_sn")
-    arms = [next(arm for arm in space.arms if arm.name == "one-task"), custom(f"{file}:Mine")]
-    backbone = plugin("backbone", first.backbone.name, first.backbone.options)
+    arms = [next(arm for arm in space.arms if arm.name == "one-task"), make_custom(f"{file}:Mine")]
+    backbone = make_plugin("backbone", first.backbone.name, first.backbone.options)
     made = expand(
         space.pair, arms, (0,), DataSource(first.dataset, "", first.fingerprint), backbone, recipe_of(space, "smoke")
     )

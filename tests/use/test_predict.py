@@ -23,7 +23,7 @@ from mtlbench.store.store import Store
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.context import Context
 from mtlbench.use import predict as module
-from mtlbench.use.predict import likeliest, read_image, stems
+from mtlbench.use.predict import find_likeliest, name_files, read_image
 from mtlbench.use.trained import Trained, open_trained
 from mtlbench.vision import proposals as selective_search
 from mtlbench.vision import regions
@@ -120,9 +120,9 @@ def test_maps_come_in_the_size_of_the_image_and_the_network_sees_its_own(
 
 def test_the_likeliest_class_is_that_of_the_interpolated_probabilities() -> None:
     probability = torch.rand(1, 5, 7, 9, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
-    assert np.array_equal(likeliest(probability, (7, 9)), probability[0].argmax(dim=0))
+    assert np.array_equal(find_likeliest(probability, (7, 9)), probability[0].argmax(dim=0))
     larger = torch.nn.functional.interpolate(probability, (20, 31), mode="bilinear")[0].argmax(dim=0)
-    assert np.array_equal(likeliest(probability, (20, 31)), larger)
+    assert np.array_equal(find_likeliest(probability, (20, 31)), larger)
 
 
 # ---------------------------------------------------------------------------------------------------- tasks on regions
@@ -165,7 +165,7 @@ def test_boxes_come_in_pixels_of_the_image(study: Store, rooms: Path, tmp_path: 
         image, number = read_image(path)
         found = module.predict_image(trained, image, number)
         height, width = found.sample.image.shape[:2]
-        for row, box in zip(module.boxes(trained, found, image.shape[:2]), found.sample.boxes, strict=True):
+        for row, box in zip(module.describe_boxes(trained, found, image.shape[:2]), found.sample.boxes, strict=True):
             stretch = np.array([image.shape[1] / width, image.shape[0] / height] * 2)
             assert np.allclose(row["box"], box * stretch, atol=0.01)
             assert min(row["box"]) >= 0 and row["box"][2] <= image.shape[1] and row["box"][3] <= image.shape[0]
@@ -212,9 +212,9 @@ def test_a_task_of_any_name_that_finds_boxes_is_asked_for_them(
     renamed = Renamed(trained.trial, trained.model, tasks, trained.nets)
     found = module.predict_image([renamed], *read_image(rooms / "room0.png"))
     assert found.categories == usual.categories and np.array_equal(found.scores, usual.scores) and len(found.scores)
-    row = module.boxes([renamed], found, (64, 64))[0]
+    row = module.describe_boxes([renamed], found, (64, 64))[0]
     assert set(row) == {"category", "score", "box", "attributes"}
-    assert row == module.boxes([trained], usual, (64, 64))[0]
+    assert row == module.describe_boxes([trained], usual, (64, 64))[0]
 
 
 # ---------------------------------------------------------------------------------------------------- proposals
@@ -222,8 +222,8 @@ def test_fixed_windows_are_scaled_to_the_image(study: Store) -> None:
     (one,) = find_trials(study.root, "cross-stitch", "det_attr")
     trained = open_trained(one, print)
     own = context_of("det_attr").subsets["test"][0].proposals
-    assert np.array_equal(module.proposals(trained, np.zeros((64, 64, 3), np.uint8), 1), own)
-    larger = module.proposals(trained, np.zeros((128, 192, 3), np.uint8), 1)
+    assert np.array_equal(module.make_proposals(trained, np.zeros((64, 64, 3), np.uint8), 1), own)
+    larger = module.make_proposals(trained, np.zeros((128, 192, 3), np.uint8), 1)
     assert larger.dtype == np.float32 and np.allclose(larger, own * [3, 2, 3, 2])
 
 
@@ -233,7 +233,7 @@ def test_without_windows_boxes_are_those_of_selective_search_as_the_data_set_has
         data = SimpleNamespace(options=options)
         stub = SimpleNamespace(model=SimpleNamespace(windows=None), trial=SimpleNamespace(dataset=data))
         expected = selective_search.propose(image, size, seed=5)[:count]
-        assert np.array_equal(module.proposals(stub, image, 5), expected)
+        assert np.array_equal(module.make_proposals(stub, image, 5), expected)
 
 
 def test_a_number_from_an_image_file_is_that_which_orders_its_proposals_in_voc2008(rooms: Path) -> None:
@@ -337,7 +337,7 @@ def test_images_of_all_kinds_are_read_as_viewers_show_them(tmp_path: Path) -> No
 
 def test_every_image_has_names_of_its_own() -> None:
     given = ["a/x.jpg", "b/x.jpg", "x-2.png", "y.png", "x.png"]
-    assert stems([Path(one) for one in given]) == ["x", "x-2", "x-2-2", "y", "x-3"]
+    assert name_files([Path(one) for one in given]) == ["x", "x-2", "x-2-2", "y", "x-3"]
 
 
 def test_nothing_beside_the_images_is_overwritten(study: Store, rooms: Path, tmp_path: Path) -> None:

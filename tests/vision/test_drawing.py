@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from mtlbench.contracts import Sample
 from mtlbench.vision import drawing
-from mtlbench.vision.drawing import picture
+from mtlbench.vision.drawing import draw_picture
 
 
 def find_places(canvas: Figure) -> np.ndarray:
@@ -32,7 +32,7 @@ def test_rows_follow_the_aspect_of_their_image_and_nothing_overlaps() -> None:
         axes.text(1.02, 0.5, "beside it", transform=axes.transAxes)
         axes.text(0.0, -0.3, "below it", transform=axes.transAxes, va="top")
 
-    canvas = picture("title", [("a", paint), ("b", note), ("c", paint)], [sample(30, 40), sample(60, 40)])
+    canvas = draw_picture("title", [("a", paint), ("b", note), ("c", paint)], [sample(30, 40), sample(60, 40)])
     boxes = find_places(canvas).reshape(2, 3, 4)
     assert boxes[..., 2] == pytest.approx(drawing.PANEL)
     assert boxes[0, :, 3] == pytest.approx(drawing.PANEL * 0.75)
@@ -56,7 +56,7 @@ def test_a_drawer_that_lengthens_its_axes_gets_them_longer_and_its_image_stays_i
         axes.imshow(one.image)
         axes.set_ylim(29.5 + (10 if number else 1e9), -0.5)
 
-    canvas = picture("title", [("a", paint), ("b", longer)], [sample(30, 40), sample(30, 40), sample(30, 40)])
+    canvas = draw_picture("title", [("a", paint), ("b", longer)], [sample(30, 40), sample(30, 40), sample(30, 40)])
     boxes = find_places(canvas).reshape(3, 2, 4)
     assert boxes[:, 0, 3] == pytest.approx(drawing.PANEL * 0.75)
     assert boxes[:, 1, 3] == pytest.approx([drawing.PANEL * 1.75, drawing.PANEL, drawing.PANEL])
@@ -73,4 +73,4 @@ def test_a_drawer_that_writes_far_outside_makes_no_endless_picture() -> None:
         axes.set_xlim(0, 40)
         axes.set_ylim(30, 0)
 
-    assert max(picture("t", [("a", stray)], [sample(30, 40)]).get_size_inches()) < 5 * drawing.PANEL
+    assert max(draw_picture("t", [("a", stray)], [sample(30, 40)]).get_size_inches()) < 5 * drawing.PANEL

@@ -153,7 +153,7 @@ def test_matching_rules_one_by_one() -> None:
     objects = np.array([0, 0, 1, 2, -1])
     overlaps = np.array([0.9, 0.5, 0.49, 0.8, 0.0])
     difficult = np.array([False, False, True])
-    claimed = metrics.claims(objects, overlaps, difficult)
+    claimed = metrics.assign_claims(objects, overlaps, difficult)
     # .5 is enough, .49 is not, the difficult object counts neither way
     assert claimed.tolist() == [0, 0, -1, -2, -1]
     # object 0 goes to the better score, though the other one overlaps more
@@ -188,7 +188,7 @@ def test_detection_average_precision_agrees_with_the_loop_of_the_development_kit
         scores = rng.integers(0, 10, detections) / 10
         difficult = rng.random(count) < 0.3
         difficult[0] = False
-        claimed = metrics.claims(overlaps.argmax(axis=1), overlaps.max(axis=1), difficult)
+        claimed = metrics.assign_claims(overlaps.argmax(axis=1), overlaps.max(axis=1), difficult)
         expected = slow_detection_average_precision(scores, overlaps, difficult)
         result = metrics.detection_average_precision(scores, claimed, int((~difficult).sum()))
         assert result == pytest.approx(expected)

@@ -51,7 +51,7 @@ def test_recall_of_hand_worked_boxes() -> None:
     wanted = np.array([[0, 0, 10, 10], [20, 20, 30, 30]], np.float32)
     offered = np.array([[0, 0, 10, 5], [20, 20, 30, 24]], np.float32)  # IoU 0.5 and 0.4
     nothing = np.zeros((0, 4), np.float32)
-    found = selective_search.recall([(wanted, offered), (nothing, offered), (wanted[:1], nothing)])
+    found = selective_search.measure_recall([(wanted, offered), (nothing, offered), (wanted[:1], nothing)])
     assert found == (1, 3, 4 / 3) and found.share == pytest.approx(1 / 3)
 
 
@@ -63,4 +63,4 @@ def test_proposals_find_real_objects() -> None:
         image = selective_search.decode(folders.image(name).read_bytes())
         boxes = np.array([thing.box for thing in found.things[name]])
         pairs.append((boxes, selective_search.propose(image, 200, 0)[:256]))
-    assert selective_search.recall(pairs).share >= 0.75
+    assert selective_search.measure_recall(pairs).share >= 0.75

@@ -237,7 +237,7 @@ def test_the_same_generator_gives_the_same_regions() -> None:
 # ---------------------------------------------------------------------------------------------------- evaluation
 def test_strongest_keeps_the_highest_of_each_column_and_the_earlier_of_equals() -> None:
     scores = np.array([[0.1, 0.5], [0.9, 0.5], [0.3, 0.5]])
-    rows, columns = regions.strongest(scores, limit=2)
+    rows, columns = regions.select_strongest(scores, limit=2)
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(1, 0), (2, 0), (0, 1), (1, 1)]
 
 

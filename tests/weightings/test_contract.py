@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from mtlbench.contracts import Scheme
-from mtlbench.nets.network import seeded
+from mtlbench.nets.network import fix_seed
 from mtlbench.plan import spaces
 from mtlbench.plan.arms import at_methods, every_split
 from mtlbench.plan.expand import DataSource, expand
-from mtlbench.plugins import defaults_of, plugin
+from mtlbench.plugins import defaults_of, make_plugin
 from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.separate import Separate
 from mtlbench.schemes.soft_sharing import SoftSharing
@@ -53,7 +53,7 @@ def test_where_nothing_is_to_be_weighed_it_is_the_plain_sum(name: str, alike: st
     if hasattr(method, "combine"):
         if hasattr(method, "start"):
             method.start(tuple("abc"[:count]))
-        with seeded(0):
+        with fix_seed(0):
             weights = weights_of(method, dict.fromkeys("abc"[:count], 1.7))
         assert float(weights.sum()) == pytest.approx(count, rel=1e-5)
         if name != "rlw":  # whose weights are random
@@ -142,7 +142,7 @@ def trial_with(name: str, **options: object) -> Trial:
     make_weighting(name)
     trial = next(one for one in smoke("semseg_sn", ("split-fc8",)))
     return dataclasses.replace(
-        trial, method=plugin("weighting", name, defaults_of("weighting", name) | options), arm=f"split-fc8@{name}"
+        trial, method=make_plugin("weighting", name, defaults_of("weighting", name) | options), arm=f"split-fc8@{name}"
     )
 
 
@@ -186,6 +186,6 @@ def test_all_have_different_keys() -> None:
     space = spaces.load("semseg_sn")
     arms = at_methods(every_split(("fc8",)), [name for name in NAMES if make_weighting(name)])
     recipe = spaces.recipe_of(space, "smoke")
-    data = DataSource(plugin("dataset", "rooms", {}), "", "abc")
-    trials = expand(space.pair, arms, (0,), data, plugin("backbone", "caffenet", {}), recipe)
+    data = DataSource(make_plugin("dataset", "rooms", {}), "", "abc")
+    trials = expand(space.pair, arms, (0,), data, make_plugin("backbone", "caffenet", {}), recipe)
     assert len({trial.key for trial in trials}) == len(NAMES) + 1

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlbench.errors import UserError
-from mtlbench.nets.network import seeded
+from mtlbench.nets.network import fix_seed
 from mtlbench.plugins import create
 from tests.support.weighings import batch_of, make_weighting, net_of, step_of, take_step, weights_of
 
@@ -112,11 +112,11 @@ def test_cagrad_of_three_gradients_is_the_best_point_of_a_fine_grid() -> None:
 
 def test_graddrop_keeps_one_sign_of_a_coordinate_as_often_as_it_is_strong() -> None:
     gradients, method = rows((3.0, 1.0), (-1.0, 2.0)), make_weighting("graddrop")
-    with seeded(0):
+    with fix_seed(0):
         drawn = torch.stack([step_of(method, gradients) for _ in range(2000)])
     assert bool((drawn[:, 1] == 3.0).all()) and set(drawn[:, 0].tolist()) == {3.0, -1.0}
     assert float((drawn[:, 0] == 3.0).double().mean()) == pytest.approx(0.75, abs=0.05)
-    with seeded(0):
+    with fix_seed(0):
         assert step_of(make_weighting("graddrop", leak=1.0), gradients).tolist() == [2.0, 3.0]
 
 
@@ -154,9 +154,9 @@ def test_torchjd_computes_the_same_weights_of_losses() -> None:
     assert weights_of(make_weighting("stch"), losses).tolist() == pytest.approx(theirs(scalarization.STCH(0.1), 9.0))
     mean = theirs(scalarization.GeometricMean(), 3.0)
     assert weights_of(make_weighting("geometric_mean"), losses).tolist() == pytest.approx(mean)
-    with seeded(0):
+    with fix_seed(0):
         drawn = theirs(scalarization.Random(), 3.0)
-    with seeded(0):
+    with fix_seed(0):
         assert weights_of(make_weighting("rlw"), losses).tolist() == pytest.approx(drawn)
     ours, other = make_weighting("famo"), scalarization.FAMO(3)
     ours.start(tuple(losses))

@@ -10,7 +10,7 @@ import pytest
 
 import mtlbench
 from mtlbench.errors import UserError
-from mtlbench.plugins import names
+from mtlbench.plugins import list_names
 from tests.support.places import ROOT
 
 pytestmark = pytest.mark.slow
@@ -40,4 +40,4 @@ def test_the_pages_own_weighting_is_an_arm_of_its_own(tmp_path: Path) -> None:
 
 def test_the_page_names_every_weighting() -> None:
     table = PAGE.partition("| weighting |")[2].partition("\n\n")[0]
-    assert sorted(set(re.findall(r"`([a-z_]+)`", table))) == names("weighting")
+    assert sorted(set(re.findall(r"`([a-z_]+)`", table))) == list_names("weighting")

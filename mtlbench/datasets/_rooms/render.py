@@ -15,7 +15,7 @@ import numpy as np
 from mtlbench.datasets._rooms.objects import ATTRIBUTES, BOX, CAN, ELLIPSOID, ROOM
 from mtlbench.datasets._rooms.scene import SURFACES, Scene
 from mtlbench.datasets._rooms.shade import shade
-from mtlbench.datasets._rooms.table import MARGIN, NEAR, RAYS, Table, focal, pick, tabulate
+from mtlbench.datasets._rooms.table import MARGIN, NEAR, RAYS, Table, compute_focal, pick, tabulate
 
 IGNORED = 255
 NOISE = 0.018  # standard deviation of the sensor's noise, of 1
@@ -50,7 +50,7 @@ def render(scenes: list[Scene], noise_seeds: list[int], size: int) -> list[Rende
     first_thing = np.cumsum([0] + [len(scene.things) for scene in scenes])
     table = tabulate(scenes, first_thing, size)
     side = (np.arange(grid, dtype=np.float32) + np.float32(0.5)) / np.float32(RAYS) - np.float32(MARGIN + size / 2)
-    slope = -side / np.float32(focal(size))  # camera x of column, camera y of row
+    slope = -side / np.float32(compute_focal(size))  # camera x of column, camera y of row
     depth, part = _cast_room(table, slope)
     outline = np.zeros((int(first_thing[-1]), grid, grid), bool)
     _cast_parts(table, slope, depth, part, outline.reshape(-1))

@@ -247,8 +247,8 @@ def _find_spot(
         x, z = scene.camera[0] - away * math.sin(angle), scene.camera[2] - away * math.cos(angle)
         yaw = scene.yaw + dice.between(-1.5, 1.5)
         if at_wall and attempt < 15:
-            wall = min(walls, key=lambda wall: _gap(wall, x, z))
-            step = _gap(wall, x, z) - model.half_z - 0.03
+            wall = min(walls, key=lambda wall: _measure_gap(wall, x, z))
+            step = _measure_gap(wall, x, z) - model.half_z - 0.03
             x, z, yaw = x - step * math.sin(wall.yaw), z - step * math.cos(wall.yaw), wall.yaw
             across = abs((x - wall.x) * math.cos(wall.yaw) - (z - wall.z) * math.sin(wall.yaw))
             clear = across < wall.half - model.half_x and all(
@@ -263,6 +263,6 @@ def _find_spot(
     return None
 
 
-def _gap(wall: Wall, x: float, z: float) -> float:
+def _measure_gap(wall: Wall, x: float, z: float) -> float:
     """Distance of a place from a wall."""
     return (x - wall.x) * math.sin(wall.yaw) + (z - wall.z) * math.cos(wall.yaw)

@@ -47,7 +47,7 @@ DEPTHS = (1.2, 1.8, 2.4, 3.1, 4.0)
 PLACES = tuple(f"{surface}, {step}" for surface in SURFACES for step in _steps("distance", DEPTHS))
 
 
-def objects(scene: Scene, rendered: Rendered) -> tuple[np.ndarray, np.ndarray]:
+def describe_objects(scene: Scene, rendered: Rendered) -> tuple[np.ndarray, np.ndarray]:
     """The form (index into FORMS, `N` int64) and the qualities (`N Q` uint8) of every object of an image."""
     owned: dict[int, list[Placed]] = {}
     for placed in scene.parts:

@@ -30,7 +30,7 @@ class Table(NamedTuple):
     rect: Array  # 4 P: first and last ray column and row
 
 
-def focal(size: int) -> float:
+def compute_focal(size: int) -> float:
     """Focal length in pixels."""
     return size / 2 / math.tan(HALF_VIEW)
 
@@ -61,7 +61,7 @@ def tabulate(scenes: list[Scene], first_thing: Array, size: int) -> Table:
         origin=origin.astype(np.float32),
         taper=data[12].astype(np.float32),
         surface=data[14:].astype(np.float32),
-        rect=_rectangles(corners, size),
+        rect=_cut_rectangles(corners, size),
     )
 
 
@@ -103,7 +103,7 @@ _CORNERS = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)])
 
 
-def _rectangles(corners: Array, size: int) -> Array:
+def _cut_rectangles(corners: Array, size: int) -> Array:
     """First and last ray column, first and last ray row of boxes (8 3 P), cut off where they come too near."""
     start, end = corners[_EDGES[:, 0]], corners[_EDGES[:, 1]]
     away_start, away_end = -start[:, 2] - float(NEAR), -end[:, 2] - float(NEAR)
@@ -111,7 +111,7 @@ def _rectangles(corners: Array, size: int) -> Array:
     share = np.where(crossing, away_start / np.where(crossing, away_start - away_end, 1), 0)
     points = np.concatenate([corners, start + share[:, None] * (end - start)])  # 20 3 P
     seen = np.concatenate([-corners[:, 2] > float(NEAR), crossing])
-    scale = focal(size) / np.maximum(-points[:, 2], float(NEAR))
+    scale = compute_focal(size) / np.maximum(-points[:, 2], float(NEAR))
     across = (size / 2 + MARGIN - points[:, 0] * scale) * RAYS
     down = (size / 2 + MARGIN - points[:, 1] * scale) * RAYS
     ends = [
