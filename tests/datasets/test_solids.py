@@ -162,7 +162,7 @@ def test_a_trunk_that_is_not_there_is_said_in_a_line() -> None:
 @pytest.mark.parametrize("form", ["roi", "fcn"])
 def test_a_trunk_is_made_again_to_the_last_bit(script: ModuleType, form: str) -> None:
     """On one machine; all of it is float16, finite, and what the backbone takes."""
-    short = script.SETTINGS[form]._replace(steps=2, render_scenes=24, val=4, images=2)
+    short = script.SETTINGS[form]._replace(steps=2, scenes=24, val=4, images=2)
     lines: list[str] = []
     first, second = (script.trunk(form, short, lines.append) for _ in range(2))
     assert first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
