@@ -50,7 +50,7 @@ def carve(names: Sequence[str], fraction: float) -> set[str]:
     """The names that become val: blocks of neighbours in the list, lowest hashes first, as many as fit (Ours).
 
     >>> sorted(carve([str(i) for i in range(100)], 0.2))[:3]
-    ['30', '31', '32']
+    ['50', '51', '52']
     """
     wanted, val = round(fraction * len(names)), set[str]()
     size = max(1, min(BLOCK, wanted))

@@ -24,8 +24,8 @@ def dense_head(channels: int, outputs: int) -> nn.Conv2d:
 
 
 def vector_head(channels: int) -> nn.Conv2d:
-    """1x1 convolution `B C H W` -> `B 3 H W` that starts near (0, 0, 1), towards the camera: a vector of length 0 has no
-    direction, and its gradient would be without bound (ours)."""
+    """1x1 convolution `B C H W` -> `B 3 H W` that starts near (0, 0, 1), towards the camera: a vector of length 0 has
+    no direction, and its gradient would be without bound (ours)."""
     score = nn.Conv2d(channels, 3, 1)
     nn.init.normal_(score.weight, std=0.01)
     assert score.bias is not None

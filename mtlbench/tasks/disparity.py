@@ -1,6 +1,6 @@
 """Inverse depth, as the disparity of two cameras, in whatever unit the data set has it (Liu, Johns and Davison 2019).
 
-0, below 0 and NaN = invalid. Far things are near 0, so that relative errors there are large: a mean of them says little.
+0, below 0 and NaN = invalid. Far things are near 0, where relative errors are large: a mean of them says little.
 """
 
 from __future__ import annotations

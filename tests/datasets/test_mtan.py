@@ -100,7 +100,7 @@ def test_what_is_missing_or_of_another_encoding_is_named_in_a_line_each(tmp_path
     rewrite(train / "normal" / "5.npy", lambda normal: 127.5 + 127.5 * normal)
     rewrite(train / "depth" / "6.npy", lambda depth: 1000 * depth)
     rewrite(train / "label" / "7.npy", lambda label: label[:-1])
-    rewrite(train / "label" / "8.npy", lambda label: label + 0.5)
+    rewrite(train / "label" / "8.npy", lambda label: np.full_like(label, 0.5))
     (train / "image" / "9.npy").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     problems = Mtan(root).verify(print).problems
     expected = (
