@@ -84,6 +84,7 @@ NASH = replace(
     sources=LIBMTL.sources
     | {
         "iterations": "cited: trainer.py, 200 epochs, of 398 batches; ours: as many on nine tenths of train",
+        "extra_iterations": "ours: a third",
         "images": "cited: trainer.py",
         "lr": "cited: trainer.py",
         "optimiser": "cited: trainer.py, Adam",
@@ -93,7 +94,7 @@ NASH = replace(
         "step_at": "cited: trainer.py, 100 of 200 epochs",
         "step_factor": "cited: trainer.py",
         "mirror": "cited: data.py, half of the images; ours: without their crops of 1/1.2 and 1/1.5",
-        "loss_weight": "cited: LS, the mean; the sum has the same minimum",
+        "loss_weight": "cited: LS, the sum",
         "weighting": "cited: LS",
         "task_options": "cited: trainer.py, the same losses; depth and normals are means of the values of batches of 2,"
         " mIoU and pixel accuracy are over all pixels",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from mtlbench import load_results
 from mtlbench.authoring.check_dataset import findings
 from mtlbench.cli.main import main
 from mtlbench.datasets._dense_reader import carve
@@ -146,3 +147,43 @@ def test_the_command_counts_and_names(tmp_path: Path) -> None:
     found = CliRunner().invoke(main, ["data", "verify", "mtan", "--data-root", str(root)])
     assert found.exit_code == 1 and "sound, but not the published data set" in found.output
     assert "labelled pixels of disparity (%)" in found.output
+
+
+TINY = '''
+from dataclasses import replace
+from mtlbench.authoring import load_space
+
+FULL = load_space("{pair}")
+SHORT = dict(extra_iterations=1, images=2, curve_points=1, curve_images=2)
+SPACE = replace(FULL, recipes=tuple(
+    replace(recipe, iterations=dict.fromkeys(FULL.pair.tasks, 2), **SHORT)
+    for recipe in FULL.recipes if recipe.name in ("libmtl", "nash")
+))
+'''
+
+
+@pytest.mark.parametrize(
+    ("pair", "recipe", "metrics"),
+    [
+        ("dense3", "libmtl", {"mIoU", "pixacc", "absolute", "relative", "mean", "median", "within_30"}),
+        ("semseg_disparity", "nash", {"mIoU", "pixacc", "absolute", "relative"}),
+    ],
+)
+def test_a_made_folder_runs_through_the_published_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: str, recipe: str, metrics: set[str]
+) -> None:
+    """With two steps, on the smallest network of timm, from scratch."""
+    pytest.importorskip("timm")
+    monkeypatch.chdir(tmp_path)
+    root = write_mtan(tmp_path / "data", rooms=pair == "dense3")
+    Path("tiny.py").write_text(TINY.format(pair=pair))
+    small = ["--backbone", "timm:test_efficientnet", "--init", "scratch"]
+    few = ["--executor", "local", "--seeds", "0", "--arm", "split-fc8", "--arm", "one-task"]
+    told = ["run", "--pair", "tiny.py", "--dataset", "mtan", "--data-root", str(root), "--recipe", recipe]
+    found = CliRunner().invoke(main, [*told, *small, *few])
+    assert found.exit_code == 0, found.output
+    frame = load_results("results").frame
+    test = frame[(frame["subset"] == "test") & (frame["category"] == "")]
+    assert {*test["metric"]} >= metrics and test["value"].notna().all() and {*test["recipe"]} == {recipe}
+    assert {*test["arm"]} == {"one-task", "split-fc8"}
+    assert {*test["backbone"]} == {"timm(model=test_efficientnet)"}
