@@ -60,11 +60,11 @@ LIBMTL = Recipe(
         " pixels together; a normal counts where a part of it is not 0, theirs where the parts' sum is not",
         "threads": "ours",
         "precision": "cited: float32",
-        "decoder": "cited: aspp.py, torchvision's DeepLabHead; ours: enlarged from where cells lie, theirs by its corners",
-        "backbone": "cited: README.md, ResNet-50, dilated from stride 8 on, with torchvision's weights; images are scaled"
-        " as these ask, theirs are 0 to 1",
+        "decoder": "cited: aspp.py, torchvision's DeepLabHead; ours: enlarged from where cells lie, theirs by corners",
+        "backbone": "cited: README.md, ResNet-50, dilated from stride 8 on, torchvision's weights; ours: images are"
+        " scaled as these ask, theirs are 0 to 1",
         "backbone_options": "cited: the same",
-        "dataset_options": "ours: val is a tenth of train, in blocks; test is their val, of the last network, as theirs",
+        "dataset_options": "ours: val is a tenth of train, in blocks; test is their val, of the last network as theirs",
     },
 )
 # The protocol of Navon et al. 2022 (Nash-MTL), github.com/AvivNavon/nash-mtl, commit cce1840, experiments/nyuv2.

@@ -24,7 +24,9 @@ DELTAS = {  # name -> who uses it
     FLAT: "Navon et al. 2022 (Nash-MTL)",
 }
 # Of pairs with these tasks alone.
-OF_PROTOCOL = {PROTOCOL: "Liu et al. 2021 (CAGrad), Navon et al. 2022 (Nash-MTL); they print it with the other sign, a drop is positive"}
+OF_PROTOCOL = {
+    PROTOCOL: "Liu et al. 2021 (CAGrad), Navon et al. 2022; they print it with the other sign, a drop is positive"
+}
 SEGMENTED = (("semseg", "mIoU"), ("semseg", "pixacc"))
 ANGLES = tuple(("normals", name) for name in ("mean", "median", "within_11.25", "within_22.5", "within_30"))
 ENTERING = (  # of Liu et al. 2019, whose protocol it is

@@ -13,7 +13,6 @@ from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 
-
 FILES = ("paper.csv", "protocols.csv")  # the paper's numbers; those of other published protocols
 
 

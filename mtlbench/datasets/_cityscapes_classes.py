@@ -25,4 +25,4 @@ CLASSES_BY_ID = {
     33: "bicycle",
 }
 CLASSES = tuple(CLASSES_BY_ID.values())
-SKY = 23  # its number
+SKY = 23  # its label number

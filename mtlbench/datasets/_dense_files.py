@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mtlbench.system.given import pointer_at, pointer_in
+from mtlbench.datasets._problems import Problem
+from mtlbench.errors import UserError
+from mtlbench.system.given import pointer_at, pointer_in, read_text
 from mtlbench.system.images import open_image
 
 IGNORED = 255
+SHORTEST = 0.5  # length of a normal from bytes below which it is none
 LONGEST_PART = 1.1  # of a normal's x, y and z: more is another encoding
 REPLACE = "replace it by the original file"
 # What Pillow and numpy raise for files that are not what they should be.
@@ -109,6 +112,14 @@ def as_normals(path: Path, values: np.ndarray) -> np.ndarray:
     return unit
 
 
+def from_bytes(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """`H W 3` float32 of length 1 from bytes 127.5 + 127.5 n; zeros where the three are nearly alike and in the middle,
+    which no normal is. Raises Wrong."""
+    values = pixels / 127.5 - 1
+    values[np.linalg.norm(values, axis=2) < SHORTEST] = 0
+    return as_normals(path, values)
+
+
 def as_amounts(path: Path, values: np.ndarray, most: float, what: str) -> np.ndarray:
     """`H W` float32, 0 where invalid, of numbers from 0 to `most`; `what` says what they are. Raises Wrong."""
     if values.ndim != 2:
@@ -117,3 +128,18 @@ def as_amounts(path: Path, values: np.ndarray, most: float, what: str) -> np.nda
         kind = f"files are not {what} from 0 to {most:g}: another encoding"
         raise Wrong(path, f"is not {what} from 0 to {most:g}: another encoding", kind)
     return values.astype(np.float32)
+
+
+def read_list(path: Path) -> tuple[list[str], list[Problem]]:
+    """The names in a list, one a line, each once, and what is wrong with it."""
+    try:
+        lines = read_text(path).splitlines()
+    except OSError as error:
+        return [], [Problem(f"{path} is missing or cannot be read ({error.strerror}); copy it there")]
+    except UserError as error:
+        return [], [Problem(str(error))]
+    names = dict.fromkeys(line.strip() for line in lines if line.strip())
+    wrong = [name for name in names if Path(name).name != name or name in (".", "..")]
+    problems = [Problem(f"{path}: {name!r} is no name of an image; correct the line") for name in wrong]
+    found = [name for name in names if name not in wrong]
+    return found, problems if found or problems else [Problem(f"{path} is empty; copy the original list there")]

@@ -66,12 +66,14 @@ class DenseReader:
 
     A reader has `name`, `version`, `find()` (the frames, and what is wrong with the lists and folders) and
     `read(frame)` (the image and the labels that it has, in the samples' encoding, or Wrong), and gives `published`
-    ({what: count}) and `classes` ({task: names of its classes}, in which tasks without classes have none).
+    ({subset: images}) and `classes` ({task: names of its classes}, in which tasks without classes have none).
     """
 
     name = ""
     version = 1
     published: Mapping[str, int] = {}
+    classes: Mapping[str, tuple[str, ...]] = {}
+    options: tuple[object, ...] = ()  # those that change what is packed
 
     def __init__(self, root: str | Path | None, val_fraction: float, broken: str, holds: str) -> None:
         if root is None:
@@ -82,11 +84,6 @@ class DenseReader:
             raise UserError(f"{self.name}: broken is {broken!r}, must be {' or '.join(BROKEN)}")
         self.root, self.val_fraction, self.broken = Path(root).expanduser().resolve(), val_fraction, broken
         self._opened: Prepared | None = None
-
-    @property
-    def classes(self) -> Mapping[str, tuple[str, ...]]:
-        """{task: the names of its classes}."""
-        raise NotImplementedError
 
     def find(self) -> tuple[list[Frame], list[Problem]]:
         """The frames in order, train before test, and problems of no single frame."""
@@ -107,7 +104,7 @@ class DenseReader:
         "refuse"."""
         frames, problems = self.find()
         self._refuse(problems)
-        what = (self.version, self.classes)
+        what = (self.version, self.options, self.classes)
         stamp = stamp_of(self.root, {path for frame in frames for path in frame.paths.values()}, what)
         seen = hashlib.sha256(repr((str(self.root), what)).encode()).hexdigest()[:12]
         store = prepare(cache_root() / f"{self.name}-{seen}", stamp, lambda writer: self._build(writer, frames, say))

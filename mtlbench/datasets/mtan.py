@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +69,8 @@ class Mtan(DenseReader):
         if self.rooms and labels not in ("", "label"):
             raise UserError(f"mtan: NYUv2 (it has {self.root / 'train' / 'normal'}) has no {labels}; leave labels out")
         self.published = PUBLISHED["rooms" if self.rooms else "streets"]
-
-    @property
-    def classes(self) -> Mapping[str, tuple[str, ...]]:
-        """{task: the names of its classes}."""
-        if self.rooms:
-            return {"semseg": ROOM, "normals": (), "depth": ()}
-        return {"semseg": LABELS[self.labels], "disparity": ()}
+        rooms, streets = {"semseg": ROOM, "normals": (), "depth": ()}, {"semseg": LABELS[self.labels], "disparity": ()}
+        self.classes = rooms if self.rooms else streets
 
     def find(self) -> tuple[list[Frame], list[Problem]]:
         """Images are counted from 0; each has a file of that number in every folder."""

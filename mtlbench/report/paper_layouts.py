@@ -134,11 +134,15 @@ PROTOCOLS = {
         WEIGHED.replace("{arm}", "split-fc8 --arm mtan"),
         "arm",
         THREE,
-        (_same("one-task", "one-task"), *_weighed("split-fc8", (*METHODS, "gradnorm", "geometric-mean")), _same("mtan", "mtan")),
+        (
+            _same("one-task", "one-task"),
+            *_weighed("split-fc8", (*METHODS, "gradnorm", "geometric-mean")),
+            _same("mtan", "mtan"),
+        ),
         {},
-        "Published: one run each on all 795 images of train, of which we keep a tenth for val; split-fc8 is their HPS, fc8"
-        " the last layer of their heads. Their cross-stitch, MMoE, CGC, PLE, LTB and DSelect-k are other networks than"
-        " ours, IMTL and GradVac other weightings: not shown.",
+        "Published: one run each on all 795 images of train, of which we keep a tenth for val; split-fc8 is their HPS."
+        " Their cross-stitch, MMoE, CGC, PLE, LTB and DSelect-k are other networks than ours, IMTL and GradVac other"
+        " weightings: not shown.",
         "libmtl",
         ("LibMTL, Table 2", "LibMTL, Table 5"),
     ),

@@ -39,7 +39,9 @@ def delta_table(case: Case, results: Results) -> Table:
     theirs, remark = comparable(case.frame, results)
     if len(theirs):
         table = read_published_deltas()
-        table = table[(table["pair"] == case.pair) & table["source"].isin(theirs["source"])].pivot_table(index=["arm", "source"], columns="delta", values="change")
+        table = table[(table["pair"] == case.pair) & table["source"].isin(theirs["source"])].pivot_table(
+            index=["arm", "source"], columns="delta", values="change"
+        )
         for (arm, source), values in zip(table.index, records(table), strict=True):
             label = Cell(f"{name_in_prose(arm)}, published ({source})")
             rows.append(Row({"arm": label, **{delta: Cell(value) for delta, value in values.items()}}))

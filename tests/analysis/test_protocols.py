@@ -1,7 +1,7 @@
 """results/protocols.csv equals the published tables; they stand beside our numbers where all agrees, else a line why.
 
 Typed from LibMTL's examples/nyu/results/resnet_results.pdf (Tables 2 and 5) and segnet_results.pdf (Table 2, the first
-line of each method: what Navon et al. and others before them report), one-task from nash-mtl's experiments/nyuv2/utils.py.
+line of each method: what Navon et al. and others before them report), one-task from nash-mtl, experiments/nyuv2.
 """
 
 from __future__ import annotations
@@ -101,7 +101,11 @@ def test_they_stand_beneath_our_rows_where_all_agrees(published: pd.DataFrame) -
     [
         ("libmtl", {"dataset": "nyuv2"}, "dataset nyuv2, not mtan"),
         ("libmtl", {"recipe": "short"}, "recipe short, not libmtl"),
-        ("libmtl", {"backbone": "timm(model=resnet50)"}, "backbone timm(model=resnet50), not timm(model=resnet50.tv_in1k"),
+        (
+            "libmtl",
+            {"backbone": "timm(model=resnet50)"},
+            "backbone timm(model=resnet50), not timm(model=resnet50.tv_in1k",
+        ),
         ("libmtl", {"classes": 40}, "40 categories of semseg, not 13"),
         ("libmtl", {"sides": 120}, "images with sides of 120 to 120 pixels, not images in full size"),
         ("nash", {"backbone": "timm(model=vgg16_bn)"}, "backbone timm(model=vgg16_bn), not segnet"),

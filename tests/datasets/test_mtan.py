@@ -26,7 +26,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ready(root: Path, **options: object) -> Mtan:
-    data = Mtan(root, **options)  # type: ignore[arg-type]
+    data = Mtan(root, **options)
     data.prepare(lambda line: None)
     return data
 
@@ -149,7 +149,7 @@ def test_the_command_counts_and_names(tmp_path: Path) -> None:
     assert "labelled pixels of disparity (%)" in found.output
 
 
-TINY = '''
+TINY = """
 from dataclasses import replace
 from mtlbench.authoring import load_space
 
@@ -159,7 +159,7 @@ SPACE = replace(FULL, recipes=tuple(
     replace(recipe, iterations=dict.fromkeys(FULL.pair.tasks, 2), **SHORT)
     for recipe in FULL.recipes if recipe.name in ("libmtl", "nash")
 ))
-'''
+"""
 
 
 @pytest.mark.parametrize(

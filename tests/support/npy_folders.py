@@ -28,10 +28,15 @@ def write_mtan(root: Path, rooms: bool = True, labels: str = "label", counts: di
 
 def make_maps(rng: np.random.Generator, rooms: bool) -> dict[str, np.ndarray]:
     """One frame: labels as float, as some copies have them; depth of the left part is near."""
-    classes = rng.integers(0, 13 if rooms else 7, (HEIGHT // 8, WIDTH // 8)).repeat(8, axis=0).repeat(8, axis=1)
+    blocks = rng.integers(0, 13 if rooms else 7, (HEIGHT // 8, WIDTH // 8))
+    classes = blocks.repeat(8, axis=0).repeat(8, axis=1)
     image = np.stack([classes / 12, classes % 3 / 2, rng.random(classes.shape)], axis=2)
     depth = 1.0 + classes[..., None] / 4 if rooms else 0.01 + classes[..., None] / 20
-    maps = {"image": image, "label": classes.astype(np.float32), "depth": depth.astype(np.float32)}
+    maps: dict[str, np.ndarray] = {
+        "image": image,
+        "label": classes.astype(np.float32),
+        "depth": depth.astype(np.float32),
+    }
     if rooms:
         vectors = np.stack([np.sin(classes), np.cos(classes), 1 + rng.random(classes.shape)], axis=2)
         maps["normal"] = vectors / np.linalg.norm(vectors, axis=2, keepdims=True)

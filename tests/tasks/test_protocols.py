@@ -19,6 +19,7 @@ from mtlbench.errors import UserError
 from mtlbench.tasks.depth import Depth
 from mtlbench.tasks.disparity import Disparity
 from mtlbench.tasks.normals import Normals
+from mtlbench.tasks.saliency import Saliency
 from tests.support.normals import facing
 
 matplotlib.use("Agg")
@@ -171,3 +172,48 @@ def test_wrong_options_are_named() -> None:
     ):
         with pytest.raises(UserError, match=message):
             make_wrong()
+
+
+# ---------------------------------------------------------------------------------------------------- saliency
+def some_saliency() -> tuple[Tensor, Tensor]:
+    """Probabilities on the borders of bins and labels of four images, of which one has no salient pixel."""
+    rng = np.random.default_rng(0)
+    guess = rng.integers(0, 21, (4, 6, 7)) / 20
+    labels = rng.integers(0, 2, (4, 6, 7)).astype(np.uint8)
+    labels[0, :2], labels[1] = 255, 0
+    return torch.from_numpy(guess), torch.from_numpy(labels)
+
+
+def test_saliency_is_scored_as_the_field_does() -> None:
+    """F over all pixels (beta squared = .3), IoU as a mean over images, each at its best threshold."""
+    guess, labels = some_saliency()
+    meter = Saliency((), {}).meter()
+    for part in (slice(0, 3), slice(3, 4)):
+        meter.add({"salient": guess[part]}, batch_of("saliency", labels[part]))
+    valid, truth = labels.numpy() != 255, labels.numpy() == 1
+    best_f, best_iou = 0.0, 0.0
+    for step in range(1, 20):
+        found = (guess.numpy() >= step / 20 - 1e-9) & valid
+        precision, recall = (found & truth).sum() / found.sum(), (found & truth).sum() / truth.sum()
+        best_f = max(best_f, 1.3 * precision * recall / (0.3 * precision + recall))
+        ious = []
+        for f, t in zip(found, truth, strict=True):
+            ious.append((f & t).sum() / (f | t).sum() if (f | t).any() else 1.0)
+        best_iou = max(best_iou, float(np.mean(ious))) if 4 <= step <= 18 else best_iou
+    assert values(meter.scores()) == pytest.approx({"maxF": 100 * best_f, "IoU": 100 * best_iou})
+    share = truth.sum() / valid.sum()
+    chance = values(meter.chance())
+    assert chance["maxF"] == pytest.approx(100 * 1.3 * share / (0.3 * share + 1))
+    assert chance["IoU"] >= 25  # the image without one, where nothing is found
+
+
+def test_saliency_is_drawn_and_an_empty_meter_gives_nan() -> None:
+    task = Saliency((), {})
+    assert all(math.isnan(score.value) for score in (*task.meter().scores(), *task.meter().chance()))
+    kept = task.keep({"salient": torch.full((1, 480, 640), 0.5)}, batch_of("saliency", torch.zeros(1, 6, 7)))
+    assert kept.shape == (240, 320) and kept.dtype == np.uint8 and kept[0, 0] == 128
+    canvas = Figure()
+    axes = canvas.add_subplot()
+    label = np.array([[0, 1], [255, 1]], np.uint8)
+    task.draw(axes, Sample(np.zeros((2, 2, 3), np.uint8), {"saliency": label}), None)
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[0, 255], [0, 255]]
