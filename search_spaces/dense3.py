@@ -1,4 +1,4 @@
-"""Semantic segmentation, surface normals and depth: three dense tasks, FCN-32s style (Ours); NYUv2 as LibMTL has it."""
+"""Semantic segmentation, surface normals and depth: three dense tasks, FCN-32s style (Ours)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Saliency: does a pixel belong to what catches the eye (Maninis et al. 2019, Vandenhende et al. 2021)?"""
+"""Saliency: whether a pixel belongs to what catches the eye (Maninis et al. 2019, Vandenhende et al. 2021)."""
 
 from __future__ import annotations
 
