@@ -119,7 +119,13 @@ THREE = (
     DENSE[1],
 )
 METHODS = ("dwa", "uncertainty", "mgda", "pcgrad", "graddrop", "cagrad", "nash-mtl", "rlw")
-WEIGHED = "--pair {pair} {setting} --arm {arm}" + "".join(f" --weighting {name.replace('-', '_')}" for name in METHODS)
+OF_LIBMTL = (*METHODS, "gradnorm", "geometric-mean")
+
+
+def _command(arms: str, methods: tuple[str, ...]) -> str:
+    """What trains arms with weightings of their tasks."""
+    weightings = "".join(f" --weighting {name.replace('-', '_')}" for name in methods)
+    return f"--pair {{pair}} {{setting}} {arms}{weightings}"
 
 
 def _weighed(arm: str, methods: tuple[str, ...] = METHODS) -> tuple[LayoutRow, ...]:
@@ -131,12 +137,12 @@ PROTOCOLS = {
     "libmtl": Layout(
         "three tasks of NYUv2 by LibMTL's protocol",
         "dense3",
-        WEIGHED.replace("{arm}", "split-fc8 --arm mtan"),
+        _command("--arm split-fc8 --arm mtan", OF_LIBMTL),
         "arm",
         THREE,
         (
             _same("one-task", "one-task"),
-            *_weighed("split-fc8", (*METHODS, "gradnorm", "geometric-mean")),
+            *_weighed("split-fc8", OF_LIBMTL),
             _same("mtan", "mtan"),
         ),
         {},
@@ -149,7 +155,7 @@ PROTOCOLS = {
     "nash": Layout(
         "three tasks of NYUv2 by the protocol of Nash-MTL",
         "dense3",
-        WEIGHED.replace("{arm}", "mtan"),
+        _command("--arm mtan", METHODS),
         "arm",
         THREE,
         (_same("one-task", "one-task"), *_weighed("mtan")),

@@ -187,3 +187,6 @@ def test_a_made_folder_runs_through_the_published_recipes(
     assert {*test["metric"]} >= metrics and test["value"].notna().all() and {*test["recipe"]} == {recipe}
     assert {*test["arm"]} == {"one-task", "split-fc8"}
     assert {*test["backbone"]} == {"timm(model=test_efficientnet)"}
+    if recipe == "libmtl":
+        shown = CliRunner().invoke(main, ["table", "libmtl", "--paper"]).output
+        assert "not timm(model=resnet50.tv_in1k,output_stride=8)" in " ".join(shown.split())
