@@ -11,16 +11,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Meter, Metric, Sample, Subset
-from mtlbench.tasks._amounts import (
-    DRAWN_SHARE,
-    AmountMeter,
-    absolute_loss,
-    best_constants,
-    draw_amounts,
-    find_valid,
-    sample_amounts,
-    thin_out,
-)
+from mtlbench.tasks import _amounts
 from mtlbench.tasks._batch_means import check_batches, measure
 from mtlbench.tasks._heads import dense_head
 
@@ -53,10 +44,10 @@ class Disparity:
     def fit(categories: tuple[str, ...], train: Subset) -> dict[str, Any]:
         """`constants`, the best constant of each metric, and `far`, where colours end, of up to 200 000 valid pixels of
         up to 200 images. Raises UserError where train has none."""
-        amounts = sample_amounts("disparity", train, "numbers above 0")
-        best = best_constants(amounts)
+        amounts = _amounts.sample_amounts("disparity", train, "numbers above 0")
+        best = _amounts.best_constants(amounts)
         return {
-            "far": round(float(np.percentile(amounts, DRAWN_SHARE)), 6),
+            "far": round(float(np.percentile(amounts, _amounts.DRAWN_SHARE)), 6),
             "constants": {name: round(best[name], 6) for name in Disparity.metrics},
         }
 
@@ -71,11 +62,11 @@ class Disparity:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Mean absolute error of `B 1 H W` at full resolution over the valid pixels of the labelled images."""
-        return absolute_loss(output[:, 0].float(), batch, "disparity")
+        return _amounts.absolute_loss(output[:, 0].float(), batch, "disparity")
 
     def count(self, batch: Batch) -> Tensor:
         """Valid pixels of the labelled images."""
-        return find_valid(batch, "disparity").sum()
+        return _amounts.find_valid(batch, "disparity").sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`disparity` `B H W`."""
@@ -83,13 +74,13 @@ class Disparity:
 
     def meter(self) -> Meter:
         """An empty meter."""
-        return measure(lambda: AmountMeter("disparity", self.constants), self.batches)
+        return measure(lambda: _amounts.AmountMeter("disparity", self.constants), self.batches)
 
     def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
         """`H W` float16, every n-th pixel (the longest side <= 320)."""
-        return thin_out(prediction["disparity"][0])
+        return _amounts.thin_out(prediction["disparity"][0])
 
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
         """Inverse depth as colours, near things bright; black = invalid."""
         amounts = sample.labels["disparity"] if kept is None else kept
-        draw_amounts(axes, sample.image.shape[:2], amounts, self.far, "viridis")
+        _amounts.draw_amounts(axes, sample.image.shape[:2], amounts, self.far, "viridis")
