@@ -17,11 +17,22 @@ from mtlbench.arm_names import BASELINE, arm_order
 HEADLINES = "mean over tasks of headline changes"
 BY_TASK = "mean over tasks of the mean over the task's metrics"
 FLAT = "mean over all metrics of all tasks"
+PROTOCOL = "mean over the nine metrics of NYUv2, or the four of Cityscapes"
 DELTAS = {  # name -> who uses it
     HEADLINES: "Maninis et al. 2019, Vandenhende et al. 2021",
     BY_TASK: "Sun et al. 2020 (AdaShare)",
     FLAT: "Navon et al. 2022 (Nash-MTL)",
 }
+# Of pairs with these tasks alone.
+OF_PROTOCOL = {
+    PROTOCOL: "Liu et al. 2021 (CAGrad), Navon et al. 2022; they print it with the other sign, a drop is positive"
+}
+SEGMENTED = (("semseg", "mIoU"), ("semseg", "pixacc"))
+ANGLES = tuple(("normals", name) for name in ("mean", "median", "within_11.25", "within_22.5", "within_30"))
+ENTERING = (  # of Liu et al. 2019, whose protocol it is
+    (*SEGMENTED, ("depth", "absolute"), ("depth", "relative"), *ANGLES),
+    (*SEGMENTED, ("disparity", "absolute"), ("disparity", "relative")),
+)
 
 
 def compute_deltas(
@@ -55,6 +66,8 @@ def deltas_of_seeds(frame: pd.DataFrame, baseline: str = BASELINE, subset: str =
         BY_TASK: table.T.groupby(tasks).mean().T.mean(axis=1, skipna=False).where(table.notna().all(axis=1)),
         FLAT: table.mean(axis=1, skipna=False),
     }
+    if entering := _of_protocol(counting):
+        means[PROTOCOL] = table[entering].mean(axis=1, skipna=False)
     found: pd.DataFrame = pd.concat(means, names=["delta"]).dropna().rename("change").reset_index()
     return (
         found[["delta", "arm", "seed", "change"]].merge(_find_roots(changes), how="left") if "roots" in frame else found
@@ -73,12 +86,24 @@ def _select_metrics(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
     return rows.loc[counts, ["task", "metric", "headline", "higher_is_better"]].drop_duplicates()
 
 
+def _of_protocol(counting: pd.DataFrame) -> list[tuple[str, str]]:
+    """The metrics (task, metric) of Liu et al. 2019 where the tasks are theirs and have all of them, else none."""
+    there = set(zip(counting["task"], counting["metric"], strict=True))
+    for metrics in ENTERING:
+        if {task for task, _ in metrics} == {task for task, _ in there} and there.issuperset(metrics):
+            return list(metrics)
+    return []
+
+
 def _in_words(frame: pd.DataFrame, subset: str) -> dict[str, str]:
     """{delta: `normals: mean (lower is better), within_30; semseg: mIoU`}."""
     counting = _select_metrics(frame, subset)
     texts = {}
-    for delta in DELTAS:
+    entering = _of_protocol(counting)
+    for delta in (*DELTAS, *(OF_PROTOCOL if entering else ())):
         rows = counting[counting["headline"].astype(bool)] if delta == HEADLINES else counting
+        if delta == PROTOCOL:
+            rows = counting[[cell in entering for cell in zip(counting["task"], counting["metric"], strict=True)]]
         tasks: dict[str, list[str]] = {}
         for row in list_records(rows):
             sign = "" if row["higher_is_better"] else " (lower is better)"
@@ -88,7 +113,7 @@ def _in_words(frame: pd.DataFrame, subset: str) -> dict[str, str]:
 
 
 def read_published_deltas() -> pd.DataFrame:
-    """The deltas of the paper's Tables 5 and 6, the ones with one-task; one run each.
+    """The deltas of published tables, the ones with one-task.
 
     Columns source, pair, delta, arm, change (%, up is better), metrics.
     """

@@ -1,7 +1,9 @@
-"""When the paper's numbers compare with ours, and where they contradict each other."""
+"""When published numbers compare with ours, and where they contradict each other."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -11,25 +13,46 @@ from mtlbench.arm_names import BASELINE
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 
+FILES = ("paper.csv", "protocols.csv")  # the paper's numbers; those of other published protocols
+
 
 def read_published() -> pd.DataFrame:
-    """The paper's numbers (`paper.csv`) in the frame's columns plus `source`; one run each, the seed is empty."""
+    """The paper's numbers, and others' by the protocols that recipes have, in the frame's columns plus `source`; the
+    seed is empty."""
+    return pd.concat(map(_read, FILES), ignore_index=True)
+
+
+def _read(name: str) -> pd.DataFrame:
     package = Path(__file__).parents[1]
-    places = (package / "results" / "paper.csv", package.parent / "results" / "paper.csv")  # installed; checkout
+    places = (package / "results" / name, package.parent / "results" / name)  # installed; checkout
     for place in places:
         if place.is_file():
             return pd.read_csv(place, keep_default_na=False, na_values={"seed": [""]}, dtype={"key": str})
-    raise UserError(f"paper.csv is missing: looked at {places[0]} and {places[1]}; reinstall mtlbench")
+    raise UserError(f"{name} is missing: looked at {places[0]} and {places[1]}; reinstall mtlbench")
 
 
-# What else must agree for the paper's numbers to compare: Sections 5 and 6, Long et al. 2015, Girshick 2015.
-CATEGORIES = {"semseg": 40, "detection": 20, "attributes": 64}
-SIDES = {"semseg_sn": (0, 0), "det_attr": (600, 1000)}  # shortest and longest in pixels, 0: as they are
+@dataclass(frozen=True)
+class Terms:
+    """What else must agree for published numbers to compare: how many categories tasks have, the images' shortest and
+    longest sides in pixels by pair (0 = as they are), whether networks start from ImageNet."""
+
+    categories: Mapping[str, int]
+    sides: Mapping[str, tuple[int, int]]
+    from_imagenet: bool = True
+
+
+TERMS = {  # by recipe
+    # Sections 5 and 6, Long et al. 2015, Girshick 2015
+    "paper": Terms({"semseg": 40, "detection": 20, "attributes": 64}, {"semseg_sn": (0, 0), "det_attr": (600, 1000)}),
+    "libmtl": Terms({"semseg": 13}, {"dense3": (0, 0)}),
+    "nash": Terms({"semseg": 13}, {"dense3": (0, 0)}, from_imagenet=False),
+}
 ONE_RUN = {"Table 2": "cross-stitch-rate-1000", "Table 3": "cross-stitch-from-one-task", "Table 5": "cross-stitch"}
 
 
 def select_comparable(frame: pd.DataFrame, results: Results) -> tuple[pd.DataFrame, str]:
-    """The paper's numbers for the frame's pair, or none and a sentence that says why they do not compare.
+    """The published numbers for the frame's pair, by its recipe where there are such, or none and a sentence that says
+    why they do not compare.
 
     They do on the same data set, backbone and recipe, and with the same categories, image sides, precision and start
     of the networks. `frame` is of one setting (`stats.newest`), `results` a `store.Results`, of which counts_of,
@@ -40,21 +63,30 @@ def select_comparable(frame: pd.DataFrame, results: Results) -> tuple[pd.DataFra
     theirs = theirs[theirs["pair"] == ours["pair"]]
     if theirs.empty:
         return theirs, f"The paper has no numbers for {ours['pair']}."
+    theirs = theirs[theirs["recipe"] == _nearest(ours["recipe"], theirs)]
     asked = list_records(theirs.head(1))[0]
+    terms = TERMS[asked["recipe"]]
     reasons = [f"{name} {ours[name]}, not {asked[name]}" for name in IDENTITY if ours[name] != asked[name]]
     for task, counts in results.counts_of(frame).items():
-        if len(counts) != CATEGORIES.get(task, len(counts)):
-            reasons.append(f"{len(counts)} categories of {task}, not {CATEGORIES[task]}")
+        if len(counts) != terms.categories.get(task, len(counts)):
+            reasons.append(f"{len(counts)} categories of {task}, not {terms.categories[task]}")
     trials = results.provenance_of(frame[frame["arm"] == BASELINE])
     sides = {(trial["recipe"].get("short_side", 0), trial["recipe"].get("long_side", 0)) for trial in trials}
-    reasons += [f"{_sides(*own)}, not {_sides(*SIDES[ours['pair']])}" for own in sorted(sides - {SIDES[ours["pair"]]})]
+    theirs_have = terms.sides[ours["pair"]]
+    reasons += [f"{_sides(*own)}, not {_sides(*theirs_have)}" for own in sorted(sides - {theirs_have})]
     precisions = {str(trial["recipe"].get("precision", "fp32")) for trial in trials}
     reasons += [f"precision {own}, not fp32" for own in sorted(precisions - {"fp32"})]
-    if _from_scratch({trial["key"] for trial in trials}, results):
+    if terms.from_imagenet and _from_scratch({trial["key"] for trial in trials}, results):
         reasons.append("networks that start from scratch, not from ImageNet")
     if reasons:
         return theirs.iloc[:0], f"Published values are not shown, they do not compare: {'; '.join(reasons)}."
     return theirs, ""
+
+
+def _nearest(recipe: str, published: pd.DataFrame) -> str:
+    """The recipe itself where something is published by it, else the first that something is published by."""
+    known = list(dict.fromkeys(published["recipe"]))
+    return recipe if recipe in known else known[0]
 
 
 def _from_scratch(keys: set[str], results: Results) -> bool:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option("--group", default="", metavar="COLUMN", help="Images with equal cells there are in one subset.")
 @click.option("--space", default="", help="The same as --pair.")
 @click.option("--dataset", default="", help="Data set; default: the space's first (rooms, embedded).")
-@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data, for voc2008 and nyuv2.")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the real data (docs/data.md).")
 @click.option(
     "--data-option",
     "data_options",

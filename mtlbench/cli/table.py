@@ -26,9 +26,10 @@ def command(
     recipe: str | None,
 ) -> None:
     """Print all arms of a study: means, changes against one-task with intervals, size and time; or, with a NUMBER
-    (1, 2, 3, 5, 6), that table of the paper; or front: every weighting of a --loss-weight-grid, which of them are on
-    the Pareto front, and hypervolumes; or affinity: what --affinity networks of two tasks change, and groupings; or
-    proxies: how well early numbers, FLOPs, alphas and gradients order the architectures."""
+    (1, 2, 3, 5, 6), that table of the paper; or libmtl or nash: the metrics of these protocols, on dense3; or front:
+    every weighting of a --loss-weight-grid, which of them are on the Pareto front, and hypervolumes; or affinity: what
+    --affinity networks of two tasks change, and groupings; or proxies: how well early numbers, FLOPs, alphas and
+    gradients order the architectures."""
     from mtlbench.analysis.selection import Selection
     from mtlbench.report.render import render
     from mtlbench.store.results import load_results

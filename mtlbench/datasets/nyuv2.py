@@ -16,6 +16,7 @@ from PIL import Image
 from mtlbench.contracts import Count, Sample, Survey
 from mtlbench.datasets import _nyu_files as files
 from mtlbench.datasets import _nyu_normals as surfaces
+from mtlbench.datasets._nyu_classes import CLASSES
 from mtlbench.datasets._nyu_files import IGNORED, LABELLED, LISTS, Content, Folders, Frame, Official
 from mtlbench.datasets._nyu_survey import DepthSurvey, LabelSurvey, wrong_camera
 from mtlbench.datasets._prepared import Prepared, Writer, prepare, stamp_of
@@ -26,48 +27,6 @@ from mtlbench.system.images import open_image
 from mtlbench.system.machine import cores
 from mtlbench.system.parallel import make_missing, read_ahead
 
-CLASSES = (  # Gupta et al. 2013, spelt as in classMapping40.mat
-    "wall",
-    "floor",
-    "cabinet",
-    "bed",
-    "chair",
-    "sofa",
-    "table",
-    "door",
-    "window",
-    "bookshelf",
-    "picture",
-    "counter",
-    "blinds",
-    "desk",
-    "shelves",
-    "curtain",
-    "dresser",
-    "pillow",
-    "mirror",
-    "floor mat",
-    "clothes",
-    "ceiling",
-    "books",
-    "refridgerator",
-    "television",
-    "paper",
-    "towel",
-    "shower curtain",
-    "box",
-    "whiteboard",
-    "person",
-    "night stand",
-    "toilet",
-    "sink",
-    "lamp",
-    "bathtub",
-    "bag",
-    "otherstructure",
-    "otherfurniture",
-    "otherprop",
-)
 FLOOR = CLASSES.index("floor")
 PUBLISHED = {"train": 795, "test": 654}  # frames
 STORED = "left-up-towards"  # axes of samples, of normals from depth and of what is prepared

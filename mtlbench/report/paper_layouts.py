@@ -31,6 +31,8 @@ class Layout:
     rows: tuple[LayoutRow | None, ...]
     best: Mapping[str, str]
     remark: str = ""
+    recipe: str = ""  # of a protocol of others, whose numbers these are; "" = the paper's
+    sources: tuple[str, ...] = ()  # of the published numbers; () = the paper's table of this number
 
     @property
     def scores(self) -> list[Score]:
@@ -107,5 +109,59 @@ TABLES = {
         REGIONS,
         BASELINES,
         {"detection": "split-fc7", "attributes": "split-conv2"},
+    ),
+}
+
+THREE = (
+    (("Segmentation", "%", "(higher better)"), (("semseg", "mIoU"), ("semseg", "pixacc"))),
+    (("Depth", "cm, %", "(lower better)"), (("depth", "absolute"), ("depth", "relative"))),
+    DENSE[0],
+    DENSE[1],
+)
+METHODS = ("dwa", "uncertainty", "mgda", "pcgrad", "graddrop", "cagrad", "nash-mtl", "rlw")
+OF_LIBMTL = (*METHODS, "gradnorm", "geometric-mean")
+
+
+def _command(arms: str, methods: tuple[str, ...]) -> str:
+    """What trains arms with weightings of their tasks."""
+    weightings = "".join(f" --weighting {name.replace('-', '_')}" for name in methods)
+    return f"--pair {{pair}} {{setting}} {arms}{weightings}"
+
+
+def _weighed(arm: str, methods: tuple[str, ...] = METHODS) -> tuple[LayoutRow, ...]:
+    """An arm, and the same with each weighting of its tasks."""
+    return tuple(_same(name, name) for name in (arm, *(f"{arm}@{method}" for method in methods)))
+
+
+PROTOCOLS = {
+    "libmtl": Layout(
+        "three tasks of NYUv2 by LibMTL's protocol",
+        "dense3",
+        _command("--arm split-fc8 --arm mtan", OF_LIBMTL),
+        "arm",
+        THREE,
+        (
+            _same("one-task", "one-task"),
+            *_weighed("split-fc8", OF_LIBMTL),
+            _same("mtan", "mtan"),
+        ),
+        {},
+        "Published: one run each on all 795 images of train, of which we keep a tenth for val; split-fc8 is their HPS."
+        " Their cross-stitch, MMoE, CGC, PLE, LTB and DSelect-k are other networks than ours, IMTL and GradVac other"
+        " weightings: not shown.",
+        "libmtl",
+        ("LibMTL, Table 2", "LibMTL, Table 5"),
+    ),
+    "nash": Layout(
+        "three tasks of NYUv2 by the protocol of Nash-MTL",
+        "dense3",
+        _command("--arm mtan", METHODS),
+        "arm",
+        THREE,
+        (_same("one-task", "one-task"), *_weighed("mtan")),
+        {},
+        "Published are means over the last 10 epochs of three runs on SegNet, which mtlbench does not have.",
+        "nash",
+        ("Navon et al. 2022",),
     ),
 }

@@ -1,4 +1,5 @@
-"""The paper's Tables 1, 2, 3, 5 and 6: its rows and columns from our results, over seeds, beside the published ones."""
+"""The paper's Tables 1, 2, 3, 5 and 6, and those of other published protocols: their rows and columns from our
+results, over seeds, beside the published ones."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.plan.backbones import words_of
 from mtlbench.plugins import make_unknown
-from mtlbench.report.paper_layouts import TABLES, Layout, LayoutRow, Score
+from mtlbench.report.paper_layouts import PROTOCOLS, TABLES, Layout, LayoutRow, Score
 from mtlbench.report.table import Cell, Column, Group, Mark, Note, Row, Table, count_seeds, plus_minus
 from mtlbench.spec import Recipe
 from mtlbench.text import count
@@ -31,7 +32,7 @@ FAILURES = Group((Column("failures", shown=False),))
 
 
 def paper_table(number: str, results: Results, selection: Selection = NEWEST, paper: bool = False) -> Table:
-    """Table 1, 2, 3, 5 or 6 of the paper from the results.
+    """Table 1, 2, 3, 5 or 6 of the paper, or one of `PROTOCOLS`, from the results.
 
     Cells are means on test over seeds with a 95 % t interval of the row's own mean (from 3 seeds on); marked is the
     best on val of each column. `paper` adds the published values where `comparable`. `results` has frame, failures,
@@ -43,7 +44,8 @@ def paper_table(number: str, results: Results, selection: Selection = NEWEST, pa
     table = numbers(frame, rows, layout.scores)
     failures = _failures(results.failures, frame, rows)
     theirs, remark = select_comparable(frame, results) if paper else (pd.DataFrame(), "")
-    theirs = theirs[theirs["source"] == f"Table {number}"] if len(theirs) else theirs
+    sources = layout.sources or (f"Table {number}",)
+    theirs = theirs[theirs["source"].isin(sources)] if len(theirs) else theirs
     known = table["half_width"].notna().any()
     interval = f" ± half-width of the {100 * CONFIDENCE:g} % t interval of the row's own mean" if known else ""
     notes = [
@@ -57,9 +59,7 @@ def paper_table(number: str, results: Results, selection: Selection = NEWEST, pa
         *([Note(remark)] if remark else []),
     ]
     if len(theirs):
-        notes.append(
-            Note(f"Published: Table {number} of the paper, one run each. {describe_contradiction(number)}".rstrip())
-        )
+        notes.append(Note(f"Published: {_say_sources(number, layout)} {describe_contradiction(number)}".rstrip()))
     shown: list[Row] = []
     for row in rows:
         shown.append(_make_measured_row(row, table, failures))
@@ -73,17 +73,25 @@ def _layout(number: str, results: Results, selection: Selection) -> Layout:
     """The layout of a table that the results allow. Raises UserError."""
     if number == "4":
         raise UserError("table 4 of the paper is a figure; type: mtlbench plot alphas")
-    if number not in TABLES:
-        raise make_unknown("table of the paper", number, TABLES)
-    layout = TABLES[number]
+    known = {**TABLES, **PROTOCOLS}
+    if number not in known:
+        raise make_unknown("table of the paper", number, known)
+    layout = known[number]
     if selection.pair not in (None, layout.pair):
-        raise UserError(f"table {number} of the paper is about {layout.pair}, not {selection.pair}; leave out --pair")
+        of = "of the paper " if number in TABLES else ""
+        raise UserError(f"table {number} {of}is about {layout.pair}, not {selection.pair}; leave out --pair")
     if layout.pair not in results.frame["pair"].unique():
+        setting = f"--dataset mtan --data-root DIR --recipe {layout.recipe}" if layout.recipe else ""
         raise UserError(
             f"table {number} needs results of {layout.pair}; type: mtlbench run "
-            + layout.command.format(pair=layout.pair, setting="").replace("  ", " ")
+            + layout.command.format(pair=layout.pair, setting=setting).replace("  ", " ")
         )
     return layout
+
+
+def _say_sources(number: str, layout: Layout) -> str:
+    """Where the published numbers are from, a sentence."""
+    return f"{' and '.join(layout.sources)}." if layout.sources else f"Table {number} of the paper, one run each."
 
 
 def _labels(layout: Layout) -> tuple[Column, ...]:
@@ -221,7 +229,7 @@ def _make_published_rows(row: LayoutRow, table: pd.DataFrame, theirs: pd.DataFra
         values = _find_published(theirs, arm, columns)
         if values:
             label = "published" if arm == row.arm else f"published, {_name(arm)}"
-            source = theirs["source"].iloc[0]
+            source = theirs.loc[theirs["arm"] == arm, "source"].iloc[0]
             cells = {"label": Cell(label), "row": Cell(row.label), "arm": Cell(arm), "source": Cell(source)}
             names = columns["task"] + " " + columns["metric"]
             rows.append(Row({**cells, **dict(zip(names, map(Cell, values), strict=True))}, beneath=True))

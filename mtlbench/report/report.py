@@ -19,7 +19,7 @@ from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.report.affinity_table import table_of as affinity_table_of
 from mtlbench.report.front_table import table_of
-from mtlbench.report.paper_layouts import TABLES
+from mtlbench.report.paper_layouts import PROTOCOLS, TABLES
 from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.pictures import draw_pictures
 from mtlbench.report.provenance import affinity_command, commands_of, facts_of, fields_of, grid_commands, seeds_of
@@ -106,10 +106,11 @@ def write_page(case: Case, results: Results) -> str:
 
 
 def _paper_tables(results: Results, selection: Selection) -> tuple[list[Table], list[str]]:
-    """The paper's tables of this pair that have numbers, and why the others are not there."""
+    """The paper's tables of this pair that have numbers, or the protocol's whose recipe this is, and why the others are
+    not there."""
     tables, missing = [], []
-    for number, layout in TABLES.items():
-        if layout.pair != selection.pair:
+    for number, layout in {**TABLES, **PROTOCOLS}.items():
+        if layout.pair != selection.pair or layout.recipe not in ("", selection.recipe):
             continue
         try:
             table = paper_table(number, results, selection, paper=True)

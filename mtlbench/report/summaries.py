@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mtlbench.analysis.choice import measure_optimism
 from mtlbench.analysis.comparison import Case
-from mtlbench.analysis.deltas import DELTAS, compute_deltas, read_published_deltas
+from mtlbench.analysis.deltas import DELTAS, OF_PROTOCOL, compute_deltas, read_published_deltas
 from mtlbench.analysis.frame import list_records
 from mtlbench.analysis.inference import describe_intervals
 from mtlbench.analysis.paper import select_comparable
@@ -34,11 +34,14 @@ def delta_table(case: Case, results: Results) -> Table:
         cells.setdefault(row["arm"], {})[row["delta"]] = Cell(row["mean"], row["low"], row["high"], marks=marks)
     rows = [Row({"arm": Cell(case.kinds.label(arm)), **cells[arm]}) for arm in arm_order(cells)]
     metrics = found.drop_duplicates("delta").set_index("delta")["metrics"]
-    notes = [f"{delta}: {metrics[delta]} ({source})." for delta, source in DELTAS.items() if delta in metrics]
+    names = {**DELTAS, **{delta: source for delta, source in OF_PROTOCOL.items() if delta in metrics}}
+    notes = [f"{delta}: {metrics[delta]} ({source})." for delta, source in names.items() if delta in metrics]
     theirs, remark = select_comparable(case.frame, results)
     if len(theirs):
         table = read_published_deltas()
-        table = table[table["pair"] == case.pair].pivot_table(index=["arm", "source"], columns="delta", values="change")
+        table = table[(table["pair"] == case.pair) & table["source"].isin(theirs["source"])].pivot_table(
+            index=["arm", "source"], columns="delta", values="change"
+        )
         for (arm, source), values in zip(table.index, list_records(table), strict=True):
             label = Cell(f"{name_in_prose(arm)}, published ({source})")
             rows.append(Row({"arm": label, **{delta: Cell(value) for delta, value in values.items()}}))
@@ -46,7 +49,7 @@ def delta_table(case: Case, results: Results) -> Table:
         notes.append(f"95 % intervals: {which}.")
     notes += [remark] if remark else []
     title = "Single numbers for all tasks, by their full names; change against one-task in %, up is better."
-    columns = tuple(Column(delta, write=change_with_unit) for delta in DELTAS)
+    columns = tuple(Column(delta, write=change_with_unit) for delta in names)
     return Table(title, (ARM,), (Group(columns),), tuple(rows), tuple(map(Note, notes)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 
@@ -19,4 +20,15 @@ def dense_head(channels: int, outputs: int) -> nn.Conv2d:
     nn.init.zeros_(score.weight)
     assert score.bias is not None
     nn.init.zeros_(score.bias)
+    return score
+
+
+def vector_head(channels: int) -> nn.Conv2d:
+    """1x1 convolution `B C H W` -> `B 3 H W` that starts near (0, 0, 1), towards the camera: a vector of length 0 has
+    no direction, and its gradient would be without bound (ours)."""
+    score = nn.Conv2d(channels, 3, 1)
+    nn.init.normal_(score.weight, std=0.01)
+    assert score.bias is not None
+    with torch.no_grad():
+        score.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))
     return score

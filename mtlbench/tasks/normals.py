@@ -1,4 +1,4 @@
-"""Surface normals as classification over a codebook (Section 5; Ladicky et al. 2014, Wang et al. 2015).
+"""Surface normals as classification over a codebook (Section 5; Ladicky et al. 2014, Wang et al. 2015), or as vectors.
 
 Axes: y up, z towards the camera, and x left (as in the built-in data sets) or right; mirroring negates x either way.
 Zeros = invalid.
@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
+from mtlbench.contracts import Batch, Meter, Metric, Sample, Score, Subset
 from mtlbench.errors import UserError
 from mtlbench.plugins import make_unknown
+from mtlbench.tasks._batch_means import check_batches, measure
 from mtlbench.tasks._codebook import Codebook, normalise, spherical_kmeans, spherical_median
-from mtlbench.tasks._heads import dense_head
+from mtlbench.tasks._heads import dense_head, vector_head
 from mtlbench.vision import metrics
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ CODES = 20  # Wang et al. 2015
 FIT_IMAGES = 200  # ours
 FIT_NORMALS = 50_000  # ours
 DECODINGS = ("triangle", "nearest")
-LABELS = ("nearest", "soft")
+LABELS = ("nearest", "soft", "vector")
 IGNORED = -100
 CHANCE_NORMALS = 400  # kept of each image for the best constant and the share outside the cover (ours)
 KEPT_SIDE = 320  # pixels, at most, of what is kept to be drawn
@@ -37,9 +38,11 @@ KEPT_SIDE = 320  # pixels, at most, of what is kept to be drawn
 class Normals:
     """Softmax over 20 codes at every pixel; zero normals are ignored.
 
-    `labels`: "nearest", the code nearest to the normal (the paper's loss), or "soft", the normal as a mix of the
-    corners of its triangle (Ladicky et al. 2014), outside all triangles (ours) the nearest direction on their border.
-    `decoding`: "triangle", the mix of the corners of the likeliest triangle, or "nearest", the likeliest code. Raises
+    `labels`: "nearest", the code nearest to the normal (the paper's loss), "soft", the normal as a mix of the corners
+    of its triangle (Ladicky et al. 2014), outside all triangles (ours) the nearest direction on their border, or
+    "vector": no codes, the scores are the normal, and the loss is 1 minus the cosine (Liu, Johns and Davison 2019).
+    `decoding`: "triangle", the mix of the corners of the likeliest triangle, or "nearest", the likeliest code. Metrics
+    are over all valid pixels of a subset together, or, with `batches` = N, means over batches of N images. Raises
     UserError for other values, and for a codebook that no triangles can cover.
     """
 
@@ -57,13 +60,19 @@ class Normals:
     headline = "mean"
 
     def __init__(
-        self, categories: tuple[str, ...], facts: dict[str, Any], decoding: str = "triangle", labels: str = "nearest"
+        self,
+        categories: tuple[str, ...],
+        facts: dict[str, Any],
+        decoding: str = "triangle",
+        labels: str = "nearest",
+        batches: int = 0,
     ) -> None:
         if decoding not in DECODINGS:
             raise make_unknown("decoding of normals", decoding, DECODINGS)
         if labels not in LABELS:
             raise make_unknown("kind of labels of normals", labels, LABELS)
-        self.decoding, self.labels = decoding, labels
+        check_batches("normals", batches)
+        self.decoding, self.labels, self.batches = decoding, labels, batches
         self.codebook = Codebook(np.array(facts["codebook"]))
 
     @staticmethod
@@ -98,13 +107,17 @@ class Normals:
         return mirrored
 
     def head(self, channels: int) -> nn.Module:
-        """1x1 convolution `B C H W` -> `B K H W` that starts at 0, as FCN's score layer."""
-        return dense_head(channels, len(self.codebook.codes))
+        """1x1 convolution `B C H W` -> `B K H W` that starts at 0, as FCN's score layer; vectors start at (0, 0, 1)."""
+        return vector_head(channels) if self.labels == "vector" else dense_head(channels, len(self.codebook.codes))
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy of `B 20 H W` at full resolution, averaged over the valid pixels of the labelled images."""
+        """Cross-entropy of `B 20 H W`, or 1 minus the cosine of `B 3 H W`, at full resolution, averaged over the valid
+        pixels of the labelled images."""
         valid, normals = _find_valid(batch), batch.labels["normals"].float()
-        if self.labels == "nearest":
+        if self.labels == "vector":
+            cosines = (F.normalize(output.float(), dim=1) * F.normalize(normals, dim=3).movedim(3, 1)).sum(dim=1)
+            total = torch.where(valid, 1 - cosines, 0.0).sum()
+        elif self.labels == "nearest":
             labels = self.codebook.nearest(normals).masked_fill(~valid, IGNORED)
             total = F.cross_entropy(output.float(), labels, ignore_index=IGNORED, reduction="sum")
         else:
@@ -122,17 +135,21 @@ class Normals:
         return self.codebook.encode(normals)
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`probability` `B 20 H W` of the codes; `decode` makes normals of it."""
-        return {"probability": output.float().softmax(dim=1)}
+        """`probability` `B 20 H W` of the codes, or under this name the vectors `B 3 H W`; `decode` makes normals of
+        it."""
+        scores = output.float()
+        return {"probability": F.normalize(scores, dim=1) if self.labels == "vector" else scores.softmax(dim=1)}
 
     def decode(self, probability: Tensor) -> Tensor:
-        """Unit normals `N 3` from code probabilities `N 20`."""
+        """Unit normals `N 3` from code probabilities `N 20`, or from means of vectors `N 3`."""
+        if self.labels == "vector":
+            return F.normalize(probability, dim=1)
         nearest = self.decoding == "nearest"
         return self.codebook.decode_nearest(probability) if nearest else self.codebook.decode(probability)
 
-    def meter(self) -> NormalsMeter:
+    def meter(self) -> Meter:
         """An empty meter."""
-        return NormalsMeter(self)
+        return measure(lambda: NormalsMeter(self), self.batches)
 
     def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
         """`H W 3` uint8, 127.5 + 127.5 times the predicted normal, of every n-th pixel (the longest side <= 320)."""

@@ -60,10 +60,10 @@ class Results(stored.Results):
         """A table, as `mtlbench table` prints it.
 
         name: "" = all arms of a study: means on test, changes against one-task with intervals, size and time; "1", "2",
-        "3", "5" or "6" = that table of the paper; "front" = arms at several weightings of the losses, the Pareto front,
-        hypervolumes; "affinity" = who helps whom in networks of two tasks, and groupings; "proxies" = what orders the
-        architectures as test does. format: of the text. paper:
-        add the published values to a table of the paper where they compare.
+        "3", "5" or "6" = that table of the paper; "libmtl" or "nash" = the metrics of these protocols; "front" = arms
+        at several weightings of the losses, the Pareto front, hypervolumes; "affinity" = who helps whom in networks of
+        two tasks, and groupings; "proxies" = what orders the architectures as test does. format: of the text. paper:
+        add the published values to a table of the paper, or of a protocol, where they compare.
         pair, dataset, recipe: which results; None = those of the newest ones.
         Raises UserError where there are no such results, for another name, and for another format.
         """

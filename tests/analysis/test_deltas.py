@@ -9,6 +9,7 @@ import pytest
 from mtlbench.analysis import deltas
 from mtlbench.analysis.frame import mean_over_tasks, relative_change
 from mtlbench.analysis.inference import compute_intervals
+from mtlbench.analysis.paper import read_published
 from tests.support.synthetic_results import METRICS, results_frame
 
 NYU = (
@@ -43,11 +44,35 @@ def test_the_papers_deltas_come_out_of_its_tables(
 
 
 def test_published_deltas_say_what_enters(paper: pd.DataFrame) -> None:
-    assert paper.groupby("source")["arm"].nunique().to_dict() == {"Table 5": 5, "Table 6": 6}
+    assert paper.groupby("source")["arm"].nunique().to_dict() == {"Navon et al. 2022": 10, "Table 5": 5, "Table 6": 6}
     words = paper.drop_duplicates(["pair", "delta"]).set_index(["pair", "delta"])["metrics"]
     assert words["semseg_sn", deltas.FLAT] == words["semseg_sn", deltas.BY_TASK] == NYU
     assert words["semseg_sn", deltas.HEADLINES] == "normals: mean (lower is better); semseg: mIoU"
     assert set(words["det_attr"]) == {"detection: mAP; attributes: mAP"}
+
+
+@pytest.mark.parametrize(
+    ("arm", "drop"), [("mtan", 5.59), ("mtan@nash-mtl", -4.04), ("mtan@cagrad", 0.20), ("mtan@pcgrad", 3.97)]
+)
+def test_the_drops_that_navon_et_al_print_come_out_of_their_metrics(paper: pd.DataFrame, arm: str, drop: float) -> None:
+    """Their Table 2: delta m of LS, Nash-MTL, CAGrad and PCGrad, where a drop is positive."""
+    found = paper.set_index(["pair", "arm", "delta"])["change"]
+    assert -found["dense3", arm, deltas.PROTOCOL] == pytest.approx(drop, abs=0.011)
+    assert found["dense3", arm, deltas.PROTOCOL] == found["dense3", arm, deltas.FLAT]  # nothing else is published
+
+
+def test_the_delta_of_the_protocol_leaves_other_metrics_and_other_pairs_out() -> None:
+    published = read_published()
+    navon = published[published["source"] == "Navon et al. 2022"].assign(seed=0)
+    more = navon[navon["metric"] == "absolute"].assign(metric="rmse", headline=False, value=1.0)
+    found = deltas.deltas_of_seeds(pd.concat([navon, more])).set_index(["delta", "arm"])["change"]
+    assert -found[deltas.PROTOCOL, "mtan"] == pytest.approx(5.59, abs=0.011)
+    assert -found[deltas.FLAT, "mtan"] == pytest.approx(0.9 * 5.59, abs=0.011)
+    assert deltas.PROTOCOL not in set(deltas.deltas_of_seeds(results_frame("semseg_sn"))["delta"])
+    street = navon[navon["task"].isin(["semseg", "depth"])].replace({"task": {"depth": "disparity"}})
+    change = deltas.deltas_of_seeds(street).set_index(["delta", "arm"])["change"]
+    by_hand = [100 * (39.29 / 38.3 - 1), 100 * (65.33 / 63.76 - 1), 100 * (1 - 54.93 / 67.54), 100 * (1 - 22.63 / 27.8)]
+    assert change[deltas.PROTOCOL, "mtan"] == pytest.approx(np.mean(by_hand))
 
 
 def test_deltas_of_a_seed_are_means_over_hand_picked_changes() -> None:

@@ -33,7 +33,7 @@ def test_options_are_used_and_wrong_ones_named() -> None:
     normals = find("task", "normals")
     assert wrong(normals, decoding="nearest", labels="soft") == []
     assert "decoding of normals called 'best'" in wrong(normals, decoding="best")[0]
-    assert wrong(normals, decodin="nearest") == ["there is no option decodin; there are: decoding, labels"]
+    assert wrong(normals, decodin="nearest") == ["there is no option decodin; there are: decoding, labels, batches"]
 
 
 @pytest.mark.parametrize(

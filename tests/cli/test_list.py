@@ -56,7 +56,7 @@ def own(tmp_path: Path) -> str:
 
 def lines(kind: str, pair: str = "") -> list[str]:
     """What is written to a file, without the spaces at the ends of lines."""
-    console = Console(width=200, file=io.StringIO())
+    console = Console(width=240, file=io.StringIO())
     for table in tabulate(kind, pair):
         print_table(table, console)
     assert isinstance(console.file, io.StringIO)

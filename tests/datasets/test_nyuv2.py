@@ -13,9 +13,10 @@ from PIL import Image
 
 from mtlbench.contracts import Sample, Subset
 from mtlbench.datasets import _nyu_files, nyuv2
+from mtlbench.datasets._nyu_classes import CLASSES
 from mtlbench.datasets._nyu_normals import AXIS, list_conventions, normals_from_depth, turn
 from mtlbench.datasets._prepared import Writer
-from mtlbench.datasets.nyuv2 import CLASSES, FLOOR, Nyuv2, carve
+from mtlbench.datasets.nyuv2 import FLOOR, Nyuv2, carve
 from mtlbench.errors import UserError
 from mtlbench.system import parallel
 from mtlbench.system.cache import cache_root

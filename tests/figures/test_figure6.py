@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mtlbench.datasets.nyuv2 import CLASSES
+from mtlbench.datasets._nyu_classes import CLASSES
 from mtlbench.figures.figure6 import Figure6
 from tests.support.categories import constant, drawn, make_up, measure
 

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from mtlbench.datasets.nyuv2 import CLASSES
+from mtlbench.datasets._nyu_classes import CLASSES
 
 HEIGHT, WIDTH = 48, 64
 

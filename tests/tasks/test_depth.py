@@ -17,7 +17,8 @@ from torch import Tensor
 from mtlbench.contracts import Batch, Sample, Score
 from mtlbench.errors import UserError
 from mtlbench.plugins import create
-from mtlbench.tasks.depth import Depth, best_constants
+from mtlbench.tasks._amounts import best_constants
+from mtlbench.tasks.depth import Depth
 
 matplotlib.use("Agg")
 FACTS: dict[str, Any] = {
