@@ -36,7 +36,7 @@ def test_the_tutorial_runs_as_it_is_written_with_fewer_arms(tmp_path: Path, monk
     text = (ROOT / "docs" / "tutorial.md").read_text().partition("## Your own photos")[0]
     lines = re.findall(r"^    (mtlbench .*)$", text, re.MULTILINE)
     for line in lines:
-        words = shlex.split(line.replace("--all-splits", "--arm split-fc8 --seeds 0"), comments=True)[1:]
+        words = shlex.split(line.replace("--all-splits", "--arm one-task --arm split-fc8 --seeds 0"), comments=True)[1:]
         done = CliRunner().invoke(main, words, catch_exceptions=False)
         assert done.exit_code == 0, f"{line}: {done.output}"
     assert [line.split()[1] for line in lines] == ["run", "table", "plot", "report", "new", "check", "run", "plot"]
