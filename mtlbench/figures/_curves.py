@@ -36,8 +36,9 @@ def draw_curves(axes: Axes, arms: Table, means: Table, seeds: Table | None = Non
         own = seeds[seeds["arm"] == look["arm"]]
         if own["seed"].nunique() > 1:  # one seed: the mean's line
             paths = [one[["x", "value"]].to_numpy(float) for _, one in own.groupby("seed")]
-            thin = {"linewidths": 0.4, "alpha": 0.3, "linestyles": [dashes], "zorder": 2}
-            axes.add_collection(LineCollection(paths, colors=colour, **thin))
+            axes.add_collection(
+                LineCollection(paths, colors=colour, linewidths=0.4, alpha=0.3, linestyles=[dashes], zorder=2)
+            )
         width, height = (1.4, 4) if strong else (1.0, 3)
         axes.plot(line["x"], line["mean"], color=colour, lw=width, ls=dashes, zorder=height)
     axes.locator_params(axis="x", nbins=5)
