@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: figure2 test quick lint docs torture simulate bench pretrained clean
+.PHONY: figure2 test quick lint docs pictures notebook torture simulate bench pretrained clean
 
 figure2: .venv/installed
 	$(BIN)/mtlbench run --pair det_attr --all-splits
@@ -26,6 +26,15 @@ lint: .venv/installed
 docs: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	$(BIN)/mkdocs build --strict
+
+# The gallery's pictures, from the studies that its page names: an hour on two cores, less where RESULTS has some.
+pictures: .venv/installed
+	$(BIN)/python docs/_pictures.py $(RESULTS)
+
+# docs/notebook.ipynb, executed again.
+notebook: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python docs/_notebook.py
 
 # 36 runs killed at random moments; make torture ARGS='--driver 2 --worker 1 --seed 7' for fewer or the same again.
 torture: .venv/installed

@@ -1,13 +1,14 @@
-"""What the site says that the package knows itself: the commands' help and the frame's columns."""
+"""What the site says that is elsewhere: the commands' help, the frame's columns, the executed notebook."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import click
 
 from mtlbench.cli.main import COMMANDS, main
-from mtlbench.plugins import list_names
 from mtlbench.store.columns import FRAME
 
 
@@ -16,7 +17,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     for word, write in {
         "[[commands]]": write_commands,
         "[[columns]]": write_columns,
-        "[[figures]]": write_figures,
+        "[[notebook]]": write_notebook,
     }.items():
         if word in markdown:
             markdown = markdown.replace(word, write())
@@ -41,12 +42,16 @@ def write_columns() -> str:
     return "\n".join(["| column | type | unit | meaning |", "|---|---|---|---|", *rows])
 
 
-def write_figures() -> str:
-    """A table of the figures with their commands."""
-    import importlib
-
-    rows = []
-    for name in list_names("figure"):
-        about = " ".join((importlib.import_module(f"mtlbench.figures.{name}").__doc__ or "").split("\n\n")[0].split())
-        rows.append(f"| `mtlbench plot {name}` | {about} |")
-    return "\n".join(["| command | what it shows |", "|---|---|", *rows])
+def write_notebook() -> str:
+    """The cells of notebook.ipynb and what they gave: pictures, else text."""
+    parts = []
+    for cell in json.loads((Path(__file__).parent / "notebook.ipynb").read_text())["cells"]:
+        text = "".join(cell["source"])
+        parts.append(f"```python\n{text}\n```" if cell["cell_type"] == "code" else text)
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if picture := data.get("image/png"):
+                parts.append(f"![What the cell drew](data:image/png;base64,{''.join(picture.split())})")
+            elif shown := "".join(output.get("text", data.get("text/plain", ""))):
+                parts.append(f"```text\n{shown}\n```")
+    return "\n\n".join(parts)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from matplotlib.collections import LineCollection
 
 from mtlbench.analysis.frame import list_records
 from mtlbench.figures import _style as style
@@ -33,9 +34,11 @@ def draw_curves(axes: Axes, arms: Table, means: Table, seeds: Table | None = Non
         colour, dashes, strong = look["colour"], look["dashes"], look.get("strong", False)
         line = means[means["arm"] == look["arm"]]
         own = seeds[seeds["arm"] == look["arm"]]
-        for _, one in own.groupby("seed"):
-            if own["seed"].nunique() > 1:  # one seed: the mean's line
-                axes.plot(one["x"], one["value"], color=colour, lw=0.4, alpha=0.3, ls=dashes, zorder=2)
+        if own["seed"].nunique() > 1:  # one seed: the mean's line
+            paths = [one[["x", "value"]].to_numpy(float) for _, one in own.groupby("seed")]
+            axes.add_collection(
+                LineCollection(paths, colors=colour, linewidths=0.4, alpha=0.3, linestyles=[dashes], zorder=2)
+            )
         width, height = (1.4, 4) if strong else (1.0, 3)
         axes.plot(line["x"], line["mean"], color=colour, lw=width, ls=dashes, zorder=height)
     axes.locator_params(axis="x", nbins=5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -52,11 +52,11 @@ def architecture_rows(architectures: dict[str, Any], arms: pd.DataFrame, tasks: 
     return pd.DataFrame(found, columns=columns)
 
 
-def seeds_differ(found: Mapping[Any, pd.DataFrame]) -> list[str]:
-    """The arms whose `architecture_rows` are not the same for every seed: what a search found."""
+def seeds_differ(found: Iterable[pd.DataFrame]) -> list[str]:
+    """The arms whose `architecture_rows` are not the same in all of `found`, a frame a seed: what a search found."""
     kept = ["stage", "task", "group", "unit"]
     seen: dict[str, list[tuple[Any, ...]]] = {}
-    for rows in found.values():
+    for rows in found:
         for arm, own in rows.groupby("arm", sort=False):
             seen.setdefault(str(arm), []).append(tuple(own[kept].itertuples(index=False, name=None)))
     return [arm for arm, forms in seen.items() if len(set(forms)) > 1]

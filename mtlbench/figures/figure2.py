@@ -129,10 +129,9 @@ class Figure2:
         chosen = best_split(frame)
         case = Case(frame, (), note, {})
         means = _compute_means(changes, places, chosen, case)
-        architectures = {
-            seed: architecture_rows(results.architectures_of(own), places, tasks)
-            for seed, own in trials.groupby("seed", dropna=False)
-        }
+        found = [results.architectures_of(own) for _, own in trials.groupby("seed", dropna=False)]
+        distinct = [one for place, one in enumerate(found) if one not in found[:place]]  # one, but where arms search
+        architectures = [architecture_rows(one, places, tasks) for one in distinct]
         nothing = pd.DataFrame(columns=["task", "arm", "x", "value", "change"])
         overlay, remark = _overlay(frame, results, places) if paper else (nothing, "")
         trees = TREES_TEXT if (places["family"] == Family.TREE).any() else ""
@@ -290,9 +289,9 @@ def _in_lines(label: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _first_of(architectures: dict[Any, pd.DataFrame], arms: Iterable[str]) -> pd.DataFrame:
+def _first_of(architectures: Sequence[pd.DataFrame], arms: Iterable[str]) -> pd.DataFrame:
     """Each arm's architecture with the first seed that has one, in the arms' order."""
-    rows = pd.concat([rows.assign(seed=place) for place, rows in enumerate(architectures.values())], ignore_index=True)
+    rows = pd.concat([rows.assign(seed=place) for place, rows in enumerate(architectures)], ignore_index=True)
     first = rows[rows["seed"] == rows.groupby("arm")["seed"].transform("min")].drop(columns="seed")
     order = {arm: place for place, arm in enumerate(arms)}
     return first.sort_values("arm", key=lambda column: column.map(order), kind="stable", ignore_index=True)

@@ -92,10 +92,9 @@ def _draw(data: RegretData, canvas: Canvas) -> None:
         axes.annotate(
             str(point["arm"]),
             (point["cost"], point["regret"]),
-            (6, 0),
+            (6, 3),  # above a line of the same height
             textcoords="offset points",
             fontsize=style.SMALL,
-            va="center",
         )
     axes.axhline(0, color=style.FAINT, lw=0.7, zorder=0)
     axes.set_xscale("log")

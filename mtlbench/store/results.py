@@ -168,9 +168,12 @@ class Results:
 
     def architectures_of(self, frame: pd.DataFrame) -> dict[str, list[Options]]:
         """{arm: per stage its name, groups and whether a unit follows} of the trials in `frame`."""
-        by_key = {one.folder.name: as_plain(one.result.architecture) for one in self._finished}
         arms = frame[["arm", "key"]].drop_duplicates().itertuples(index=False, name=None)
-        return {arm: by_key[key] for arm, key in arms if key in by_key}
+        return {arm: as_plain(self._by_key[key].architecture) for arm, key in arms if key in self._by_key}
+
+    @cached_property
+    def _by_key(self) -> dict[str, Result]:
+        return {one.folder.name: one.result for one in self._finished}
 
     @cached_property
     def states(self) -> list[State]:

@@ -87,9 +87,9 @@ class Results(stored.Results):
         paper, pair, dataset, recipe: as of `table`. To draw one panel on Axes of your own, see `mtlbench.figures`.
         Raises UserError where the results do not allow the figure.
         """
-        from matplotlib.figure import Figure
+        from mtlbench.use.picture import Picture
 
-        canvas = Figure() if canvas is None else canvas
+        canvas = Picture() if canvas is None else canvas
         draw_figure(self, OTHER_NAMES.get(name, name), canvas, Selection(pair, dataset, recipe), arms, paper)
         return canvas
 

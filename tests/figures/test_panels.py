@@ -10,7 +10,7 @@ import pytest
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -180,7 +180,11 @@ def test_costs_are_drawn_where_they_are_and_named() -> None:
 
 
 def test_curves_have_a_line_a_seed_and_one_for_the_mean() -> None:
-    heights = [list(line.get_ydata()) for line in panel("draw_curves").lines]
+    axes = panel("draw_curves")
+    (seeds,) = axes.collections
+    assert isinstance(seeds, LineCollection)
+    heights = [segment[:, 1].tolist() for segment in seeds.get_segments()]
+    heights += [list(line.get_ydata()) for line in axes.lines]
     assert heights == [[1, 3], [1, 5], [1.0, 3.0, 4.0]]
     assert [text.get_text() for text in panel("label_curves").texts] == ["one-task (4)"]
 
