@@ -74,6 +74,30 @@ LONG = Recipe(
     backbone_options=SMALL,
     dataset_options={"voc2008": {"proposals": 128}},
 )
+PRETRAINED = Recipe(
+    "pretrained",
+    dict.fromkeys(TASKS, 150),
+    60,
+    images=4,
+    lr=1e-3,
+    extra_lr=3e-4,
+    optimiser="adamw",
+    weight_decay=0.01,
+    bias_lr=1.0,
+    init="imagenet",
+    warmup=20,
+    clip=5.0,
+    short_side=144,
+    long_side=224,
+    colour=0.2,
+    regions=24,
+    frozen=("stage1",),
+    curve_points=4,
+    curve_images=16,
+    backbone="timm",
+    backbone_options={"model": "tf_efficientnet_lite0", "batch_norm": "frozen", "cells": 2},
+    dataset_options={"voc2008": {"proposals": 64}},
+)
 # gpu_hours: FLOPs of all arms at 10 TFLOP/s.
 PAPER = Recipe(
     "paper",
@@ -134,7 +158,7 @@ PAPER = Recipe(
 SPACE = SearchSpace(
     Pair("det_attr", TASKS, "roi"),
     {"rooms": "quick", "voc2008": "paper"},
-    (SMOKE, QUICK, SHORT, LONG, PAPER),
+    (SMOKE, QUICK, SHORT, LONG, PRETRAINED, PAPER),
     standard_arms(per_channel=False),
     short_list=("one-task", "split-conv3", "split-fc6", "split-fc8", "cross-stitch"),
     more=alternatives(),

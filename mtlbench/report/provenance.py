@@ -93,21 +93,22 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         along = _find_parents(space, arms) | {arm.name for arm in space.arms if arm.family == Family.PARENT}
         if wanted := left & own if written else arms & own:
             chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - along))
-            written.append(f"mtlbench run --pair {name} {setting} {_network(case, trials, name)}{chosen}".rstrip())
+            written.append(f"{_begin_command(case, trials, name)}{chosen}".rstrip())
             left -= own
     if "cross-stitch-from-imagenet" in left:
-        written.append(f"mtlbench run --pair {IMAGENET.format(pair=case.pair)} {setting}")
+        network = _network(case, trials, case.pair)
+        written.append(f"mtlbench run --pair {IMAGENET.format(pair=case.pair)} {setting} {network}".rstrip())
         left.remove("cross-stitch-from-imagenet")
     if trees := [arm for arm in arm_order(left) if case.kinds.is_tree(arm)]:
         chosen = " ".join(f"--arm {arm}" for arm in trees)
-        written.append(f"mtlbench run --pair {case.pair} {setting} {_network(case, trials, case.pair)}{chosen}")
+        written.append(f"{_begin_command(case, trials, case.pair)}{chosen}")
         left -= set(trees)
     weighed, with_weightings = _weighting_commands(case, trials)
     written += with_weightings
     left -= weighed
     if left:
         written.append(
-            f"mtlbench run --pair {case.pair} {setting} --scheme FILE.py:Class  # arms of your own:"
+            f"{_begin_command(case, trials, case.pair)}--scheme FILE.py:Class  # arms of your own:"
             f" {', '.join(sorted(left))}"
         )
     picked = " ".join(f"--{name} {shlex.quote(case.pick[name])}" for name in ("pair", "dataset", "recipe"))
@@ -126,8 +127,7 @@ def _weighting_commands(case: Case, trials: Sequence[Mapping[str, Any]]) -> tupl
     groups: dict[tuple[str, ...], list[str]] = {}
     for base, own in rows.groupby("variant_of"):
         groups.setdefault(tuple(sorted(own["method"].unique())), []).append(str(base))
-    setting = _describe_setting(case, trials)
-    start = f"mtlbench run --pair {case.pair} {setting} {_network(case, trials, case.pair)}"
+    start = _begin_command(case, trials, case.pair)
     ours = names("weighting")
     written = []
     for methods, bases in groups.items():
@@ -147,14 +147,19 @@ def grid_commands(case: Case, trials: Sequence[Mapping[str, Any]], found: TradeO
             lattices[levels] = lattice
     own = any(map(found.arms.is_own, found.varied))
     arms = " ".join(f"--arm {arm}" for arm in found.varied) + (" --scheme FILE.py:Class" if own else "")
-    start = f"mtlbench run --pair {case.pair} {_describe_setting(case, trials)} {_network(case, trials, case.pair)}{arms}"
+    start = f"{_begin_command(case, trials, case.pair)}{arms}"
     return [f"{start} --loss-weight-grid {levels}" for levels in sorted(lattices)]
 
 
 def affinity_command(case: Case, trials: Sequence[Mapping[str, Any]], found: Affinities) -> str:
     """What trains the networks of every two tasks."""
     arms = " ".join(f"--arm {one.arm} --affinity {one.arm}" for one in found.found)
-    return f"mtlbench run --pair {case.pair} {_describe_setting(case, trials)} {_network(case, trials, case.pair)}{arms}"
+    return f"{_begin_command(case, trials, case.pair)}{arms}"
+
+
+def _begin_command(case: Case, trials: Sequence[Mapping[str, Any]], space: str) -> str:
+    """`mtlbench run` with all options but those that say which arms."""
+    return f"mtlbench run --pair {space} {_describe_setting(case, trials)} {_network(case, trials, space)}"
 
 
 def _describe_setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
@@ -193,8 +198,9 @@ def _differing_fields(recipe: Recipe, trials: Sequence[Mapping[str, Any]]) -> di
     found: dict[str, str] = {}
     for name in ("decoder", "precision"):
         usual: str = getattr(recipe, name)
-        values = {trial["recipe"].get(name, ADDED.get(name, usual)) for trial in trials}
-        found |= {name: value for value in values if value != usual}
+        values = {trial["recipe"].get(name, ADDED.get(name, usual)) for trial in trials} - {usual}
+        if values:
+            found[name] = min(values)
     return found
 
 
