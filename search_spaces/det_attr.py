@@ -111,7 +111,7 @@ PRETRAINED = Recipe(
         "short_side": "ours: sides of images of 4 : 3 are multiples of 16, as of the map that regions are pooled from",
         "long_side": "ours: 3 : 2 fits",
         "regions": "ours: as recipe quick",
-        "frozen": "ours: on val ahead of stage1 alone (Splits stage2 and stage3 are then two one-task networks)",
+        "frozen": "ours: on val stage1 alone was behind (Splits stage2 and stage3 are then two one-task networks)",
         "loss_weight": "ours: of 1, 4 for attributes, the better mean change of Split fc8 on val from one-task",
         "backbone": "ours: the network whose weights need no download",
         "backbone_options": "ours: batches of 4 are too small for statistics of their own; on val ahead of 1 cell",
