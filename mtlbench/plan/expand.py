@@ -23,6 +23,7 @@ from mtlbench.spec import (
     Trial,
     as_data,
     derive_seed,
+    is_file,
     recipe_of_trial,
     short_hash,
 )
@@ -62,7 +63,7 @@ def expand(
     trials: dict[Cell, Trial] = {}
     for seed in seeds:
         for arm in arms:
-            scheme = make_plugin("scheme", arm.scheme, defaults_of("scheme", arm.scheme) | arm.options)
+            scheme = make_plugin("scheme", arm.scheme, _scheme_options(arm, recipe.optimiser))
             from_parents = goes_on(arm)
             own = _tasks_of(arm, pair)
             for tasks in [own] if arm.joint else [(task,) for task in own]:
@@ -119,6 +120,15 @@ def _tasks_of(arm: Arm, pair: Pair) -> tuple[str, ...]:
         if task not in pair.tasks:
             raise make_unknown(f"task of {pair.name} (arm {arm.name})", task, pair.tasks)
     return arm.tasks or pair.tasks
+
+
+def _scheme_options(arm: Arm, optimiser: str) -> Options:
+    """All options of an arm's scheme. The package's rates of units are for SGD, whose steps are as large as gradients;
+    under Adam, whose steps are as large as the rate, a rate that the arm does not name is 1 (Ours)."""
+    usual = defaults_of("scheme", arm.scheme)
+    if optimiser != "sgd" and "lr" in usual and not is_file(arm.scheme):
+        usual["lr"] = 1.0
+    return usual | arm.options
 
 
 def _hyperparameters(arm: Arm, setting: Setting) -> tuple[float, dict[str, float], int]:

@@ -12,7 +12,7 @@ from mtlbench.analysis.affinity import Affinities
 from mtlbench.analysis.arms import without_parents
 from mtlbench.analysis.comparison import Case
 from mtlbench.analysis.trade_offs import TradeOffs, weights_text
-from mtlbench.arm_names import arm_order
+from mtlbench.arm_names import BASELINE, arm_order
 from mtlbench.plan import spaces
 from mtlbench.plan.backbones import words_of
 from mtlbench.plan.chosen import parse_tuned
@@ -21,7 +21,7 @@ from mtlbench.plan.tuning import weight_lattice
 from mtlbench.plugins import list_names
 from mtlbench.report.claims import IMAGENET
 from mtlbench.report.sentences import ABLATIONS
-from mtlbench.spec import Family, Pair, SearchSpace
+from mtlbench.spec import ADDED, Family, Pair, Plugin, Recipe, SearchSpace
 from mtlbench.text import list_in_words
 
 MOST_LEVELS = 15  # of a lattice of weightings that is looked for
@@ -93,21 +93,22 @@ def commands_of(case: Case, trials: Sequence[Mapping[str, Any]]) -> list[str]:
         along = _find_parents(space, arms) | {arm.name for arm in space.arms if arm.family == Family.PARENT}
         if wanted := left & own if written else arms & own:
             chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - along))
-            written.append(f"mtlbench run --pair {name} {setting} {_backbone(case, name)}{chosen}".rstrip())
+            written.append(f"{_begin_command(case, trials, name)}{chosen}".rstrip())
             left -= own
     if "cross-stitch-from-imagenet" in left:
-        written.append(f"mtlbench run --pair {IMAGENET.format(pair=case.pair)} {setting}")
+        network = _network(case, trials, case.pair)
+        written.append(f"mtlbench run --pair {IMAGENET.format(pair=case.pair)} {setting} {network}".rstrip())
         left.remove("cross-stitch-from-imagenet")
     if trees := [arm for arm in arm_order(left) if case.kinds.is_tree(arm)]:
         chosen = " ".join(f"--arm {arm}" for arm in trees)
-        written.append(f"mtlbench run --pair {case.pair} {setting} {_backbone(case, case.pair)}{chosen}")
+        written.append(f"{_begin_command(case, trials, case.pair)}{chosen}")
         left -= set(trees)
-    weighed, with_weightings = _weighting_commands(case, setting)
+    weighed, with_weightings = _weighting_commands(case, trials)
     written += with_weightings
     left -= weighed
     if left:
         written.append(
-            f"mtlbench run --pair {case.pair} {setting} --scheme FILE.py:Class  # arms of your own:"
+            f"{_begin_command(case, trials, case.pair)}--scheme FILE.py:Class  # arms of your own:"
             f" {', '.join(sorted(left))}"
         )
     picked = " ".join(f"--{name} {shlex.quote(case.pick[name])}" for name in ("pair", "dataset", "recipe"))
@@ -120,13 +121,13 @@ def _find_parents(space: SearchSpace, arms: set[str]) -> set[str]:
     return parents | (_find_parents(space, parents) if parents else set())
 
 
-def _weighting_commands(case: Case, setting: str) -> tuple[set[str], list[str]]:
+def _weighting_commands(case: Case, trials: Sequence[Mapping[str, Any]]) -> tuple[set[str], list[str]]:
     """The arms with a weighting of their tasks, and what trains them: a command for all that have the same ones."""
     rows = case.frame[case.frame["method"] != ""].drop_duplicates("arm")
     groups: dict[tuple[str, ...], list[str]] = {}
     for base, own in rows.groupby("variant_of"):
         groups.setdefault(tuple(sorted(own["method"].unique())), []).append(str(base))
-    start = f"mtlbench run --pair {case.pair} {setting} {_backbone(case, case.pair)}"
+    start = _begin_command(case, trials, case.pair)
     ours = list_names("weighting")
     written = []
     for methods, bases in groups.items():
@@ -146,14 +147,19 @@ def grid_commands(case: Case, trials: Sequence[Mapping[str, Any]], found: TradeO
             lattices[levels] = lattice
     own = any(map(found.arms.is_own, found.varied))
     arms = " ".join(f"--arm {arm}" for arm in found.varied) + (" --scheme FILE.py:Class" if own else "")
-    start = f"mtlbench run --pair {case.pair} {_describe_setting(case, trials)} {_backbone(case, case.pair)}{arms}"
+    start = f"{_begin_command(case, trials, case.pair)}{arms}"
     return [f"{start} --loss-weight-grid {levels}" for levels in sorted(lattices)]
 
 
 def affinity_command(case: Case, trials: Sequence[Mapping[str, Any]], found: Affinities) -> str:
     """What trains the networks of every two tasks."""
     arms = " ".join(f"--arm {one.arm} --affinity {one.arm}" for one in found.found)
-    return f"mtlbench run --pair {case.pair} {_describe_setting(case, trials)} {_backbone(case, case.pair)}{arms}"
+    return f"{_begin_command(case, trials, case.pair)}{arms}"
+
+
+def _begin_command(case: Case, trials: Sequence[Mapping[str, Any]], space: str) -> str:
+    """`mtlbench run` with all options but those that say which arms."""
+    return f"mtlbench run --pair {space} {_describe_setting(case, trials)} {_network(case, trials, space)}"
 
 
 def _describe_setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
@@ -165,15 +171,47 @@ def _describe_setting(case: Case, trials: Sequence[Mapping[str, Any]]) -> str:
     return setting + "".join(f" --data-root {shlex.quote(root)}" for root in roots)
 
 
-def _backbone(case: Case, space: str) -> str:
-    """`--backbone NAME ` where it is not the recipe's."""
-    name = words_of(case.pick["backbone"])
+def _network(case: Case, trials: Sequence[Mapping[str, Any]], space: str) -> str:
+    """`--backbone NAME --decoder NAME --precision NAME --init START `, each where it is not the recipe's."""
     wanted, _ = parse_tuned(case.pick["recipe"])
     found = _space(case, space)
     if found is None:
         return ""
-    recipes = [recipe for recipe in found.recipes if recipe.name == wanted]
-    return f"--backbone {name} " if not recipes or recipes[0].backbone != name else ""
+    recipe = next((recipe for recipe in found.recipes if recipe.name == wanted), None)
+    name = words_of(case.pick["backbone"])
+    given = {} if recipe and _is_of_recipe(name, recipe) else {"backbone": name}
+    if recipe is not None:
+        given |= _differing_fields(recipe, trials)
+        start = _find_start(recipe, trials, "backbone" in given)
+        given |= {"init": start} if start else {}
+    return "".join(f"--{option} {value} " for option, value in given.items())
+
+
+def _is_of_recipe(name: str, recipe: Recipe) -> bool:
+    """Whether a run with the recipe alone has the backbone of that name; `--backbone` says all options of timm's."""
+    own = Plugin(recipe.backbone, recipe.backbone_options)
+    return name == (words_of(own.label) if own.name == "timm" else own.name)
+
+
+def _differing_fields(recipe: Recipe, trials: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """{option: value} of the recipe's fields that have an option of their own and are others in these trials."""
+    found: dict[str, str] = {}
+    for name in ("decoder", "precision"):
+        usual: str = getattr(recipe, name)
+        values = {trial["recipe"].get(name, ADDED.get(name, usual)) for trial in trials} - {usual}
+        if values:
+            found[name] = min(values)
+    return found
+
+
+def _find_start(recipe: Recipe, trials: Sequence[Mapping[str, Any]], other_backbone: bool) -> str:
+    """What `--init` says of the networks without parents, "" where a run starts them there anyway. A trunk fits no
+    other backbone, and so other weights are "imagenet" ones."""
+    usual = "scratch" if other_backbone and recipe.init == "pretrained" else recipe.init
+    first = next((trial for trial in trials if trial["arm"] == BASELINE), None)
+    if first is None or first["has_weights"] == (usual != "scratch"):
+        return ""
+    return "imagenet" if first["has_weights"] else "scratch"
 
 
 def _space(case: Case, name: str) -> SearchSpace | None:

@@ -137,8 +137,8 @@ class Results:
 
     def provenance_of(self, frame: pd.DataFrame) -> list[Options]:
         """Of each trial in `frame`, once: key, arm, seed, tasks, fingerprint (of the data), data_root, recipe (its
-        fields), dataset, backbone, scheme, method (labels), parents, environment (python, torch, device), finished,
-        seconds."""
+        fields), dataset, backbone, scheme, method (labels), has_weights (whether it, or what it goes on from, started
+        from a file of weights), parents, environment (python, torch, device), finished, seconds."""
         keys = set(frame["key"].unique())
         return [dict(one) for one in self._provenance if one["key"] in keys]
 
@@ -158,6 +158,7 @@ class Results:
                 "backbone": trial.backbone.label,
                 "scheme": trial.scheme.label,
                 "method": trial.method.label if trial.method else "",
+                "has_weights": "weights" in trial.backbone.options,
                 "parents": list(trial.parents),
                 "environment": result.environment,
                 "finished": result.finished,

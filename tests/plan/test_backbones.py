@@ -79,3 +79,13 @@ def test_timms_version_is_part_of_what_a_backbone_is_and_not_of_its_label() -> N
 def test_the_heads_are_the_last_place_to_split_whatever_stages_are_called() -> None:
     names = ["split-fc8", "split-stage10", "split-stage2", "cross-stitch", "one-task"]
     assert arm_order(names) == ["one-task", "split-stage2", "split-stage10", "split-fc8", "cross-stitch"]
+
+
+@pytest.mark.parametrize(("pair", "dataset"), [("semseg_sn", "nyuv2"), ("det_attr", "voc2008")])
+def test_recipe_pretrained_splits_at_every_stage_and_starts_from_imagenet(pair: str, dataset: str) -> None:
+    space = spaces.load(pair)
+    recipe = choose_recipe(space, dataset, RunOptions(pair=pair, recipe="pretrained"))
+    space, kept = on_backbone(space, of_timm(**recipe.backbone_options), recipe)
+    assert splits(space) == ["split-stage2", "split-stage3", "split-stage4", "split-stage5", "split-fc8"]
+    assert recipe.init == "imagenet" and kept.frozen == recipe.frozen != ()
+    assert (recipe.short_side % 16, recipe.long_side % 16) == (0, 0)  # of maps, with TensorFlow's padding

@@ -11,7 +11,7 @@ import pytest
 
 from mtlbench.errors import UserError
 from mtlbench.plan import spaces
-from mtlbench.plan.arms import check_arms, make_custom, select
+from mtlbench.plan.arms import check_arms, cross_stitch, make_custom, select
 from mtlbench.plan.chosen import choose_recipe, start_from
 from mtlbench.plan.expand import DataSource, Pretrained, apply_init, expand, starts_with_weights
 from mtlbench.plan.options import RunOptions, parse_seeds, parse_start
@@ -81,6 +81,21 @@ def test_units_per_layer_for_detection_and_attributes_per_channel_for_the_other_
     pairs = ("det_attr", "semseg_sn")
     options = {pair: {a.name: a for a in spaces.load(pair).arms}["cross-stitch"].options for pair in pairs}
     assert options == {"det_attr": {"per_channel": False}, "semseg_sn": {"per_channel": True}}
+
+
+def test_units_have_the_networks_own_rate_under_adam_where_the_arm_names_none() -> None:
+    """SGD's steps are as large as gradients, which are small there (Section 5.2); Adam's are as large as the rate."""
+
+    def rate(optimiser: str, arm: Arm) -> float:
+        recipe = dataclasses.replace(start_from(spaces.recipe_of(SPACE, "quick"), "scratch"), optimiser=optimiser)
+        backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+        data = DataSource(Plugin("rooms"), "", "abc")
+        *_, trial = expand(SPACE.pair, (SPACE.arms[0], arm), (0,), data, backbone, recipe)
+        return float(trial.scheme.options["lr"])
+
+    plain, named = cross_stitch(False), cross_stitch(False, "cross-stitch-rate-10", lr=10.0)
+    assert [rate(name, plain) for name in ("sgd", "adam", "adamw")] == [100.0, 1.0, 1.0]
+    assert rate("sgd", named) == rate("adamw", named) == 10.0
 
 
 def test_keys_are_golden() -> None:

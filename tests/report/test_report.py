@@ -211,6 +211,25 @@ def test_arms_of_the_users_own_and_other_starts_have_their_options() -> None:
     assert lines[-1] == "mtlbench report --pair semseg_sn --dataset rooms --recipe quick"
 
 
+def test_what_is_not_the_recipes_own_stands_in_the_commands() -> None:
+    results = world(arms=FEW)
+    case = case_of(results)
+    trials = results.provenance_of(case.frame)
+    assert "--decoder" not in commands_of(case, trials)[0] and "--init" not in commands_of(case, trials)[0]
+    others = {"recipe": {"decoder": "fpn", "precision": "bf16"}, "has_weights": False}
+    first = commands_of(case, [{**trial, **others} for trial in trials])[0]
+    assert "--seeds 0,1,2 --decoder fpn --precision bf16 --init scratch --arm" in first
+    own = "timm(batch_norm=frozen,model=tf_efficientnet_lite0)"
+    results = world(arms=("one-task", "split-fc8"), recipe="pretrained", backbone=own)
+    case = case_of(results)
+    trials = [{**trial, "recipe": {"decoder": "fpn"}} for trial in results.provenance_of(case.frame)]
+    assert commands_of(case, trials)[0].endswith("--recipe pretrained --seeds 0,1,2 --arm one-task --arm split-fc8")
+    results = world(arms=("one-task", "split-fc8"), backbone="timm(model=resnet18)")
+    case = case_of(results)
+    first = commands_of(case, results.provenance_of(case.frame))[0]
+    assert "--seeds 0,1,2 --backbone timm:resnet18 --init imagenet --arm" in first
+
+
 def test_weightings_and_arms_that_nobody_brings_along_have_their_commands() -> None:
     results = World(weighed_study().frame)
     case = case_of(results)

@@ -99,6 +99,7 @@ class World:
                 "recipe": {"lr": 0.05, "images": 4},
                 "dataset": "rooms(val=300)",
                 "backbone": row["backbone"],
+                "has_weights": True,
                 "scheme": row["arm"],
                 "finished": row["finished"],
                 "seconds": 21.0,
