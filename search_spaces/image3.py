@@ -5,14 +5,8 @@ from dataclasses import replace
 from mtlbench.authoring import Pair, like
 
 KINDS = {"floor": "classification", "objects": "regression", "light": "regression"}
-RATED = ("cross-stitch", "nddr", "branching-search")  # arms whose units have rates for SGD; Adam's steps are as large
 LIKE = like("det_attr", Pair("image3", tuple(KINDS), "image", KINDS), {"rooms": "quick"})
 SMOKE, QUICK = LIKE.recipes[:2]
-
-
-def rated(arms):
-    """The arms with units at the network's own rate."""
-    return tuple(replace(arm, options={**arm.options, "lr": 1.0}) if arm.name in RATED else arm for arm in arms)
 
 
 # Adam: SGD's steps hardly learn to count objects. Optimiser, rate and start were tried on one seed and judged on test
@@ -37,6 +31,4 @@ SPACE = replace(
             sources={"init": "ours: the package's trunk for regions of rooms, which fits whole images"},
         ),
     ),
-    arms=rated(LIKE.arms),
-    more=rated(LIKE.more),
 )

@@ -1,7 +1,5 @@
 """Left and right digit of MultiMNIST (Sener and Koltun 2018) on a LeNet, after the protocol of Kurin et al. 2022."""
 
-from dataclasses import replace
-
 from mtlbench.authoring import (
     Pair,
     Recipe,
@@ -17,7 +15,6 @@ from mtlbench.authoring import (
 
 TASKS = ("left", "right")
 POINTS = ("conv2", "fc3", "fc4", "fc8")  # Kurin's network is Split fc4
-RATED = ("nddr", "branching-search")  # arms whose units have rates for SGD; Adam's steps are as large as the rate
 
 SMOKE = Recipe(
     "smoke",
@@ -104,8 +101,8 @@ SPACE = SearchSpace(
         one_task_longer(),
         mtl_shared(),
         *every_split(POINTS),
-        cross_stitch(False, lr=1.0),
+        cross_stitch(False),
     ),
     short_list=("one-task", "split-fc4", "split-fc8", "cross-stitch"),
-    more=tuple(replace(arm, options={"lr": 1.0}) if arm.name in RATED else arm for arm in alternatives()),
+    more=alternatives(),
 )

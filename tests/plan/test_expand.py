@@ -88,7 +88,7 @@ def test_units_have_the_networks_own_rate_under_adam_where_the_arm_names_none() 
 
     def rate(optimiser: str, arm: Arm) -> float:
         recipe = dataclasses.replace(start_from(spaces.recipe_of(SPACE, "quick"), "scratch"), optimiser=optimiser)
-        backbone = plugin("backbone", recipe.backbone, recipe.backbone_options)
+        backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
         data = DataSource(Plugin("rooms"), "", "abc")
         *_, trial = expand(SPACE.pair, (SPACE.arms[0], arm), (0,), data, backbone, recipe)
         return float(trial.scheme.options["lr"])
