@@ -19,7 +19,7 @@ from tests.support.synthetic_results import results_frame, table_of
 
 
 def test_published_numbers_keep_the_papers_contradictions() -> None:
-    frame = paper.read_published()
+    frame = paper.read_published().query("recipe == 'paper'")
     assert frame.groupby("source").size().to_dict() == {
         "Section 6.5 (Figure 5)": 2,
         "Table 1": 32,
