@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mtlbench.contracts import Batch, Score, Subset
 from mtlbench.errors import UserError
+from mtlbench.tasks._maps import thin_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +23,6 @@ STEP = 1.25  # of the shares of pixels within a factor (Ladicky et al. 2014, Eig
 POWERS = {"delta_1": 1, "delta_2": 2, "delta_3": 3}  # of STEP
 LEAST = 1e-3  # what metrics of ratios and logarithms take for a guess that is smaller (ours)
 DRAWN_SHARE = 98  # percent of train's pixels that are not further than the last colour (ours)
-KEPT_SIDE = 320  # pixels, at most, of what is kept to be drawn
 
 
 def sample_amounts(name: str, train: Subset, unit: str) -> np.ndarray:
@@ -95,10 +95,9 @@ class AmountMeter:
         return [Score(name, "", 100 * value) for name, value in means.items()]  # hundredths and percent
 
 
-def thin_out(amounts: Tensor) -> np.ndarray:
+def keep_amounts(amounts: Tensor) -> np.ndarray:
     """Every n-th pixel of `H W` (the longest side <= 320), float16."""
-    step = -(-max(amounts.shape) // KEPT_SIDE)
-    kept: np.ndarray = amounts[::step, ::step].cpu().numpy().astype(np.float16)
+    kept: np.ndarray = thin_out(amounts).cpu().numpy().astype(np.float16)
     return kept
 
 

@@ -22,8 +22,8 @@ from mtlbench.tasks._amounts import (
     best_constants,
     draw_amounts,
     find_valid,
+    keep_amounts,
     sample_amounts,
-    thin_out,
 )
 from mtlbench.tasks._batch_means import check_batches, measure
 from mtlbench.tasks._heads import dense_head
@@ -145,7 +145,7 @@ class Depth:
 
     def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
         """`H W` float16, the metres of every n-th pixel (the longest side <= 320)."""
-        return thin_out(prediction["depth"][0])
+        return keep_amounts(prediction["depth"][0])
 
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
         """Metres as colours from 0, bright, to where nearly all of train lies, dark, with their range in words; black =

@@ -78,7 +78,7 @@ class Disparity:
 
     def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
         """`H W` float16, every n-th pixel (the longest side <= 320)."""
-        return _amounts.thin_out(prediction["disparity"][0])
+        return _amounts.keep_amounts(prediction["disparity"][0])
 
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
         """Inverse depth as colours, near things bright; black = invalid."""

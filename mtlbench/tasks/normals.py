@@ -19,6 +19,7 @@ from mtlbench.plugins import make_unknown
 from mtlbench.tasks._batch_means import check_batches, measure
 from mtlbench.tasks._codebook import Codebook, normalise, spherical_kmeans, spherical_median
 from mtlbench.tasks._heads import dense_head, vector_head
+from mtlbench.tasks._maps import thin_out
 from mtlbench.vision import metrics
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ DECODINGS = ("triangle", "nearest")
 LABELS = ("nearest", "soft", "vector")
 IGNORED = -100
 CHANCE_NORMALS = 400  # kept of each image for the best constant and the share outside the cover (ours)
-KEPT_SIDE = 320  # pixels, at most, of what is kept to be drawn
 
 
 class Normals:
@@ -153,9 +153,7 @@ class Normals:
 
     def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
         """`H W 3` uint8, 127.5 + 127.5 times the predicted normal, of every n-th pixel (the longest side <= 320)."""
-        probability = prediction["probability"][0]
-        step = -(-max(probability.shape[1:]) // KEPT_SIDE)
-        probability = probability[:, ::step, ::step]
+        probability = thin_out(prediction["probability"][0])
         return _colours(self.decode(probability.flatten(1).T).view(*probability.shape[1:], 3).cpu().numpy())
 
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:

@@ -11,16 +11,15 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
 from mtlbench.tasks._heads import dense_head
+from mtlbench.tasks._maps import find_labelled, thin_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-IGNORED = 255
 BINS = 20  # of probability: thresholds are .05, .10 .. .95 (Bruggemann et al. 2021, ATRC)
 OF_IOU = slice(3, 18)  # thresholds .20 to .90 (Vandenhende et al. 2021)
 BETA_SQUARED = 0.3  # of F (Bruggemann et al. 2021)
-KEPT_SIDE = 320  # pixels, at most, of what is kept to be drawn
 
 
 class Saliency:
@@ -56,14 +55,14 @@ class Saliency:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Binary cross-entropy of `B 1 H W` at full resolution over the labelled pixels of the labelled images."""
-        labelled = _find_labelled(batch)
+        labelled = find_labelled(batch, "saliency")
         truth = (batch.labels["saliency"] == 1).float()
         each = F.binary_cross_entropy_with_logits(output[:, 0].float(), truth, reduction="none")
         return torch.where(labelled, each, 0.0).sum() / labelled.sum().clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
         """Labelled pixels of the labelled images."""
-        return _find_labelled(batch).sum()
+        return find_labelled(batch, "saliency").sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`salient` `B H W`, a probability."""
@@ -75,20 +74,13 @@ class Saliency:
 
     def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
         """`H W` uint8, 255 times the probability at every n-th pixel (the longest side <= 320)."""
-        salient = prediction["salient"][0]
-        step = -(-max(salient.shape) // KEPT_SIDE)
-        return (255 * salient[::step, ::step]).round().byte().cpu().numpy()
+        return (255 * thin_out(prediction["salient"][0])).round().byte().cpu().numpy()
 
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
         """The probability from black to white; what is not labelled is black."""
         height, width = sample.image.shape[:2]
         shown = 255 * (sample.labels["saliency"] == 1).astype(np.uint8) if kept is None else kept
         axes.imshow(shown, cmap="gray", vmin=0, vmax=255, extent=(0, width, height, 0), interpolation="nearest")
-
-
-def _find_labelled(batch: Batch) -> Tensor:
-    """`B H W` bool: pixels with a label, in the images that are labelled."""
-    return (batch.labels["saliency"] != IGNORED) & batch.masks["saliency"][:, None, None]
 
 
 class SaliencyMeter:
@@ -102,7 +94,10 @@ class SaliencyMeter:
     def add(self, prediction: dict[str, Tensor], batch: Batch) -> None:
         """Add the labelled pixels of a batch, image by image."""
         for guess, label, mask in zip(
-            prediction["salient"].cpu(), batch.labels["saliency"].cpu(), _find_labelled(batch).cpu(), strict=True
+            prediction["salient"].cpu(),
+            batch.labels["saliency"].cpu(),
+            find_labelled(batch, "saliency").cpu(),
+            strict=True,
         ):
             if not mask.any():
                 continue

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mtlbench.contracts import Batch, Metric, Sample, Score, Subset
 from mtlbench.tasks._heads import dense_head
+from mtlbench.tasks._maps import IGNORED, find_labelled, thin_out
 from mtlbench.vision import metrics
 from mtlbench.vision.drawing import PALETTE
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-IGNORED = 255
-KEPT_SIDE = 320  # pixels, at most, of what is kept to be drawn
 NAMED_AREA = 0.015  # share of the picture from which an area is given its name
 
 
@@ -57,14 +56,14 @@ class Semseg:
 
     def loss(self, output: Tensor, batch: Batch) -> Tensor:
         """Cross-entropy of `B K H W` at full resolution, averaged over the labelled pixels of the labelled images."""
-        labelled = _find_labelled(batch)
+        labelled = find_labelled(batch, "semseg")
         labels = batch.labels["semseg"].long().masked_fill(~labelled, IGNORED)
         total = F.cross_entropy(output.float(), labels, ignore_index=IGNORED, reduction="sum")
         return total / labelled.sum().clamp(min=1)
 
     def count(self, batch: Batch) -> Tensor:
         """Labelled pixels of the labelled images."""
-        return _find_labelled(batch).sum()
+        return find_labelled(batch, "semseg").sum()
 
     def predict(self, output: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`probability` `B K H W`."""
@@ -77,8 +76,7 @@ class Semseg:
     def keep(self, prediction: dict[str, Tensor], batch: Batch) -> np.ndarray:
         """`H W` uint8, the likeliest class of every n-th pixel (the longest side <= 320)."""
         guess = prediction["probability"][0].max(dim=0).indices
-        step = -(-max(guess.shape) // KEPT_SIDE)
-        return guess[::step, ::step].byte().cpu().numpy()
+        return thin_out(guess).byte().cpu().numpy()
 
     def draw(self, axes: Axes, sample: Sample, kept: np.ndarray | None) -> None:
         """The classes as colours with the names on large areas, black = ignored."""
@@ -107,11 +105,6 @@ class Semseg:
                 row, column = np.unravel_index(int(depth.argmax()), depth.shape)
                 found.append((self.categories[label], int(row), int(column)))
         return found
-
-
-def _find_labelled(batch: Batch) -> Tensor:
-    """`B H W` bool: pixels with a class, in the images that are labelled."""
-    return (batch.labels["semseg"] != IGNORED) & batch.masks["semseg"][:, None, None]
 
 
 def _colours(classes: np.ndarray) -> np.ndarray:
