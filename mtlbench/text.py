@@ -88,6 +88,15 @@ MINUS = "\N{MINUS SIGN}"
 DAGGER = "\N{DAGGER}"  # on a paired t interval beside others
 
 
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """What an error says, in a line of at most so many characters.
+
+    >>> one_line(ValueError("no file\\n  here")), one_line(ValueError("no file"), 4)
+    ('no file here', 'no f')
+    """
+    return " ".join(str(error).split())[:most]
+
+
 def bytes_text(size: float) -> str:
     """A size with SI letters, as disks are sold.
 

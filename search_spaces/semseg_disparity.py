@@ -8,6 +8,7 @@ TASKS = ("semseg", "disparity")
 DATASETS = {"mtan": "libmtl", "cityscapes": "short"}
 LIKE = like("semseg_sn", Pair("semseg_disparity", TASKS, "fcn"), DATASETS)
 OF_ROOMS = {recipe.name: recipe for recipe in load_space("dense3").recipes}
+FILES = "cited: 128 x 256, as the files are"
 
 # As of NYUv2, but for what the examples for Cityscapes have otherwise: LibMTL's, commit 4336804, examples/cityscapes.
 LIBMTL = replace(
@@ -21,8 +22,8 @@ LIBMTL = replace(
     | {
         "iterations": "cited: main.py, 200 epochs, of 46 whole batches; ours: as many on nine tenths of train",
         "images": "cited: main.py",
-        "short_side": "cited: 128 x 256, as the files are",
-        "long_side": "cited: 128 x 256, as the files are",
+        "short_side": FILES,
+        "long_side": FILES,
         "task_options": "cited: utils.py, cross-entropy, absolute error; metrics over all pixels together",
     },
 )
@@ -38,8 +39,8 @@ NASH = replace(
     | {
         "iterations": "cited: FAMO, trainer.py, 200 epochs, of 372 batches; ours: as many on nine tenths of train",
         "images": "cited: FAMO, trainer.py",
-        "short_side": "cited: 128 x 256, as the files are",
-        "long_side": "cited: 128 x 256, as the files are",
+        "short_side": FILES,
+        "long_side": FILES,
         "task_options": "cited: FAMO, trainer.py, the same losses; inverse depth has the mean of the values of batches"
         " of 8, mIoU and pixel accuracy are over all pixels",
     },

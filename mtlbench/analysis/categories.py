@@ -107,7 +107,7 @@ def _with_task(question: Question, frame: pd.DataFrame, pair: str | None) -> pd.
     """The rows of pairs that have the task, so that newer results of another pair do not hide them."""
     having = sorted(frame.loc[frame["task"] == question.task, "pair"].unique())
     if frame.empty or (pair is not None and pair not in frame["pair"].unique()):
-        return frame  # `newest` says what is wrong
+        return frame  # `select_newest` says what is wrong
     if not having or (pair is not None and pair not in having):
         where = f"pair {pair} has not" if pair else "no results have"
         hint = f"plot {question.figure} --pair {having[0]}" if having else f"run --pair {question.pair}"

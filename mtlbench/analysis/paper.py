@@ -55,8 +55,8 @@ def select_comparable(frame: pd.DataFrame, results: Results) -> tuple[pd.DataFra
     why they do not compare.
 
     They do on the same data set, backbone and recipe, and with the same categories, image sides, precision and start
-    of the networks. `frame` is of one setting (`stats.newest`), `results` a `store.Results`, of which counts_of,
-    provenance_of and states are asked. Whoever shows published numbers beside ours asks here.
+    of the networks. `frame` is of one setting (`selection.select_newest`), `results` a `store.Results`, of which
+    counts_of, provenance_of and states are asked. Whoever shows published numbers beside ours asks here.
     """
     ours = list_records(frame.head(1))[0]
     theirs = read_published()

@@ -34,6 +34,7 @@ from mtlbench.nets.forms import HasAlphas, columns_of
 from mtlbench.nets.network import MultiTaskNet, count_cost, plan
 from mtlbench.plugins import find
 from mtlbench.spec import MIXED, Options
+from mtlbench.text import one_line
 from mtlbench.training.optimiser import make_optimiser
 
 TASKS = {"fcn": ("semseg", "normals", "depth"), "roi": ("detection", "attributes", "parts")}
@@ -383,7 +384,7 @@ def check_parents(case: Case) -> None:
         case.net().load_columns(ones)
     except (UserError, RuntimeError) as error:
         raise Fault(
-            f"from_one_task is True, but {' '.join(str(error).split())[:200]}; give every task a column of its "
+            f"from_one_task is True, but {one_line(error, 200)}; give every task a column of its "
             "own at every stage, and keep the width of the last one"
         ) from error
 

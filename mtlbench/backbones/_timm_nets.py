@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mtlbench.backbones._timm_stages import Chain, ChannelsLast, Embed, Tokens
 from mtlbench.errors import UserError
 from mtlbench.nets.layers import SeededDropout
+from mtlbench.text import one_line
 
 try:
     RELEASE = version("timm")
@@ -79,7 +80,7 @@ def create(model: str, output_stride: int) -> Any:
             net = timm.create_model(model, num_classes=0, **own)
             break
         except (RuntimeError, TypeError, ValueError, NotImplementedError, AssertionError) as error:
-            why = " ".join(str(error).split()) or type(error).__name__
+            why = one_line(error) or type(error).__name__
     if net is None:
         raise make_refusal(model, f"it cannot be made{' with output_stride' * bool(output_stride)}: {why}")
     for path, module in list(net.named_modules()):
@@ -194,7 +195,7 @@ def look(model: str, cuts: str, output_stride: int) -> Look:
         try:
             wanted = _compute_features(net, image)
         except (AttributeError, RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-            raise make_refusal(model, " ".join(str(error).split())) from error
+            raise make_refusal(model, one_line(error)) from error
         config, shapes = net.pretrained_cfg, {name: tuple(value.shape) for name, value in net.state_dict().items()}
         parts, x, at = [], image, (1, 0.0)
         for name, stage in cut(model, net, cuts).items():

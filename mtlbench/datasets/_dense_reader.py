@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,9 +111,9 @@ class DenseReader:
         if left_out := len(frames) - len(store.about["frames"]):
             say(f"{self.name}: {left_out} of {len(frames)} images are left out; `{self._command}` lists them")
         self._opened = store
-        self.__dict__.pop("_rows", None)
+        rows = self._rows
         for subset in ("train", "test"):
-            if not self._rows[subset]:
+            if not rows[subset]:
                 raise UserError(f"{self.name}: no whole image of {subset} is left in {self.root}; copy its files there")
 
     def verify(self, say: Callable[[str], None]) -> Survey:
@@ -178,7 +177,7 @@ class DenseReader:
     def _command(self) -> str:
         return f"mtlbench data verify {self.name} --data-root {self.root}"
 
-    @cached_property
+    @property
     def _rows(self) -> dict[str, list[int]]:
         """Which packed frames each subset has."""
         frames = self._store.about["frames"]

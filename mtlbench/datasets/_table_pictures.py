@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from mtlbench.datasets._problems import Problem
 from mtlbench.system.given import find_picture
 from mtlbench.system.images import open_image
+from mtlbench.text import one_line
 
 NOT_AN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, OverflowError, Image.DecompressionBombError)
 LONGEST = 2  # times the short side: of a longer image the short side is smaller (ours)
@@ -55,7 +56,7 @@ def read_picture(folder: Path, name: str, where: str, side: int) -> Picture:
             image.draft("RGB", (2 * LONGEST * side,) * 2)
             pixels = shrink(ImageOps.exif_transpose(image).convert("RGB"), side)
     except NOT_AN_IMAGE as error:
-        why = " ".join(str(error).split())[:200]
+        why = one_line(error, 200)
         text = f"{where}: {path} cannot be read ({why}); replace it by the original file"
         kind = "images cannot be read; replace them by the original files"
         return Picture(name, wrong=Problem(text, name, kind, name))

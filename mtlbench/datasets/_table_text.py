@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from mtlbench.datasets._problems import Problem
 from mtlbench.errors import UserError
 from mtlbench.system.given import read_text
+from mtlbench.text import one_line
 
 SEPARATORS = (",", ";", "\t", "|")  # of columns; of equally many the earlier one
 WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -110,7 +111,7 @@ def _of_parquet(path: Path) -> Text:
     try:
         table = parquet.read_table(path)
     except Exception as error:  # it raises what it likes
-        raise UserError(f"{path} cannot be read as Parquet: {' '.join(str(error).split())[:200]}") from error
+        raise UserError(f"{path} cannot be read as Parquet: {one_line(error, 200)}") from error
     columns = [column.to_pylist() for column in table.columns]
     cells = zip(*columns, strict=True)
     rows = tuple(Row(number, tuple(map(_write_word, row))) for number, row in enumerate(cells, start=1))

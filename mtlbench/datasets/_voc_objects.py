@@ -12,8 +12,9 @@ import numpy as np
 
 from mtlbench.datasets._problems import Problem
 from mtlbench.datasets._voc_folders import ATTRIBUTES, text_in
-from mtlbench.datasets._voc_words import Wrong, category_of, edges_of, guess_class, one_line
+from mtlbench.datasets._voc_words import Wrong, category_of, edges_of, guess_class
 from mtlbench.system.given import pointer_at, pointer_in
+from mtlbench.text import one_line
 from mtlbench.vision import proposals as selective_search
 
 SAME_OBJECT = 0.5  # IoU from which an XML box and an attribute line of one class mean one object (ours)

@@ -10,8 +10,9 @@ from PIL import Image
 from mtlbench.datasets._problems import Problem
 from mtlbench.datasets._voc_files import Annotations
 from mtlbench.datasets._voc_folders import Folders
-from mtlbench.datasets._voc_words import as_written, one_line
+from mtlbench.datasets._voc_words import as_written
 from mtlbench.system.given import pointer_at, pointer_in
+from mtlbench.text import one_line
 from mtlbench.vision import proposals as selective_search
 
 # What Pillow raises for files that are not the images they should be.

@@ -67,7 +67,3 @@ def edges_of(corners: list[str]) -> tuple[float, float, float, float]:
 def as_written(box: tuple[float, float, float, float]) -> str:
     """A box as the files say it."""
     return f"{box[0] + 1:g} {box[1] + 1:g} {box[2]:g} {box[3]:g}"
-
-
-def one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -17,11 +17,11 @@ from mtlbench.datasets._dense_files import (
     Wrong,
     as_classes,
     as_image,
+    explain,
     from_bytes,
     read_bytes,
     read_list,
     read_pixels,
-    shorten,
 )
 from mtlbench.datasets._dense_reader import DenseReader, Frame
 from mtlbench.datasets._problems import Problem
@@ -132,7 +132,7 @@ class PascalMt(DenseReader):
             names = [name for name in nyu if name in context and name != "unknown"]
             return [int(context[name]) for name in (*names, "tvmonitor")]
         except UNSOUND as error:
-            raise Wrong(self._at(NAMES[1]), f"has no number for every name ({shorten(error)}); {REPLACE}") from error
+            raise Wrong(self._at(NAMES[1]), f"has no number for every name ({explain(error)}); {REPLACE}") from error
 
 
 def read_mat(path: Path, variable: str) -> np.ndarray:
@@ -141,7 +141,7 @@ def read_mat(path: Path, variable: str) -> np.ndarray:
     try:
         found: np.ndarray = np.asarray(scipy.io.loadmat(io.BytesIO(content), variable_names=[variable])[variable])
     except Exception as error:  # scipy raises whatever it stumbles over in a broken file
-        raise Wrong(path, f"cannot be read or has no {variable} ({shorten(error)}); {REPLACE}") from error
+        raise Wrong(path, f"cannot be read or has no {variable} ({explain(error)}); {REPLACE}") from error
     return found
 
 
@@ -156,7 +156,7 @@ def read_parts(path: Path, size: tuple[int, ...]) -> np.ndarray | None:
                 for part in thing[3].ravel():
                     target[part[1].astype(bool)] = number_of(str(part[0].item()))
     except UNSOUND as error:
-        raise Wrong(path, f"is no annotation of parts ({shorten(error)}); {REPLACE}") from error
+        raise Wrong(path, f"is no annotation of parts ({explain(error)}); {REPLACE}") from error
     return target if target.any() else None
 
 
@@ -175,4 +175,4 @@ def _read_json(path: Path) -> Any:
     try:
         return json.loads(read_bytes(path))
     except ValueError as error:
-        raise Wrong(path, f"is no JSON ({shorten(error)}); {REPLACE}") from error
+        raise Wrong(path, f"is no JSON ({explain(error)}); {REPLACE}") from error

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlbench.errors import UserError
+from mtlbench.text import one_line
 
 WRITERS = {".npz": "numpy.savez", ".pt": "torch.save", ".pth": "torch.save", ".safetensors": "safetensors"}
 
@@ -50,8 +51,9 @@ def locate(backbone_name: str, backbone: Any, file: Path | None) -> tuple[Path, 
             place.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(place), hash_prefix=published, progress=sys.stderr.isatty())
         except (OSError, RuntimeError, HTTPException) as error:
+            why = one_line(error) or type(error).__name__
             raise UserError(
-                f"cannot download the weights of {backbone_name} ({_line(error)}): fetch {url} elsewhere and put it at"
+                f"cannot download the weights of {backbone_name} ({why}): fetch {url} elsewhere and put it at"
                 f" {place}, {OTHERWISE}"
             ) from error
     if not digest(place).startswith(published):
@@ -123,11 +125,6 @@ def _arrays(path: Path) -> dict[str, Tensor]:
     with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         arrays: dict[str, Any] = {name: archive[name] for name in archive.files}
     return {name: torch.from_numpy(np.asarray(array, np.float32)) for name, array in arrays.items()}  # any byte order
-
-
-def _line(error: Exception) -> str:
-    """What an error says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def fit_into(column: nn.Module, name: str, value: Tensor) -> Tensor:

@@ -35,8 +35,8 @@ def paper_table(number: str, results: Results, selection: Selection = NEWEST, pa
     """Table 1, 2, 3, 5 or 6 of the paper, or one of `PROTOCOLS`, from the results.
 
     Cells are means on test over seeds with a 95 % t interval of the row's own mean (from 3 seeds on); marked is the
-    best on val of each column. `paper` adds the published values where `comparable`. `results` has frame, failures,
-    counts_of and provenance_of. Raises UserError for another number or pair, and without results.
+    best on val of each column. `paper` adds the published values where `select_comparable`. `results` has frame,
+    failures, counts_of and provenance_of. Raises UserError for another number or pair, and without results.
     """
     layout = _layout(number, results, selection)
     frame, note = select_newest(results.frame, dataclasses.replace(selection, pair=layout.pair))

@@ -12,6 +12,7 @@ import numpy as np
 from mtlbench.errors import UserError
 from mtlbench.system.images import open_image
 from mtlbench.system.parallel import make_missing
+from mtlbench.text import one_line
 
 SMALLEST = 4  # pixels of the scaled image: narrower or lower boxes are dropped
 NEAR_DUPLICATE = 0.8  # IoU above which a box goes behind all others
@@ -98,7 +99,7 @@ def load(folder: Path, key: str) -> np.ndarray:
         if found.ndim != 2 or found.shape[1] != 4 or found.dtype != np.float32:
             raise ValueError(f"{found.dtype} {found.shape}")
     except (OSError, ValueError, EOFError) as error:
-        why = " ".join(str(error).split())
+        why = one_line(error)
         raise UserError(f"{path} is damaged ({why}); delete it and run the same command again") from error
     return found
 

@@ -18,12 +18,7 @@ from mtlbench.errors import UserError
 from tests.support.faces import COUNTS, NAMES, values, write_faces
 from tests.support.places import ROOT
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MTLBENCH_CACHE", str(tmp_path / "cache"))
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
 
 def ready(root: Path, **options: object) -> Celeba:

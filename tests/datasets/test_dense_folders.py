@@ -21,18 +21,13 @@ from mtlbench.datasets.pascal_mt import PascalMt
 from mtlbench.errors import UserError
 from tests.support.dense_folders import COUNTS, HEIGHT, as_bytes, write_cityscapes, write_nyud, write_pascal
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 READERS: dict[str, tuple[Any, Callable[[Path], Path]]] = {
     "nyud_mt": (NyudMt, write_nyud),
     "nyud_mt png": (NyudMt, lambda root: write_nyud(root, png=True)),
     "pascal_mt": (PascalMt, write_pascal),
     "cityscapes": (Cityscapes, write_cityscapes),
 }
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MTLBENCH_CACHE", str(tmp_path / "cache"))
 
 
 def ready(reader: str, root: Path, **options: object) -> Any:

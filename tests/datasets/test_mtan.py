@@ -17,12 +17,7 @@ from mtlbench.datasets.mtan import Mtan
 from mtlbench.errors import UserError
 from tests.support.npy_folders import write_mtan
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MTLBENCH_CACHE", str(tmp_path / "cache"))
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("own_cache")]
 
 
 def ready(root: Path, **options: object) -> Mtan:
