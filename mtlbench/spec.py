@@ -89,6 +89,7 @@ class Recipe:
     backbone: str = "caffenet"
     backbone_options: Options = field(default_factory=dict)
     dataset_options: dict[str, Options] = field(default_factory=dict)  # by data set
+    scheme_options: dict[str, Options] = field(default_factory=dict)  # by scheme, where the arm names no value
     tune: int = 0  # settings of rate and loss weights that are tried for every arm on val; 0 = as the recipe has them
     gpu_hours: float = 0.0  # of all arms of one seed, rough; above 0 the recipe is refused without a GPU unless named
     sources: dict[str, str] = field(default_factory=dict)  # of fields: "text: ...", "cited: ..." or "ours: ..."
@@ -132,6 +133,7 @@ ADDED: Options = {
     "tune": 0,
     "balance": 0.0,
     "decoder": "linear",
+    "scheme_options": {},
 }
 # The last ones stand in the trial itself.
 NOT_IDENTITY = (
@@ -147,6 +149,7 @@ NOT_IDENTITY = (
     "backbone",
     "backbone_options",
     "dataset_options",
+    "scheme_options",
 )
 
 
@@ -456,6 +459,7 @@ def recipe_of_trial(
         backbone="",
         backbone_options={},
         dataset_options={},
+        scheme_options={},
         gpu_hours=0.0,
         sources={},
     )

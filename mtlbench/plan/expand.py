@@ -63,7 +63,7 @@ def expand(
     trials: dict[Cell, Trial] = {}
     for seed in seeds:
         for arm in arms:
-            scheme = make_plugin("scheme", arm.scheme, _scheme_options(arm, recipe.optimiser))
+            scheme = make_plugin("scheme", arm.scheme, _scheme_options(arm, recipe))
             from_parents = goes_on(arm)
             own = _tasks_of(arm, pair)
             for tasks in [own] if arm.joint else [(task,) for task in own]:
@@ -122,13 +122,14 @@ def _tasks_of(arm: Arm, pair: Pair) -> tuple[str, ...]:
     return arm.tasks or pair.tasks
 
 
-def _scheme_options(arm: Arm, optimiser: str) -> Options:
-    """All options of an arm's scheme. The package's rates of units are for SGD, whose steps are as large as gradients;
-    under Adam, whose steps are as large as the rate, a rate that the arm does not name is 1 (Ours)."""
+def _scheme_options(arm: Arm, recipe: Recipe) -> Options:
+    """All options of an arm's scheme: the arm's, else the recipe's, else the scheme's own. The package's rates of units
+    are for SGD, whose steps are as large as gradients; under Adam, whose steps are as large as the rate, one that
+    neither arm nor recipe names is 1 (Ours)."""
     usual = defaults_of("scheme", arm.scheme)
-    if optimiser != "sgd" and "lr" in usual and not is_file(arm.scheme):
+    if recipe.optimiser != "sgd" and "lr" in usual and not is_file(arm.scheme):
         usual["lr"] = 1.0
-    return usual | arm.options
+    return usual | recipe.scheme_options.get(arm.scheme, {}) | arm.options
 
 
 def _hyperparameters(arm: Arm, setting: Setting) -> tuple[float, dict[str, float], int]:

@@ -98,6 +98,20 @@ def test_units_have_the_networks_own_rate_under_adam_where_the_arm_names_none() 
     assert rate("sgd", named) == rate("adamw", named) == 10.0
 
 
+def test_options_of_a_scheme_are_the_arms_then_the_recipes_then_its_own() -> None:
+    """A recipe's rate of units is that of every arm of the scheme that names none, and no part of other trials."""
+    recipe = start_from(spaces.recipe_of(SPACE, "quick"), "scratch")
+    backbone = make_plugin("backbone", recipe.backbone, recipe.backbone_options)
+
+    def trials(recipe: Recipe) -> list[Trial]:
+        arms = (SPACE.arms[0], cross_stitch(False), cross_stitch(False, "cross-stitch-rate-10", lr=10.0))
+        return expand(SPACE.pair, arms, (0,), DataSource(Plugin("rooms"), "", "abc"), backbone, recipe)
+
+    told = dataclasses.replace(recipe, scheme_options={"cross_stitch": {"lr": 30.0}})
+    assert [trial.scheme.options["lr"] for trial in trials(told)[-2:]] == [30.0, 10.0]
+    assert [a.key == b.key for a, b in zip(trials(recipe), trials(told), strict=True)] == [True, True, False, True]
+
+
 def test_keys_are_golden() -> None:
     """A change here re-trains everything that anyone has: raise a version on purpose, never by accident."""
     trial = trials_of("smoke")[0]
