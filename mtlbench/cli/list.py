@@ -28,7 +28,7 @@ PLUGINS = {
     "weightings": "weighting",
     "figures": "figure",
 }
-KINDS = ("recipes", "spaces", "arms", *PLUGINS)
+KINDS = ("recipes", "spaces", "arms", *PLUGINS, "tables")
 SOURCES = ("text", "cited", "ours")
 ABOUT_ITSELF = ("name", "sources")  # fields of a recipe that are no part of an experiment
 OF_FORM = {"regions": "roi", "decoder": "fcn", "fill_background": "roi"}  # fields that mean nothing in another form
@@ -48,8 +48,8 @@ WITH = {  # fields that mean nothing with other values of a field
 @click.option("--backbone", default="", help="The stages of this one (backbones): timm:resnet18, say.")
 @one_line_errors
 def command(kind: str, pair: str, backbone: str) -> None:
-    """List recipes (with the source of each value), spaces, arms, datasets, tasks, backbones, schemes, weightings or
-    figures."""
+    """List recipes (with the source of each value), spaces, arms, datasets, tasks, backbones, schemes, weightings,
+    figures, or the tables that come with the package (docs/table.md)."""
     print_listing(kind, pair, backbone)
 
 
@@ -71,6 +71,8 @@ def tabulate(kind: str, pair: str = "") -> list[Table]:
         raise make_unknown("list", kind, KINDS)
     if kind in PLUGINS:
         return [_list_plugins(kind)]
+    if kind == "tables":
+        return [_list_tables()]
     found = {name: spaces.load(name) for name in ([pair] if pair else spaces.list_names())}
     if kind == "spaces":
         return [_list_spaces(found)]
@@ -89,6 +91,19 @@ def _list_plugins(kind: str) -> Table:
     return simple_table(
         (kind, ""), [(name, first_sentence(folder / f"{name}.py")) for name in list_names(PLUGINS[kind])]
     )
+
+
+def _list_tables() -> Table:
+    """A row for each of the package's tables of finished studies."""
+    from mtlbench.tabular.benchmark import Benchmark, list_tables
+
+    rows = []
+    for name in list_tables():
+        table = Benchmark(name)
+        rows.append(
+            (name, " + ".join(table.tasks), table.about.dataset, table.about.recipe, len(table.arms), len(table.seeds))
+        )
+    return simple_table(("table", "tasks", "data set", "recipe", Column("arms"), Column("seeds")), rows)
 
 
 def tabulate_stages(text: str) -> Table:

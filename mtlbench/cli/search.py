@@ -31,7 +31,8 @@ from mtlbench.cli._shared import FORMAT, RESULTS, one_line_errors, pick, say, wa
     "--table",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="A table that mtlbench export wrote, in place of results.",
+    help="A table that mtlbench export wrote, or the name of one of the package (mtlbench list tables), in place of"
+    " results.",
 )
 @FORMAT
 @pick
@@ -51,7 +52,7 @@ def command(
 
     \b
     mtlbench search --method asha --method random --budget 0.5
-    mtlbench search --table det_attr_table
+    mtlbench search --table dense3_trees
     """
     from mtlbench.analysis.selection import Selection
     from mtlbench.report.render import render

@@ -30,11 +30,13 @@ T = TypeVar("T")
 Key = tuple[str, int | None, str, str, int | None]  # arm, seed (None: the mean), metric, subset, iteration (None: end)
 WORK, BACKWARD = "training_flops", 3  # the backward pass costs twice the forward one (Kaplan et al. 2020, 2.1)
 COST = "cost"  # the subset of costs
+TABLES = Path(__file__).parent / "tables"  # those that come with the package
 CURVED = "val"  # the subset by which what a curve says is asked for
 
 
 class Benchmark:
     """The numbers of a study: `mtlbench export DIR` wrote them, `Benchmark(DIR)` reads them, `query` gives one.
+    `Benchmark("dense3_trees")` is a table that comes with the package; `mtlbench list tables` names all of them.
 
     about: what they are of (pair, tasks, metrics with unit and direction, licence, citation ...).
     architectures: {arm: groups of tasks per stage, units, family, parents}. arms, seeds, tasks: lists.
@@ -42,8 +44,10 @@ class Benchmark:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Read a table. path: its folder. Raises UserError where it is none, damaged or of a newer mtlbench."""
-        self._take(_read(Path(path).expanduser()))
+        """Read a table. path: its folder, or the name of one of the package. Raises UserError where it is none, damaged
+        or of a newer mtlbench."""
+        folder = Path(path).expanduser()
+        self._take(_read(TABLES / path if str(path) in list_tables() and not folder.exists() else folder))
 
     @staticmethod
     def of(content: Content) -> Benchmark:
@@ -237,6 +241,11 @@ def _as_stage(place: int, given: Any) -> Stage:
         raise UserError(f"stage {place}: give its groups of tasks, for example [['a', 'b'], ['c']]") from error
 
 
+def list_tables() -> list[str]:
+    """Names of the tables that come with the package."""
+    return sorted(path.parent.name for path in TABLES.glob(f"*/{ABOUT}"))
+
+
 def _read(folder: Path) -> Content:
     """The files of a table, checked against their checksums. Raises UserError."""
     import pyarrow as pa
@@ -252,7 +261,8 @@ def _read(folder: Path) -> Content:
         architectures = _decode(folder / ARCHITECTURES, Architectures).arms
         scores, costs = (_columns(pq.ParquetFile(folder / name).read()) for name in (SCORES, COSTS))
     except FileNotFoundError as error:
-        raise UserError(f"{folder} is no table; type: mtlbench export {folder}") from error
+        known = ", ".join(list_tables())
+        raise UserError(f"{folder} is no table; type: mtlbench export {folder}; the package has {known}") from error
     except (OSError, pa.ArrowException, ValueError, Misshapen) as error:
         raise UserError(f"{folder} cannot be read as a table: {str(error).partition(chr(10))[0]}") from error
     return Content(about, architectures, scores, costs)

@@ -228,7 +228,7 @@ def test_into_a_pipe_everything_is_plain_and_no_plug_in_is_imported() -> None:
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert out.strip().endswith("\n[]") and "\x1b" not in out and "…" not in out
-    assert len(KINDS) == 9 and max(map(len, out.splitlines())) <= 200
+    assert len(KINDS) == 10 and max(map(len, out.splitlines())) <= 200
 
 
 def test_the_stages_of_a_backbone() -> None:

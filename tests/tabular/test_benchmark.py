@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ import pytest
 import mtlbench
 from mtlbench.analysis.frame import mean_over_tasks, relative_change
 from mtlbench.errors import UserError
-from mtlbench.tabular.benchmark import Benchmark
+from mtlbench.tabular.benchmark import TABLES, Benchmark, list_tables
 from mtlbench.tabular.content import ABOUT, SCORES
 from mtlbench.tabular.export import tabulate, write_table
 from tests.support.benchmarks import make_content
@@ -175,3 +178,22 @@ def test_networks_of_one_task_that_train_differently_long_stand_at_one_point() -
     benchmark = Benchmark.of(content)
     assert benchmark.iterations["one-task"] == [10, 20, 40, 80]
     assert benchmark.query("one-task", seed=0, subset="val", iteration=20) == 0.0
+
+
+def test_tables_of_the_package_are_whole_small_and_asked_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All 71 ways in which three tasks may part and never meet again; a folder of the same name comes first."""
+    assert sum(file.stat().st_size for name in list_tables() for file in (TABLES / name).iterdir()) < 5e6
+    for name in list_tables():
+        benchmark = Benchmark(name)
+        assert benchmark.query("one-task") == 0.0 and len(benchmark.seeds) == 3
+        for arm, seed in itertools.product(benchmark.arms, benchmark.seeds):
+            assert math.isfinite(benchmark.query(arm, seed=seed))
+            assert benchmark.query(arm, seed=seed, metric="training_flops_with_parents") > 0
+    families = Counter(one.family for one in Benchmark("dense3_trees").architectures.values())
+    assert families == {"baseline": 1, "split": 7, "tree": 63, "cross-stitch": 1}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "det_attr").mkdir()
+    with pytest.raises(UserError, match="is no table"):
+        Benchmark("det_attr")
