@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 POINTS = 240  # of a curve
 FIRST_COST = 0.004  # of the brute force: where the axis begins
-WIDTH, PANEL, TOP, LEFT, RIGHT, AXIS = 6.4, 3.1, 0.12, 0.62, 0.15, 0.42  # inches
+WIDTH, PANEL, TOP, LEFT, RIGHT, AXIS = 6.4, 3.1, 0.12, 0.62, 0.3, 0.42  # inches
 LEGEND = 0.2
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)))  # as different as colours, for print
 
@@ -89,13 +89,6 @@ def _draw(data: RegretData, canvas: Canvas) -> None:
         axes.step(curve["cost"], curve["mean"], where="post", color=colour, ls=DASHES[place % len(DASHES)], lw=1.4)
     for point in list_records(data.fixed):
         axes.plot(point["cost"], point["regret"], ls="", zorder=5, clip_on=False, **_mark(str(point["arm"])))
-        axes.annotate(
-            str(point["arm"]),
-            (point["cost"], point["regret"]),
-            (6, 3),  # above a line of the same height
-            textcoords="offset points",
-            fontsize=style.SMALL,
-        )
     axes.axhline(0, color=style.FAINT, lw=0.7, zorder=0)
     axes.set_xscale("log")
     low, high = float(data.curves["cost"].min()), max(1.0, float(data.curves["cost"].max()), *data.fixed["cost"])

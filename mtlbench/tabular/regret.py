@@ -140,11 +140,15 @@ def describe_saving(regrets: Regrets) -> list[str]:
         what = one.arm if one.arm == BASELINE else f"{one.arm}, with the networks that it starts from,"
         against = write_percent(one.difference, one.low, one.high)
         unsure = "" if one.n >= FEWEST_SEEDS else f" (no interval from {one.n} seeds)"
-        sentences.append(
-            f"{what} costs {100 * one.cost:.0f} % of training all {architectures} architectures, and its mean change on"
-            f" test differs by {against}{unsure} from that of the architecture which this brute force chooses on val,"
-            f" seed by seed; its regret is {write_percent(one.regret, signed=False)}."
-        )
+        cost = f"{what} costs {100 * one.cost:.0f} % of training all {architectures} architectures"
+        regret = f"its regret is {write_percent(one.regret, signed=False)}."
+        if one.low == one.high == 0:
+            sentences.append(f"{cost}, and is what this brute force chooses on val for each seed; {regret}")
+        else:
+            sentences.append(
+                f"{cost}, and its mean change on test differs by {against}{unsure} from that of the architecture which"
+                f" this brute force chooses on val, seed by seed; {regret}"
+            )
     return sentences
 
 
