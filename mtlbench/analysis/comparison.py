@@ -81,7 +81,7 @@ class Case:
     frame: pd.DataFrame
     failures: Sequence[Mapping[str, Any]]
     note: str  # which results these are, and what was left out
-    parents: Mapping[str, Sequence[str]]  # {key of a trial: keys of its parents}
+    trials: Sequence[Mapping[str, Any]] = ()  # `Results.provenance_of` the rows
 
     @cached_property
     def pair(self) -> str:
@@ -136,7 +136,11 @@ class Case:
     def costs(self) -> pd.DataFrame:
         """`stats.compute_matched` by arm; empty where no costs are known."""
         known = (self.frame["subset"] == "cost").any()
-        return compute_matched(self.frame, self.parents).set_index("arm") if known else pd.DataFrame()
+        return (
+            compute_matched(self.frame, {one["key"]: one["parents"] for one in self.trials}).set_index("arm")
+            if known
+            else pd.DataFrame()
+        )
 
     @cached_property
     def arms(self) -> list[str]:
@@ -188,5 +192,4 @@ def case_of(
 ) -> Case:
     """The newest results, or those asked for. Raises UserError where there are none."""
     frame, note = select_newest(results.frame, selection)
-    parents = {trial["key"]: trial["parents"] for trial in results.provenance_of(frame)}
-    return Case(frame, failures_of(frame, results.failures), note, parents)
+    return Case(frame, failures_of(frame, results.failures), note, results.provenance_of(frame))

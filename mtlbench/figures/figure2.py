@@ -127,7 +127,7 @@ class Figure2:
         places = layout(shown, Arms.of(frame), count_columns(results.architectures_of(trials)))
         tasks = list(dict.fromkeys(changes["task"]))
         chosen = best_split(frame)
-        case = Case(frame, (), note, {})
+        case = Case(frame, (), note)
         means = _compute_means(changes, places, chosen, case)
         found = [results.architectures_of(own) for _, own in trials.groupby("seed", dropna=False)]
         distinct = [one for place, one in enumerate(found) if one not in found[:place]]  # one, but where arms search

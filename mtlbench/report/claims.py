@@ -311,7 +311,7 @@ def _splits_differ(case: Case, results: Results) -> Iterable[Draft]:
         if PAIR not in choice or rows.empty:
             continue
         frame, note = select_newest(rows)
-        other = Case(frame, (), note, {})
+        other = Case(frame, (), note)
         chosen = other.choice.get(PAIR)
         if chosen and case.arm(chosen["arm"]) and other.arm(choice[PAIR]):
             places = {case.pair: (case, PAIR, choice[PAIR]), name: (other, PAIR, str(chosen["arm"]))}

@@ -18,11 +18,12 @@ from mtlbench.analysis.selection import NEWEST, Selection
 from mtlbench.contracts import Results
 from mtlbench.errors import UserError
 from mtlbench.report.affinity_table import table_of as affinity_table_of
+from mtlbench.report.commands import affinity_command, commands_of, grid_commands, seeds_of
 from mtlbench.report.front_table import table_of
 from mtlbench.report.paper_layouts import PROTOCOLS, TABLES
 from mtlbench.report.paper_tables import paper_table
 from mtlbench.report.pictures import draw_pictures
-from mtlbench.report.provenance import affinity_command, commands_of, facts_of, fields_of, grid_commands, seeds_of
+from mtlbench.report.provenance import facts_of, fields_of
 from mtlbench.report.render_html import render_html
 from mtlbench.report.results_table import results_table
 from mtlbench.report.sentences import (
@@ -59,13 +60,12 @@ def report(results: Results, out: Path, selection: Selection = NEWEST) -> Path:
 
 def write_page(case: Case, results: Results) -> str:
     """The report as HTML. Everything that comes from results is escaped by the template."""
-    trials = results.provenance_of(case.frame)
     selection = case.selection
     tables, missing = _paper_tables(results, selection)
     found = verdict_on(case, results)
-    commands = commands_of(case, trials)
-    more = grid_commands(case, trials, found.trades) if found.trades else []
-    more += [affinity_command(case, trials, found.affinities)] if found.affinities else []
+    commands = commands_of(case)
+    more = grid_commands(case, found.trades) if found.trades else []
+    more += [affinity_command(case, found.affinities)] if found.affinities else []
     environment = Environment(
         loader=PackageLoader("mtlbench.report", "."),
         autoescape=True,
@@ -90,8 +90,8 @@ def write_page(case: Case, results: Results) -> str:
         affinity_table=affinity_table_of(found.affinities, results.failures) if found.affinities else None,
         claims=claim_sentences(found.claims, case),
         gaps=gap_sentences(found.gaps, case),
-        facts=facts_of(case, trials),
-        fields=fields_of(trials),
+        facts=facts_of(case),
+        fields=fields_of(case),
         commands=[*commands[:-1], *more, commands[-1]],
         figures=draw_pictures(case, results),
         table=results_table(results.frame, selection, results.failures),

@@ -21,6 +21,7 @@ from mtlbench.report.claims import (
     Outcome,
     Untested,
 )
+from mtlbench.report.commands import ABLATIONS, write_command
 from mtlbench.report.verdict import (
     POWER,
     Answer,
@@ -34,8 +35,6 @@ from mtlbench.report.verdict import (
 )
 from mtlbench.report.weighed import Weighed
 from mtlbench.text import MINUS, count, list_in_words, write_percent
-
-ABLATIONS = {"semseg_sn": "ablations", "det_attr": "ablations_det_attr"}  # pair -> the space with its other arms
 
 
 def write_sentences(found: Verdict) -> list[str]:
@@ -128,7 +127,7 @@ def resolution_sentences(found: Resolution | None, case: Case) -> list[str]:
     if found is None:
         return []
     if found.seeds < FEWEST_SEEDS:
-        more = write_command(case, f"{case.pair} --seeds 0-2")
+        more = write_command(case, case.pair, seeds="0-2")
         return [
             f"With {count(found.seeds, 'seed')} there is no interval (they start at {FEWEST_SEEDS} seeds): none of"
             f" these differences can be told from noise; type: {more}"
@@ -366,10 +365,3 @@ def gap_sentences(found: Gaps, case: Case) -> list[str]:
 def in_words(scope: str) -> str:
     """`normals`, `the pair`."""
     return scope or "the pair"
-
-
-def write_command(case: Case, space: str) -> str:
-    """What trains a search space (with the options that follow it) on the data and with the recipe that are judged."""
-    name, _, options = space.partition(" ")
-    setting = f"--dataset {case.pick['dataset']} --recipe {case.pick['recipe']}"
-    return f"mtlbench run --pair {name} {setting} {options}".rstrip()

@@ -17,8 +17,9 @@ from mtlbench.analysis.comparison import case_of
 from mtlbench.analysis.frame import relative_change
 from mtlbench.analysis.selection import Selection
 from mtlbench.errors import UserError
+from mtlbench.report.commands import commands_of, write_command
 from mtlbench.report.pictures import embed
-from mtlbench.report.provenance import commands_of, facts_of
+from mtlbench.report.provenance import facts_of
 from mtlbench.report.report import report
 from mtlbench.report.sentences import write_sentences
 from mtlbench.report.summaries import cost_table, delta_table
@@ -191,10 +192,10 @@ def test_what_cannot_be_made_is_named_with_its_reason(full: tuple[str, Page]) ->
     assert "they do not compare: dataset rooms, not nyuv2" in text
 
 
-def test_all_arms_make_all_tables_andcommands_of(tmp_path: Path) -> None:
+def test_all_arms_make_all_tables_and_commands(tmp_path: Path) -> None:
     results = world(arms=(*ARMS, *ABLATIONS), failures=[{**FAILURE, "arm": "cross-stitch-rate-10000"}])
     case = case_of(results)
-    assert commands_of(case, results.provenance_of(case.frame))[:2] == [
+    assert commands_of(case)[:2] == [
         "mtlbench run --pair semseg_sn --dataset rooms --recipe quick --seeds 0,1,2 --all-splits",
         "mtlbench run --pair ablations --dataset rooms --recipe quick --seeds 0,1,2 "
         + " ".join(f"--arm {arm}" for arm in sorted((*ABLATIONS, "cross-stitch-rate-10000"))),
@@ -204,8 +205,10 @@ def test_all_arms_make_all_tables_andcommands_of(tmp_path: Path) -> None:
 def test_arms_of_the_users_own_and_other_starts_have_their_options() -> None:
     results = world(arms=(*FEW, "tree", "cross-stitch-from-imagenet"))
     case = case_of(results)
-    trials = [{**trial, "data_root": "/my data"} for trial in results.provenance_of(case.frame)]
-    lines = commands_of(case, trials)
+    case = dataclasses.replace(case, trials=[{**trial, "data_root": "/my data"} for trial in case.trials])
+    lines = commands_of(case)
+    more = "mtlbench run --pair ablations --dataset rooms --recipe quick --seeds 0-2 --data-root '/my data' --arm nddr"
+    assert write_command(case, "ablations --arm nddr", seeds="0-2") == more
     assert all("--data-root '/my data'" in line for line in lines[:-1])
     assert "--init cross-stitch=imagenet" in lines[1] and lines[2].endswith("# arms of your own: tree")
     assert lines[-1] == "mtlbench report --pair semseg_sn --dataset rooms --recipe quick"
@@ -214,26 +217,25 @@ def test_arms_of_the_users_own_and_other_starts_have_their_options() -> None:
 def test_what_is_not_the_recipes_own_stands_in_the_commands() -> None:
     results = world(arms=FEW)
     case = case_of(results)
-    trials = results.provenance_of(case.frame)
-    assert "--decoder" not in commands_of(case, trials)[0] and "--init" not in commands_of(case, trials)[0]
+    assert "--decoder" not in commands_of(case)[0] and "--init" not in commands_of(case)[0]
     others = {"recipe": {"decoder": "fpn", "precision": "bf16"}, "has_weights": False}
-    first = commands_of(case, [{**trial, **others} for trial in trials])[0]
+    first = commands_of(dataclasses.replace(case, trials=[{**trial, **others} for trial in case.trials]))[0]
     assert "--seeds 0,1,2 --decoder fpn --precision bf16 --init scratch --arm" in first
-    own = "timm(batch_norm=frozen,model=tf_efficientnet_lite0)"
+    own = "timm(batch_norm=shared,model=tf_efficientnet_lite0)"
     results = world(arms=("one-task", "split-fc8"), recipe="pretrained", backbone=own)
     case = case_of(results)
-    trials = [{**trial, "recipe": {"decoder": "fpn"}} for trial in results.provenance_of(case.frame)]
-    assert commands_of(case, trials)[0].endswith("--recipe pretrained --seeds 0,1,2 --arm one-task --arm split-fc8")
+    case = dataclasses.replace(case, trials=[{**trial, "recipe": {"decoder": "fpn"}} for trial in case.trials])
+    assert commands_of(case)[0].endswith("--recipe pretrained --seeds 0,1,2 --arm one-task --arm split-fc8")
     results = world(arms=("one-task", "split-fc8"), backbone="timm(model=resnet18)")
     case = case_of(results)
-    first = commands_of(case, results.provenance_of(case.frame))[0]
+    first = commands_of(case)[0]
     assert "--seeds 0,1,2 --backbone timm:resnet18 --init imagenet --arm" in first
 
 
 def test_weightings_and_arms_that_nobody_brings_along_have_their_commands() -> None:
     results = World(weighed_study().frame)
     case = case_of(results)
-    first, second, _ = commands_of(case, results.provenance_of(case.frame))
+    first, second, _ = commands_of(case)
     assert first.endswith("--seeds 0,1,2 --arm one-task --arm split-conv4 --arm split-fc8")  # Splits have no parents
     assert second.endswith("--arm split-conv4 --arm split-fc8 --weighting rlw --weighting upgrad")
 
@@ -289,8 +291,8 @@ def test_second_names_count_once_and_kin_are_marked(tmp_path: Path) -> None:
     kin = (results.frame["arm"] == "split-fc7") & (results.frame["task"] == "semseg")
     results.frame["roots"] = results.frame["key"].where(~kin, "one-task/semseg/" + results.frame["seed"].astype(str))
     case = case_of(results)
-    assert dict(facts_of(case, []))["Arms (6)"].endswith("Split fc8, cross-stitch")
-    assert dict(facts_of(case, []))["Other names of these"] == "cross-stitch-rate-100 = cross-stitch"
+    assert dict(facts_of(case))["Arms (6)"].endswith("Split fc8, cross-stitch")
+    assert dict(facts_of(case))["Other names of these"] == "cross-stitch-rate-100 = cross-stitch"
     assert all(row.cells["arm"].value != "cross-stitch-rate-100" for row in cost_table(case).rows)
     table = delta_table(case, results)
     paired = [row for row in table.rows if any(Mark.PAIRED in cell.marks for cell in row.cells.values())]

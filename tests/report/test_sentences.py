@@ -164,9 +164,9 @@ def test_claims_not_tested_say_what_to_type() -> None:
     )
     assert claim_sentences(ClaimResults((), found), CASE) == [
         "Not tested: A (no x); B (y failed, no z). Type: mtlbench run --pair ablations --dataset rooms --recipe quick"
-        " --all-splits",
-        "Not tested: C (). Type: mtlbench run --pair semseg_sn --dataset rooms --recipe quick --arm cross-stitch"
-        " --init cross-stitch=imagenet",
+        " --seeds 0 --all-splits",
+        "Not tested: C (). Type: mtlbench run --pair semseg_sn --dataset rooms --recipe quick"
+        " --seeds 0 --arm cross-stitch --init cross-stitch=imagenet",
     ]
 
 
@@ -174,7 +174,7 @@ def test_what_was_not_compared() -> None:
     failed = FailedArm("tree", "semseg", "failed", "ValueError: no", ("0", "2"))
     assert gap_sentences(Gaps(("mtl-shared", "split-fc8"), (failed,), 3, {"split-fc7": 2}), CASE) == [
         "Not compared, since not trained: MTL-shared and Split fc8; type: mtlbench run --pair semseg_sn --dataset rooms"
-        " --recipe quick --all-splits",
+        " --recipe quick --seeds 0 --all-splits",
         "Not compared: tree, semseg, seeds 0 and 2: failed: ValueError: no",
         "Fewer than the 3 seeds of one-task: Split fc7 2.",
     ]
