@@ -16,16 +16,19 @@ from mtlbench.plugins import class_name, list_names
 NEXT = {
     "scheme": (
         "mtlbench check FILE",
+        "mtlbench run --pair det_attr --recipe smoke --scheme FILE",
         "mtlbench run --pair det_attr --all-splits --scheme FILE",
         "mtlbench plot figure2",
     ),
     "weighting": (
         "mtlbench check FILE",
+        "mtlbench run --pair det_attr --recipe smoke --arm split-fc8 --weighting FILE",
         "mtlbench run --pair det_attr --arm split-fc8 --weighting FILE",
         "mtlbench plot figure2 --arm 'split-fc8*'",
     ),
     "backbone": (
         "mtlbench check FILE",
+        "mtlbench run --pair det_attr --recipe smoke --backbone FILE",
         "mtlbench run --pair det_attr --backbone FILE",
         "mtlbench plot figure2",
     ),
