@@ -17,8 +17,8 @@ from mtlbench.text import strip_control
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder of the data, for a data set.")
 @one_line_errors
 def command(plugin: str, kind: str | None, data_root: Path | None) -> int:
-    """Say in plain words what is wrong with your scheme, task, data set or backbone, in seconds; the exit status is 1
-    where something is.
+    """Say in plain words what is wrong with your scheme, weighting, task, data set or backbone, in seconds; the exit
+    status is 1 where something is.
 
     \b
     mtlbench check gated.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, PAIR, Difference
 from mtlbench.arm_names import BASELINE, name_in_prose
 from mtlbench.report.verdict import Answer, ChosenSplit
-from mtlbench.text import write_percent
+from mtlbench.text import count, write_percent
 
 
 def short_answer(found: Answer) -> str:
@@ -36,8 +36,8 @@ def _say_split(chosen: ChosenSplit, found: Difference) -> str:
         return f"Share nothing: even {which} is worse than a network for each task, at {change} on test."
     if found.relation == NOISE:
         return (
-            f"It makes no difference that these seeds can show: {which} is at {change} on test against a network for"
-            " each task."
+            f"It makes no difference that these seeds can show{_allowing(found)}: {which} is at {change} on test against"
+            " a network for each task."
         )
     return f"Too few seeds to say: {which} is at {change} on test against a network for each task."
 
@@ -46,7 +46,12 @@ def _say_stitched(found: Difference | None) -> str:
     if found is None:
         return ""
     change = write_percent(found.mean, found.low, found.high)
-    words = {BEATS: "better", LOSES: "worse", NOISE: "within noise"}
+    words = {BEATS: "better", LOSES: "worse", NOISE: f"within noise{_allowing(found)}"}
     return f"Cross-stitch, which learns how much, is at {change}" + (
         f": {words[found.relation]}." if found.relation in words else "."
     )
+
+
+def _allowing(found: Difference) -> str:
+    """What an interval that excludes 0 by itself lacks for a word on it."""
+    return f" where {count(found.comparisons, 'contrast')} are allowed for" if found.alone else ""
