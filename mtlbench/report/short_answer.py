@@ -36,8 +36,8 @@ def _say_split(chosen: ChosenSplit, found: Difference) -> str:
         return f"Share nothing: even {which} is worse than a network for each task, at {change} on test."
     if found.relation == NOISE:
         return (
-            f"It makes no difference that these seeds can show{_allowing(found)}: {which} is at {change} on test against"
-            " a network for each task."
+            f"It makes no difference that these seeds can show{_allowing(found)}: {which} is at {change} on test"
+            " against a network for each task."
         )
     return f"Too few seeds to say: {which} is at {change} on test against a network for each task."
 
