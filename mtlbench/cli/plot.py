@@ -15,6 +15,8 @@ from mtlbench.system.files import claim
 from mtlbench.text import strip_control
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
     from mtlbench.analysis.selection import Selection
     from mtlbench.store.results import Results
 
@@ -89,6 +91,14 @@ def plot(
     return 0 if drawn else 1
 
 
+def write_picture(canvas: Canvas, path: Path) -> None:
+    """Write a figure into a file of the form that its ending names. Raises UserError."""
+    try:
+        canvas.savefig(path, dpi=200)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write {path}: {error}") from error
+
+
 def _draw(
     name: str, results: Results, out: Path | None, paper: bool, arms: Sequence[str], selection: Selection
 ) -> None:
@@ -100,9 +110,6 @@ def _draw(
     caption = draw_figure(results, name, canvas, selection, arms, paper)
     paths = [out] if out else [claim(results.root / f"{name}{ending}") for ending in ENDINGS]
     for path in paths:
-        try:
-            canvas.savefig(path, dpi=200)
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot write {path}: {error}") from error
+        write_picture(canvas, path)
     say(" ".join(map(str, paths)))
     say(caption)

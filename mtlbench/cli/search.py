@@ -34,6 +34,12 @@ from mtlbench.cli._shared import FORMAT, RESULTS, one_line_errors, pick, say, wa
     help="A table that mtlbench export wrote, or the name of one of the package (mtlbench list tables), in place of"
     " results.",
 )
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also draw regret against cost into FILE.png or FILE.svg.",
+)
 @FORMAT
 @pick
 @RESULTS
@@ -43,6 +49,7 @@ def command(
     budget: float,
     repeats: int,
     table: Path | None,
+    out: Path | None,
     format_: str,
     results: Path,
     **picked: str | None,
@@ -52,7 +59,7 @@ def command(
 
     \b
     mtlbench search --method asha --method random --budget 0.5
-    mtlbench search --table dense3_trees
+    mtlbench search --table dense3_trees --out regret.png
     """
     from mtlbench.analysis.selection import Selection
     from mtlbench.report.render import render
@@ -68,4 +75,14 @@ def command(
         loaded = load_results(results)
         benchmark = Benchmark.of(tabulate(loaded, Selection(**picked)))
         warn_of(loaded.problems)
-    say(render(search_table(find_regrets(benchmark, methods, budget, repeats)), format_).removesuffix("\n"))
+    found = find_regrets(benchmark, methods, budget, repeats)
+    say(render(search_table(found), format_).removesuffix("\n"))
+    if out:
+        from matplotlib.figure import Figure
+
+        from mtlbench.cli.plot import write_picture
+        from mtlbench.figures.regret import Regret, data_of
+
+        canvas = Figure()
+        Regret().draw(data_of(found, benchmark.about.note), canvas)
+        write_picture(canvas, out)

@@ -33,9 +33,12 @@ def test_a_table_is_exported_and_searched(tmp_path: Path, monkeypatch: pytest.Mo
     rows = list(csv.DictReader(io.StringIO(found.output)))
     assert [row["method"] for row in rows[:4]] == ["grid", "random", "one-task, always", "cross-stitch, always"]
     assert rows[0]["gives"] in ARMS and rows[3]["gives"] == "cross-stitch"
-    text = call("search", "--table", tmp_path / "t", "--method", "grid").output
+    text = call("search", "--table", tmp_path / "t", "--method", "grid", "--out", tmp_path / "regret.png").output
+    assert (tmp_path / "regret.png").read_bytes().startswith(b"\x89PNG")
     assert "cross-stitch, with the networks that it starts from, costs" in " ".join(text.split())
     assert call("search", "--table", tmp_path / "nowhere").exit_code == 2
+    refused = call("search", "--table", tmp_path / "t", "--method", "grid", "--out", tmp_path / "regret.xyz")
+    assert refused.exit_code == 2 and "cannot write" in refused.output
 
 
 def test_finished_trials_are_told_to_a_tracker(tmp_path: Path) -> None:
