@@ -16,7 +16,7 @@ COMMANDS = {  # in the order in which one needs them: the first sentence of each
     "export": "Write the numbers of a study as a table that others can search without training.",
     "search": "Replay searches for the best Split or tree on the numbers of a study, without training.",
     "track": "Tell a tracker of every finished trial: tensorboard, wandb, mlflow or trackio.",
-    "list": "List recipes, spaces, arms, plug-ins of every kind, or the tables that come along.",
+    "list": "List recipes, spaces, arms, datasets, tasks, backbones, schemes, weightings, figures or tables.",
     "new": "Write a short, commented scheme, weighting, task, data set or backbone that already works.",
     "check": "Say in plain words what is wrong with your scheme, weighting, task, data set or backbone.",
     "data": "Make the files of a data set ready, or look for what is missing or broken in them.",

@@ -81,8 +81,8 @@ def command(
         from matplotlib.figure import Figure
 
         from mtlbench.cli.plot import write_picture
-        from mtlbench.figures.regret import Regret, data_of
+        from mtlbench.plugins import create
 
-        canvas = Figure()
-        Regret().draw(data_of(found, benchmark.about.note), canvas)
+        canvas, drawer = Figure(), create("figure", "regret")
+        drawer.draw(drawer.data_of(found, benchmark.about.note), canvas)
         write_picture(canvas, out)

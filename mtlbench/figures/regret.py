@@ -47,24 +47,23 @@ class Regret:
     def data(self, results: Results, selection: Selection = NEWEST, paper: bool = False) -> RegretData:
         """Everything that is drawn. Raises UserError without one-task and two other architectures of every seed."""
         content = tabulate(results, selection)
-        return data_of(find_regrets(Benchmark.of(content)), content.about.note, paper)
+        return self.data_of(find_regrets(Benchmark.of(content)), content.about.note, paper)
+
+    def data_of(self, found: Regrets, note: str, paper: bool = False) -> RegretData:
+        """What is drawn of searches; note: of which results they are."""
+        costs = np.geomspace(FIRST_COST, found.budget, POINTS)
+        curves = [found.curve(method, list(costs)).assign(method=method) for method in found.traces]
+        fixed = [(one.arm, one.cost, one.regret) for one in found.fixed]
+        return RegretData(
+            pd.concat(curves, ignore_index=True),
+            pd.DataFrame(fixed, columns=["arm", "cost", "regret"]),
+            _write_caption(found, note, paper),
+        )
 
     def draw(self, data: RegretData, canvas: Canvas) -> None:
         """Draws on an empty canvas, whose size is set."""
         with style.theme():
             _draw(data, canvas)
-
-
-def data_of(found: Regrets, note: str, paper: bool = False) -> RegretData:
-    """What is drawn of searches; note: of which results they are."""
-    costs = np.geomspace(FIRST_COST, found.budget, POINTS)
-    curves = [found.curve(method, list(costs)).assign(method=method) for method in found.traces]
-    fixed = [(one.arm, one.cost, one.regret) for one in found.fixed]
-    return RegretData(
-        pd.concat(curves, ignore_index=True),
-        pd.DataFrame(fixed, columns=["arm", "cost", "regret"]),
-        _write_caption(found, note, paper),
-    )
 
 
 def _write_caption(found: Regrets, note: str, paper: bool) -> str:
