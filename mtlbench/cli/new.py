@@ -14,7 +14,8 @@ from mtlbench.cli._shared import PLUGIN_KINDS, one_line_errors, say
 @click.argument("name")
 @one_line_errors
 def command(kind: str, name: str) -> None:
-    """Write NAME.py into this folder: a short, commented scheme, task, data set or backbone that already works."""
+    """Write NAME.py into this folder: a short, commented scheme, weighting, task, data set or backbone that already
+    works."""
     from mtlbench.authoring.new import new as write
 
     path, then = write(kind, name, Path())
