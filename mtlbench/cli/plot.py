@@ -11,16 +11,14 @@ import click
 from mtlbench.cli._shared import RESULTS, one_line_errors, pick, say, warn_of
 from mtlbench.errors import UserError
 from mtlbench.plugins import list_names
-from mtlbench.system.files import claim
+from mtlbench.system.files import write_picture
 from mtlbench.text import strip_control
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
-
     from mtlbench.analysis.selection import Selection
     from mtlbench.store.results import Results
 
-ENDINGS = (".png", ".svg")
+ENDINGS, DPI = (".png", ".svg"), 200
 
 
 @click.command()
@@ -91,14 +89,6 @@ def plot(
     return 0 if drawn else 1
 
 
-def write_picture(canvas: Canvas, path: Path) -> None:
-    """Write a figure into a file of the form that its ending names. Raises UserError."""
-    try:
-        canvas.savefig(path, dpi=200)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot write {path}: {error}") from error
-
-
 def _draw(
     name: str, results: Results, out: Path | None, paper: bool, arms: Sequence[str], selection: Selection
 ) -> None:
@@ -108,8 +98,8 @@ def _draw(
 
     canvas = Figure()
     caption = draw_figure(results, name, canvas, selection, arms, paper)
-    paths = [out] if out else [claim(results.root / f"{name}{ending}") for ending in ENDINGS]
+    paths = [out] if out else [results.root / f"{name}{ending}" for ending in ENDINGS]
     for path in paths:
-        write_picture(canvas, path)
+        write_picture(path, canvas, DPI)
     say(" ".join(map(str, paths)))
     say(caption)

@@ -80,9 +80,10 @@ def command(
     if out:
         from matplotlib.figure import Figure
 
-        from mtlbench.cli.plot import write_picture
+        from mtlbench.cli.plot import DPI
         from mtlbench.plugins import create
+        from mtlbench.system.files import write_picture
 
         canvas, drawer = Figure(), create("figure", "regret")
         drawer.draw(drawer.data_of(found, benchmark.about.note), canvas)
-        write_picture(canvas, out)
+        write_picture(out, canvas, DPI)

@@ -11,9 +11,12 @@ import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mtlbench.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Want of space, quota, permission or a healthy disk, or something else where a folder should be.
 BROKEN = {
@@ -121,6 +124,15 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_picture(path: Path, canvas: Figure, dpi: int) -> None:
+    """Write a figure in the format of the path's suffix (PNG without one), whole or not at all. Raises UserError."""
+    try:
+        with replace_file(path) as temporary:
+            canvas.savefig(temporary, format=path.suffix[1:] or "png", dpi=dpi)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot write {path}: {error}; give another file with --out FILE.png") from error
 
 
 class Seal(NamedTuple):

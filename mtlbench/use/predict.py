@@ -22,14 +22,14 @@ from mtlbench.nets.network import place_on_device
 from mtlbench.spec import Options
 from mtlbench.store.lookup import Finished, find_trials
 from mtlbench.store.store import Store
-from mtlbench.system.files import claim, replace_file, write
+from mtlbench.system.files import claim, replace_file, write, write_picture
 from mtlbench.system.images import open_image
 from mtlbench.text import Say
 from mtlbench.training.batches import evaluation_batch
 from mtlbench.training.samples import scale
 from mtlbench.use.trained import Trained, open_trained
 from mtlbench.vision import proposals as selective_search
-from mtlbench.vision.drawing import PALETTE, Drawer, count_shown, draw_picture, save
+from mtlbench.vision.drawing import DPI, PALETTE, Drawer, count_shown, draw_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -316,7 +316,7 @@ def draw(title: str, image: np.ndarray, trained: Sequence[Trained], result: Pred
                 columns.append((name, partial(_draw, task, kept)))
     canvas = draw_picture(title.replace("$", r"\$"), columns, [sample])
     canvas.axes[0].set_ylabel("")  # that numbers test images
-    save(canvas, path)
+    write_picture(path, canvas, DPI)
 
 
 def _image(image: np.ndarray, axes: Axes, number: int, sample: Sample) -> None:

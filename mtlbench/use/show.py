@@ -17,9 +17,10 @@ from mtlbench.store import predictions, sources
 from mtlbench.store.folders import check_file
 from mtlbench.store.lookup import find_trials
 from mtlbench.store.store import Store
+from mtlbench.system.files import write_picture
 from mtlbench.text import Say
 from mtlbench.training.context import Context
-from mtlbench.vision.drawing import HEADING_SIZE, Drawer, draw_picture, save
+from mtlbench.vision.drawing import DPI, HEADING_SIZE, Drawer, draw_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,7 +74,7 @@ def show(
         f"test: {', '.join(filter(None, (one.headlines for one in found))) or 'no scores'}"
     )
     path = out or Store(results).root / f"show-{first.name.arm}-{first.folder.name}.png"
-    save(draw_picture(title, columns, samples), path)
+    write_picture(path, draw_picture(title, columns, samples), DPI)
     return path
 
 

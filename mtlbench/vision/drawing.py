@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mtlbench.contracts import Sample
-from mtlbench.errors import UserError
-from mtlbench.system.files import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,15 +110,6 @@ def _outside(axes: Axes) -> list[float]:
         return [0.0] * 4
     pixels = (box.x0 - drawn.x0, box.y0 - drawn.y0, drawn.x1 - box.x1, drawn.y1 - box.y1)
     return [min(max(one / DPI, 0.0), PANEL) for one in pixels]
-
-
-def save(canvas: Canvas, path: Path) -> None:
-    """Write a picture in the format of its suffix. Raises UserError."""
-    try:
-        with replace_file(path) as temporary:
-            canvas.savefig(temporary, format=path.suffix[1:] or "png", dpi=DPI)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot write {path}: {error}; give another file with --out FILE.png") from error
 
 
 SHOWN = 6  # of them, at most (ours: more cannot be told apart)

@@ -243,7 +243,7 @@ def test_truth_and_prediction_of_every_image_are_drawn_by_the_task(toy: Toy) -> 
 @pytest.mark.parametrize(("count", "rows"), [(1, 1), (2, 2), (50, 3)])
 def test_as_many_images_as_asked_for_and_kept(toy: Toy, count: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Figure] = []
-    monkeypatch.setattr(module, "save", lambda canvas, path: seen.append(canvas))
+    monkeypatch.setattr(module, "write_picture", lambda path, canvas, dpi: seen.append(canvas))
     toy.show(count=count)
     (canvas,) = seen
     assert len(canvas.axes) == 3 * rows
