@@ -14,7 +14,7 @@ import sys
 
 import torch
 from _figures import tell
-from step import Arm, Noise, ratio, seconds
+from step import PAIRS, Arm, Noise, ratio, seconds
 
 from mtlbench.plan import spaces
 from mtlbench.plan.backbones import on_backbone, pin
@@ -32,7 +32,6 @@ MODELS = (
     "tf_efficientnet_lite0",
     "mobilenetv3_small_100",
 )
-PAIRS = ("semseg_sn", "det_attr")
 SIZE, IMAGES, ROUNDS = (96, 128), 2, 5
 Row = dict[str, object]
 

@@ -46,22 +46,21 @@ def commands_of(case: Case) -> list[str]:
         along = _find_parents(space, arms) | {arm.name for arm in space.arms if arm.family == Family.PARENT}
         if wanted := left & own if written else arms & own:
             chosen = "--all-splits" if own <= arms else " ".join(f"--arm {arm}" for arm in arm_order(wanted - along))
-            written.append(f"{begin_command(case, name)}{chosen}".rstrip())
+            written.append(write_command(case, f"{name} {chosen}"))
             left -= own
     if "cross-stitch-from-imagenet" in left:
         written.append(write_command(case, IMAGENET.format(pair=case.pair)))
         left.remove("cross-stitch-from-imagenet")
     if trees := [arm for arm in arm_order(left) if case.kinds.is_tree(arm)]:
         chosen = " ".join(f"--arm {arm}" for arm in trees)
-        written.append(f"{begin_command(case, case.pair)}{chosen}")
+        written.append(write_command(case, f"{case.pair} {chosen}"))
         left -= set(trees)
     weighed, with_weightings = _weighting_commands(case)
     written += with_weightings
     left -= weighed
     if left:
-        written.append(
-            f"{begin_command(case, case.pair)}--scheme FILE.py:Class  # arms of your own: {', '.join(sorted(left))}"
-        )
+        own_arms = f"--scheme FILE.py:Class  # arms of your own: {', '.join(sorted(left))}"
+        written.append(write_command(case, f"{case.pair} {own_arms}"))
     picked = " ".join(f"--{name} {shlex.quote(case.pick[name])}" for name in ("pair", "dataset", "recipe"))
     return [*written, f"mtlbench report {picked}"]
 
@@ -78,13 +77,12 @@ def _weighting_commands(case: Case) -> tuple[set[str], list[str]]:
     groups: dict[tuple[str, ...], list[str]] = {}
     for base, own in rows.groupby("variant_of"):
         groups.setdefault(tuple(sorted(own["method"].unique())), []).append(str(base))
-    start = begin_command(case, case.pair)
     ours = list_names("weighting")
     written = []
     for methods, bases in groups.items():
         arms = " ".join(f"--arm {arm}" for arm in arm_order(bases))
         given = " ".join(f"--weighting {name if name in ours else 'FILE.py:' + name}" for name in methods)
-        written.append(f"{start}{arms} {given}")
+        written.append(write_command(case, f"{case.pair} {arms} {given}"))
     return set(rows["arm"]), written
 
 
@@ -98,29 +96,23 @@ def grid_commands(case: Case, found: TradeOffs) -> list[str]:
             lattices[levels] = lattice
     own = any(map(found.arms.is_own, found.varied))
     arms = " ".join(f"--arm {arm}" for arm in found.varied) + (" --scheme FILE.py:Class" if own else "")
-    start = f"{begin_command(case, case.pair)}{arms}"
-    return [f"{start} --loss-weight-grid {levels}" for levels in sorted(lattices)]
+    return [write_command(case, f"{case.pair} {arms} --loss-weight-grid {levels}") for levels in sorted(lattices)]
 
 
 def affinity_command(case: Case, found: Affinities) -> str:
     """What trains the networks of every two tasks."""
     arms = " ".join(f"--arm {one.arm} --affinity {one.arm}" for one in found.found)
-    return f"{begin_command(case, case.pair)}{arms}"
+    return write_command(case, f"{case.pair} {arms}")
 
 
 def write_command(case: Case, space: str, seeds: str = "") -> str:
     """What trains a search space, given with the options that follow it, on the data, with the recipe and the seeds
     (or these) that are judged."""
     name, _, options = space.partition(" ")
-    return f"{begin_command(case, name, seeds)}{options}".rstrip()
+    return f"mtlbench run --pair {name} {_describe_setting(case, seeds)} {_network(case, name)}{options}".rstrip()
 
 
-def begin_command(case: Case, space: str, seeds: str = "") -> str:
-    """`mtlbench run ` with all options, up to those that say which arms; seeds: other ones than the case's."""
-    return f"mtlbench run --pair {space} {_describe_setting(case, seeds)} {_network(case, space)}"
-
-
-def _describe_setting(case: Case, seeds: str = "") -> str:
+def _describe_setting(case: Case, seeds: str) -> str:
     """The options that say on which data, by which recipe and with which seeds."""
     roots = dict.fromkeys(str(trial["data_root"]) for trial in case.trials if trial["data_root"])
     if case.pick["dataset"] == DATASET:

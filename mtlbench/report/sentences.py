@@ -118,7 +118,12 @@ def size(found: Difference, unit: str = "%", digits: int = 1) -> str:
     if not found.alone:
         return text
     wide = write_percent(found.mean, found.wide_low, found.wide_high, unit=unit, digits=digits)
-    return f"{text}; {wide[wide.index('[') :]} where {count(found.comparisons, 'contrast')} are allowed for"
+    return f"{text}; {wide[wide.index('[') :]} {allowing(found)}"
+
+
+def allowing(found: Difference) -> str:
+    """`where 54 contrasts are allowed for`."""
+    return f"where {count(found.comparisons, 'contrast')} are allowed for"
 
 
 # ---------------------------------------------------------------------------------------------------- what seeds show

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mtlbench.analysis.comparison import BEATS, LOSES, NOISE, PAIR, Difference
 from mtlbench.arm_names import BASELINE, name_in_prose
+from mtlbench.report.sentences import allowing
 from mtlbench.report.verdict import Answer, ChosenSplit
-from mtlbench.text import count, write_percent
+from mtlbench.text import write_percent
 
 
 def short_answer(found: Answer) -> str:
@@ -36,7 +37,7 @@ def _say_split(chosen: ChosenSplit, found: Difference) -> str:
         return f"Share nothing: even {which} is worse than a network for each task, at {change} on test."
     if found.relation == NOISE:
         return (
-            f"It makes no difference that these seeds can show{_allowing(found)}: {which} is at {change} on test"
+            f"It makes no difference that these seeds can show{_lacks(found)}: {which} is at {change} on test"
             " against a network for each task."
         )
     return f"Too few seeds to say: {which} is at {change} on test against a network for each task."
@@ -46,12 +47,12 @@ def _say_stitched(found: Difference | None) -> str:
     if found is None:
         return ""
     change = write_percent(found.mean, found.low, found.high)
-    words = {BEATS: "better", LOSES: "worse", NOISE: f"within noise{_allowing(found)}"}
+    words = {BEATS: "better", LOSES: "worse", NOISE: f"within noise{_lacks(found)}"}
     return f"Cross-stitch, which learns how much, is at {change}" + (
         f": {words[found.relation]}." if found.relation in words else "."
     )
 
 
-def _allowing(found: Difference) -> str:
+def _lacks(found: Difference) -> str:
     """What an interval that excludes 0 by itself lacks for a word on it."""
-    return f" where {count(found.comparisons, 'contrast')} are allowed for" if found.alone else ""
+    return f" {allowing(found)}" if found.alone else ""

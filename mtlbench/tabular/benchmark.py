@@ -47,7 +47,7 @@ class Benchmark:
         """Read a table. path: its folder, or the name of one of the package. Raises UserError where it is none, damaged
         or of a newer mtlbench."""
         folder = Path(path).expanduser()
-        self._take(_read(TABLES / path if str(path) in list_tables() and not folder.exists() else folder))
+        self._take(_read(TABLES / path if not folder.exists() and str(path) in list_tables() else folder))
 
     @staticmethod
     def of(content: Content) -> Benchmark:
