@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from mtlbench.analysis.arms import Arms
-from mtlbench.analysis.comparison import AFFINITY_SHARE, BEATS, LOSES, Case, Difference, difference_of
+from mtlbench.analysis.comparison import AFFINITY_SHARE, BEATS, LOSES, Difference, difference_of
 from mtlbench.analysis.frame import mean_over_tasks, relative_change, whole_task
 from mtlbench.analysis.inference import Runs, mean_interval
 from mtlbench.analysis.selection import NEWEST, Selection, arms_matching, match_rows, select_newest, with_purpose
@@ -80,13 +80,22 @@ class ArmAffinity:
 
     effects: {(task, partner): the task's change on test in the network of the two against one-task (%), one of as many
     contrasts as all such networks of the setting make}; what lacks is not in it. groupings: best predicted on
-    test first; () where a network lacks or the tasks are more than MOST_TASKS.
+    test first; () where a network lacks or the tasks are more than MOST_TASKS. changes: {(task, partner): these changes
+    on test, a number a seed that has every network of two}.
     """
 
     arm: str
     tasks: tuple[str, ...]
     effects: Mapping[Cell, Difference]
     groupings: tuple[Grouping, ...]
+    changes: Mapping[Cell, np.ndarray]
+
+    def predict(self, layers: Sequence[Groups]) -> np.ndarray:
+        """What the networks of two predict of a network with these groups at the layers that this arm shares: the mean
+        over the layers of what is predicted of a grouping, a number a seed (Ours)."""
+        of_group = _sum_within_groups(self.tasks, self.changes)
+        totals = [sum((of_group[group] for group in groups), np.zeros(1)) / len(self.tasks) for groups in layers]
+        return np.asarray(np.mean(totals, axis=0))
 
     @cached_property
     def suggested(self) -> Grouping | None:
@@ -128,12 +137,12 @@ class Affinities:
         return any(one.relation in (BEATS, LOSES) for one in said)
 
 
-def find_affinities(case: Case, results: Results) -> Affinities | None:
-    """What the case's pair, dataset, backbone and recipe have of networks of two tasks, None without any."""
+def find_affinities(results: Results, selection: Selection) -> Affinities | None:
+    """What the selection has of networks of two tasks, None without any."""
     if not (results.frame["purpose"] == Purpose.AFFINITY).any():
         return None
     try:
-        return affinities(results, case.selection)
+        return affinities(results, selection)
     except UserError:
         return None  # the figure says why
 
@@ -206,14 +215,18 @@ class _Study:
             name = self.pairs[arm].get(frozenset((task, partner)), "")
             if found := self.runs[task].contrast(name, BASELINE):
                 effects[task, partner] = difference_of(found, contrasts, AFFINITY_SHARE)
-        return ArmAffinity(arm, self.tasks, effects, self._groupings(arm, effects))
+        cells = [cell for cell in permutations(self.tasks, 2) if cell in effects]
+        test = self._by_seed(self.test, arm, cells)
+        return ArmAffinity(arm, self.tasks, effects, self._groupings(arm, effects, test), test)
 
-    def _groupings(self, arm: str, effects: Mapping[Cell, Difference]) -> tuple[Grouping, ...]:
-        """All groupings, from the seeds that have every network of two."""
+    def _groupings(
+        self, arm: str, effects: Mapping[Cell, Difference], test: Mapping[Cell, np.ndarray]
+    ) -> tuple[Grouping, ...]:
+        """All groupings, from the seeds that have every network of two; test: their changes."""
         cells = list(permutations(self.tasks, 2))
         if len(self.tasks) > MOST_TASKS or any(cell not in effects for cell in cells):
             return ()
-        val, test = (self._by_seed(changes, arm, cells) for changes in (self.val, self.test))
+        val = self._by_seed(self.val, arm, cells)
         bounds = {cell: np.array([one.wide_high - one.mean]) for cell, one in effects.items()}
         of_group = [_sum_within_groups(self.tasks, numbers) for numbers in (val, test, bounds)]
         networks, found = self._networks(arm), []
@@ -294,8 +307,8 @@ def find_grouping(
     `stages`, `arm`: `Results.architectures_of` them.
     """
     whole, alone = (tasks,), tuple((task,) for task in tasks)
-    shared = [place for place, stage in enumerate(arm) if _order_groups(stage["groups"], tasks) == whole]
-    found = [_order_groups(stage["groups"], tasks) for stage in stages]
+    shared = [place for place, stage in enumerate(arm) if order_groups(stage["groups"], tasks) == whole]
+    found = [order_groups(stage["groups"], tasks) for stage in stages]
     if not shared or len(found) <= shared[-1]:
         return None
     groups, last = found[shared[-1]], shared[-1] + 1
@@ -304,7 +317,7 @@ def find_grouping(
     return groups, "" if groups == whole else str(stages[found.index(groups)]["stage"])
 
 
-def _order_groups(groups: Sequence[Sequence[str]], tasks: tuple[str, ...]) -> Groups:
+def order_groups(groups: Sequence[Sequence[str]], tasks: tuple[str, ...]) -> Groups:
     """Groups, and tasks in them, in the order of the tasks."""
     own = [tuple(task for task in tasks if task in group) for group in groups]
     return tuple(sorted((group for group in own if group), key=lambda group: tasks.index(group[0])))

@@ -26,6 +26,8 @@ def proxies_table(results: Results, selection: Selection = NEWEST) -> Table:
         "Val during training is of its first images; after all of it of all.",
         "Cosine: mean over training, of joint networks. Alphas: high where an architecture shares the layers at which"
         " cross-stitch mixes most and parts the others (Ours). FLOPs and parameters are the same for every seed.",
+        "Affinity, from networks of two tasks alone: what they predict of the groups at each layer, mean over layers"
+        " (Ours).",
     )
     return Table(found.note, labels, groups, tuple(rows), tuple(map(Note, notes)))
 

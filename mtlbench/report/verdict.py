@@ -180,7 +180,7 @@ def verdict_on(case: Case, results: Results) -> Verdict:
         find_gaps(case),
         trades,
         beyond,
-        find_affinities(case, results),
+        find_affinities(results, case.selection),
         find_weighed(case, results),
     )
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from mtlbench.analysis.frame import list_records, rows_of_trials
+from mtlbench.analysis.affinity import find_affinities, order_groups
+from mtlbench.analysis.frame import IDENTITY, list_records, rows_of_trials
 from mtlbench.analysis.inference import mean_interval
 from mtlbench.analysis.selection import NEWEST, Selection, select_newest
 from mtlbench.contracts import Results
@@ -60,6 +61,7 @@ def find_proxies(results: Results, selection: Selection = NEWEST) -> Proxies:
     measured = [
         _correlate("cosine of the tasks' gradients", _average_cosines(results, frame, space), space.truths),
         _correlate("alphas of cross-stitch", _average_alphas(results, frame, benchmark, space), space.truths),
+        *_correlate_affinities(results, frame, benchmark, space),
     ]
     others = [one for one in (*fixed, *measured) if one]
     return Proxies(tuple(one for one in early if one), tuple(others), len(space.depths), note)
@@ -125,6 +127,28 @@ def _average_alphas(
             for arm, shares in sharing.items()
         }
     return found
+
+
+def _correlate_affinities(
+    results: Results, frame: pd.DataFrame, benchmark: Benchmark, space: Space
+) -> list[Proxy | None]:
+    """What the networks of every two tasks predict of each architecture (`ArmAffinity.predict`), for each arm that was
+    trained for two tasks."""
+    found = find_affinities(results, Selection(**{name: str(frame[name].iloc[0]) for name in IDENTITY}))
+    proxies = []
+    for one in found.found if found else ():
+        if not one.groupings or one.arm not in benchmark.architectures:
+            continue
+        shared = [stage.stage for stage in benchmark.architectures[one.arm].stages if len(stage.groups) == 1]
+        by_seed: dict[int, dict[str, float]] = {}
+        for arm in space.depths:
+            groups = {stage.stage: stage.groups for stage in benchmark.architectures[arm].stages}
+            if shared and all(name in groups for name in shared):
+                predicted = one.predict([order_groups(groups[name], one.tasks) for name in shared])
+                for place, value in enumerate(predicted):
+                    by_seed.setdefault(place, {})[arm] = float(value)
+        proxies.append(_correlate(f"affinity: {one.arm} of every two tasks", by_seed, space.truths))
+    return proxies
 
 
 def _find_sharing(benchmark: Benchmark, arm: str) -> Callable[[str, str, str], bool]:
