@@ -80,20 +80,20 @@ class ArmAffinity:
 
     effects: {(task, partner): the task's change on test in the network of the two against one-task (%), one of as many
     contrasts as all such networks of the setting make}; what lacks is not in it. groupings: best predicted on
-    test first; () where a network lacks or the tasks are more than MOST_TASKS. changes: {(task, partner): these changes
-    on test, a number a seed that has every network of two}.
+    test first; () where a network lacks or the tasks are more than MOST_TASKS. on_val: {(task, partner): the changes on
+    val, a number a seed that has every network of two}.
     """
 
     arm: str
     tasks: tuple[str, ...]
     effects: Mapping[Cell, Difference]
     groupings: tuple[Grouping, ...]
-    changes: Mapping[Cell, np.ndarray]
+    on_val: Mapping[Cell, np.ndarray]
 
     def predict(self, layers: Sequence[Groups]) -> np.ndarray:
-        """What the networks of two predict of a network with these groups at the layers that this arm shares: the mean
-        over the layers of what is predicted of a grouping, a number a seed (Ours)."""
-        of_group = _sum_within_groups(self.tasks, self.changes)
+        """What the networks of two predict on val of a network with these groups at the layers that this arm shares:
+        the mean over the layers of what is predicted of a grouping, a number a seed (Ours)."""
+        of_group = _sum_within_groups(self.tasks, self.on_val)
         totals = [sum((of_group[group] for group in groups), np.zeros(1)) / len(self.tasks) for groups in layers]
         return np.asarray(np.mean(totals, axis=0))
 
@@ -216,17 +216,17 @@ class _Study:
             if found := self.runs[task].contrast(name, BASELINE):
                 effects[task, partner] = difference_of(found, contrasts, AFFINITY_SHARE)
         cells = [cell for cell in permutations(self.tasks, 2) if cell in effects]
-        test = self._by_seed(self.test, arm, cells)
-        return ArmAffinity(arm, self.tasks, effects, self._groupings(arm, effects, test), test)
+        val = self._by_seed(self.val, arm, cells)
+        return ArmAffinity(arm, self.tasks, effects, self._groupings(arm, effects, val), val)
 
     def _groupings(
-        self, arm: str, effects: Mapping[Cell, Difference], test: Mapping[Cell, np.ndarray]
+        self, arm: str, effects: Mapping[Cell, Difference], val: Mapping[Cell, np.ndarray]
     ) -> tuple[Grouping, ...]:
-        """All groupings, from the seeds that have every network of two; test: their changes."""
+        """All groupings, from the seeds that have every network of two; val: their changes."""
         cells = list(permutations(self.tasks, 2))
         if len(self.tasks) > MOST_TASKS or any(cell not in effects for cell in cells):
             return ()
-        val = self._by_seed(self.val, arm, cells)
+        test = self._by_seed(self.test, arm, cells)
         bounds = {cell: np.array([one.wide_high - one.mean]) for cell, one in effects.items()}
         of_group = [_sum_within_groups(self.tasks, numbers) for numbers in (val, test, bounds)]
         networks, found = self._networks(arm), []

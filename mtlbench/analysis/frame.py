@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mtlbench.analysis.arms import without_parents
 from mtlbench.arm_names import BASELINE
+from mtlbench.spec import Family
 
 IDENTITY = ["pair", "dataset", "backbone", "recipe"]  # what a comparison never mixes
 FEWEST_SEEDS = 3  # below this an interval would be a guess
@@ -26,7 +26,13 @@ def list_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def whole_task(frame: pd.DataFrame, subset: str) -> pd.DataFrame:
     """The visible arms' numbers of whole tasks (no single categories, no costs) on a subset."""
-    return without_parents(frame[(frame["subset"] == subset) & (frame["category"].fillna("") == "")])
+    return frame[_of_whole_tasks(frame, subset)]
+
+
+def _of_whole_tasks(frame: pd.DataFrame, subset: str) -> np.ndarray:
+    """Whether each row is one of `whole_task`."""
+    found = (frame["subset"] == subset) & (frame["category"].fillna("") == "") & (frame["family"] != Family.PARENT)
+    return found.to_numpy(bool)
 
 
 def rows_of_trials(series: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
@@ -47,13 +53,13 @@ def relative_change(
     where that has it. The paper's Figure 2(b) shows "performance relative to the task-specific network", of one run.
     Ours: a mean in the denominator, since the ratio to a single noisy run is too high by its variance in the mean.
     """
-    rows = whole_task(frame, subset)
-    rows = rows[rows["headline"].astype(bool)] if metric is None else rows[rows["metric"] == metric]
     cell = ["seed", "task", "metric"]
-    columns = ["arm", *cell, "unit", "higher_is_better", "value", "key", *(["roots"] if "roots" in rows else [])]
+    columns = ["arm", *cell, "unit", "higher_is_better", "value", "key", *(["roots"] if "roots" in frame else [])]
+    asked = frame["headline"].astype(bool) if metric is None else frame["metric"] == metric
+    rows: pd.DataFrame = frame.loc[asked.to_numpy(bool) & _of_whole_tasks(frame, subset), columns]
     base = rows.loc[rows["arm"] == baseline, [*cell, "value"]].rename(columns={"value": "base"})
     base["size"] = base.groupby(["task", "metric"])["base"].transform("mean").abs()
-    joined = rows[columns].merge(base, on=cell, validate="many_to_one")
+    joined = rows.merge(base, on=cell, validate="many_to_one")
     sign = np.where(joined["higher_is_better"].astype(bool), 1.0, -1.0)
     size = joined["size"].where(joined["size"] != 0)
     return joined.assign(change=100 * sign * (joined["value"] - joined["base"]) / size).drop(columns="size")

@@ -73,13 +73,14 @@ def select_newest(
                 raise make_unknown(f"{column} with results", name, valid)
             candidates = candidates[candidates[column] == name]
     last = list_records(candidates[candidates["finished"] == candidates["finished"].max()].head(1))[0]
-    chosen = candidates[(candidates[IDENTITY] == [last[column] for column in IDENTITY]).all(axis=1)]
+    newest = match_rows(candidates, Selection(**{column: last[column] for column in IDENTITY}))
+    chosen = candidates[newest]
     current = _last_trials(chosen[chosen["setting"] == last["setting"]])
     stale = chosen["key"].nunique() - current["key"].nunique()
     current, rates = at_best_rates(current)
     note = f"{_sentence(last)}, {rates or describe_tuning(current)}"
     note += " (the newest results)" if None in asked.values() else ""
-    others = candidates.drop(chosen.index)[IDENTITY].drop_duplicates()
+    others = candidates.loc[~newest, IDENTITY].drop_duplicates()
     if len(others):
         note += "; left out: " + " / ".join(_sentence(other) for other in list_records(others))
     if stale:

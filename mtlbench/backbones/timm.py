@@ -106,7 +106,8 @@ class Timm:
         return nn.Sequential(body, RegionMean()) if self.form == "roi" and last else body
 
     def _body(self, stage: str) -> nn.Module:
-        """A stage of a network that is made anew for it, since timm starts networks whole: once for equal columns."""
+        """A stage of a network that is made anew for it, since timm starts networks whole: once for equal columns; of
+        shapes alone (device meta) one network has all stages."""
         state, device = torch.default_generator.get_state().numpy().tobytes(), str(torch.get_default_device())
         if stage not in self._made or self._made[stage][:2] != (state, device):
             net = create(self.model, self.output_stride)
@@ -114,7 +115,9 @@ class Timm:
                 from timm.utils.model import freeze_batch_norm_2d
 
                 freeze_batch_norm_2d(net)
-            self._made[stage] = state, device, cut(self.model, net, self.cuts)[stage]
+            parts = cut(self.model, net, self.cuts)
+            made = parts if device == "meta" else {stage: parts[stage]}
+            self._made |= {name: (state, device, part) for name, part in made.items()}
         return copy.deepcopy(self._made[stage][2])
 
     def adapted(self, state: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -60,7 +60,7 @@ def test_groupings_are_predicted_as_by_hand() -> None:
 
 def test_layers_are_predicted_as_their_mean_by_hand() -> None:
     """Five layers together, three as detection + attributes | semseg: (5 * 2 + 3 * 5 / 3) / 8; alone nothing."""
-    (one,) = affinities(twos(BY_HAND)).found
+    (one,) = affinities(twos(val=BY_HAND)).found  # on test nothing is changed
     together, parted, alone = ((THREE,), (THREE[:2], THREE[2:]), tuple((task,) for task in THREE))
     assert one.predict([together] * 5 + [parted] * 3) == pytest.approx([15 / 8] * 3)  # a number a seed
     assert one.predict([alone] * 8) == pytest.approx([0.0] * 3)
