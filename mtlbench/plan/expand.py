@@ -12,7 +12,7 @@ from mtlbench.plan.arms import goes_on, has_teachers, is_merged, match
 from mtlbench.plan.chosen import start_from
 from mtlbench.plan.options import Start
 from mtlbench.plan.tuning import Setting
-from mtlbench.plugins import defaults_of, find, make_plugin, make_unknown
+from mtlbench.plugins import defaults_of, find, list_names, make_plugin, make_unknown
 from mtlbench.spec import (
     STARTS,
     Arm,
@@ -58,6 +58,9 @@ def expand(
     `pretrained`: the weights of networks that start from "imagenet" or "pretrained", for `starts_with_weights`.
     `settings`: of arms that are not trained at the recipe's rate and weights of losses. Raises UserError.
     """
+    for name in recipe.scheme_options:
+        if name not in list_names("scheme") and not is_file(name):
+            raise make_unknown(f"scheme (scheme_options of recipe {recipe.name})", name, list_names("scheme"))
     starts = _resolve_starts(backbone, pretrained)
     setting = _hash_setting(data, starts[recipe.init][0], recipe)
     trials: dict[Cell, Trial] = {}

@@ -110,6 +110,8 @@ def test_options_of_a_scheme_are_the_arms_then_the_recipes_then_its_own() -> Non
     told = dataclasses.replace(recipe, scheme_options={"cross_stitch": {"lr": 30.0}})
     assert [trial.scheme.options["lr"] for trial in trials(told)[-2:]] == [30.0, 10.0]
     assert [a.key == b.key for a, b in zip(trials(recipe), trials(told), strict=True)] == [True, True, False, True]
+    with pytest.raises(UserError, match="recipe quick.*'cross-stitch'.*mean 'cross_stitch'"):
+        trials(dataclasses.replace(recipe, scheme_options={"cross-stitch": {"lr": 30.0}}))
 
 
 def test_keys_are_golden() -> None:
