@@ -10,7 +10,9 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from mtlbench.errors import UserError
@@ -115,18 +117,27 @@ class BrokenFile(UserError):
     """A user's file that is there and cannot be imported."""
 
 
+class _FromText(SourceFileLoader):
+    """Compiles a file each time: Python takes bytecode for that of a file whose length and second of change are the
+    same, which two versions of a file may share."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def from_file(spec: str) -> Any:
     """The class `FILE.py:Class` (`FILE.py` alone: the CamelCase of the file name). Raises UserError."""
     path, cls = file_of(spec), class_of(spec)
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     module_name = f"mtlbench_user_{path.stem}"
-    module_spec = importlib.util.spec_from_file_location(module_name, path)
-    assert module_spec is not None and module_spec.loader is not None
+    loader = _FromText(module_name, str(path))
+    module_spec = importlib.util.spec_from_file_location(module_name, path, loader=loader)
+    assert module_spec is not None
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_name] = module  # dataclasses and pickle look their module up by name
     try:
-        module_spec.loader.exec_module(module)
+        loader.exec_module(module)
     except SystemExit as error:
         raise BrokenFile(
             f'{path} ends the program when it is imported; put what it runs below if __name__ == "__main__":'

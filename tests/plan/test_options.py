@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ from mtlbench.plan.options import (
     parse_factors,
     parse_loss_weights,
 )
-from mtlbench.plugins import Broken, make_plugin
+from mtlbench.plugins import Broken, find, make_plugin
 from mtlbench.spec import Arm, Family, Plugin, Recipe, SearchSpace, Trial, as_data, recipe_of_trial
 from mtlbench.store.folders import PLANNED, write_trial
 from mtlbench.store.sources import FILE, changes, keep_sources, read_texts
@@ -305,6 +307,17 @@ def test_a_changed_file_of_one_version_is_never_mixed_with_its_results(tmp_path:
     assert changes([done, missing], group, {done.key}) == []  # trained again: nothing of the older text stays
     file.write_text(SCHEME.format(version=2))
     assert changes(plan([make_custom(f"{file}:Gated")], seeds=(0, 1)), group, ()) == []
+
+
+def test_a_file_changed_within_a_second_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would take the bytecode of the older one: both have one length and one second of change."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file, versions = tmp_path / "my.py", []
+    for version in (1, 2):
+        file.write_text(SCHEME.format(version=version))
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+        versions.append(find("scheme", f"{file}:Gated").version)
+    assert versions == [1, 2] and list(tmp_path.iterdir()) == [file]
 
 
 def test_a_space_file_needs_no_list_of_more_arms() -> None:
