@@ -19,7 +19,8 @@ from mtlbench.schemes.cross_stitch import CrossStitch
 from mtlbench.schemes.separate import Separate
 from tests.support.networks import tasks_of
 
-SMALL = ("test_resnet", "test_convnext", "test_efficientnet", "mobilenetv3_small_050", "vgg11", "test_vit")
+SMALL = ("test_resnet", "test_convnext", "test_efficientnet", "mobilenetv3_small_050", "test_vit")
+LARGE = pytest.param("vgg11", marks=pytest.mark.slow)
 IMAGE = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(1))
 
 
@@ -66,7 +67,7 @@ def own_features(model: str, state: dict[str, Tensor]) -> list[Tensor]:
     return net.forward_intermediates(IMAGE, intermediates_only=True)
 
 
-@pytest.mark.parametrize("model", SMALL)
+@pytest.mark.parametrize("model", [*SMALL, LARGE])
 def test_stages_give_timms_own_features_to_the_last_bit_in_every_form(model: str) -> None:
     state, regions = state_of(model), torch.tensor([[0.0, 0, 0, 40, 40], [1.0, 16, 8, 90, 60], [1.0, 0, 0, 96, 64]])
     theirs = own_features(model, state)
@@ -84,6 +85,7 @@ def test_stages_give_timms_own_features_to_the_last_bit_in_every_form(model: str
     assert of_regions[-1].shape == (3, maps[-1].shape[1]) and of_regions[-1].isfinite().all()
 
 
+@pytest.mark.slow
 def test_swin_whose_maps_lie_channels_last_takes_images_of_any_size() -> None:
     state = state_of("swin_tiny_patch4_window7_224")
     theirs = own_features("swin_tiny_patch4_window7_224", state)

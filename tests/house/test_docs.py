@@ -73,6 +73,7 @@ def test_the_notebook_was_executed_from_top_to_bottom_without_errors() -> None:
     assert "cross-stitch" in page.partition("```text")[2]
 
 
+@pytest.mark.slow
 def test_the_site_builds_strictly(tmp_path: Path) -> None:
     if not find_spec("mkdocstrings"):
         pytest.skip("needs the extra docs")

@@ -238,6 +238,7 @@ def test_the_lock_is_no_way_out(store: Store, outside: Path) -> None:
     assert cli("status", "--results", store.root).exit_code == 0
 
 
+@pytest.mark.slow
 def test_reports_and_figures_replace_links(theirs: Path, outside: Path) -> None:
     root = theirs.parents[2]
     written = ["report.html", *(f"{name}{ending}" for name in ("curves", "cost") for ending in (".png", ".svg"))]
