@@ -23,8 +23,22 @@ def short_answer(found: Answer) -> str:
     if chosen is None or chosen.difference is None:
         said = "These results do not say: no Split was chosen on val and compared with a network for each task."
     else:
-        said = _say_split(chosen, chosen.difference)
+        said = " ".join([_say_split(chosen, chosen.difference), *_say_tasks_apart(chosen, chosen.difference, found)])
     return f"{said} {_say_stitched(stitched)}".rstrip()
+
+
+def _say_tasks_apart(chosen: ChosenSplit, mean: Difference, found: Answer) -> list[str]:
+    """A sentence a task whose own best Split is said to be better or worse, where the mean of all is not."""
+    words = {BEATS: "better", LOSES: "worse"}
+    return [
+        f"For {one.scope} by itself, {name_in_prose(one.arm)} is {words[own.relation]} than a network of its own, at"
+        f" {write_percent(own.mean, own.low, own.high)}."
+        for one in found.chosen
+        if one.scope != chosen.scope
+        and (own := one.difference)
+        and own.relation in words
+        and own.relation != mean.relation
+    ]
 
 
 def _say_split(chosen: ChosenSplit, found: Difference) -> str:

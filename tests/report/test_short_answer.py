@@ -31,6 +31,18 @@ def test_how_much_to_share(mean: float, words: str) -> None:
     assert short_answer(Answer((chosen,))).startswith(words)
 
 
+def test_a_task_that_is_unlike_the_mean_is_named() -> None:
+    """Only where its own interval, with all contrasts allowed for, excludes 0, and the mean says something else."""
+    pair = ChosenSplit(PAIR, "split-fc8", 7, 1.0, difference(-0.5))
+    loses = ChosenSplit("warm", "split-fc6", 7, -40.0, difference(-43.8))
+    gains, open_one = (ChosenSplit(task, "split-conv2", 7, 1.0, difference(x)) for task, x in (("a", 2.0), ("b", 1.2)))
+    said = short_answer(Answer((pair, gains, loses, open_one)))
+    assert "For warm by itself, Split fc6 is worse than a network of its own, at -43.8 % [-44.8, -42.8]." in said
+    assert "For a by itself, Split conv2 is better" in said and "For b" not in said
+    alike = ChosenSplit(PAIR, "split-fc8", 7, -9.0, difference(-9.0))
+    assert "by itself" not in short_answer(Answer((alike, loses)))
+
+
 @pytest.mark.parametrize(
     "mean, words",
     [
