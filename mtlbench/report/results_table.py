@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,7 @@ CHOICE = Group((Column("pair chosen on val", shown=False),))
 COST_GROUP = Group(tuple(Column(name, heading, large) for name, heading in COSTS.items()))
 SETTING, TUNING_SECONDS = "setting", "tuning seconds"
 FAILURES = Group((Column("failures", shown=False),))
+STARVED_SHARE = 0.1  # of one-task's way from chance, below which an arm is said to know hardly more (Ours)
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,7 @@ def _notes(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence
         notes.append(f"Split chosen on val, * per task and + for the pair: {', '.join(said)}.")
     else:
         notes.append("No Split is chosen: there are no Splits with val numbers.")
+    notes += _starved_notes(evidence)
     others = [f"{' '.join(cell)} {value:.1f}" for cell, value in evidence.chance.items() if cell not in evidence.units]
     if others:
         notes.append(f"Know-nothing scores besides: {', '.join(others)}.")
@@ -249,6 +252,25 @@ def _notes(evidence: Evidence, failures: Sequence[Mapping[str, Any]], confidence
         reason = f": {failure['reason']}" if failure["reason"] else ""
         notes.append(f"{failure['status']}: {failure['arm']}, seed {failure['seed']}{task}{reason}")
     return notes
+
+
+def _starved_notes(evidence: Evidence) -> list[str]:
+    """Which arms hardly learn a task that one-task learns: other tasks' losses may outweigh its own."""
+    starved: dict[str, list[str]] = {}
+    for cell in evidence.headlines.items():
+        chance, values = evidence.chance.get(cell, math.nan), evidence.means[cell]
+        way = values.get(BASELINE, math.nan) - chance
+        if way:
+            starved[cell[0]] = [arm for arm in evidence.arms if (values[arm] - chance) / way < STARVED_SHARE]
+    said = [f"{task}: {', '.join(arms)}" for task, arms in starved.items() if arms]
+    if not said:
+        return []
+    task = next(task for task, arms in starved.items() if arms)
+    hint = "" if evidence.settings else f"; try --tune 6, or --loss-weight {task}=3"
+    return [
+        f"Hardly better than chance (under {100 * STARVED_SHARE:g} % of one-task's way from it): {'; '.join(said)}."
+        f" The other tasks' losses may outweigh such a task's{hint}."
+    ]
 
 
 def _names_notes(evidence: Evidence) -> list[str]:

@@ -215,6 +215,17 @@ def test_latex_prints_any_text_as_it_is(text: str, latex: str) -> None:
     assert latex_text(text) == latex
 
 
+def test_a_task_that_an_arm_hardly_learns_is_named() -> None:
+    """Chance is a quarter of one-task: 70 % below it is 7 % of the way from chance, 68 % below it 9 %, 60 % is 20 %."""
+    effects = {"split-fc8": -70.0, "split-fc7": -68.0, "split-fc6": -60.0}
+    frame = results_frame(arms=("one-task", *effects), effects=effects, noise=0.0)
+    notes = [note.text for note in results_table(frame).notes]
+    (found,) = [note for note in notes if "chance" in note]
+    assert "of one-task's way from it): attributes: split-fc7, split-fc8. The other" in found
+    assert found.endswith("try --tune 6, or --loss-weight attributes=3.")
+    assert not any("Hardly" in note.text for note in results_table(results_frame()).notes)
+
+
 def test_one_task_alone_makes_a_table() -> None:
     assert "No Split is chosen" in write(results_frame(arms=("one-task",)))
 
