@@ -25,7 +25,7 @@ from mtlbench.execution.interrupts import interrupts
 from mtlbench.execution.queue import Queue, Resources, Watcher
 from mtlbench.spec import Trial
 from mtlbench.store.store import Store
-from mtlbench.system.scratch import remove_dead, scratch_folder
+from mtlbench.system.scratch import mark, remove_dead, scratch_folder
 
 RESTARTS = 2  # of a private Ray without a trial that finished in between (Ours)
 LOOK_SECONDS = 0.1  # between two looks at Ray's processes
@@ -111,6 +111,7 @@ def _drive(work: Work, queue: Queue, watcher: Watcher) -> str:
         process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, str(theirs.fileno())],
             cwd=Path(__file__).parents[2],  # where no folder of a stranger is in the way
+            env=mark(work.scratch),
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -75,7 +75,8 @@ def open_tracker(spec: str, results: Path) -> Tracker:
     except ImportError as error:
         raise UserError(f"--track {name}: its package is not installed; type pip install 'mtlbench[{name}]'") from error
     except Exception as error:  # a tracker is somebody else's program
-        raise UserError(f"--track {spec} cannot be opened ({in_a_line(error)})") from error
+        hint = "; a database works everywhere: --track mlflow:sqlite:///mlflow.db" if name == "mlflow" else ""
+        raise UserError(f"--track {spec} cannot be opened ({in_a_line(error)}){hint}") from error
 
 
 def record_of(trial: Trial, folder: Path) -> Record:

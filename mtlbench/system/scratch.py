@@ -88,7 +88,8 @@ def remove_dead() -> list[Path]:
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A folder for a private Ray session; at the end of the block or of this process nothing of the run is left."""
+    """A folder for a private Ray session; at the end of the block or of this process nothing is left of processes that
+    were started with `mark` as their environment, or by such ones."""
     scratch = make_scratch(places()[0])
     reaper = subprocess.Popen(
         [sys.executable, "-m", "mtlbench.system.scratch", str(scratch), str(os.getpid())],
@@ -98,19 +99,19 @@ def scratch_folder() -> Iterator[Path]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    before = os.environ.get(MARK)
-    os.environ[MARK] = str(scratch)
     try:
         yield scratch
     finally:
-        if before is None:
-            del os.environ[MARK]
-        else:
-            os.environ[MARK] = before
         sweep(str(scratch), os.getpid())  # the reaper may be killed or frozen
         assert reaper.stdin is not None
         reaper.stdin.close()
         reaper.wait()
+
+
+def mark(scratch: Path) -> dict[str, str]:
+    """The environment of processes that end with a run. This process keeps its own: what others start in it, such as a
+    tracker its service, has to outlive Ray."""
+    return {**os.environ, MARK: str(scratch)}
 
 
 def find_marked(scratch: str, driver: int) -> list[psutil.Process]:

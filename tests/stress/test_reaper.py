@@ -12,18 +12,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mtlbench.system.scratch import MARK, scratch_folder
+from mtlbench.system.scratch import MARK, mark, scratch_folder
 
 pytestmark = pytest.mark.slow
 
-# A driver with a child that inherits the mark, one that has wiped it but has a file open below the folder, a stranger.
+# A driver with a child of the run, one that has wiped its mark but has a file open below the folder, and a stranger
+# that is started meanwhile, as a tracker's service is.
 DRIVER = """
 import os, subprocess, sys, time
-from mtlbench.system.scratch import scratch_folder
+from mtlbench.system.scratch import mark, scratch_folder
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
-stranger = subprocess.Popen(sleep, start_new_session=True)
 with scratch_folder() as scratch:
-    child = subprocess.Popen(sleep, start_new_session=True)
+    stranger = subprocess.Popen(sleep, start_new_session=True)
+    child = subprocess.Popen(sleep, start_new_session=True, env=mark(scratch))
     code = f"import time; f = open('{scratch}/log', 'w'); print('open', flush=True); time.sleep(60)"
     wiped = subprocess.Popen([sys.executable, "-c", code], start_new_session=True, env={}, stdout=subprocess.PIPE)
     wiped.stdout.readline()
@@ -72,12 +73,11 @@ def test_what_a_driver_started_goes_with_it_and_nothing_else(how: str) -> None:
         driver.communicate()
 
 
-def test_the_mark_is_gone_from_the_environment_and_a_long_temporary_folder_is_not_used(
+def test_the_mark_is_not_in_the_drivers_environment_and_a_long_temporary_folder_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A socket's path has at most 107 characters, of which Ray takes some 60."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 10)))
     assert MARK not in os.environ
     with scratch_folder() as scratch:
-        assert os.environ[MARK] == str(scratch) and len(str(scratch)) < 45
-    assert MARK not in os.environ
+        assert MARK not in os.environ and mark(scratch)[MARK] == str(scratch) and len(str(scratch)) < 45
