@@ -158,7 +158,7 @@ class Trackio:
         for iteration, numbers in record.curve.items():
             run.log(numbers, step=iteration)
         run.log(record.scores, step=record.iterations)
-        run.finish()
+        self.trackio.finish()  # it keeps the run, and would end it again with the process
 
     def _known(self) -> set[str]:
         """Names of the project's runs."""
