@@ -73,7 +73,7 @@ def arms_with_alphas(alphas: pd.DataFrame, globs: Sequence[str] = ()) -> pd.Data
     """
     names = arm_order(alphas["arm"].unique())
     asked = arms_matching(names, globs, "arm with alphas")
-    ours = set(alphas.loc[alphas["family"] == Family.CROSS_STITCH, "arm"])
+    ours = set(alphas.loc[alphas["family"] == Family.CROSS_STITCH, "arm"].unique())
     starts = [name for name in names if name in ours and (name == MAIN or name.startswith(STARTS))]
     starts = starts or names[:MOST_ARMS]
     wanted = sorted(asked if globs else starts, key=lambda name: name.startswith(STARTS))
@@ -100,7 +100,7 @@ def starts_of(means: pd.DataFrame) -> pd.DataFrame:
 def order_stages(units: pd.DataFrame, architectures: Mapping[str, Sequence[Mapping[str, Any]]]) -> pd.DataFrame:
     """The rows by stage as the networks have them: arms may have their units at different places."""
     known = dict.fromkeys(stage["stage"] for trunk in architectures.values() for stage in trunk)
-    places = {stage: place for place, stage in enumerate(dict.fromkeys([*known, *units["stage"]]))}
+    places = {stage: place for place, stage in enumerate(dict.fromkeys([*known, *units["stage"].unique()]))}
     return units.sort_values("stage", key=lambda column: column.map(places), kind="stable", ignore_index=True)
 
 

@@ -182,7 +182,7 @@ def write_caption(
     children = arm_order(points.loc[points["begin"] > 0, "arm"])
     fewer = [f"{arm} ({n})" for arm, n in seeds.items() if n < most]
     known = _tasks(frame)["chance"].notna().any()
-    missing = [arm for arm in arm_order(whole_task(frame, "test")["arm"]) if arm not in set(points["arm"])]
+    missing = [arm for arm in arm_order(whole_task(frame, "test")["arm"]) if arm not in seeds]
     parts = [
         f"Headline metric on {where}; loss weighted, mean since the point before."
         f" {'Thick: mean over' if most > 1 else 'One line an arm:'} {panels.seeds_text(points['seed'])}"

@@ -32,7 +32,7 @@ def seeds_of(case: Case) -> list[str]:
 
 def commands_of(case: Case) -> list[str]:
     """What trains these trials and makes this report; the rest of the options comes from the recipe."""
-    arms = {str(arm) for arm in case.frame["arm"]} | {str(failure["arm"]) for failure in case.failures}
+    arms = {str(arm) for arm in case.frame["arm"].unique()} | {str(failure["arm"]) for failure in case.failures}
     written: list[str] = []
     left = set(arms)
     for name in [case.pair, *([ABLATIONS[case.pair]] if case.pair in ABLATIONS else [])]:
