@@ -46,19 +46,22 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-def tables(store: Store) -> tuple[list[pd.DataFrame], list[str]]:
+def tables(store: Store) -> tuple[list[set[tuple[Any, ...]]], list[str]]:
+    """The rows of each table, no two of which are equal, and what is said of the store."""
     loaded = load_results(store.root)
-    return [loaded.frame, loaded.curves, loaded.alphas], loaded.problems
+    return [rows(frame) for frame in (loaded.frame, loaded.curves, loaded.alphas)], loaded.problems
 
 
 def rows(frame: pd.DataFrame) -> set[tuple[Any, ...]]:
-    return set(frame.itertuples(index=False, name=None))
+    found = set(frame.itertuples(index=False, name=None))
+    assert len(found) == len(frame)
+    return found
 
 
-def is_wrong(before: list[pd.DataFrame], store: Store) -> bool:
+def is_wrong(before: list[set[tuple[Any, ...]]], store: Store) -> bool:
     """Whether tables have rows that were not there, or lack some without exactly one line."""
     now, problems = tables(store)
-    if any(rows(new) - rows(old) for new, old in zip(now, before, strict=True)):
+    if any(new - old for new, old in zip(now, before, strict=True)):
         return True
     lost = any(len(new) != len(old) for new, old in zip(now, before, strict=True))
     return len(problems) != lost
@@ -110,7 +113,7 @@ def test_no_file_of_another_trial_changes_a_table(store: Store, names: tuple[str
     for name in names:
         shutil.copy(store.folder(whose) / name, folder / name)
     now, problems = tables(store)
-    assert not any(rows(new) - rows(old) for new, old in zip(now, before, strict=True))
+    assert not any(new - old for new, old in zip(now, before, strict=True))
     lost = any(len(new) != len(old) for new, old in zip(now, before, strict=True))
     assert bool(problems) == lost
     if "result.json" in names and whose.key != TRIAL.key:
@@ -145,4 +148,4 @@ def test_the_next_run_puts_names_and_trial_right_without_training(store: Store) 
     for arm in (TRIAL.arm, "one-task-twin"):
         store.name(dataclasses.replace(TRIAL, arm=arm))
     now, problems = tables(store)
-    assert not problems and [rows(one) for one in now] == [rows(one) for one in before]
+    assert not problems and now == before
